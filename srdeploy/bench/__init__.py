@@ -1,0 +1,1 @@
+"""Artifact on a device to measurement."""

@@ -1,0 +1,1 @@
+"""The command line: parses, then one call per command."""

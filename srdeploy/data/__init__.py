@@ -1,0 +1,1 @@
+"""Images, benchmark sets and the bicubic degradation."""

@@ -1,0 +1,26 @@
+"""The exceptions of srdeploy: each carries one sentence that says what is wrong and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SrdeployError(Exception):
+    """Something failed that is not the user's fault; the command line exits with 1."""
+
+    exit_code = 1
+
+
+class UserError(SrdeployError):
+    """The input or the request cannot be served as given; the command line exits with 2."""
+
+    exit_code = 2
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """The error for a misspelt name: it offers the nearest match, else lists what exists."""
+    names = sorted(known)
+    close = get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names) or 'none'}."
+    return UserError(f"There is no {kind} named '{name}'; {hint}")

@@ -1,0 +1,1 @@
+"""Network to deployable artifact, checked."""

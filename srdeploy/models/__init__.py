@@ -1,0 +1,1 @@
+"""Networks: weights in, a module and its card out."""

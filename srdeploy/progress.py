@@ -1,0 +1,72 @@
+"""Progress of long work: a bar with time left on a terminal's stderr, silence elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class Tracker(Protocol):
+    """What :func:`track` yields."""
+
+    def update(self, advance: float = 1, **fields: object) -> None:
+        """Advance the bar; ``fields`` (for instance ``loss="0.012"``) are shown beside it."""
+
+
+class _Silent:
+    def update(self, advance: float = 1, **fields: object) -> None:
+        return None
+
+
+_quiet = False
+
+
+def set_quiet(quiet: bool) -> None:
+    """Switch every later bar off (the command line's ``--quiet``)."""
+    global _quiet
+    _quiet = quiet
+
+
+@contextmanager
+def track(description: str, total: float, completed: float = 0) -> Iterator[Tracker]:
+    """A progress bar for ``total`` units of work, starting at ``completed`` when resuming.
+
+    Nothing is drawn when stderr is not a terminal, so logs and JSON pipelines stay clean.
+    """
+    if _quiet or not sys.stderr.isatty():
+        yield _Silent()
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with progress:
+        task = progress.add_task(description, total=total, completed=completed, note="")
+
+        class _Bar:
+            def update(self, advance: float = 1, **fields: object) -> None:
+                note = "  ".join(f"{key} {value}" for key, value in fields.items())
+                if note:
+                    progress.update(task, advance=advance, note=note)
+                else:
+                    progress.update(task, advance=advance)
+
+        yield _Bar()

@@ -1,0 +1,1 @@
+"""Which channels can go: groups of coupled channels, scores, plans."""

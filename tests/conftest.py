@@ -1,0 +1,26 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real images and published weights (benchmark/, train/, weights/), where the machine has them."""
+    root = os.environ.get("SRDEPLOY_TEST_DATA")
+    if not root:
+        beside = Path(__file__).parents[2] / "shared" / "data"
+        root = str(beside) if beside.is_dir() else None
+    if not root or not Path(root).is_dir():
+        pytest.skip("set SRDEPLOY_TEST_DATA to a folder with benchmark/ and weights/ to run this")
+    return Path(root)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests never read or fill the user's cache."""
+    os.environ["SRDEPLOY_CACHE"] = str(tmp_path_factory.mktemp("cache"))
