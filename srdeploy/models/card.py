@@ -1,0 +1,90 @@
+"""The card that travels with a network: what it is, what it eats, how it was made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from srdeploy.errors import UserError
+
+
+class Card(BaseModel):
+    """Everything about a network that cannot be read off its tensors.
+
+    Attributes:
+        format: Version of this description.
+        arch: Name in the registry, or ``package.module:callable`` for a network of the user's own.
+        config: Keyword arguments of the architecture's constructor (the *base*, unpruned network).
+        scale: Upscaling factor from the LR image to the output.
+        scales: All factors the weights serve (VDSR serves several with one network).
+        channels: Input and output channels: 1 (luma) or 3 (RGB).
+        value_range: Pixel values run from 0 to this number: 1.0 or 255.0.
+        luma_only: The network sees Y alone; colour is upscaled bicubically around it.
+        pre_upscaled: The input is the bicubic-upscaled image, as large as the output.
+        mean_shift: RGB mean (0..1) subtracted inside the network, or None.
+        widths: Output channels of every convolution and linear layer.
+        shapes: Shape of each tensor that differs from the base network: with ``arch`` and
+            ``config`` this rebuilds a pruned network.
+        size_multiple: Input height and width must be multiples of this.
+        receptive_field: Width in input pixels of the square that can influence one output pixel;
+            0 when the whole image does (global pooling).
+        proof: Record of the equality check made when channels were removed.
+        history: One entry per step from the weights to this network.
+        quality: Measured figures by data set and protocol.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = 1
+    arch: str
+    config: dict[str, Any] = Field(default_factory=dict)
+    scale: int = Field(ge=1, le=16)
+    scales: tuple[int, ...]
+    channels: int = Field(ge=1, le=4)
+    value_range: float = Field(gt=0)
+    luma_only: bool = False
+    pre_upscaled: bool = False
+    mean_shift: tuple[float, ...] | None = None
+    widths: dict[str, int] = Field(default_factory=dict)
+    shapes: dict[str, list[int]] = Field(default_factory=dict)
+    size_multiple: int = Field(default=1, ge=1)
+    receptive_field: int = Field(default=0, ge=0)
+    proof: dict[str, Any] | None = None
+    history: list[dict[str, Any]] = Field(default_factory=list)
+    quality: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def pruned(self) -> bool:
+        """Whether any tensor is smaller than in the base network."""
+        return bool(self.shapes)
+
+    @property
+    def network_scale(self) -> int:
+        """Output size over *network input* size: 1 for a pre-upscaled network."""
+        return 1 if self.pre_upscaled else self.scale
+
+    def step(self, **fields: Any) -> Card:
+        """A card with one more history entry, for instance ``step="finetune", iterations=1000``."""
+        return self.model_copy(update={"history": [*self.history, fields]})
+
+    def to_json(self) -> str:
+        """JSON text, stable for equal cards."""
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "the file") -> Card:
+        """Parse a card.
+
+        Raises:
+            UserError: the text is no card of this version; ``source`` names it in the sentence.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "card"
+            raise UserError(
+                f"The network card in {source} is not valid ({where}: {first['msg']}); "
+                "was it written by another version of srdeploy?"
+            ) from error

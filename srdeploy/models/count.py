@@ -1,0 +1,56 @@
+"""Parameters and multiply-accumulates, counted the way the field's tables count them."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from srdeploy.models.network import Network
+
+OUTPUT_720P = (720, 1280)
+"""Height and width of the *output* every published MACs column refers to."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Size of a network.
+
+    Attributes:
+        params: Trainable parameters (frozen mean shifts are not counted, as in the papers).
+        macs_720p: Multiply-accumulates of convolutions and matrix products for a 1280x720 output.
+    """
+
+    params: int
+    macs_720p: int
+
+
+def count(network: Network) -> Counts:
+    """Count parameters and MACs; nothing is computed, the module runs on the meta device."""
+    params = sum(p.numel() for p in network.module.parameters() if p.requires_grad)
+    height, width = lr_size_720p(network)
+    return Counts(params, macs(network, height, width))
+
+
+def lr_size_720p(network: Network) -> tuple[int, int]:
+    """Input height and width for a 1280x720 output (x3 rounds down, as published)."""
+    scale, multiple = network.card.network_scale, network.card.size_multiple
+    height, width = (n // scale // multiple * multiple for n in OUTPUT_720P)
+    return height, width
+
+
+def macs(network: Network, height: int, width: int) -> int:
+    """MACs of one input image of the given height and width, frozen mean shifts excepted."""
+    module = copy.deepcopy(network.module).to("meta")
+    x = torch.empty(1, network.card.channels, height, width, device="meta")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(x)
+    flops = counter.get_total_flops()
+    per_module = counter.get_flop_counts()
+    for name, layer in module.named_modules():
+        own = list(layer.parameters(recurse=False))
+        if own and not any(p.requires_grad for p in own):
+            flops -= sum(per_module.get(f"{type(module).__name__}.{name}", {}).values())
+    return flops // 2

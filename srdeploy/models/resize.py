@@ -1,0 +1,106 @@
+"""Giving a base network the shapes of a pruned one, and reading widths off a module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from srdeploy.errors import UserError
+
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def layer_widths(module: nn.Module) -> dict[str, int]:
+    """Output channels of every convolution and linear layer, in the module's order."""
+    widths: dict[str, int] = {}
+    for name, layer in module.named_modules():
+        if isinstance(layer, (*_CONVS, *_TRANSPOSED)):
+            widths[name] = layer.out_channels
+        elif isinstance(layer, nn.Linear):
+            widths[name] = layer.out_features
+    return widths
+
+
+def tensor_shapes(module: nn.Module) -> dict[str, list[int]]:
+    """Shape of every parameter and persistent buffer."""
+    return {name: list(tensor.shape) for name, tensor in module.state_dict().items()}
+
+
+def changed_shapes(base: nn.Module, module: nn.Module) -> dict[str, list[int]]:
+    """The tensors of ``module`` whose shape is not that of ``base``: its width map."""
+    original = tensor_shapes(base)
+    return {
+        name: shape for name, shape in tensor_shapes(module).items() if original.get(name) != shape
+    }
+
+
+def resize(module: nn.Module, shapes: Mapping[str, list[int]]) -> None:
+    """Replace, in place, the named tensors by uninitialised ones of the given shapes.
+
+    Layers' own numbers (``in_channels``, ``groups``, ``num_features``...) follow their tensors.
+
+    Raises:
+        UserError: a name that the module does not have, or another number of dimensions.
+    """
+    owners: set[str] = set()
+    for name, shape in shapes.items():
+        owner_name, _, leaf = name.rpartition(".")
+        try:
+            owner = module.get_submodule(owner_name)
+            old = getattr(owner, leaf)
+        except AttributeError:
+            raise UserError(
+                f"The width map names '{name}', which the base network does not have; "
+                "the file was made for another architecture."
+            ) from None
+        if old.dim() != len(shape) or any(n < 1 for n in shape):
+            raise UserError(f"The width map gives '{name}' the impossible shape {shape}.")
+        replace_tensor(owner, leaf, old.new_empty(shape))
+        owners.add(owner_name)
+    for owner_name in owners:
+        follow_shapes(module.get_submodule(owner_name))
+
+
+def replace_tensor(owner: nn.Module, leaf: str, value: torch.Tensor) -> None:
+    """Put ``value`` where a parameter or buffer was, keeping its kind and ``requires_grad``."""
+    old = getattr(owner, leaf)
+    if isinstance(old, nn.Parameter):
+        setattr(owner, leaf, nn.Parameter(value, requires_grad=old.requires_grad))
+    else:
+        owner._buffers[leaf] = value
+
+
+def follow_shapes(layer: nn.Module) -> None:
+    """Set a layer's own channel numbers from the shapes of its tensors.
+
+    A grouped convolution keeps its number of groups, a depthwise one has as many groups as
+    inputs: pruning never changes which of the two it is.
+    """
+    if isinstance(layer, _CONVS):
+        depthwise = layer.groups > 1 and layer.groups == layer.in_channels
+        multiplier = layer.out_channels // layer.groups
+        layer.out_channels = layer.weight.shape[0]
+        if depthwise:
+            layer.groups = layer.out_channels // multiplier
+        layer.in_channels = layer.weight.shape[1] * layer.groups
+    elif isinstance(layer, _TRANSPOSED):
+        depthwise = layer.groups > 1 and layer.groups == layer.in_channels
+        layer.in_channels = layer.weight.shape[0]
+        if depthwise:
+            layer.groups = layer.in_channels
+        layer.out_channels = layer.weight.shape[1] * layer.groups
+    elif isinstance(layer, nn.Linear):
+        layer.out_features, layer.in_features = layer.weight.shape
+    elif isinstance(layer, nn.PReLU):
+        layer.num_parameters = layer.weight.shape[0]
+    elif isinstance(layer, (nn.modules.batchnorm._NormBase)):
+        sized = layer.weight if layer.weight is not None else layer.running_mean
+        if sized is not None:
+            layer.num_features = sized.shape[0]
+    elif isinstance(layer, nn.GroupNorm) and layer.weight is not None:
+        if layer.num_groups == layer.num_channels:
+            layer.num_groups = layer.weight.shape[0]
+        layer.num_channels = layer.weight.shape[0]

@@ -1,0 +1,148 @@
+"""Networks on disk: safetensors, with the card in the header.
+
+A pruned network is its base architecture plus a table of shapes, so a file can be opened, read
+and rebuilt by anyone, and nothing in it is ever executed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from srdeploy.errors import UserError
+from srdeploy.files import atomic_path
+from srdeploy.models.card import Card
+from srdeploy.models.network import Network
+from srdeploy.models.registry import base_module
+from srdeploy.models.resize import layer_widths, resize
+
+CARD_KEY = "srdeploy.card"
+"""Metadata key of the card in safetensors headers and ONNX files."""
+
+
+def save_network(network: Network, path: str | Path) -> None:
+    """Write weights and card to ``path`` (whole or not at all)."""
+    tensors = {k: v.detach().cpu().contiguous() for k, v in network.module.state_dict().items()}
+    # Tied weights appear under two names; safetensors wants storage of its own for each.
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        if tensor.data_ptr() in seen:
+            tensors[name] = tensor.clone()
+        seen.add(tensor.data_ptr())
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={CARD_KEY: network.card.to_json()})
+
+
+def read_card(path: str | Path) -> Card | None:
+    """The card in a safetensors header, or None when the file is somebody else's.
+
+    Raises:
+        UserError: the file is missing, truncated or no safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(CARD_KEY)
+    except FileNotFoundError:
+        raise UserError(f"There is no file '{path}'.") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"'{path}' is not a readable safetensors file ({error}); it may be truncated."
+        ) from error
+    return None if text is None else Card.from_json(text, f"'{path}'")
+
+
+def read_network(path: str | Path, *, arch: str | None = None) -> Network:
+    """Rebuild a network from a file of ours.
+
+    Args:
+        path: A safetensors file with a card.
+        arch: Needed when the card names a network of the user's own
+            (``package.module:callable``): a file alone never makes us import code.
+
+    Raises:
+        UserError: no such file, not ours, or tensors that do not fit the card.
+    """
+    card = read_card(path)
+    if card is None:
+        raise UserError(f"'{path}' has no srdeploy card; turn it into a network with: import.")
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    module = empty_module(card, arch)
+    try:
+        module.load_state_dict(tensors, assign=True)
+    except RuntimeError as error:
+        detail = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise UserError(f"The tensors in '{path}' do not fit its card: {detail}") from error
+    if layer_widths(module) != card.widths:
+        raise UserError(f"The widths on the card of '{path}' are not those of its tensors.")
+    return Network(module.eval(), card)
+
+
+def empty_module(card: Card, arch: str | None = None) -> nn.Module:
+    """The module a card describes, on the meta device."""
+    if ":" in card.arch:
+        if arch != card.arch:
+            raise UserError(
+                f"This network is built by '{card.arch}', which is not part of srdeploy; "
+                f"pass --arch {card.arch} to allow importing it."
+            )
+        module = user_factory(card.arch)().eval().to("meta")
+    else:
+        module = base_module(card)
+    resize(module, card.shapes)
+    return module
+
+
+def build(card: Card, *, arch: str | None = None) -> Network:
+    """Rebuild a network from the card alone, with fresh random weights (frozen layers excepted)."""
+    module = empty_module(card, arch).to_empty(device="cpu")
+    for layer in module.modules():
+        if (reset := getattr(layer, "reset_parameters", None)) is not None:
+            reset()
+    if ":" not in card.arch:
+        _restore_frozen(module, card)
+    return Network(module.eval(), card)
+
+
+def _restore_frozen(module: nn.Module, card: Card) -> None:
+    from srdeploy.models.layers import MeanShift
+
+    for name, layer in module.named_modules():
+        if isinstance(layer, MeanShift) and card.mean_shift is not None:
+            sign = -1 if name == "sub_mean" else 1
+            layer.load_state_dict(MeanShift(card.value_range, card.mean_shift, sign).state_dict())
+
+
+def user_factory(spec: str) -> Callable[[], nn.Module]:
+    """Import ``package.module:callable``, looking in the current folder too.
+
+    Raises:
+        UserError: it cannot be imported, or is not callable.
+    """
+    module_name, _, attribute = spec.partition(":")
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"Cannot import --arch '{spec}' ({error}); give it as package.module:callable, "
+            "importable from the current folder."
+        ) from error
+    if not callable(factory):
+        raise UserError(f"--arch '{spec}' is not callable; name a class or a function.")
+
+    def make() -> nn.Module:
+        module = factory()
+        if not isinstance(module, nn.Module):
+            raise UserError(f"--arch '{spec}' returned {type(module).__name__}, not a module.")
+        return module
+
+    return make
