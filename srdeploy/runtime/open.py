@@ -1,0 +1,65 @@
+"""Open anything that upscales: a network file, an exported artifact, or the bicubic baseline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from srdeploy.errors import UserError, unknown_name
+from srdeploy.runtime.bicubic_session import NAME as BICUBIC
+from srdeploy.runtime.bicubic_session import BicubicSession
+from srdeploy.runtime.session import Session
+from srdeploy.runtime.table import RUNTIMES
+
+if TYPE_CHECKING:
+    from srdeploy.models.network import Network
+
+# Imports of runtimes stay inside the functions, so that an artifact is measured without torch in
+# its memory and torch networks run where onnxruntime is missing.
+
+
+def open_session(
+    source: str | Path | Network, *, runtime: str | None = None, threads: int | None = None
+) -> Session:
+    """A session for a network, by its type or its file's suffix.
+
+    Args:
+        source: a :class:`Network` (copied, so that later changes to it do not show); an ``.onnx``
+            artifact; the word ``bicubic``; or any file that ``load_network`` reads, or the name of
+            a shipped network.
+        runtime: the runtime that must run it; default: the one that fits the file.
+        threads: CPU threads; default: ``OMP_NUM_THREADS``, else all cores.
+
+    Raises:
+        UserError: the file cannot be read, or the runtime does not exist or cannot run it.
+    """
+    if runtime is not None and runtime not in RUNTIMES:
+        raise unknown_name("runtime", runtime, RUNTIMES)
+    if source == BICUBIC:
+        return BicubicSession()
+    if not isinstance(source, (str, Path)):
+        _require(runtime, "torch", f"this {source.card.arch} network")
+        return _open_torch(source.copy(), threads)
+    if Path(source).suffix.lower() == ".onnx":
+        _require(runtime, "onnxruntime", f"'{source}'")
+        from srdeploy.runtime.onnx_session import OnnxSession
+
+        return OnnxSession(source, threads=threads)
+    _require(runtime, "torch", f"'{source}'")
+    from srdeploy.models.load import load_network
+
+    return _open_torch(load_network(source), threads)
+
+
+def _open_torch(network: Network, threads: int | None) -> Session:
+    from srdeploy.runtime.torch_session import TorchSession
+
+    return TorchSession(network, threads)
+
+
+def _require(asked: str | None, fitting: str, what: str) -> None:
+    if asked is not None and asked != fitting:
+        raise UserError(
+            f"The runtime {asked} cannot run {what}, {fitting} can; "
+            "leave the runtime out, or export the network for the one you want."
+        )

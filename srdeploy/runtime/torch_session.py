@@ -1,0 +1,41 @@
+"""PyTorch on the CPU, channels-last: the reference that every other runtime is compared with."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from srdeploy.models.network import Network
+from srdeploy.runtime.session import Session
+
+
+class TorchSession(Session):
+    """Runs a network's module in float32; takes the module over (pass a copy to keep yours)."""
+
+    runtime: ClassVar[str] = "torch"
+
+    def __init__(self, network: Network, threads: int | None = None) -> None:
+        super().__init__(network.card, threads)
+        # Channels-last is what oneDNN's 3x3 kernels want: 1.7 times faster at 64 channels.
+        self._module = network.module.eval()
+        self._module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        # The thread count belongs to the process, so it is lent for this call only.
+        before = torch.get_num_threads()
+        if before != self.threads:
+            torch.set_num_threads(self.threads)
+        try:
+            with torch.inference_mode():
+                tensor = torch.from_numpy(x).contiguous(memory_format=torch.channels_last)
+                return self._module(tensor).contiguous().numpy()
+        finally:
+            if before != self.threads:
+                torch.set_num_threads(before)
+
+    def close(self) -> None:
+        """Let the module go."""
+        del self._module
