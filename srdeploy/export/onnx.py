@@ -1,0 +1,327 @@
+"""Network -> ONNX: traced, simplified, named, labelled and checked against torch.
+
+The trace exporter is the default: against ``torch.export``'s it is twenty times faster, keeps the
+operator set asked for (17, which TensorRT 8.6 still reads; the other one writes 18 at least),
+names nodes after the network's modules (so that a layer can be chosen by name later), and leaves
+pixel unshuffles and slices without shape arithmetic. What a trace can get wrong, sizes and
+branches baked in, the parity check at two sizes finds. ``exporter="dynamo"`` remains for networks
+that only ``torch.export`` understands.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+import onnxsim
+import torch
+
+from srdeploy import __version__
+from srdeploy.errors import SrdeployError, UserError
+from srdeploy.export.probe import (
+    TOLERANCE,
+    missing,
+    probe_input,
+    probe_sizes,
+    run_torch,
+    trace_operations,
+)
+from srdeploy.export.report import ExportReport, Parity, artifact_facts, tool_versions
+from srdeploy.files import atomic_path
+from srdeploy.models.card import Card
+from srdeploy.models.network import Network
+from srdeploy.runtime.onnx_session import CARD_METADATA, OnnxSession
+
+Exporter = Literal["trace", "dynamo"]
+
+INPUT, OUTPUT = "lr", "sr"
+"""Names of the only input and output, in every format."""
+
+DEFAULT_OPSET = 17
+OPSETS = (13, 21)
+"""Lowest and highest operator set offered: 13 is what the oldest supported TensorRT (8.5) is at
+home with, 21 the newest that the trace exporter writes."""
+
+TOOLS = ("torch", "onnx", "onnxsim", "onnxruntime")
+
+
+def export_onnx(
+    network: Network,
+    path: str | Path,
+    *,
+    opset: int = DEFAULT_OPSET,
+    exporter: Exporter = "trace",
+    check: bool = True,
+) -> ExportReport:
+    """Write one self-contained float32 ONNX file.
+
+    Input ``lr``: float32 [N, C, H, W] in 0..value_range; output ``sr``: [N, C, H*s, W*s], with
+    exactly these dimension names (s = 2, 3...; a pre-upscaled network has H and W on both sides).
+    The batch is dynamic too: runtimes that want fixed sizes can pin any named dimension, whereas
+    a fixed one can't be freed. The card lies in the metadata under ``srdeploy.card``.
+    Equal networks and tools give equal bytes.
+
+    Args:
+        network: What to export; float32, on the CPU.
+        path: Where to; replaced only when everything has succeeded.
+        opset: ONNX operator set, within :data:`OPSETS`.
+        exporter: ``"trace"`` or ``"dynamo"`` (torch.export; operator set 18 or more).
+        check: Run it in onnxruntime at two sizes and compare with torch.
+
+    Returns:
+        The report; ``parity`` is None with ``check=False``, and the notes say so.
+
+    Raises:
+        UserError: an operator set that is not offered, or an unwritable path.
+        SrdeployError: torch can't export the network, a PixelShuffle was lost on the way, or the
+            result differs from torch by more than :data:`TOLERANCE`.
+    """
+    started = time.perf_counter()
+    lowest = max(OPSETS[0], 18) if exporter == "dynamo" else OPSETS[0]
+    if not lowest <= opset <= OPSETS[1]:
+        raise UserError(
+            f"Operator set {opset} is not offered; choose one from {lowest} to {OPSETS[1]}."
+        )
+    trace = trace_operations(network)
+    exported = _from_trace(network, opset) if exporter == "trace" else _from_dynamo(network, opset)
+    model = _simplify(exported)
+    _check_shuffles(model, trace.shuffles)
+    _name_sizes(model, network.card)
+    card = network.card.step(
+        step="export",
+        target="onnx",
+        precision="fp32",
+        opset=opset,
+        exporter=exporter,
+        tools=tool_versions(TOOLS),
+    )
+    _label(model, card)
+    notes = [] if check else ["parity with torch was not checked (check=False)"]
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(model.SerializeToString(deterministic=True))
+        onnx.checker.check_model(str(temporary), full_check=True)
+        parity = check_parity(network, temporary) if check else None
+    return ExportReport(
+        target="onnx",
+        path=str(path),
+        **artifact_facts(Path(path)),
+        precision="fp32",
+        opset=opset,
+        parity=parity,
+        operators=dict(sorted(Counter(node.op_type for node in model.graph.node).items())),
+        tools=tool_versions(TOOLS),
+        seconds=round(time.perf_counter() - started, 3),
+        notes=notes,
+    )
+
+
+def check_parity(network: Network, path: str | Path, tolerance: float = TOLERANCE) -> Parity:
+    """Compare an ONNX file with torch at two sizes, the second with a batch of two.
+
+    Args:
+        network: The reference.
+        path: The exported file, card inside.
+        tolerance: Largest allowed |difference| over the value range.
+
+    Raises:
+        SrdeployError: beyond the tolerance, or onnxruntime cannot run it.
+    """
+    worst = worst_relative = 0.0
+    sizes = probe_sizes(network.card)
+    with OnnxSession(path, threads=1) as session:
+        for batch, size in enumerate(sizes, start=1):
+            x = probe_input(network.card, size, batch)
+            expected = run_torch(network, x)
+            found = session.run(x)
+            if found.shape != expected.shape:
+                raise SrdeployError(
+                    f"The ONNX file turns {x.shape} into {found.shape}, torch into "
+                    f"{expected.shape}: a size was baked in; try exporter 'dynamo'."
+                )
+            difference = float(np.abs(found - expected).max())
+            reach = max(network.card.value_range, float(np.abs(expected).max()))
+            worst = max(worst, difference)
+            worst_relative = max(worst_relative, difference / reach)
+            if not difference / reach <= tolerance:  # NaN fails too
+                raise SrdeployError(
+                    f"The ONNX file differs from torch by {difference:.3g} at input "
+                    f"{size[0]}x{size[1]}, more than {tolerance:g} of the value range; nothing "
+                    "was written. Report this network, it is a fault in the export."
+                )
+    return Parity(worst, worst_relative, sizes)
+
+
+def _from_trace(network: Network, opset: int) -> onnx.ModelProto:
+    example = torch.from_numpy(probe_input(network.card, probe_sizes(network.card)[0]))
+    axes = {0: "N", 2: "H", 3: "W"}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "traced.onnx"
+        with _quiet(), _exporter_errors("trace"):
+            torch.onnx.export(
+                network.module,
+                (example,),
+                path,
+                opset_version=opset,
+                dynamo=False,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_axes={INPUT: axes, OUTPUT: axes},
+            )
+        return onnx.load(path)
+
+
+def _from_dynamo(network: Network, opset: int) -> onnx.ModelProto:
+    # A batch of two, because torch.export turns a dimension of one into a constant.
+    size = probe_sizes(network.card)[0]
+    example = torch.from_numpy(probe_input(network.card, size, batch=2))
+    dynamic = torch.export.Dim.DYNAMIC
+    with _quiet(), _exporter_errors("dynamo"):
+        program = torch.onnx.export(
+            network.module,
+            (example,),
+            opset_version=opset,
+            dynamo=True,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: dynamic, 2: dynamic, 3: dynamic},),
+            verbose=False,
+        )
+    assert program is not None
+    return program.model_proto
+
+
+@contextlib.contextmanager
+def _exporter_errors(exporter: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        first = str(error).strip().splitlines()
+        other = "dynamo" if exporter == "trace" else "trace"
+        raise SrdeployError(
+            f"torch's {exporter} exporter refuses this network "
+            f"({first[0] if first else type(error).__name__}); try exporter '{other}'."
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporters' deprecation notes and progress lines are not the user's business."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with (
+            warnings.catch_warnings(),
+            open(os.devnull, "w") as sink,
+            contextlib.redirect_stdout(sink),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _simplify(model: onnx.ModelProto) -> onnx.ModelProto:
+    simplified, _ = onnxsim.simplify(model)
+    graph = simplified.graph
+    if leftover := [node.name for node in graph.node if node.op_type == "Identity"]:
+        raise SrdeployError(f"onnxsim left Identity nodes in the graph: {', '.join(leftover)}.")
+    _constants_to_initializers(graph, model.graph)
+    used = {name for node in graph.node for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    # Inferred shapes bear invented names, and notes tell of the machine: neither is ours to ship.
+    del graph.value_info[:]
+    for holder in (simplified, graph, *graph.node, *graph.input, *graph.output):
+        del holder.metadata_props[:]
+        holder.doc_string = ""
+    return simplified
+
+
+def _constants_to_initializers(graph: onnx.GraphProto, original: onnx.GraphProto) -> None:
+    """Give folded weights back their layers' names, as initialisers.
+
+    Where onnxsim folds a factor into a convolution, the new weights are nameless Constant nodes,
+    which quantisers overlook.
+    """
+    constants = {
+        node.output[0]: node.attribute[0].t
+        for node in graph.node
+        if node.op_type == "Constant" and node.attribute[0].name == "value"
+    }
+    inputs_before = {node.name: list(node.input) for node in original.node}
+    names = {tensor.name for tensor in graph.initializer}
+    names.update(output for node in graph.node for output in node.output)
+    renamed: dict[str, str] = {}
+    for node in graph.node:
+        before = inputs_before.get(node.name, [])
+        for position, name in enumerate(node.input):
+            if name not in constants:
+                continue
+            if name not in renamed:
+                wish = before[position] if position < len(before) else name
+                renamed[name] = name if wish in names else wish
+                names.add(renamed[name])
+            node.input[position] = renamed[name]
+    others = [
+        node for node in graph.node if node.op_type != "Constant" or node.output[0] not in constants
+    ]
+    del graph.node[:]
+    graph.node.extend(others)
+    for old, new in renamed.items():
+        graph.initializer.add().CopyFrom(constants[old])
+        graph.initializer[-1].name = new
+
+
+def _check_shuffles(model: onnx.ModelProto, expected: list[int]) -> None:
+    """Every pixel shuffle that torch ran must be a DepthToSpace(CRD) of the same factor."""
+    found = []
+    for node in model.graph.node:
+        if node.op_type != "DepthToSpace":
+            continue
+        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        if attributes.get("mode", b"DCR") != b"CRD":
+            raise SrdeployError(
+                f"'{node.name}' became DepthToSpace in DCR order, which would mix the colours; "
+                "report this network, it is a fault in the export."
+            )
+        found.append(int(attributes["blocksize"]))
+    if lost := missing(expected, found):
+        raise SrdeployError(
+            f"PixelShuffle by {', '.join(str(n) for n in lost)} did not become DepthToSpace; "
+            "report this network, it is a fault in the export."
+        )
+
+
+def _name_sizes(model: onnx.ModelProto, card: Card) -> None:
+    factor = f"*{card.network_scale}" if card.network_scale > 1 else ""
+    for value, (height, width) in (
+        (model.graph.input[0], ("H", "W")),
+        (model.graph.output[0], (f"H{factor}", f"W{factor}")),
+    ):
+        shape = value.type.tensor_type.shape
+        del shape.dim[:]
+        for size in ("N", card.channels, height, width):
+            dimension = shape.dim.add()
+            if isinstance(size, int):
+                dimension.dim_value = size
+            else:
+                dimension.dim_param = size
+
+
+def _label(model: onnx.ModelProto, card: Card) -> None:
+    model.producer_name = "srdeploy"
+    model.producer_version = __version__
+    model.graph.name = card.arch.replace(":", ".")
+    onnx.helper.set_model_props(model, {CARD_METADATA: card.to_json()})

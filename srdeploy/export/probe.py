@@ -1,0 +1,112 @@
+"""What an export is held against: test inputs, and the operations the network really runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch.overrides import TorchFunctionMode
+
+from srdeploy.errors import SrdeployError
+from srdeploy.models.card import Card
+from srdeploy.models.network import Network
+
+PROBE_SIZES = ((17, 23), (40, 24))
+"""Heights and widths that parity is checked at, before rounding up to the card's multiple: both
+non-square, one odd and wide, one even and tall, so that swapped or baked-in sizes show."""
+
+TOLERANCE = 1e-4
+"""Largest |difference| over the value range that float32 rounding may cause: a fortieth of one
+8-bit step. Healthy exports stay near 1e-6."""
+
+
+def probe_sizes(card: Card) -> list[tuple[int, int]]:
+    """:data:`PROBE_SIZES` rounded up to the network's size multiple."""
+    m = card.size_multiple
+    return [(-(-h // m) * m, -(-w // m) * m) for h, w in PROBE_SIZES]
+
+
+def probe_input(card: Card, size: tuple[int, int], batch: int = 1) -> np.ndarray:
+    """A reproducible picture-like input, float32 [batch, C, H, W] in 0..value_range.
+
+    Noise over a ramp: every channel and every position differs, so permuted channels, flipped
+    axes and shifted pixels all show.
+    """
+    height, width = size
+    generator = np.random.default_rng(0)
+    noise = generator.random((batch, card.channels, height, width))
+    ramp = np.linspace(0, 1, height)[:, None] * np.linspace(1, 0.5, width)
+    channel = np.linspace(0.5, 1, card.channels)[:, None, None]
+    return ((0.5 * noise + 0.5 * ramp * channel) * card.value_range).astype(np.float32)
+
+
+def run_torch(network: Network, x: np.ndarray) -> np.ndarray:
+    """The network's own answer."""
+    with torch.inference_mode():
+        return network.module(torch.from_numpy(x)).numpy()
+
+
+@dataclass
+class Trace:
+    """The operations of one forward pass that an export must reproduce.
+
+    Attributes:
+        shuffles: Upscale factor of every pixel shuffle, in order.
+        conv_weights: Weight shape of every convolution run, in order, transposed ones included.
+    """
+
+    shuffles: list[int] = field(default_factory=list)
+    conv_weights: list[tuple[int, ...]] = field(default_factory=list)
+
+
+class _Spy(TorchFunctionMode):
+    """Counts calls rather than modules: a layer used twice, or used functionally, counts so."""
+
+    convs = (torch.conv1d, torch.conv2d, torch.conv_transpose1d, torch.conv_transpose2d)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trace = Trace()
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        named = kwargs or {}
+        if func is torch.pixel_shuffle:
+            self.trace.shuffles.append(args[1] if len(args) > 1 else named["upscale_factor"])
+        elif func in self.convs:
+            weight = args[1] if len(args) > 1 else named["weight"]
+            self.trace.conv_weights.append(tuple(weight.shape))
+        return func(*args, **named)
+
+
+def trace_operations(network: Network) -> Trace:
+    """Run the network once on the first probe size and note what it does.
+
+    Raises:
+        SrdeployError: the output does not have the size the card promises.
+    """
+    card = network.card
+    height, width = probe_sizes(card)[0]
+    with _Spy() as spy:
+        y = run_torch(network, probe_input(card, (height, width)))
+    expected = (1, card.channels, height * card.network_scale, width * card.network_scale)
+    if y.shape != expected:
+        raise SrdeployError(
+            f"The network turns 1x{card.channels}x{height}x{width} into {_by(y.shape)}, where its "
+            f"card promises {_by(expected)}; correct the card's scale or channels."
+        )
+    return spy.trace
+
+
+def missing(expected: list, found: list) -> list:
+    """Members of ``expected`` (with repetition) that ``found`` lacks."""
+    return sorted((Counter(expected) - Counter(found)).elements())
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(str(n) for n in shape)

@@ -1,0 +1,80 @@
+"""What an export tells about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from srdeploy.files import sha256
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far an artifact's output is from the network's.
+
+    Attributes:
+        max_abs_diff: Largest |difference| met, in the network's own value range.
+        relative: The same, divided by the value range (or by the largest |output|, if larger).
+        sizes: Input sizes (height, width) it was compared at.
+    """
+
+    max_abs_diff: float
+    relative: float
+    sizes: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """One finished export.
+
+    Attributes:
+        target: Name in the table of targets.
+        path: Where the artifact lies.
+        sha256: Its content (of a package: of all its files).
+        bytes: Its size.
+        precision: The precision that its weights and arithmetic have.
+        opset: ONNX operator set; None for other formats.
+        parity: Comparison with torch; None where the artifact cannot run, said in ``notes``.
+        operators: How often each operator occurs.
+        tools: Versions of what made it.
+        seconds: Wall-clock time.
+        notes: What the reader must know: what was not run, and why.
+    """
+
+    target: str
+    path: str
+    sha256: str
+    bytes: int
+    precision: str
+    opset: int | None
+    parity: Parity | None
+    operators: dict[str, int]
+    tools: dict[str, str]
+    seconds: float
+    notes: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return asdict(self)
+
+
+def artifact_facts(path: Path) -> dict[str, Any]:
+    """``sha256`` and ``bytes`` of a file or package."""
+    files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+    return {"sha256": sha256(path), "bytes": sum(p.stat().st_size for p in files)}
+
+
+def tool_versions(names: Sequence[str]) -> dict[str, str]:
+    """Versions of the named distributions, and our own."""
+    from srdeploy import __version__
+
+    found = {"srdeploy": __version__}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "missing"
+    return found
