@@ -1,0 +1,112 @@
+"""Benchmark sets: folders of original images, and the low-resolution inputs that belong to them.
+
+Two layouts are read. EDSR's: ``HR/<name>.png`` with ``LR_bicubic/X2/<name>x2.png``. Flat: the
+originals directly in the folder (``LR_bicubic`` may stand beside them). Where there is no
+``LR_bicubic/X<scale>``, the inputs are made by our own bicubic and kept in the cache.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import srdeploy
+from srdeploy.data.bicubic import imresize
+from srdeploy.data.images import list_images, modcrop, read_rgb, write_png
+from srdeploy.errors import UserError
+from srdeploy.files import cache_dir, sha256
+
+BUILTIN = "builtin"
+_BUILTIN_FOLDER = Path(srdeploy.__file__).parent / "assets" / "images"
+_CACHE_VERSION = 1  # raise when the degradation changes, so that older files are not read again
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One original and its low-resolution input; both are read when asked for.
+
+    Attributes:
+        name: The original's file name without suffix.
+        scale: Size of the original over size of the input.
+        hr_path: The original's file.
+        lr_path: The input's file, or None where it is made.
+    """
+
+    name: str
+    scale: int
+    hr_path: Path
+    lr_path: Path | None = None
+
+    def hr(self) -> NDArray[np.uint8]:
+        """The original, ``uint8 [H, W, 3]``, cut to a multiple of the scale.
+
+        Raises:
+            UserError: it cannot be read, or is smaller than the scale.
+        """
+        image = read_rgb(self.hr_path)
+        if min(image.shape[:2]) < self.scale:
+            raise UserError(f"'{self.hr_path}' is too small for scale {self.scale}; remove it.")
+        return modcrop(image, self.scale)
+
+    def lr(self) -> NDArray[np.uint8]:
+        """The input, ``uint8 [H / scale, W / scale, 3]``.
+
+        Raises:
+            UserError: it cannot be read, or its size does not match the original's.
+        """
+        if self.lr_path is None:
+            return self._made()
+        image = read_rgb(self.lr_path)
+        (height, width), (hr_height, hr_width) = image.shape[:2], self.hr().shape[:2]
+        if (height * self.scale, width * self.scale) != (hr_height, hr_width):
+            raise UserError(
+                f"'{self.lr_path}' is {width}x{height}, but its original '{self.hr_path}' "
+                f"({hr_width}x{hr_height} after cropping) needs "
+                f"{hr_width // self.scale}x{hr_height // self.scale} at scale {self.scale}; "
+                "replace the file, or remove the folder to have it made."
+            )
+        return image
+
+    def _made(self) -> NDArray[np.uint8]:
+        key = f"{sha256(self.hr_path)[:32]}x{self.scale}.png"
+        cached = cache_dir() / "bicubic" / f"v{_CACHE_VERSION}" / key
+        if cached.is_file():
+            with suppress(UserError):  # a damaged file is made anew
+                return read_rgb(cached)
+        image = imresize(self.hr(), 1 / self.scale)
+        with suppress(UserError, OSError):  # a cache that cannot be written only costs time
+            write_png(cached, image)
+        return image
+
+
+def open_benchmark(folder: str | Path, scale: int) -> list[Pair]:
+    """The pairs of a benchmark set, in the natural order of their names.
+
+    Args:
+        folder: a folder in either layout, or ``"builtin"``: the images shipped with srdeploy.
+        scale: the upscaling factor.
+
+    Raises:
+        UserError: no such folder, no images in it, or an ``LR_bicubic/X<scale>`` that lacks the
+            input of one of them.
+    """
+    root = _BUILTIN_FOLDER if str(folder) == BUILTIN else Path(folder)
+    originals = list_images(root / "HR" if (root / "HR").is_dir() else root)
+    lr_folder = root / "LR_bicubic" / f"X{scale}"
+    if not lr_folder.is_dir():
+        return [Pair(path.stem, scale, path) for path in originals]
+    inputs = {path.stem: path for path in list_images(lr_folder)}
+    pairs = []
+    for path in originals:
+        lr_path = inputs.get(f"{path.stem}x{scale}") or inputs.get(path.stem)
+        if lr_path is None:
+            raise UserError(
+                f"'{lr_folder}' has no '{path.stem}x{scale}.png' for '{path}'; "
+                "add the file, or remove the folder to have all of them made."
+            )
+        pairs.append(Pair(path.stem, scale, path, lr_path))
+    return pairs
