@@ -1,0 +1,83 @@
+"""Make the images shipped in srdeploy/assets/images from those inside scikit-image's wheel.
+
+Only photographs that scikit-image documents as CC0 or public domain are taken. Each is reduced with
+our bicubic, which also removes the source's compression artefacts, and cut to a textured part whose
+sides are multiples of 12, so that x2, x3 and x4 use the whole image.
+
+    pip install scikit-image && python benchmarks/make_assets.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import skimage
+
+import srdeploy
+from srdeploy.data.bicubic import imresize
+from srdeploy.data.images import read_rgb, write_png
+from srdeploy.files import atomic_path
+
+SOURCE = Path(skimage.__file__).parent / "data"
+TARGET = Path(srdeploy.__file__).parent / "assets" / "images"
+CC0 = "CC0 1.0"
+PUBLIC = "public domain"
+
+
+class Asset(NamedTuple):
+    """One shipped image: ``height x width`` pixels at ``(top, left)`` of the reduced source."""
+
+    name: str
+    source: str
+    reduce: int
+    top: int
+    left: int
+    height: int
+    width: int
+    licence: str
+    origin: str
+
+
+ASSETS = [
+    Asset("astronaut", "astronaut.png", 2, 0, 4, 252, 252, PUBLIC, "NASA, Eileen Collins, 1992"),
+    Asset("brick", "brick.png", 2, 0, 0, 252, 252, CC0, "CC0Textures, Bricks25 (grey)"),
+    Asset("camera", "camera.png", 2, 0, 0, 252, 252, CC0, "Lav Varshney (grey)"),
+    Asset("chelsea", "chelsea.png", 1, 24, 96, 204, 240, CC0, "Stefan van der Walt"),
+    Asset("coffee", "coffee.png", 2, 0, 0, 192, 288, CC0, "Rachel Michetti, Pikolo Espresso Bar"),
+    Asset("hubble", "hubble_deep_field.jpg", 2, 60, 60, 204, 204, PUBLIC, "NASA, ESA, Hubble XDF"),
+    Asset("retina", "retina.jpg", 4, 60, 60, 204, 204, CC0, "Mikael Haggstrom, 2014"),
+    Asset("rocket", "rocket.jpg", 2, 0, 0, 204, 312, PUBLIC, "SpaceX, launch of DSCOVR, 2015"),
+]
+
+HEADER = """\
+# Images shipped with srdeploy
+
+Reduced and cut from images inside the scikit-image wheel (`skimage/data`), whose documentation
+(`skimage.data`) states the licences below. Made by `benchmarks/make_assets.py`.
+
+| file | source in `skimage/data` | origin | licence |
+|---|---|---|---|
+"""
+
+
+def main() -> None:
+    rows = []
+    for asset in ASSETS:
+        image = read_rgb(SOURCE / asset.source)
+        if asset.reduce > 1:
+            image = imresize(image, 1 / asset.reduce)
+        part = image[asset.top : asset.top + asset.height, asset.left : asset.left + asset.width]
+        assert part.shape[:2] == (asset.height, asset.width), asset.name
+        grey = np.ptp(part, axis=2).max() == 0
+        path = TARGET / f"{asset.name}.png"
+        write_png(path, part[..., 0] if grey else part)
+        rows.append(f"| `{path.name}` | `{asset.source}` | {asset.origin} | {asset.licence} |")
+        print(f"{path.name:16} {asset.width}x{asset.height} {path.stat().st_size // 1024:4} KiB")
+    with atomic_path(TARGET / "LICENSES.md") as temporary:
+        temporary.write_text(HEADER + "\n".join(rows) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
