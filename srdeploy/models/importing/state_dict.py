@@ -1,0 +1,216 @@
+"""From whatever a checkpoint holds to one flat table of named tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from srdeploy.errors import UserError
+from srdeploy.models.importing.inert import Record, TensorRef
+from srdeploy.models.importing.safe_pickle import Checkpoint, read_checkpoint
+
+PREFERRED = (
+    *("params_ema", "state_dict_ema", "model_ema", "ema"),
+    *("params", "state_dict", "model_state_dict", "model", "net", "net_g", "netG", "generator"),
+    *("network", "weights"),
+)
+"""Where training scripts keep the network, best first (averaged weights before raw ones)."""
+
+WRAPPERS = ("module", "model", "_orig_mod", "net", "net_g", "netG", "generator", "network")
+"""First components of names that a wrapper added, when every name has them."""
+
+_MAX_DEPTH = 12
+_MAX_AMPLIFICATION = 4
+
+
+@dataclass(frozen=True)
+class StateDict:
+    """Named tensors of one network.
+
+    Attributes:
+        tensors: Floating point as float32, in the file's order; names as in the file.
+        path: Keys that led to them inside the file, joined by "/" ("" for a bare state dict).
+        res_scale: The residual scaling, where a pickled module states it.
+        ignored: What the file wanted called and did not get.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    path: str = ""
+    res_scale: float | None = None
+    ignored: tuple[str, ...] = ()
+
+
+def read_state_dict(path: str | Path) -> StateDict:
+    """Read the network's tensors from a torch checkpoint or a safetensors file.
+
+    Raises:
+        UserError: the file is unreadable or holds no convolution weights.
+    """
+    path = Path(path)
+    found = _read_safetensors(path) if is_safetensors(path) else _read_torch(path)
+    for name, tensor in found.tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(
+                f"Tensor '{name}' in '{path}' contains NaN or infinity; "
+                "the training that wrote it diverged, take an earlier checkpoint."
+            )
+    return found
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether the file begins like safetensors (a header length, then JSON) or is named so."""
+    if path.suffix == ".safetensors":
+        return True
+    try:
+        with open(path, "rb") as file:
+            head = file.read(9)
+    except OSError as error:
+        raise UserError(f"Cannot read '{path}' ({error.strerror}).") from error
+    return len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32
+
+
+def _read_safetensors(path: Path) -> StateDict:
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"'{path}' is not a readable safetensors file ({error}); it may be truncated."
+        ) from error
+    if not any(tensor.dim() >= 3 for tensor in tensors.values()):
+        raise _no_weights(path)
+    return StateDict({name: _to_float32(tensor) for name, tensor in tensors.items()})
+
+
+def _read_torch(path: Path) -> StateDict:
+    checkpoint = read_checkpoint(path)
+    candidates = [c for c in _candidates(checkpoint.root) if _has_convolution(c.tensors)]
+    if not candidates:
+        raise _no_weights(path)
+    best = min(candidates, key=_Candidate.rank)
+    return StateDict(
+        _materialise(checkpoint, best.tensors, path),
+        "/".join(best.path),
+        best.res_scale,
+        checkpoint.ignored,
+    )
+
+
+def _no_weights(path: Path) -> UserError:
+    return UserError(
+        f"'{path}' holds no convolution weights; give a file with the network's state_dict()."
+    )
+
+
+def _to_float32(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _materialise(
+    checkpoint: Checkpoint, refs: Mapping[str, TensorRef], path: Path
+) -> dict[str, torch.Tensor]:
+    """Read the tensors, bounding the memory that names sharing one storage can ask for."""
+    tensors: dict[str, torch.Tensor] = {}
+    n_bytes = 0
+    for name, ref in refs.items():
+        tensor = checkpoint.tensor(ref, name)
+        n_bytes += tensor.nbytes
+        if n_bytes > _MAX_AMPLIFICATION * checkpoint.n_bytes:
+            raise UserError(
+                f"The tensors in '{path}' would take far more memory than the file has bytes; "
+                "it is damaged or was made to exhaust memory."
+            )
+        tensors[name] = _to_float32(tensor)
+    return tensors
+
+
+# Searching the checkpoint
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    path: tuple[str, ...]
+    tensors: dict[str, TensorRef]
+    res_scale: float | None
+
+    def rank(self) -> tuple[list[int], int]:
+        """Sort key: names known to hold the network first, then the most tensors."""
+        order = {name: i for i, name in enumerate(PREFERRED)}
+        return [order.get(part, len(order)) for part in self.path], -len(self.tensors)
+
+
+def _has_convolution(tensors: Mapping[str, TensorRef]) -> bool:
+    return any(len(ref.size) >= 3 for ref in tensors.values())
+
+
+def _candidates(root: object) -> Iterator[_Candidate]:
+    """Every dictionary of tensors and every pickled module, optimisers left out."""
+    pending: list[tuple[object, tuple[str, ...]]] = [(root, ())]
+    seen: set[int] = set()
+    while pending:
+        value, path = pending.pop()
+        if id(value) in seen or len(path) > _MAX_DEPTH:
+            continue
+        seen.add(id(value))
+        if isinstance(value, Record):
+            if isinstance(value.state.get("_modules"), dict):
+                tensors, scales = _walk_module(value)
+                yield _Candidate(path, tensors, scales.pop() if len(scales) == 1 else None)
+                continue
+            value = {**value.items, **value.state}
+        if not isinstance(value, dict):
+            continue
+        named = {k: v for k, v in value.items() if isinstance(k, str)}
+        refs = {k: v for k, v in named.items() if isinstance(v, TensorRef)}
+        if refs:
+            yield _Candidate(path, refs, None)
+        for key, child in named.items():
+            if isinstance(child, dict | Record) and "optim" not in key.lower():
+                pending.append((child, (*path, key)))
+
+
+def _walk_module(root: Record) -> tuple[dict[str, TensorRef], set[float]]:
+    """State dict of a pickled module, named as ``Module.state_dict`` would, and its res_scales."""
+    tensors: dict[str, TensorRef] = {}
+    scales: set[float] = set()
+    pending: list[tuple[Record, str, int]] = [(root, "", 0)]
+    seen: set[int] = set()
+    while pending:
+        module, prefix, depth = pending.pop()
+        if id(module) in seen or depth > _MAX_DEPTH:
+            continue
+        seen.add(id(module))
+        for table in ("_parameters", "_buffers"):
+            for name, value in _items(module.state.get(table)):
+                if isinstance(value, TensorRef):
+                    tensors[prefix + name] = value
+        scale = module.state.get("res_scale")
+        if isinstance(scale, int | float):
+            scales.add(float(scale))
+        children = _items(module.state.get("_modules"))
+        for name, child in reversed(children):
+            if isinstance(child, Record):
+                pending.append((child, f"{prefix}{name}.", depth + 1))
+    return tensors, scales
+
+
+def _items(table: object) -> list[tuple[str, object]]:
+    if not isinstance(table, dict):
+        return []
+    return [(name, value) for name, value in table.items() if isinstance(name, str)]
+
+
+def strip_wrappers(tensors: Mapping[str, torch.Tensor]) -> Iterator[dict[str, torch.Tensor]]:
+    """The tensors under their own names, then with each wrapper's prefix taken off in turn."""
+    current = dict(tensors)
+    yield current
+    while current:
+        first = next(iter(current)).partition(".")[0]
+        if first not in WRAPPERS or not all(name.startswith(f"{first}.") for name in current):
+            return
+        current = {name.removeprefix(f"{first}."): tensor for name, tensor in current.items()}
+        yield current
