@@ -1,0 +1,164 @@
+"""Networks of the user's own: ``--arch package.module:callable`` and a state dict.
+
+The callable takes no arguments and returns the module. What its tensors cannot tell is read from
+optional attributes of the module, each with a default:
+
+============== =====================================================================================
+attribute      meaning; default
+============== =====================================================================================
+scale          factor of a pre-upscaled network; others are measured by a forward pass
+channels       1 (luma) or 3 (RGB); whichever the forward pass accepts, 3 first
+value_range    pixels run from 0 to this; 1.0
+luma_only      only Y goes through the network; true when channels is 1
+pre_upscaled   the input is the bicubic-upscaled image; true when the forward pass keeps the size
+               although a scale above 1 was given
+size_multiple  height and width must be multiples of this; measured by forward passes
+receptive_field  width in input pixels of what can influence one output pixel; 0, the whole image
+============== =====================================================================================
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from srdeploy.errors import UserError
+from srdeploy.models.card import Card
+from srdeploy.models.importing.state_dict import StateDict, strip_wrappers
+from srdeploy.models.network import Network
+from srdeploy.models.resize import layer_widths
+from srdeploy.models.store import user_factory
+
+_MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
+_MAX_SCALE = 16
+
+
+def load_user_network(
+    found: StateDict, spec: str, source: str, scale: int | None = None
+) -> tuple[Network, tuple[str, ...]]:
+    """Build the user's module, load the tensors strictly, and describe it.
+
+    Args:
+        found: The file's tensors.
+        spec: ``package.module:callable``, imported with the current folder on the path.
+        source: The file, for messages.
+        scale: The factor, for a module that keeps its input's size (pre-upscaled).
+
+    Returns:
+        The network, and what the probing had to assume.
+
+    Raises:
+        UserError: the code cannot be imported or fails, the tensors do not fit it, or it maps no
+            image to an image of a whole multiple of its size.
+    """
+    module = _call(spec)
+    _load_strictly(module, found, spec, source)
+    assumed: list[str] = []
+    facts = _probe(module, spec, scale, assumed)
+    card = Card(arch=spec, widths=layer_widths(module), **facts)
+    return Network(module, card), tuple(assumed)
+
+
+def _call(spec: str) -> nn.Module:
+    factory = user_factory(spec)
+    try:
+        return factory().eval().float()
+    except UserError:
+        raise
+    except Exception as error:  # whatever the user's code raises
+        raise UserError(
+            f"'{spec}' failed when called without arguments ({type(error).__name__}: {error}); "
+            "name a callable that needs none and returns the module."
+        ) from error
+
+
+def _load_strictly(module: nn.Module, found: StateDict, spec: str, source: str) -> None:
+    wanted = module.state_dict()
+    best = max(strip_wrappers(found.tensors), key=lambda tensors: len(wanted.keys() & tensors))
+    for name, tensor in wanted.items():
+        if name not in best:
+            raise UserError(f"Tensor '{name}', which '{spec}' needs, is missing from '{source}'.")
+        if tensor.shape != best[name].shape:
+            raise UserError(
+                f"Tensor '{name}' in '{source}' has shape {list(best[name].shape)}, but '{spec}' "
+                f"makes {list(tensor.shape)}."
+            )
+    for name in best:
+        if name not in wanted:
+            raise UserError(f"Tensor '{name}' in '{source}' has no place in '{spec}'.")
+    module.load_state_dict(best)
+
+
+def _probe(module: nn.Module, spec: str, scale: int | None, assumed: list[str]) -> dict[str, Any]:
+    channels, multiple, ratio = _measure(module, spec)
+    factor = ratio
+    stated = scale if scale is not None else _attribute(module, "scale", int, None)
+    pre_upscaled = _attribute(module, "pre_upscaled", bool, ratio == 1 and (stated or 1) > 1)
+    if pre_upscaled:
+        if ratio != 1 or stated is None:
+            raise UserError(
+                f"'{spec}' says that its input is already upscaled: then it must keep the size "
+                "and state its factor (attribute `scale`, or --scale)."
+            )
+        factor = stated
+    elif scale is not None and scale != ratio:
+        raise UserError(f"'{spec}' upscales by {ratio}, not by {scale}.")
+    value_range = _attribute(module, "value_range", float, None)
+    if value_range is None:
+        value_range = 1.0
+        assumed.append("pixel values run from 0 to 1 (no attribute value_range)")
+    return {
+        "scale": factor,
+        "scales": (factor,),
+        "channels": channels,
+        "value_range": value_range,
+        "luma_only": _attribute(module, "luma_only", bool, channels == 1),
+        "pre_upscaled": pre_upscaled,
+        "size_multiple": multiple,
+        "receptive_field": _attribute(module, "receptive_field", int, 0),
+    }
+
+
+def _attribute(module: nn.Module, name: str, kind: type, default: Any) -> Any:
+    value = getattr(module, name, default)
+    if value is None or (isinstance(value, bool) and kind is not bool):
+        return default
+    if isinstance(value, int) and kind is float:
+        return float(value)
+    return value if isinstance(value, kind) else default
+
+
+def _measure(module: nn.Module, spec: str) -> tuple[int, int, int]:
+    """(channels, size multiple, output size over input size), by forward passes on noise."""
+    stated = _attribute(module, "channels", int, None)
+    stated_multiple = _attribute(module, "size_multiple", int, None)
+    noise = torch.Generator().manual_seed(0)
+    failure = "its output is no image of a whole multiple of the input's size"
+    for multiple in _MULTIPLES if stated_multiple is None else (stated_multiple,):
+        for channels in (3, 1) if stated is None else (stated,):
+            # Odd numbers of blocks, so that only true multiples of `multiple` are tried.
+            height, width = (_odd_blocks(side, multiple) for side in (24, 40))
+            try:
+                with torch.no_grad():
+                    y = module(torch.rand(1, channels, height, width, generator=noise))
+            except Exception as error:  # whatever the user's code raises
+                failure = (str(error).strip() or type(error).__name__).splitlines()[0]
+                continue
+            if ratio := _whole_ratio(y, channels, height, width):
+                return channels, multiple, ratio
+    raise UserError(f"'{spec}' cannot be run on an image: {failure}.")
+
+
+def _odd_blocks(side: int, multiple: int) -> int:
+    return (max(side // multiple, 2) | 1) * multiple
+
+
+def _whole_ratio(y: object, channels: int, height: int, width: int) -> int | None:
+    if not isinstance(y, torch.Tensor) or y.dim() != 4 or y.shape[1] != channels:
+        return None
+    ratio = y.shape[2] // height
+    if 1 <= ratio <= _MAX_SCALE and tuple(y.shape[2:]) == (height * ratio, width * ratio):
+        return ratio
+    return None

@@ -1,0 +1,128 @@
+"""One way in: any network file, ours or foreign, or the name of a network we ship."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from srdeploy.errors import UserError, unknown_name
+from srdeploy.files import sha256
+from srdeploy.models.importing.assemble import assemble
+from srdeploy.models.importing.state_dict import (
+    PREFERRED,
+    StateDict,
+    is_safetensors,
+    read_state_dict,
+)
+from srdeploy.models.importing.user_module import load_user_network
+from srdeploy.models.network import Network
+from srdeploy.models.registry import ARCHITECTURES, architecture_names
+from srdeploy.models.store import read_card, read_network
+
+_EXPORTED = {".onnx": "an ONNX", ".tflite": "a TensorFlow Lite", ".mlpackage": "a CoreML"}
+
+
+def load_network(
+    path: str | Path,
+    *,
+    arch: str | None = None,
+    scale: int | None = None,
+    res_scale: float | None = None,
+) -> Network:
+    """Load a network from our own file, a foreign checkpoint, or by the name of a shipped one.
+
+    Foreign files are torch checkpoints (state dicts, bare or nested; whole pickled modules; either
+    container of ``torch.save``) and safetensors without a card. No code in a file ever runs. How a
+    foreign file was understood is the first entry of ``card.history``: ``step`` "import", ``file``,
+    ``sha256``, ``recognised_as``, ``assumed`` (what weights cannot show) and ``ignored`` (names the
+    file wanted called).
+
+    Args:
+        path: A file, or a name from :func:`shipped_networks`.
+        arch: A name of ours (forces that layout; a preset such as ``edsr-full`` also states the
+            base of a pruned file), or ``package.module:callable``, which is imported and called:
+            see :mod:`srdeploy.models.importing.user_module` for the attributes it may have.
+        scale: The factor a network that serves several (VDSR) shall serve; for the others it must
+            agree with the weights.
+        res_scale: Residual scaling of a foreign EDSR, LEDSR or RIRSR, which weights do not show.
+
+    Raises:
+        UserError: nothing there, unreadable, not recognised, or tensors that do not fit.
+    """
+    if scale is not None and not 1 <= scale <= 16:
+        raise UserError(f"Scale {scale} makes no sense; choose a whole number from 1 to 16.")
+    file = _find(path)
+    if is_safetensors(file) and read_card(file) is not None:
+        return _read_own(file, arch, scale)
+    if arch is not None and ":" not in arch and arch not in architecture_names():
+        raise unknown_name("architecture", arch, architecture_names())
+    return _read_foreign(file, arch, scale, res_scale)
+
+
+def shipped_networks() -> dict[str, Path]:
+    """The networks that come with the package, by name."""
+    folder = Path(str(resources.files("srdeploy") / "assets" / "networks"))
+    return {file.stem: file for file in sorted(folder.glob("*.safetensors"))}
+
+
+def _find(path: str | Path) -> Path:
+    file, shipped = Path(path), shipped_networks()
+    kind = _EXPORTED.get(file.suffix.lower())
+    if kind and file.exists():
+        raise UserError(f"'{path}' is {kind} file; give the network it was exported from.")
+    if file.is_file():
+        return file
+    if file.is_dir():
+        raise UserError(f"'{path}' is a folder; give a network file inside it.")
+    if str(path) in shipped:
+        return shipped[str(path)]
+    if file.suffix or len(file.parts) > 1:
+        raise UserError(f"There is no file '{path}'.")
+    raise unknown_name("file or shipped network", str(path), shipped)
+
+
+def _read_own(file: Path, arch: str | None, scale: int | None) -> Network:
+    network = read_network(file, arch=arch)
+    card = network.card
+    if arch is not None and ":" not in arch:
+        row = ARCHITECTURES.get(card.arch)
+        if row is None or (arch != row.name and arch not in row.presets):
+            raise UserError(f"'{file}' is of architecture {card.arch}, not {arch}.")
+    if scale is None or scale == card.scale:
+        return network
+    if scale not in card.scales:
+        factors = ", ".join(map(str, card.scales))
+        raise UserError(f"'{file}' upscales by {factors}, not by {scale}.")
+    config = {**card.config, "scale": scale} if "scale" in card.config else card.config
+    if hasattr(network.module, "scale"):
+        network.module.scale = scale  # type: ignore[assignment]
+    return Network(network.module, card.model_copy(update={"scale": scale, "config": config}))
+
+
+def _read_foreign(
+    file: Path, arch: str | None, scale: int | None, res_scale: float | None
+) -> Network:
+    found = read_state_dict(file)
+    if arch is not None and ":" in arch:
+        network, assumed = load_user_network(found, arch, str(file), scale)
+        recognised_as = arch
+    else:
+        result = assemble(found, str(file), arch=arch, scale=scale, res_scale=res_scale)
+        network, recognised_as, assumed = result.network, result.recognised_as, result.assumed
+    history = {
+        "step": "import",
+        "file": file.name,
+        "sha256": sha256(file),
+        "recognised_as": recognised_as,
+        "assumed": [*_choice(found), *assumed],
+        "ignored": list(found.ignored),
+    }
+    return Network(network.module, network.card.step(**history))
+
+
+def _choice(found: StateDict) -> list[str]:
+    """A note when the tensors were picked from a place that may have had alternatives."""
+    averaged = PREFERRED[:4]
+    if found.path.rpartition("/")[2] in averaged:
+        return [f"the averaged weights under '{found.path}' are the ones meant"]
+    return []
