@@ -29,6 +29,8 @@ import torch
 from srdeploy import __version__
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.probe import (
+    INPUT,
+    OUTPUT,
     TOLERANCE,
     missing,
     probe_input,
@@ -43,9 +45,6 @@ from srdeploy.models.network import Network
 from srdeploy.runtime.onnx_session import CARD_METADATA, OnnxSession
 
 Exporter = Literal["trace", "dynamo"]
-
-INPUT, OUTPUT = "lr", "sr"
-"""Names of the only input and output, in every format."""
 
 DEFAULT_OPSET = 17
 OPSETS = (13, 21)

@@ -15,6 +15,9 @@ from srdeploy.errors import SrdeployError
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 
+INPUT, OUTPUT = "lr", "sr"
+"""Names of the only input and output, in every format."""
+
 PROBE_SIZES = ((17, 23), (40, 24))
 """Heights and widths that parity is checked at, before rounding up to the card's multiple: both
 non-square, one odd and wide, one even and tall, so that swapped or baked-in sizes show."""
