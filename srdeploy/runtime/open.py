@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 
 def open_session(
-    source: str | Path | Network, *, runtime: str | None = None, threads: int | None = None
+    source: str | Path | Network,
+    *,
+    runtime: str | None = None,
+    threads: int | None = None,
+    arch: str | None = None,
+    scale: int | None = None,
+    value_range: float | None = None,
 ) -> Session:
     """A session for a network, by its type or its file's suffix.
 
@@ -29,6 +35,9 @@ def open_session(
             a shipped network.
         runtime: the runtime that must run it; default: the one that fits the file.
         threads: CPU threads; default: ``OMP_NUM_THREADS``, else all cores.
+        arch: architecture of a foreign checkpoint that does not show it, as ``load_network``.
+        scale: upscaling factor of a foreign file that does not show it.
+        value_range: 1 or 255, for an ONNX file without a card.
 
     Raises:
         UserError: the file cannot be read, or the runtime does not exist or cannot run it.
@@ -44,11 +53,11 @@ def open_session(
         _require(runtime, "onnxruntime", f"'{source}'")
         from srdeploy.runtime.onnx_session import OnnxSession
 
-        return OnnxSession(source, threads=threads)
+        return OnnxSession(source, threads=threads, scale=scale, value_range=value_range)
     _require(runtime, "torch", f"'{source}'")
     from srdeploy.models.load import load_network
 
-    return _open_torch(load_network(source), threads)
+    return _open_torch(load_network(source, arch=arch, scale=scale), threads)
 
 
 def _open_torch(network: Network, threads: int | None) -> Session:
