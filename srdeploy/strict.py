@@ -1,0 +1,111 @@
+"""Strict configuration read from YAML: an unknown key is an error that names the nearest match."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from srdeploy.errors import UserError, unknown_name
+
+
+class Strict(BaseModel):
+    """Base of every configuration model: frozen, and closed to keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_yaml(model: type[Model], path: str | Path) -> Model:
+    """Read and check a YAML file.
+
+    Raises:
+        UserError: the file is missing, is no YAML mapping, or does not fit ``model``.
+    """
+    import yaml
+
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise UserError(f"There is no file '{path}'.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"'{path}' is not valid YAML ({reason}).") from error
+    if not isinstance(values, dict):
+        raise UserError(f"'{path}' holds no settings; write them as `key: value` lines.")
+    return parse(model, values, where=f"'{path}'")
+
+
+def parse(model: type[Model], values: dict[str, Any], where: str) -> Model:
+    """Check ``values`` against ``model``; ``where`` opens the message of the error.
+
+    Raises:
+        UserError: the first thing that does not fit, with its dotted key.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        # A misspelt key is the cause of the missing one reported beside it, so it goes first.
+        problems = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+        raise UserError(f"{where}: {_explain(model, problems[0])}") from error
+
+
+def expand(text: str) -> Path:
+    """A path with ``~`` and ``$VARIABLES`` expanded.
+
+    Raises:
+        UserError: a variable is not set.
+    """
+    expanded = os.path.expanduser(os.path.expandvars(text))
+    if unset := re.search(r"\$\{?(\w+)", expanded):
+        raise UserError(
+            f"The path '{text}' needs the environment variable {unset[1]}, which is not set."
+        )
+    return Path(expanded)
+
+
+def _explain(model: type[BaseModel], problem: Any) -> str:
+    location: tuple[int | str, ...] = problem["loc"]
+    if problem["type"] == "extra_forbidden":
+        parent = _model_at(model, location[:-1])
+        inside = f" in '{_dotted(location[:-1])}'" if location[:-1] else ""
+        return str(unknown_name(f"key{inside}", str(location[-1]), parent.model_fields))
+    message = problem["msg"].removeprefix("Value error, ")
+    key = _dotted(location)
+    return f"{key}: {message}." if key else f"{message}."
+
+
+def _dotted(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location)
+
+
+def _model_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel]:
+    """The model an error location of pydantic points into (list indices and union tags too)."""
+    current = model
+    candidates: list[type[BaseModel]] = [model]
+    for part in location:
+        if part in current.model_fields:
+            candidates = _models_in(current.model_fields[str(part)].annotation)
+        else:
+            tagged = [c for c in candidates if part in _tags(c)]
+            candidates = tagged or candidates
+        if candidates:
+            current = candidates[0]
+    return current
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _models_in(part)]
+
+
+def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
+    kind = model.model_fields.get("kind")
+    return get_args(kind.annotation) if kind else ()
