@@ -1,0 +1,199 @@
+"""The recipe of a training run: everything that decides its result, in one YAML file."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from srdeploy.strict import Strict, read_yaml
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class NetworkSpec(Strict):
+    """A new network to train from scratch: an architecture's name and its options."""
+
+    arch: str
+    config: dict[str, Any] = {}
+
+
+class Folder(Strict):
+    """A folder of images; written as a bare path when the weight is 1.
+
+    ``path`` may hold ``~`` and ``$VARIABLES``; ``builtin`` names the images shipped with srdeploy.
+    A pixel of a folder of weight 2 is drawn twice as often as one of a folder of weight 1.
+    """
+
+    path: str
+    weight: Positive = 1.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+
+class Data(Strict):
+    """Where patches come from: image folders, or one HDF5 file of ready patches."""
+
+    folders: tuple[Folder, ...] = ()
+    hdf5: str | None = None
+    augment: bool = True
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Data":
+        if bool(self.folders) == bool(self.hdf5):
+            raise ValueError("give either folders or hdf5")
+        return self
+
+
+class Adam(Strict):
+    """Adam (Kingma and Ba 2015); weight decay is added to the gradient, as torch's Adam does."""
+
+    kind: Literal["adam"] = "adam"
+    lr: Positive = 1e-4
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    eps: Positive = 1e-8
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Sgd(Strict):
+    """Stochastic gradient descent with momentum."""
+
+    kind: Literal["sgd"]
+    lr: Positive
+    momentum: Fraction = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Constant(Strict):
+    """The same learning rate throughout, after ``warmup`` iterations of linear growth."""
+
+    kind: Literal["constant"] = "constant"
+    warmup: Annotated[int, Field(ge=0)] = 0
+
+
+class Step(Strict):
+    """The learning rate times ``factor`` every ``every`` iterations, or at each milestone."""
+
+    kind: Literal["step"]
+    every: PositiveInt | None = None
+    milestones: tuple[PositiveInt, ...] = ()
+    factor: Positive = 0.5
+    warmup: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> "Step":
+        if (self.every is None) == (not self.milestones):
+            raise ValueError("give either every or milestones")
+        return self
+
+
+class Cosine(Strict):
+    """Half a cosine from the end of the warm-up down to ``final`` times the learning rate."""
+
+    kind: Literal["cosine"]
+    final: Fraction = 0.0
+    warmup: Annotated[int, Field(ge=0)] = 0
+
+
+class Clip(Strict):
+    """Gradient clipping: each ``value``, the total ``norm``, or VDSR's ``adjustable`` rule.
+
+    The adjustable rule (VDSR, section 3.2) clips each value to ``limit / learning rate``, so that
+    the largest *step* stays the same while the learning rate falls.
+    """
+
+    kind: Literal["none", "value", "norm", "adjustable"] = "none"
+    limit: Positive | None = None
+
+    @model_validator(mode="after")
+    def _limited(self) -> "Clip":
+        if (self.kind == "none") != (self.limit is None):
+            raise ValueError("a limit belongs to every kind but 'none'")
+        return self
+
+
+class Validation(Strict):
+    """Measure a benchmark set (a folder or ``builtin``) every so many iterations and at the end."""
+
+    data: str
+    every: PositiveInt
+    scale: PositiveInt | None = None
+    protocol: str | None = None
+
+
+class Checkpoints(Strict):
+    """How often the run's state is saved; whichever comes first."""
+
+    minutes: Positive | None = 5.0
+    iterations: PositiveInt | None = None
+
+
+class TrainRecipe(Strict):
+    """A training or fine-tuning run.
+
+    ``patch`` is the input's size for networks that upscale, so their output patch is ``scale``
+    times larger; for networks fed with upscaled images (VDSR) it is the size of both. Several
+    ``scales`` are for the latter only: each patch of a batch draws its own.
+    """
+
+    network: NetworkSpec | None = None
+    data: Data
+    scales: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+    patch: PositiveInt = 48
+    batch: PositiveInt = 16
+    iterations: PositiveInt
+    loss: Literal["l1", "l2"] = "l1"
+    optimiser: Annotated[Adam | Sgd, Field(discriminator="kind")] = Adam()
+    schedule: Annotated[Constant | Step | Cosine, Field(discriminator="kind")] = Constant()
+    clip: Clip = Clip()
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    channels_last: bool = True
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: PositiveInt | None = None
+    workers: Annotated[int, Field(ge=0)] = 1
+    log_every: PositiveInt = 100
+    validation: Validation | None = None
+    checkpoint: Checkpoints = Checkpoints()
+    tensorboard: bool = False
+
+    def decisive(self) -> dict[str, Any]:
+        """The settings that decide the weights, flattened to ``{"optimiser.lr": 1e-4, ...}``.
+
+        How a run is watched, saved and spread over the machine is left out: those may change when
+        it is resumed.
+        """
+        watching = {"device", "threads", "workers", "log_every", "validation", "checkpoint"}
+        values = self.model_dump(mode="json", exclude=watching | {"tensorboard"})
+        return _flatten(values)
+
+    def digest(self) -> str:
+        """Hex SHA-256 of the decisive settings."""
+        return hashlib.sha256(json.dumps(self.decisive(), sort_keys=True).encode()).hexdigest()
+
+
+def read_recipe(path: str | Path) -> TrainRecipe:
+    """Read a recipe from YAML.
+
+    Raises:
+        UserError: no such file, no YAML, an unknown key (the nearest match is named) or a value
+            out of its range.
+    """
+    return read_yaml(TrainRecipe, path)
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
