@@ -1,0 +1,171 @@
+"""Random training patches: a function of (seed, iteration), so that a resumed run sees the same."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from srdeploy.errors import UserError
+from srdeploy.models.card import Card
+from srdeploy.strict import expand
+from srdeploy.train.cache import LUMA_STEPS, Packed, open_folder
+from srdeploy.train.recipe import TrainRecipe
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs and targets ``[N, C, H, W]`` in the source's own type; ``gain`` times them is float.
+
+    They stay small integers until they are on the device where they are used.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    gain: float
+
+    def to(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Inputs and targets as float32 in 0..value_range on ``device``, strides kept."""
+        pair = (x.to(device, non_blocking=True) for x in (self.inputs, self.targets))
+        inputs, targets = (x.to(torch.float32).mul_(self.gain) for x in pair)
+        return inputs, targets
+
+
+class PatchSource(Protocol):
+    """Where batches come from; every call with the same iteration gives the same batch."""
+
+    digest: str  # of the data and how it is cut
+
+    def batch(self, iteration: int) -> Batch:
+        """The batch of one iteration, from 0; safe to call from several threads."""
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """What may be drawn at one scale: every image at least as large as a patch."""
+
+    pairs: list[tuple[NDArray, NDArray]]  # input, target: [H, W, C]
+    upto: NDArray[np.float64]  # cumulative probability of each pair
+    ratio: int  # target pixels per input pixel
+
+
+class FolderPatches:
+    """Aligned patches from image folders, with one of the eight flips and rotations each.
+
+    A pixel is drawn in proportion to its folder's weight, wherever it is (away from the borders).
+    """
+
+    def __init__(self, card: Card, recipe: TrainRecipe) -> None:
+        """Open the folders, decoding them first if the cache does not hold them.
+
+        Raises:
+            UserError: a folder is missing or holds no images, no image is as large as a patch, or
+                the scales are not the network's.
+        """
+        if not card.pre_upscaled and recipe.scales != (card.scale,):
+            raise UserError(
+                f"The recipe trains at scales {list(recipe.scales)} but this network upscales by "
+                f"{card.scale}; set `scales: [{card.scale}]`."
+            )
+        luma = card.channels == 1
+        self._recipe = recipe
+        self._gain = card.value_range / 255.0 / (LUMA_STEPS if luma else 1)
+        opened = [
+            (
+                open_folder(_path(f.path), recipe.scales, luma=luma, upscaled=card.pre_upscaled),
+                f.weight,
+            )
+            for f in recipe.data.folders
+        ]
+        sources = [(o.targets, o.inputs, weight) for o, weight in opened]
+        self._pools = [_pool(sources, scale, card, recipe.patch) for scale in recipe.scales]
+        kind = f"{luma} {card.pre_upscaled}"
+        contents = " ".join(o.digest for o, _ in opened)
+        self.digest = hashlib.sha256(f"{kind} {contents}".encode()).hexdigest()
+
+    def batch(self, iteration: int) -> Batch:
+        """See :class:`PatchSource`."""
+        recipe = self._recipe
+        n, p = recipe.batch, recipe.patch
+        # A generator keyed by the iteration needs no state in checkpoints and no order of workers.
+        random = np.random.default_rng((recipe.seed, iteration))
+        draws = random.random((n, 3))
+        turns = random.integers(8, size=n) if recipe.data.augment else np.zeros(n, np.int64)
+        choices = random.integers(len(self._pools), size=n)
+        first = self._pools[0]
+        channels, kind = first.pairs[0][0].shape[2], first.pairs[0][0].dtype
+        inputs = np.empty((n, p, p, channels), kind)
+        targets = np.empty((n, p * first.ratio, p * first.ratio, channels), kind)
+        for k in range(n):
+            pool = self._pools[choices[k]]
+            source, target = pool.pairs[int(np.searchsorted(pool.upto, draws[k, 0], "right"))]
+            top = int(draws[k, 1] * (source.shape[0] - p + 1))
+            left = int(draws[k, 2] * (source.shape[1] - p + 1))
+            r = pool.ratio
+            inputs[k] = turned(source[top : top + p, left : left + p], turns[k])
+            corner = slice(top * r, (top + p) * r), slice(left * r, (left + p) * r)
+            targets[k] = turned(target[corner], turns[k])
+        return _as_batch(inputs, targets, self._gain, recipe.channels_last)
+
+
+def turned(patch: NDArray, which: int) -> NDArray:
+    """A view of a square ``[H, W, ...]``: flip or rotation ``which``, 0 (none) to 7."""
+    if which & 1:
+        patch = patch[:, ::-1]
+    if which & 2:
+        patch = patch[::-1]
+    return patch.swapaxes(0, 1) if which & 4 else patch
+
+
+def _as_batch(inputs: NDArray, targets: NDArray, gain: float, channels_last: bool) -> Batch:
+    # [N, H, W, C] in memory *is* the channels-last layout of [N, C, H, W].
+    pair = [torch.from_numpy(x).permute(0, 3, 1, 2) for x in (inputs, targets)]
+    if not channels_last:
+        pair = [x.contiguous() for x in pair]
+    return Batch(pair[0], pair[1], gain)
+
+
+def _path(text: str) -> Path:
+    if text == "builtin":
+        return Path(str(files("srdeploy") / "assets" / "images"))
+    return expand(text)
+
+
+def _pool(
+    sources: list[tuple[Packed, dict[int, Packed], float]], scale: int, card: Card, patch: int
+) -> _Pool:
+    pairs, weights, small = [], [], 0
+    for targets, inputs, weight in sources:
+        for index in range(len(targets)):
+            height, width = (int(side) for side in inputs[scale].sizes[index])
+            if min(height, width) < patch:
+                small += 1
+                continue
+            pairs.append((inputs[scale][index], targets[index]))
+            weights.append(weight * height * width)
+    if not pairs:
+        raise UserError(
+            f"All {small} training images are smaller than a patch of {patch} input pixels at "
+            f"scale {scale}; use larger images or a smaller `patch`."
+        )
+    if small:
+        log.warning(
+            "%d of %d training images are smaller than a patch of %d input pixels at scale %d "
+            "and are left out.",
+            small,
+            small + len(pairs),
+            patch,
+            scale,
+        )
+    upto = np.cumsum(np.array(weights, np.float64))
+    return _Pool(pairs, upto / upto[-1], 1 if card.pre_upscaled else scale)
