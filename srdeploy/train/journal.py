@@ -1,0 +1,79 @@
+"""What a run reports while it goes: ``metrics.jsonl``, TensorBoard and the progress bar."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from srdeploy.errors import UserError
+from srdeploy.files import atomic_path
+from srdeploy.progress import Tracker
+
+
+class Journal:
+    """Appends one JSON object per report to ``metrics.jsonl``.
+
+    Entries later than the checkpoint a run resumes from are dropped: they will be written again.
+    """
+
+    def __init__(self, run_dir: Path, iteration: int, bar: Tracker, tensorboard: bool) -> None:
+        """Open the journal of a run that stands at ``iteration``.
+
+        Raises:
+            UserError: TensorBoard is asked for and not installed.
+        """
+        self._path = run_dir / "metrics.jsonl"
+        self._bar = bar
+        self._shown: dict[str, str] = {}
+        self._writer: Any = None
+        if tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise UserError(
+                    "TensorBoard is not installed; run `pip install 'srdeploy[tensorboard]'` or "
+                    "set `tensorboard: false`."
+                ) from error
+            self._writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=iteration + 1)
+        kept = [entry for entry in read_metrics(run_dir) if entry["iteration"] <= iteration]
+        with atomic_path(self._path) as temporary:
+            temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
+
+    def write(self, iteration: int, **values: Any) -> None:
+        """Record values reached after ``iteration`` iterations."""
+        with open(self._path, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"iteration": iteration, **values}) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        for name in ("loss", "lr", "psnr_y"):
+            if name in values:
+                self._shown[name] = f"{values[name]:.4g}"
+        if self._writer is not None:
+            for name, value in values.items():
+                if isinstance(value, int | float):
+                    self._writer.add_scalar(name, value, iteration)
+
+    def advance(self) -> None:
+        """Move the progress bar by one iteration."""
+        self._bar.update(1, **self._shown)
+
+    def close(self) -> None:
+        """Flush what TensorBoard holds back."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
+    """The entries of a run's journal in order; a line cut short by a kill is skipped."""
+    path = run_dir / "metrics.jsonl"
+    if not path.exists():
+        return []
+    entries = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            entries.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return entries

@@ -1,0 +1,224 @@
+"""The one training loop: from scratch, fine-tuning, and recovery after pruning."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import torch
+import yaml
+
+from srdeploy.errors import SrdeployError, UserError
+from srdeploy.files import atomic_path
+from srdeploy.models.network import Network
+from srdeploy.models.registry import create
+from srdeploy.models.store import save_network
+from srdeploy.progress import track
+from srdeploy.quality import evaluate
+from srdeploy.runtime.open import open_session
+from srdeploy.strict import expand
+from srdeploy.train.checkpoint import Origin, load_state, save_state
+from srdeploy.train.hdf5 import Hdf5Patches
+from srdeploy.train.hooks import StepHook
+from srdeploy.train.interrupt import StopRequest, TrainingStopped
+from srdeploy.train.journal import Journal
+from srdeploy.train.loader import Loader
+from srdeploy.train.patches import FolderPatches, PatchSource
+from srdeploy.train.precision import mixed
+from srdeploy.train.recipe import TrainRecipe
+from srdeploy.train.run import Run
+
+CHECKPOINT = "checkpoint.pt"
+BEST = "best.safetensors"
+
+
+def starting_network(recipe: TrainRecipe) -> Network:
+    """The freshly initialised network a recipe describes: the same one for the same seed.
+
+    Raises:
+        UserError: the recipe names no network, or an unknown architecture or option.
+    """
+    if recipe.network is None:
+        raise UserError("The recipe has no `network` section; give a network file to start from.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        return create(recipe.network.arch, **recipe.network.config)
+
+
+def train(
+    network: Network,
+    recipe: TrainRecipe,
+    run_dir: str | Path,
+    *,
+    resume: bool = True,
+    hooks: Sequence[StepHook] = (),
+    step: str = "train",
+) -> Network:
+    """Train a network; the given one is left as it is.
+
+    ``run_dir`` receives ``checkpoint.pt`` (the latest state), ``best.safetensors`` (the network of
+    the highest validation PSNR), ``metrics.jsonl`` and ``recipe.yaml``. If it holds a checkpoint
+    the run goes on from there, and its result is the one an uninterrupted run would have given.
+
+    Args:
+        network: where to start from.
+        recipe: every setting.
+        run_dir: the run's own folder; made if absent.
+        resume: go on from a checkpoint found there, instead of starting over.
+        hooks: called around each optimiser step.
+        step: the name of the entry in the card's history: ``train`` or ``finetune``.
+
+    Returns:
+        A new network with the averaged weights (or the plain ones, without ``ema``).
+
+    Raises:
+        UserError: unusable data, or a checkpoint of another recipe, network or data set.
+        TrainingStopped: SIGINT or SIGTERM; the state is saved.
+        SrdeployError: the loss is no longer finite; the last good checkpoint is kept.
+    """
+    run_dir = Path(run_dir)
+    source = _open_source(network, recipe)
+    origin = Origin.of(recipe, network, source.digest)
+    run = Run(network, recipe, hooks)
+    checkpoint = run_dir / CHECKPOINT
+    if not resume:
+        for name in (CHECKPOINT, BEST, "metrics.jsonl"):
+            (run_dir / name).unlink(missing_ok=True)
+    if checkpoint.exists():
+        run.restore(load_state(checkpoint, origin))
+    with atomic_path(run_dir / "recipe.yaml") as temporary:
+        settings = recipe.model_dump(mode="json", exclude_none=True)
+        temporary.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    with ExitStack() as stack:
+        stop = stack.enter_context(StopRequest())
+        stack.enter_context(_torch_threads(recipe.threads))
+        stack.enter_context(mixed(run.module, recipe.precision, run.device))
+        bar = stack.enter_context(track(step.capitalize(), recipe.iterations, run.iteration))
+        journal = Journal(run_dir, run.iteration, bar, recipe.tensorboard)
+        stack.callback(journal.close)
+        _Loop(run, run_dir, origin, journal, stop).run_to_end(source)
+    card = network.card.step(
+        step=step,
+        recipe=recipe.digest()[:16],
+        data=source.digest[:16],
+        iterations=recipe.iterations,
+        batch=recipe.batch,
+        loss=recipe.loss,
+        seed=recipe.seed,
+    )
+    return Network(run.averaged().module, card)
+
+
+class _Loop:
+    """Iterations with what happens between them: reports, validation, checkpoints, stopping."""
+
+    def __init__(
+        self, run: Run, run_dir: Path, origin: Origin, journal: Journal, stop: StopRequest
+    ) -> None:
+        self._run, self._run_dir, self._origin = run, run_dir, origin
+        self._journal, self._stop = journal, stop
+        self._saved_at = self._started = time.perf_counter()
+        self._loss = torch.zeros((), device=run.device)
+        self._count = 0
+
+    def run_to_end(self, source: PatchSource) -> None:
+        run, recipe = self._run, self._run.recipe
+        loader = Loader(source, run.iteration, recipe.iterations, recipe.workers)
+        for batch in loader:
+            lr = run.learning_rate()
+            # Summed where it is computed: asking for its value would make a GPU wait each time.
+            self._loss += run.advance(batch)
+            self._count += 1
+            self._journal.advance()
+            last = run.iteration == recipe.iterations
+            if last or run.iteration % recipe.log_every == 0:
+                self._report(loader, lr)
+            check = recipe.validation
+            if check is not None and (last or run.iteration % check.every == 0):
+                self._validate()
+            if last or self._stop.requested or self._save_due():
+                self._save()
+            if self._stop.requested and not last:
+                raise TrainingStopped(
+                    f"Stopped after iteration {run.iteration} of {recipe.iterations}; the state "
+                    f"is saved in '{self._run_dir}': repeat the command to go on from there."
+                )
+
+    def _report(self, loader: Loader, lr: float) -> None:
+        run = self._run
+        loss = float(self._loss) / self._count
+        if not math.isfinite(loss):
+            raise self._diverged()
+        elapsed = time.perf_counter() - self._started
+        run.seconds += elapsed
+        times = loader.reset_times()
+        self._journal.write(
+            run.iteration,
+            loss=loss,
+            lr=lr,
+            images_per_s=round(self._count * run.recipe.batch / elapsed, 2),
+            loader_wait=round(times.waited / elapsed, 4),
+            loader_work=round(times.worked / elapsed, 4),
+            seconds=round(run.seconds, 1),
+        )
+        self._started = time.perf_counter()
+        self._loss.zero_()
+        self._count = 0
+
+    def _validate(self) -> None:
+        run, paused = self._run, time.perf_counter()
+        check = run.recipe.validation
+        assert check is not None
+        network = run.averaged()
+        folder = check.data if check.data == "builtin" else expand(check.data)
+        scale = check.scale or network.card.scale
+        with open_session(network, threads=torch.get_num_threads()) as session:
+            quality = evaluate(session, folder, scale, check.protocol, progress=False)
+        figures = quality.as_dict()
+        del figures["per_image"]
+        self._journal.write(run.iteration, **figures)
+        if run.best is None or quality.psnr > run.best:
+            run.best = quality.psnr
+            save_network(network, self._run_dir / BEST)
+        self._started += time.perf_counter() - paused
+
+    def _save_due(self) -> bool:
+        every = self._run.recipe.checkpoint
+        by_count = every.iterations is not None and self._run.iteration % every.iterations == 0
+        elapsed = time.perf_counter() - self._saved_at
+        return by_count or (every.minutes is not None and elapsed >= 60 * every.minutes)
+
+    def _save(self) -> None:
+        if not self._run.is_finite():
+            raise self._diverged()
+        save_state(self._run_dir / CHECKPOINT, self._run.state(), self._origin)
+        self._saved_at = time.perf_counter()
+
+    def _diverged(self) -> SrdeployError:
+        kept = ""
+        if (self._run_dir / CHECKPOINT).exists():
+            kept = f" (the last good state is kept in '{self._run_dir}')"
+        return SrdeployError(
+            f"Training diverged before iteration {self._run.iteration}: the loss is no longer "
+            f"finite{kept}; lower the learning rate, lengthen the warm-up or clip the gradients."
+        )
+
+
+def _open_source(network: Network, recipe: TrainRecipe) -> PatchSource:
+    if recipe.data.hdf5 is not None:
+        return Hdf5Patches(network.card, recipe)
+    return FolderPatches(network.card, recipe)
+
+
+@contextmanager
+def _torch_threads(count: int | None) -> Iterator[None]:
+    previous = torch.get_num_threads()
+    try:
+        if count is not None:
+            torch.set_num_threads(count)
+        yield
+    finally:
+        torch.set_num_threads(previous)

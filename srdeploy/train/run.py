@@ -1,0 +1,135 @@
+"""The state of a training run, and one iteration of it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from srdeploy.errors import UserError
+from srdeploy.models.network import Network
+from srdeploy.train.checkpoint import State
+from srdeploy.train.clip import clip_gradients
+from srdeploy.train.ema import Ema
+from srdeploy.train.hooks import StepHook
+from srdeploy.train.patches import Batch
+from srdeploy.train.precision import autocast
+from srdeploy.train.recipe import Sgd, TrainRecipe
+from srdeploy.train.schedule import learning_rate
+
+_LOSSES = {"l1": functional.l1_loss, "l2": functional.mse_loss}
+
+
+class Run:
+    """A network being trained: weights, optimiser, average, and the place in the run."""
+
+    def __init__(self, network: Network, recipe: TrainRecipe, hooks: Sequence[StepHook]) -> None:
+        self.recipe = recipe
+        self.network = network
+        self.hooks = hooks
+        self.device = _device(recipe.device)
+        self.module = copy.deepcopy(network.module).train().to(self.device)
+        if recipe.channels_last:
+            self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.parameters = [p for p in self.module.parameters() if p.requires_grad]
+        self.optimiser = _optimiser(self.parameters, recipe)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
+        self.ema = Ema(self.module, recipe.ema) if recipe.ema is not None else None
+        self.iteration = 0
+        self.best: float | None = None
+        self.seconds = 0.0
+        torch.manual_seed(recipe.seed)
+
+    def advance(self, batch: Batch) -> Tensor:
+        """One iteration; returns the loss, detached, in units of the value range."""
+        recipe = self.recipe
+        lr = self.learning_rate()
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        inputs, targets = batch.to(self.device)
+        with autocast(recipe.precision, self.device):
+            outputs = self.module(inputs)
+        loss = _LOSSES[recipe.loss](outputs.float(), targets)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimiser)
+        for hook in self.hooks:
+            hook.before_step(self.module, self.iteration)
+        clip_gradients(self.parameters, recipe.clip, lr)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        for hook in self.hooks:
+            hook.after_step(self.module, self.iteration)
+        if self.ema is not None:
+            self.ema.update()
+        self.iteration += 1
+        return loss.detach()
+
+    def learning_rate(self) -> float:
+        """The rate of the next iteration."""
+        recipe = self.recipe
+        return learning_rate(
+            recipe.optimiser.lr, recipe.schedule, self.iteration, recipe.iterations
+        )
+
+    def is_finite(self) -> bool:
+        """Whether every weight is a number."""
+        return all(bool(torch.isfinite(p).all()) for p in self.parameters)
+
+    def averaged(self) -> Network:
+        """The network to measure and hand on: averaged weights, evaluation mode, CPU."""
+        state = {k: v.detach().cpu().contiguous() for k, v in self.module.state_dict().items()}
+        if self.ema is not None:
+            state |= {k: v.cpu().contiguous() for k, v in self.ema.average.items()}
+        result = self.network.copy()
+        result.module.load_state_dict(state)
+        return Network(result.module.eval(), result.card)
+
+    def state(self) -> State:
+        """Everything :meth:`restore` needs, sharing memory with the run."""
+        return State(
+            iteration=self.iteration,
+            module=self.module.state_dict(),
+            optimiser=self.optimiser.state_dict(),
+            rng=torch.get_rng_state(),
+            ema=self.ema.state_dict() if self.ema is not None else None,
+            scaler=self.scaler.state_dict(),
+            hooks=[hook.state_dict() for hook in self.hooks],
+            best=self.best,
+            seconds=self.seconds,
+        )
+
+    def restore(self, state: State) -> None:
+        """Continue from a state of a run of the same recipe and network."""
+        self.iteration, self.best, self.seconds = state.iteration, state.best, state.seconds
+        self.module.load_state_dict(state.module)
+        self.optimiser.load_state_dict(state.optimiser)
+        if self.ema is not None and state.ema is not None:
+            self.ema.load_state_dict(state.ema)
+        if state.scaler:
+            self.scaler.load_state_dict(state.scaler)
+        for hook, saved in zip(self.hooks, state.hooks, strict=True):
+            hook.load_state_dict(saved)
+        torch.set_rng_state(state.rng)
+
+
+def _optimiser(parameters: list[nn.Parameter], recipe: TrainRecipe) -> torch.optim.Optimizer:
+    o = recipe.optimiser
+    if isinstance(o, Sgd):
+        return torch.optim.SGD(
+            parameters, o.lr, momentum=o.momentum, weight_decay=o.weight_decay, fused=True
+        )
+    return torch.optim.Adam(
+        parameters, o.lr, betas=o.betas, eps=o.eps, weight_decay=o.weight_decay, fused=True
+    )
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("The recipe asks for device 'cuda', but torch finds no GPU; set `device`.")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
