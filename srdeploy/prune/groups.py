@@ -1,0 +1,199 @@
+"""Groups of coupled channels: who is tied to whom, and why.
+
+An *atom* is a set of channels, across layers, that can only be removed together. A *group* is
+the list of atoms that run through the same layers: the thing that has a width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from srdeploy.models.network import Network
+from srdeploy.prune.marks import Axis
+from srdeploy.prune.trace import Trace, trace
+
+EXAMPLE_SIZE = 12
+"""Side of the traced image (rounded up to the network's size multiple): structure, not content."""
+
+
+@dataclass(frozen=True)
+class Atom:
+    """Channels that live or die together.
+
+    Attributes:
+        members: Indices on every axis they occupy, readers' input axes included.
+    """
+
+    members: dict[Axis, tuple[int, ...]]
+
+
+@dataclass
+class Group:
+    """Atoms through the same layers.
+
+    Attributes:
+        name: For print-outs: g1, g2...
+        status: "free" (one layer), "coupled" (several, or in blocks) or "untouchable".
+        why: Reasons in words: for free groups who reads them, for coupled ones what ties them.
+        layers: The layers whose output channels these are, in the order they run.
+        readers: The layers that read them.
+        atoms: In the order of the first layer's channels.
+    """
+
+    name: str
+    status: str
+    why: list[str]
+    layers: list[str]
+    readers: list[str]
+    atoms: list[Atom] = field(repr=False)
+
+    @property
+    def block(self) -> int:
+        """Most channels of one layer in one atom: r^2 before a PixelShuffle(r), usually 1."""
+        return max(
+            len(indices)
+            for atom in self.atoms
+            for axis, indices in atom.members.items()
+            if axis.role == "out"
+        )
+
+    def out_axes(self) -> list[Axis]:
+        """The producing axes."""
+        return [axis for axis in self.atoms[0].members if axis.role == "out"]
+
+    def aligned(self, sizes: dict[Axis, int]) -> bool:
+        """Whether atom i is exactly channel i of every layer: one mask serves them all."""
+        return all(
+            len(self.atoms) == sizes[axis]
+            and all(atom.members[axis] == (i,) for i, atom in enumerate(self.atoms))
+            for axis in self.out_axes()
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {
+            "name": self.name,
+            "status": self.status,
+            "channels": len(self.atoms) * self.block,
+            "atoms": len(self.atoms),
+            "block": self.block,
+            "layers": self.layers,
+            "readers": self.readers,
+            "why": self.why,
+        }
+
+    def __str__(self) -> str:
+        blocks = f" in blocks of {self.block}" if self.block > 1 else ""
+        head = f"{self.name}: {self.status}, {len(self.atoms) * self.block} channels{blocks}"
+        return "\n".join(
+            [
+                head,
+                f"  layers:  {_shorten(self.layers)}",
+                f"  read by: {_shorten(self.readers)}",
+                *(f"  why:     {reason}" for reason in _merge_places(self.why)),
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """All groups of a network, with the sizes of its axes."""
+
+    groups: list[Group]
+    sizes: dict[Axis, int]
+
+    def layer_names(self) -> list[str]:
+        """Every layer that issues channels."""
+        return list(dict.fromkeys(layer for group in self.groups for layer in group.layers))
+
+
+def find_groups(network: Network) -> Grouping:
+    """Trace a network and collect its groups.
+
+    Raises:
+        UnsupportedOperationError: an operation in it cannot be followed.
+    """
+    multiple = network.card.size_multiple
+    side = -(-EXAMPLE_SIZE // multiple) * multiple
+    generator = torch.Generator().manual_seed(0)
+    example = torch.rand(1, network.card.channels, side, side, generator=generator)
+    traced = trace(network.module, example * network.card.value_range)
+    return collect(traced, network.module)
+
+
+def collect(traced: Trace, module: nn.Module) -> Grouping:
+    """Atoms from the traced sets, then groups from the atoms."""
+    sizes = {axis: len(nodes) for axis, nodes in traced.axes.items()}
+    members: dict[int, dict[Axis, list[int]]] = {}
+    for axis, nodes in traced.axes.items():
+        for index, root in enumerate(traced.sets.find(nodes)):
+            members.setdefault(int(root), {}).setdefault(axis, []).append(index)
+    frozen, joins = traced.sets.frozen(), traced.sets.joins()
+    found: dict[tuple[Any, ...], list[int]] = {}
+    for root, places in members.items():
+        producers = tuple(axis for axis in places if axis.role == "out")
+        if producers:
+            found.setdefault((producers, frozen.get(root)), []).append(root)
+    groups: list[Group] = []
+    order = {axis: position for position, axis in enumerate(traced.axes)}
+    for (producers, reason), roots in sorted(found.items(), key=lambda f: order[f[0][0][0]]):
+        atoms = [Atom({a: tuple(i) for a, i in members[root].items()}) for root in roots]
+        readers = _layers(a for atom in atoms for a in atom.members if a.role == "in")
+        ties = list(dict.fromkeys(why for root in roots for why in joins.get(root, [])))
+        if reason is None and (unscored := _not_layers(producers, module)):
+            reason = f"'{unscored}' is not the weight of a layer, so it cannot be scored"
+        elif reason is None and len(atoms) == 1:
+            one = sizes[producers[0]] == 1
+            reason = "it has one channel" if one else "all of its channels are tied into one"
+        if reason is not None:
+            status, why = "untouchable", [reason]
+        elif len(producers) == 1 and not ties:
+            status, why = "free", [f"read only by {_shorten(readers)}"]
+        else:
+            status, why = "coupled", ties
+        groups.append(
+            Group(f"g{len(groups) + 1}", status, why, _layers(producers), readers, atoms)
+        )
+    return Grouping(groups, sizes)
+
+
+def _layers(axes: Iterable[Axis]) -> list[str]:
+    return list(dict.fromkeys(axis.layer for axis in axes))
+
+
+def _not_layers(producers: tuple[Axis, ...], module: nn.Module) -> str | None:
+    """The first producing tensor that is not the ``weight`` of a convolution or linear layer."""
+    kinds = (nn.modules.conv._ConvNd, nn.Linear)
+    for axis in producers:
+        owner, _, leaf = axis.tensor.rpartition(".")
+        if leaf != "weight" or not isinstance(module.get_submodule(owner), kinds):
+            return axis.tensor
+    return None
+
+
+def _shorten(names: list[str], limit: int = 6) -> str:
+    if len(names) <= limit:
+        return ", ".join(names) or "nothing"
+    return f"{', '.join(names[: limit - 1])} ... {names[-1]} ({len(names)} layers)"
+
+
+def _merge_places(reasons: list[str], limit: int = 3) -> list[str]:
+    """One line per kind of reason: "added together in 'body.0', 'body.1' and 15 more"."""
+    places: dict[str, list[str]] = {}
+    for reason in reasons:
+        what, separator, place = reason.partition(" in ")
+        places.setdefault(what, []).append(place if separator else "")
+    lines = []
+    for what, found in places.items():
+        named = [place for place in found if place]
+        if not named:
+            lines.append(what)
+            continue
+        more = f" and {len(named) - limit} more" if len(named) > limit else ""
+        lines.append(f"{what} in {', '.join(named[:limit])}{more}")
+    return lines

@@ -1,0 +1,139 @@
+"""What the user asks of a pruning run, and how many channels that leaves."""
+
+from __future__ import annotations
+
+import math
+from fnmatch import fnmatchcase
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from srdeploy.errors import UserError, unknown_name
+from srdeploy.prune.groups import Group, Grouping
+
+CRITERIA = ("l1", "l2", "fpgm", "random")
+"""How NNI's pruners score filters."""
+
+
+class PruneOptions(BaseModel):
+    """Options common to every pruning method.
+
+    Attributes:
+        ratio: Fraction of channels to remove from each group (the papers' pruning ratio).
+        layer_ratios: Layer pattern to its own ratio (``stage_pr`` of the published tools).
+        exclude: Patterns of layers whose output channels stay (``skip_layers``).
+        round_to: Keep a multiple of this many channels, the nearest one (SIMD blocks, tensor cores).
+        criterion: One of :data:`CRITERIA`.
+        seed: For the random criterion.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ratio: float
+    layer_ratios: dict[str, float] = Field(default_factory=dict)
+    exclude: tuple[str, ...] = ()
+    round_to: int = 1
+    criterion: str = "l1"
+    seed: int = 0
+
+    @field_validator("ratio")
+    @classmethod
+    def _ratio_is_a_fraction(cls, ratio: float) -> float:
+        return check_ratio(ratio)
+
+    @field_validator("layer_ratios")
+    @classmethod
+    def _ratios_are_fractions(cls, ratios: dict[str, float]) -> dict[str, float]:
+        return {pattern: check_ratio(ratio) for pattern, ratio in ratios.items()}
+
+    @field_validator("round_to")
+    @classmethod
+    def _at_least_one(cls, round_to: int) -> int:
+        if round_to < 1:
+            raise UserError(f"--round-to {round_to} is impossible; give 1 or more.")
+        return round_to
+
+    @field_validator("criterion")
+    @classmethod
+    def _known_criterion(cls, criterion: str) -> str:
+        if criterion not in CRITERIA:
+            raise unknown_name("criterion", criterion, CRITERIA)
+        return criterion
+
+
+def check_ratio(ratio: float) -> float:
+    """A pruning ratio, 0 <= ratio < 1.
+
+    Raises:
+        UserError: anything else, nan included.
+    """
+    if not 0 <= ratio < 1:
+        raise UserError(
+            f"Pruning ratio {ratio:g} is impossible; give the fraction to remove, "
+            "from 0 up to (not including) 1, for instance 0.5."
+        )
+    return ratio
+
+
+def count_removed(total: int, ratio: float, round_to: int = 1, block: int = 1) -> int:
+    """Atoms to remove of ``total``.
+
+    ``min(ceil(ratio * total), total - 1)`` as the published codes count; with ``round_to`` the
+    number of channels kept (atoms times ``block``) moves to the nearest multiple, up on a tie, at
+    least one multiple and at most all.
+    """
+    removed = min(math.ceil(ratio * total - 1e-9), total - 1)
+    if round_to > 1 and removed > 0:
+        unit = round_to / math.gcd(round_to, block)
+        kept = max(1, math.floor((total - removed) / unit + 0.5)) * unit
+        removed = max(0, total - int(kept))
+    return removed
+
+
+def removals(grouping: Grouping, options: PruneOptions) -> dict[str, int]:
+    """How many atoms each group loses, by group name; groups that lose none are left out.
+
+    Raises:
+        UserError: a pattern that matches no layer, or coupled layers given different ratios.
+    """
+    _check_patterns(grouping, (*options.exclude, *options.layer_ratios))
+    counts: dict[str, int] = {}
+    for group in grouping.groups:
+        if group.status == "untouchable" or excluded_by(group, options) is not None:
+            continue
+        ratio = group_ratio(group, options)
+        removed = count_removed(len(group.atoms), ratio, options.round_to, group.block)
+        if removed:
+            counts[group.name] = removed
+    return counts
+
+
+def excluded_by(group: Group, options: PruneOptions) -> str | None:
+    """The pattern that leaves this group alone, if any."""
+    for pattern in options.exclude:
+        if any(fnmatchcase(layer, pattern) for layer in group.layers):
+            return pattern
+    return None
+
+
+def group_ratio(group: Group, options: PruneOptions) -> float:
+    """The ratio of a group: of the pattern that names one of its layers, else the common one."""
+    found = {
+        pattern: ratio
+        for pattern, ratio in options.layer_ratios.items()
+        if any(fnmatchcase(layer, pattern) for layer in group.layers)
+    }
+    if len(set(found.values())) > 1:
+        named = ", ".join(f"'{p}' {r:g}" for p, r in found.items())
+        raise UserError(
+            f"Layers {', '.join(group.layers[:3])}{'...' if len(group.layers) > 3 else ''} are "
+            f"coupled and need one ratio, but the patterns give several ({named})."
+        )
+    return next(iter(found.values()), options.ratio)
+
+
+def _check_patterns(grouping: Grouping, patterns: tuple[str, ...]) -> None:
+    names = grouping.layer_names()
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            shown = ", ".join(names[:12]) + (f" ... ({len(names)} layers)" if names[12:] else "")
+            raise UserError(f"No layer matches '{pattern}'; the layers are: {shown}.")

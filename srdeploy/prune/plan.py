@@ -1,0 +1,62 @@
+"""A plan: which channels stay, as data that anyone can read and that compaction follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import nn
+
+from srdeploy.prune.groups import Grouping
+
+
+class Plan(BaseModel):
+    """Channels to keep.
+
+    Attributes:
+        method: The pruning method ("l1", ...).
+        options: The options it ran with.
+        removed: Group name to the indices of its removed atoms.
+        keep: Tensor name to dimension to the kept indices, for every axis that loses some.
+        zero: The same, restricted to axes on which a removed channel's own numbers lie: zeroing
+            them there is what "masked" means.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: str
+    options: dict[str, Any]
+    removed: dict[str, list[int]]
+    keep: dict[str, dict[int, list[int]]]
+    zero: dict[str, dict[int, list[int]]]
+
+
+def make_plan(
+    grouping: Grouping, removed: Mapping[str, list[int]], method: str, options: dict[str, Any]
+) -> Plan:
+    """Turn removed atoms into the indices kept on every axis they touch."""
+    gone: dict[tuple[str, int, str], set[int]] = {}
+    for group in grouping.groups:
+        for index in removed.get(group.name, []):
+            for axis, indices in group.atoms[index].members.items():
+                gone.setdefault((axis.tensor, axis.dim, axis.role), set()).update(indices)
+    sizes = {(axis.tensor, axis.dim): size for axis, size in grouping.sizes.items()}
+    keep: dict[str, dict[int, list[int]]] = {}
+    zero: dict[str, dict[int, list[int]]] = {}
+    for (tensor, dim, role), indices in gone.items():
+        kept = [i for i in range(sizes[tensor, dim]) if i not in indices]
+        keep.setdefault(tensor, {})[dim] = kept
+        if role != "in":
+            zero.setdefault(tensor, {})[dim] = sorted(indices)
+    return Plan(method=method, options=options, removed=dict(removed), keep=keep, zero=zero)
+
+
+def apply_masks(module: nn.Module, plan: Plan) -> None:
+    """Zero, in place, everything that belongs to removed channels."""
+    state = dict(module.named_parameters()) | dict(module.named_buffers())
+    with torch.no_grad():
+        for name, dims in plan.zero.items():
+            for dim, indices in dims.items():
+                state[name].index_fill_(dim, torch.tensor(indices), 0.0)
