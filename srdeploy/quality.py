@@ -19,7 +19,7 @@ from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.progress import track
 from srdeploy.runtime.open import open_session
-from srdeploy.runtime.pixels import upscale_rgb, upscale_y
+from srdeploy.runtime.pixels import check_scale, upscale_rgb, upscale_y
 from srdeploy.runtime.session import Session
 
 
@@ -100,6 +100,7 @@ def evaluate(
             protocol = natural_protocol(session.card)
         elif isinstance(protocol, str):
             protocol = get_protocol(protocol)
+        check_scale(session.card, scale)
         pairs = open_benchmark(folder, scale)
         per_image = []
         with track("evaluate", total=len(pairs)) if progress else nullcontext() as bar:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from srdeploy.data.bicubic import imresize
 from srdeploy.data.images import rgb_to_ycbcr, ycbcr_to_rgb
 from srdeploy.errors import SrdeployError, UserError
+from srdeploy.models.card import Card
 from srdeploy.runtime.session import Session
 
 
@@ -54,12 +55,17 @@ def upscale_y(session: Session, y: NDArray[np.float64], scale: int) -> NDArray[n
     return _upscale(session, np.asarray(y, np.float64)[..., None], scale)[..., 0]
 
 
-def _upscale(session: Session, image: NDArray[np.float64], scale: int) -> NDArray[np.float64]:
-    """``[h, w, C]`` in 0..255 through the network, C being the card's channels."""
-    card = session.card
+def check_scale(card: Card, scale: int) -> None:
+    """Raise UserError unless the network serves this scale."""
     if scale not in card.scales:
         served = ", ".join(f"x{s}" for s in card.scales)
         raise UserError(f"This {card.arch} network upscales by {served}, not by x{scale}.")
+
+
+def _upscale(session: Session, image: NDArray[np.float64], scale: int) -> NDArray[np.float64]:
+    """``[h, w, C]`` in 0..255 through the network, C being the card's channels."""
+    card = session.card
+    check_scale(card, scale)
     # A network with several output scales in one module would need to be told which; the only ones
     # that serve several are pre-upscaled, and there the input's size says it.
     if card.pre_upscaled:
