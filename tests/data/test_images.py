@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -155,3 +157,19 @@ def test_write_png_refuses_other_arrays(tmp_path: Path, colours: np.ndarray) -> 
     with pytest.raises(ValueError, match="uint8"):
         write_png(tmp_path / "a.png", colours[..., :2])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sixteen_bit_colour_keeps_the_high_byte(tmp_path: Path) -> None:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        checksum = zlib.crc32(kind + body)
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", checksum)
+
+    # Pillow cannot write 16 bits per channel, so one row of two pixels is spelt out.
+    row = b"\0" + struct.pack(">6H", 0x0AFF, 0x1400, 0x1E80, 0xFFFF, 0x0000, 0x80FF)
+    (tmp_path / "deep.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(row))
+        + chunk(b"IEND", b"")
+    )
+    assert read_rgb(tmp_path / "deep.png").tolist() == [[[10, 20, 30], [255, 0, 128]]]
