@@ -82,17 +82,17 @@ def train(
     run_dir = Path(run_dir)
     source = _open_source(network, recipe)
     origin = Origin.of(recipe, network, source.digest)
-    run = Run(network, recipe, hooks)
-    checkpoint = run_dir / CHECKPOINT
     if not resume:
         for name in (CHECKPOINT, BEST, "metrics.jsonl"):
             (run_dir / name).unlink(missing_ok=True)
-    if checkpoint.exists():
-        run.restore(load_state(checkpoint, origin))
-    with atomic_path(run_dir / "recipe.yaml") as temporary:
-        settings = recipe.model_dump(mode="json", exclude_none=True)
-        temporary.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng())
+        run = Run(network, recipe, hooks)
+        if (run_dir / CHECKPOINT).exists():
+            run.restore(load_state(run_dir / CHECKPOINT, origin))
+        with atomic_path(run_dir / "recipe.yaml") as temporary:
+            settings = recipe.model_dump(mode="json", exclude_none=True)
+            temporary.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
         stop = stack.enter_context(StopRequest())
         stack.enter_context(_torch_threads(recipe.threads))
         stack.enter_context(mixed(run.module, recipe.precision, run.device))

@@ -103,7 +103,16 @@ class Run:
         )
 
     def restore(self, state: State) -> None:
-        """Continue from a state of a run of the same recipe and network."""
+        """Continue from a state of a run of the same recipe and network.
+
+        Raises:
+            UserError: that run had another number of hooks.
+        """
+        if len(state.hooks) != len(self.hooks):
+            raise UserError(
+                f"The run was started with {len(state.hooks)} hooks and is resumed with "
+                f"{len(self.hooks)}; resume it with the command that started it."
+            )
         self.iteration, self.best, self.seconds = state.iteration, state.best, state.seconds
         self.module.load_state_dict(state.module)
         self.optimiser.load_state_dict(state.optimiser)
