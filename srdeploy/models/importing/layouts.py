@@ -254,10 +254,10 @@ def solve_widths(layout: Layout, tensors: Tensors, source: str) -> dict[str, int
                 f"Tensor '{name}' in '{source}' holds whole numbers ({tensors[name].dtype}); "
                 "quantised weights cannot be imported, save the network in float32."
             )
-        if len(shape) != len(symbolic) or not shape or min(shape) < 1:
+        if len(shape) != len(symbolic) or min(shape) < 1:
             raise UserError(
-                f"Tensor '{name}' in '{source}' has shape {list(shape)}, "
-                f"but {layout.arch} needs {len(symbolic)} dimensions of at least 1 there."
+                f"Tensor '{name}' in '{source}' has shape {list(shape)}, but {layout.arch} has "
+                f"{len(symbolic)} non-empty dimension(s) there."
             )
         for size, dim in zip(shape, symbolic, strict=True):
             expected = _bind(dim, size, name, widths, origin)

@@ -59,7 +59,7 @@ NAMINGS: tuple[Naming, ...] = (
     Naming(
         "EDSR with a nested lite tail",
         has=("head.0.weight", "tail.0.0.weight"),
-        lacks=("tail.1.weight", "tail.0.2.weight"),
+        lacks=("tail.1.weight", "tail.1.bias", "tail.0.2.weight"),
         rules=((r"tail\.0\.0", "tail.0"),),
     ),
 )
