@@ -71,13 +71,18 @@ def _following(module: nn.Module, ledger: Ledger) -> Iterator[None]:
     for name, layer in module.named_modules():
         handles += [
             layer.register_forward_pre_hook(lambda *_, name=name: ledger.stack.append(name)),
-            layer.register_forward_hook(lambda *_: ledger.stack.pop() and None),
+            layer.register_forward_hook(lambda *_: _leave(ledger)),
         ]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _leave(ledger: Ledger) -> None:
+    # A forward hook that returned anything but None would replace the layer's output.
+    ledger.stack.pop()
 
 
 class _ChunkWatch(TorchFunctionMode):

@@ -1,0 +1,5 @@
+"""Run as ``python -m srdeploy``."""
+
+from srdeploy.cli.main import main
+
+main()

@@ -1,0 +1,97 @@
+"""The ``srdeploy`` command: registration of commands, and errors as one sentence."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from srdeploy import __version__
+from srdeploy.cli import deploy, doctor, networks, prune, train
+from srdeploy.errors import SrdeployError
+
+app = typer.Typer(
+    name="srdeploy",
+    help="Prune, compact, fine-tune, export and measure super-resolution networks.",
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="The line: import, inspect, eval, prune, finetune, export, bench. "
+    "Try it on the shipped network: `srdeploy inspect edsr-s-x2 --groups`.",
+)
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+) -> None:
+    if version:
+        print(f"srdeploy {__version__}")
+        raise typer.Exit
+    if quiet:
+        from srdeploy.progress import set_quiet
+
+        set_quiet(True)
+
+
+networks.register(app)
+prune.register(app)
+train.register(app)
+deploy.register(app)
+doctor.register(app)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; never returns.
+
+    Exit codes: 0 done, 1 our fault, 2 the request's fault, 130 interrupted.
+    """
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    command: Any = typer.main.get_command(app)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        result = command.main(arguments or ["--help"], prog_name="srdeploy", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except (typer.Abort, KeyboardInterrupt):
+        return _fail("Interrupted.", 130)
+    except SrdeployError as error:
+        return _fail(str(error), error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except MemoryError:
+        return _fail("Out of memory; use a smaller image, batch or patch.", 1)
+    except OSError as error:
+        return _fail(f"{error.strerror or error}: '{error.filename}'.", 1)
+    except Exception as error:
+        if (usage := getattr(error, "format_message", None)) is not None:  # typer's usage errors
+            return _fail(f"{usage()} See `srdeploy --help`.", 2)
+        if os.environ.get("SRDEPLOY_DEBUG"):
+            raise
+        return _fail(
+            f"Internal error ({type(error).__name__}: {_one_line(error)}); please report it with "
+            "the traceback that SRDEPLOY_DEBUG=1 prints.",
+            1,
+        )
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _fail(sentence: str, code: int) -> int:
+    print(f"srdeploy: {' '.join(sentence.split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""Commands about a network as it is: import, inspect, eval."""
+
+from typing import Annotated, Any
+
+import typer
+
+from srdeploy.cli import options as o
+from srdeploy.cli.output import emit, note, quantity, say
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command("import")(import_)
+    app.command()(inspect)
+    app.command("eval")(eval_)
+
+
+def import_(
+    file: o.NetworkFile,
+    output: o.Output,
+    arch: o.Arch = None,
+    scale: o.Scale = None,
+    res_scale: Annotated[
+        float | None, typer.Option(help="Residual scaling, which weights do not show.")
+    ] = None,
+    json: o.AsJson = False,
+) -> None:
+    """Turn a foreign checkpoint into a network of ours (nothing in it is executed).
+
+    **Examples**
+
+    `srdeploy import EDSR_baseline_x2.pt -o edsr.safetensors`
+
+    `srdeploy import mine.pth --arch mypackage.models:make_net -o mine.safetensors`
+    """
+    from srdeploy.models.load import load_network
+    from srdeploy.models.store import save_network
+
+    network = load_network(file, arch=arch, scale=scale, res_scale=res_scale)
+    save_network(network, output)
+    first = network.card.history[0] if network.card.history else {}
+    if json:
+        emit({"output": str(output), **_summary(network), "import": first})
+        return
+    say(_headline(network))
+    for assumed in first.get("assumed", []):
+        note(f"assumed: {assumed}")
+    say(f"written to {output}")
+
+
+def inspect(
+    file: o.NetworkFile,
+    groups: Annotated[
+        bool, typer.Option("--groups", help="Show which channels are coupled, and why.")
+    ] = False,
+    arch: o.Arch = None,
+    scale: o.Scale = None,
+    json: o.AsJson = False,
+) -> None:
+    """Say what a network is: architecture, size, widths, groups of coupled channels.
+
+    **Examples**
+
+    `srdeploy inspect edsr-s-x2`
+
+    `srdeploy inspect EDSR_baseline_x2.pt --groups`
+    """
+    from srdeploy.models.load import load_network
+
+    network = load_network(file, arch=arch, scale=scale)
+    if json:
+        from srdeploy.prune.groups import find_groups
+        from srdeploy.prune.marks import UnsupportedOperationError
+
+        document: dict[str, Any] = {**_summary(network), "card": network.card.model_dump()}
+        try:
+            found = find_groups(network).groups
+            document["groups"] = [group.to_dict() for group in found]
+        except UnsupportedOperationError as error:
+            document |= {"groups": None, "groups_error": str(error)}
+        emit(document)
+        return
+    card = network.card
+    say(_headline(network))
+    mean = "subtracted inside" if card.mean_shift else "none"
+    colour = "Y only, colour bicubic" if card.luma_only else f"{card.channels} channels"
+    say(f"  input: {colour}, values 0..{card.value_range:g}, mean shift: {mean}")
+    say(f"  receptive field: {card.receptive_field or 'the whole image'} input pixels")
+    if card.pre_upscaled:
+        say("  fed with the bicubic-upscaled image")
+    say(f"  widths: {_runs(card.widths)}")
+    if card.proof:
+        say(f"  proof: {card.proof['claim']} to {card.proof['max_difference']:.1e}")
+    for entry in card.history:
+        say(f"  history: {_entry(entry)}")
+    if groups:
+        from srdeploy.prune.groups import find_groups
+
+        say()
+        for group in find_groups(network).groups:
+            say(str(group))
+
+
+def eval_(
+    file: o.Artifact,
+    data: o.Data = "builtin",
+    scale: o.Scale = None,
+    protocol: o.ProtocolName = None,
+    runtime: o.RuntimeName = None,
+    threads: o.Threads = None,
+    arch: o.Arch = None,
+    value_range: Annotated[
+        float | None, typer.Option(help="1 or 255, for a foreign ONNX file.")
+    ] = None,
+    json: o.AsJson = False,
+) -> None:
+    """Measure PSNR and SSIM on a benchmark set, under a stated protocol.
+
+    **Examples**
+
+    `srdeploy eval VDSR.pth --data Set5 --scale 3`
+
+    `srdeploy eval pruned.onnx --data B100 --protocol standard --json`
+    """
+    from srdeploy.quality import evaluate
+    from srdeploy.runtime.open import open_session
+
+    with open_session(
+        file, runtime=runtime, threads=threads, arch=arch, scale=scale, value_range=value_range
+    ) as session:
+        factor = scale or session.card.scale
+        quality = evaluate(session, data, factor, protocol)
+        used = {"runtime": session.runtime, "threads": session.threads}
+    if json:
+        emit({"file": file, "data": data, "scale": factor, **quality.as_dict(), **used})
+        return
+    for row in quality.per_image:
+        figures = [value for key, value in row.items() if key != "name"]
+        say(f"{row['name']:>24}  {figures[0]:7.3f} dB  {figures[1]:.4f}")
+    say(
+        f"{quality.n_images} images: {quality.psnr:.3f} dB, SSIM {quality.ssim:.4f}  "
+        f"{quality.protocol}"
+    )
+
+
+def _summary(network: Any) -> dict[str, Any]:
+    from srdeploy.models.count import count
+
+    counts = count(network)
+    return {
+        "arch": network.card.arch,
+        "scale": network.card.scale,
+        "params": counts.params,
+        "macs_720p": counts.macs_720p,
+        "widths": network.card.widths,
+    }
+
+
+def _headline(network: Any) -> str:
+    from srdeploy.models.count import count
+
+    counts = count(network)
+    pruned = ", pruned" if network.card.pruned else ""
+    return (
+        f"{network.card.arch} x{network.card.scale}{pruned}: {quantity(counts.params)} parameters "
+        f"({counts.params:,}), {quantity(counts.macs_720p)} MACs for a 1280x720 output"
+    )
+
+
+def _runs(widths: dict[str, int]) -> str:
+    """Widths in order, repeats folded: ``head.0 64, body.0.body.0 ... body.16 64 (33)``."""
+    parts: list[tuple[str, str, int, int]] = []
+    for name, width in widths.items():
+        if parts and parts[-1][2] == width:
+            first, _, _, n = parts[-1]
+            parts[-1] = (first, name, width, n + 1)
+        else:
+            parts.append((name, name, width, 1))
+    return ", ".join(
+        f"{first} {width}" if n == 1 else f"{first} ... {last} {width} ({n} layers)"
+        for first, last, width, n in parts
+    )
+
+
+def _entry(entry: dict[str, Any]) -> str:
+    shown = {k: v for k, v in entry.items() if k != "step" and v not in ([], {}, None, "")}
+    return f"{entry.get('step', '?')}: " + ", ".join(f"{k} {v}" for k, v in shown.items())

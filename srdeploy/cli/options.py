@@ -1,0 +1,43 @@
+"""Arguments and options shared by commands: one name, one meaning everywhere."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+NetworkFile = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE",
+        help="A network: our .safetensors, a foreign checkpoint, or the name of a shipped one.",
+    ),
+]
+Artifact = Annotated[
+    str,
+    typer.Argument(metavar="FILE", help="A network file, an .onnx artifact, or `bicubic`."),
+]
+Arch = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Architecture of a foreign file, or package.module:callable."
+    ),
+]
+Scale = Annotated[int | None, typer.Option(help="Upscaling factor; default: the network's own.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Where to write the result.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all cores.")]
+Data = Annotated[
+    str,
+    typer.Option(
+        metavar="DIR", help="Benchmark folder (HR/, LR_bicubic/X2/... or plain images); `builtin`."
+    ),
+]
+ProtocolName = Annotated[
+    str | None,
+    typer.Option(
+        "--protocol", help="standard, vdsr, srcnn or rgb; default: the network's customary one."
+    ),
+]
+RuntimeName = Annotated[
+    str | None, typer.Option("--runtime", help="torch or onnxruntime; default: what fits.")
+]

@@ -1,0 +1,42 @@
+"""How results reach people and programs: text on stdout, or one JSON document."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from typing import Any
+
+
+def emit(document: Any) -> None:
+    """Print one JSON document; figures JSON has no word for (infinite PSNR) become null."""
+    json.dump(_finite(document), sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+def say(text: str = "") -> None:
+    """Print a line of a result for people."""
+    print(text)
+
+
+def note(text: str) -> None:
+    """Print a remark that is not part of the result, on stderr."""
+    print(text, file=sys.stderr)
+
+
+def quantity(value: float) -> str:
+    """A count with a unit prefix: 664704 to ``664.7K``, 6.1e11 to ``612.6G``."""
+    for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "K")):
+        if abs(value) >= size:
+            return f"{value / size:.1f}{prefix}" if size != 1e6 else f"{value / size:.2f}M"
+    return f"{value:g}"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,143 @@
+"""Commands that change weights: train and finetune, one loop."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from srdeploy.cli import options as o
+from srdeploy.cli.output import emit, note, say
+
+RunDir = Annotated[
+    Path | None,
+    typer.Option(help="Folder of checkpoints and curves; default: runs/<name of the output>."),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command()(train)
+    app.command()(finetune)
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file (configs/train/).")],
+    output: o.Output,
+    run_dir: RunDir = None,
+    fresh: Fresh = False,
+    json: o.AsJson = False,
+) -> None:
+    """Train a network from scratch as a recipe says; the same command resumes.
+
+    **Example**
+
+    `SRDEPLOY_DATA=~/sr-data srdeploy train configs/train/edsr-s-x2.yaml -o edsr-s-x2.safetensors`
+    """
+    from srdeploy.train.loop import starting_network
+    from srdeploy.train.recipe import read_recipe
+
+    settings = read_recipe(recipe)
+    _run(starting_network(settings), settings, output, run_dir, fresh, json, "train")
+
+
+def finetune(
+    file: o.NetworkFile,
+    output: o.Output,
+    recipe: Annotated[
+        Path | None, typer.Option(help="A YAML recipe; the options below override it.")
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DIR", help="Training images (repeatable), or an HDF5 file."),
+    ] = None,
+    iterations: Annotated[int | None, typer.Option(min=1, help="Default 1000.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Default 16.")] = None,
+    patch: Annotated[
+        int | None, typer.Option(min=8, help="Input patch size; default 48 (VDSR: 41).")
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(min=0.0, help="Learning rate, decayed by a cosine.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, bf16 or fp16; default: bf16 where it is fast.")
+    ] = None,
+    eval_data: Annotated[
+        str, typer.Option("--eval", metavar="DIR", help="Benchmark set to watch; `none`.")
+    ] = "builtin",
+    eval_every: Annotated[
+        int | None, typer.Option(min=1, help="Iterations between measurements.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of patches and their order.")] = None,
+    threads: o.Threads = None,
+    run_dir: RunDir = None,
+    fresh: Fresh = False,
+    arch: o.Arch = None,
+    scale: o.Scale = None,
+    json: o.AsJson = False,
+) -> None:
+    """Fine-tune a network, pruned or not; the same command resumes an interrupted run.
+
+    **Examples**
+
+    `srdeploy finetune pruned.safetensors --data DIV2K/HR --iterations 20000 -o tuned.safetensors`
+
+    `srdeploy finetune pruned.safetensors --recipe configs/train/vdsr-recover.yaml -o v.safetensors`
+    """
+    from srdeploy.models.load import load_network
+    from srdeploy.train.defaults import finetune_recipe
+
+    network = load_network(file, arch=arch, scale=scale)
+    overrides = {
+        "data": data,
+        "iterations": iterations,
+        "batch": batch,
+        "patch": patch,
+        "lr": lr,
+        "precision": precision,
+        "eval_data": eval_data,
+        "eval_every": eval_every,
+        "seed": seed,
+        "threads": threads,
+    }
+    settings = finetune_recipe(network.card, recipe, overrides)
+    _run(network, settings, output, run_dir, fresh, json, "finetune")
+
+
+def _run(
+    network: Any,
+    settings: Any,
+    output: Path,
+    run_dir: Path | None,
+    fresh: bool,
+    json: bool,
+    step: str,
+) -> None:
+    from srdeploy.models.store import save_network
+    from srdeploy.quality import evaluate
+    from srdeploy.strict import expand
+    from srdeploy.train.loop import train as run_training
+
+    folder = run_dir or Path("runs") / output.stem
+    watch = settings.validation
+    quality: dict[str, Any] = {}
+
+    def measure(stage: str, version: Any) -> None:
+        if watch is None:
+            return
+        data = watch.data if watch.data == "builtin" else expand(watch.data)
+        scale = watch.scale or version.card.scale
+        figures = evaluate(version, data, scale, watch.protocol)
+        quality[stage] = {k: v for k, v in figures.as_dict().items() if k != "per_image"}
+        if not json:
+            note(f"{stage:>8}: {figures.psnr:.3f} dB  {figures.protocol} on {watch.data}")
+
+    measure("before", network)
+    result = run_training(network, settings, folder, resume=not fresh, step=step)
+    measure("after", result)
+    save_network(result, output)
+    if json:
+        emit({"output": str(output), "run": str(folder), "quality": quality,
+              "iterations": settings.iterations})  # fmt: skip
+        return
+    say(f"written to {output}; the run's curves are in {folder / 'metrics.jsonl'}")

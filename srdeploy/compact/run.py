@@ -1,0 +1,87 @@
+"""Prune and compact in one go, with the quality after each stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from srdeploy.compact.surgery import compact
+from srdeploy.models.count import Counts, count
+from srdeploy.models.network import Network
+from srdeploy.prune.groups import find_groups
+from srdeploy.prune.oneshot import plan_oneshot
+from srdeploy.prune.options import PruneOptions, excluded_by
+from srdeploy.prune.plan import Plan, apply_masks
+
+Measure = Callable[[str, Network], dict[str, Any]]
+"""Takes a stage's name and its network, returns quality figures."""
+
+
+@dataclass(frozen=True)
+class PruneReport:
+    """What pruning did.
+
+    Attributes:
+        plan: The channels kept.
+        groups: One row per group: name, status, channels before and after, layers, why it stayed.
+        before: Size of the dense network.
+        after: Size of the compact network.
+        proof: The equality check.
+        quality: Stage name ("dense", "masked", "compact") to figures; empty if not measured.
+    """
+
+    plan: Plan
+    groups: list[dict[str, Any]]
+    before: Counts
+    after: Counts
+    proof: dict[str, Any]
+    quality: dict[str, dict[str, Any]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {
+            "method": self.plan.method,
+            "options": self.plan.options,
+            "params": {"dense": self.before.params, "compact": self.after.params},
+            "macs_720p": {"dense": self.before.macs_720p, "compact": self.after.macs_720p},
+            "proof": self.proof,
+            "quality": self.quality,
+            "groups": self.groups,
+        }
+
+
+def prune_oneshot(
+    network: Network, options: PruneOptions, measure: Measure | None = None
+) -> tuple[Network, PruneReport]:
+    """Choose channels by one-shot scores, remove them, prove it.
+
+    Args:
+        network: Left as it is.
+        options: What to remove.
+        measure: If given, called for the dense, the masked and the compact network.
+
+    Raises:
+        UserError: options that fit no layer, or nothing to prune.
+        SrdeployError: compaction would change the network's output.
+    """
+    grouping = find_groups(network)
+    plan = plan_oneshot(network, options, grouping)
+    small = compact(network, plan)
+    quality: dict[str, dict[str, Any]] = {}
+    if measure is not None:
+        masked = network.copy()
+        apply_masks(masked.module, plan)
+        for stage, version in (("dense", network), ("masked", masked), ("compact", small)):
+            quality[stage] = measure(stage, version)
+    rows = []
+    for group in grouping.groups:
+        row = group.to_dict()
+        pattern = excluded_by(group, options) if group.status != "untouchable" else None
+        if pattern is not None:
+            row |= {"status": "excluded", "why": [f"left alone by the pattern '{pattern}'"]}
+        gone = len(plan.removed.get(group.name, [])) * group.block
+        rows.append(row | {"kept": row["channels"] - gone})
+    assert small.card.proof is not None
+    report = PruneReport(plan, rows, count(network), count(small), small.card.proof, quality)
+    return small, report

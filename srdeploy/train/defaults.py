@@ -1,0 +1,89 @@
+"""The fine-tuning recipe a user gets without writing one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from srdeploy.errors import UserError
+from srdeploy.models.card import Card
+from srdeploy.strict import parse
+from srdeploy.train.recipe import TrainRecipe, read_recipe
+
+HDF5_SUFFIXES = (".h5", ".hdf5")
+
+
+def finetune_recipe(card: Card, base: Path | None, overrides: dict[str, Any]) -> TrainRecipe:
+    """A recipe for fine-tuning a network.
+
+    Without a base: L1 loss, Adam with a short warm-up and a cosine, weights averaged over the last
+    stretch, patches of the network's customary size.
+
+    Args:
+        card: Of the network to tune.
+        base: A recipe file to start from, or None.
+        overrides: data, iterations, batch, patch, lr, precision, eval_data, eval_every, seed,
+            threads; those that are None change nothing.
+
+    Raises:
+        UserError: settings that do not fit together.
+    """
+    given = {key: value for key, value in overrides.items() if value is not None}
+    if base is not None:
+        settings = read_recipe(base).model_dump(mode="json", exclude_none=True)
+        settings.pop("network", None)
+    else:
+        iterations = given.get("iterations", 1000)
+        settings = {
+            "data": {"folders": ["builtin"]},
+            "scales": [card.scale],
+            "patch": 41 if card.pre_upscaled else 48,
+            "iterations": iterations,
+            "optimiser": {"kind": "adam", "lr": 5e-4},
+            "schedule": {"kind": "cosine", "warmup": min(100, iterations // 10), "final": 0.01},
+            "clip": {"kind": "norm", "limit": 1.0},
+            "ema": 0.99 if iterations < 5000 else 0.999,
+            "precision": fast_precision(),
+            "log_every": max(1, min(100, iterations // 10)),
+        }
+    for key in ("iterations", "batch", "patch", "precision", "seed", "threads"):
+        if key in given:
+            settings[key] = given[key]
+    if "lr" in given:
+        settings["optimiser"]["lr"] = given["lr"]
+    if "data" in given:
+        settings["data"] = _data(given["data"])
+    _watch(settings, given, base is not None)
+    return parse(TrainRecipe, settings, where=f"'{base}'" if base else "These settings")
+
+
+def fast_precision() -> str:
+    """bf16 where the machine computes in it (GPUs since Ampere, CPUs with AVX512-BF16 or AMX)."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    cpu = torch.cpu
+    return "bf16" if cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported() else "fp32"
+
+
+def _data(paths: list[str]) -> dict[str, Any]:
+    hdf5 = [path for path in paths if path.lower().endswith(HDF5_SUFFIXES)]
+    if not hdf5:
+        return {"folders": paths}
+    if len(paths) > 1:
+        raise UserError("Give either image folders or one HDF5 file as --data, not both.")
+    return {"hdf5": hdf5[0]}
+
+
+def _watch(settings: dict[str, Any], given: dict[str, Any], has_base: bool) -> None:
+    """Validation: the recipe's own unless another set is asked for."""
+    data = given.get("eval_data", "builtin")
+    if data == "none":
+        settings.pop("validation", None)
+        return
+    if not (has_base and "validation" in settings and data == "builtin"):
+        every = max(1, settings["iterations"] // 5)
+        settings["validation"] = {"data": data, "every": every}
+    if "eval_every" in given:
+        settings["validation"]["every"] = given["eval_every"]
