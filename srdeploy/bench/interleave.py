@@ -1,0 +1,76 @@
+"""Artifacts taking turns, so that a ratio compares neighbours in time and not noon with night."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from srdeploy.bench.process import WorkerFailed
+from srdeploy.bench.scenario import Scenario
+
+
+class TurnTaker(Protocol):
+    """Something that measures itself for a while."""
+
+    def turn(self, seconds: float) -> list[float]:
+        """Samples (ms) of one turn, at least one.
+
+        Raises:
+            WorkerFailed: it cannot go on.
+        """
+
+
+@dataclass
+class Series:
+    """The samples of one artifact, by round."""
+
+    rounds: list[list[float]] = field(default_factory=list)
+    error: str | None = None
+
+    @property
+    def samples(self) -> list[float]:
+        """All samples in the order taken."""
+        return [sample for one in self.rounds for sample in one]
+
+    def satisfies(self, scenario: Scenario) -> bool:
+        """Whether there are enough runs, covering enough time."""
+        samples = self.samples
+        enough_time = sum(samples) >= scenario.min_seconds * 1e3
+        return len(samples) >= scenario.min_runs and enough_time
+
+
+Key = TypeVar("Key", int, str)
+
+
+def interleave(
+    takers: Mapping[Key, TurnTaker],
+    scenario: Scenario,
+    on_turn: Callable[[Key, int, list[float]], None] = lambda key, number, samples: None,
+) -> dict[Key, Series]:
+    """Let all take turns, one at a time, until every one has enough samples.
+
+    The order is turned round every round (A B, B A, A B...), so that a steady drift, a processor
+    warming up for instance, favours nobody. All keep taking turns until the last is satisfied:
+    ratios pair the turns of a round. Who fails is left out from then on.
+
+    Args:
+        takers: The artifacts.
+        scenario: Length of a turn, and how much is enough.
+        on_turn: Called with key, round and samples after each turn.
+    """
+    series = {key: Series() for key in takers}
+    number = 0
+    while True:
+        alive = [key for key in takers if series[key].error is None]
+        if all(series[key].satisfies(scenario) for key in alive):
+            return series
+        for key in alive if number % 2 == 0 else reversed(alive):
+            try:
+                samples = takers[key].turn(scenario.turn_seconds)
+            except WorkerFailed as error:
+                series[key].error = str(error)
+                continue
+            series[key].rounds.append(samples)
+            on_turn(key, number, samples)
+        number += 1

@@ -1,0 +1,98 @@
+"""What a measurement ran on: enough to compare numbers by, nothing that identifies anyone."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from srdeploy.export.report import tool_versions
+
+_CPUINFO = Path("/proc/cpuinfo")
+_TELLING_FLAGS = (
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx_vnni",
+    "amx_int8",
+    "asimd",
+    "asimddp",
+    "i8mm",
+    "bf16",
+)
+
+
+def machine_facts() -> dict[str, Any]:
+    """Processor, cores, system, versions and present load; no host, user or path names."""
+    facts: dict[str, Any] = {
+        "cpu": cpu_model(),
+        "arch": platform.machine(),
+        "cpus": os.cpu_count(),
+        "usable_cpus": usable_cpus(),
+        "cpu_features": cpu_features(),
+        "memory_gb": memory_gb(),
+        "os": operating_system(),
+        "python": platform.python_version(),
+        "versions": tool_versions(("torch", "onnxruntime", "numpy")),
+    }
+    if hasattr(os, "getloadavg"):
+        facts["load_1min"] = round(os.getloadavg()[0], 2)
+    return facts
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_model() -> str:
+    """The processor's own name for itself."""
+    for key in ("model name", "Model", "Hardware"):
+        for value in _cpuinfo(key):
+            return value
+    if sys.platform == "darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        if answer.returncode == 0:
+            return answer.stdout.strip()
+    return platform.processor() or platform.machine() or "unknown"
+
+
+def cpu_features() -> list[str]:
+    """The instruction sets that decide how fast convolutions run."""
+    for key in ("flags", "Features"):
+        for value in _cpuinfo(key):
+            present = set(value.split())
+            return [flag for flag in _TELLING_FLAGS if flag in present]
+    return []
+
+
+def memory_gb() -> float | None:
+    """Physical memory in GB (10^9 bytes)."""
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def operating_system() -> str:
+    """Name and version of the distribution or system (a kernel's build name may name its owner)."""
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return f"{platform.system()} {platform.mac_ver()[0] or platform.release()}".strip()
+
+
+def _cpuinfo(key: str) -> Iterable[str]:
+    if _CPUINFO.is_file():
+        for line in _CPUINFO.read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == key and value.strip():
+                yield value.strip()

@@ -1,0 +1,149 @@
+"""The process that runs one artifact: ``python -m srdeploy.bench.worker``.
+
+It reads one JSON request per line from stdin and answers each with one JSON line on stdout:
+``{"ok": true, ...}`` or ``{"ok": false, "error": sentence}``. Requests, in their order:
+
+    {"do": "open", "artifact", "runtime", "threads", "options"}  -> card, runtime, threads, load_ms
+    {"do": "feed", "path"}                    the input tensor, a .npy file of float32 [N, C, H, W]
+    {"do": "first"}                                              -> first_ms
+    {"do": "warm", "runs", "seconds"}
+    {"do": "turn", "seconds"}                                    -> samples_ms
+    {"do": "memory"}                                             -> peak_mb
+    {"do": "quality", "data", "scale", "protocol"}               -> quality
+
+It ends when stdin does. Between requests it blocks, so that artifacts can take turns on a quiet
+machine. Only the runtime that the artifact needs is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from srdeploy.bench.measure import Clock, take_samples, take_turn, time_run, wall_clock
+from srdeploy.bench.memory import peak_mb
+from srdeploy.errors import SrdeployError
+from srdeploy.runtime.session import Session
+
+Answer = dict[str, Any]
+
+
+class Worker:
+    """The requests, as methods: each takes a request's fields and returns an answer's."""
+
+    def __init__(self, clock: Clock = wall_clock) -> None:
+        self._clock = clock
+        self._session: Session | None = None
+        self._x: np.ndarray | None = None
+        self._expected_ms = 0.0
+
+    def handle(self, request: dict[str, Any]) -> Answer:
+        """Serve one request.
+
+        Raises:
+            SrdeployError: the artifact cannot be opened, run or evaluated.
+        """
+        fields = dict(request)
+        actions: dict[str, Callable[..., Answer]] = {
+            "open": self._open,
+            "feed": self._feed,
+            "first": self._first,
+            "warm": self._warm,
+            "turn": self._turn,
+            "memory": self._memory,
+            "quality": self._quality,
+        }
+        return actions[fields.pop("do")](**fields)
+
+    def _open(
+        self,
+        artifact: str,
+        runtime: str | None,
+        threads: int | None,
+        options: dict[str, Any],
+    ) -> Answer:
+        def load() -> None:
+            from srdeploy.runtime.open import open_session
+
+            self._session = open_session(artifact, runtime=runtime, threads=threads, **options)
+
+        load_ms = time_run(load, self._clock)
+        session = self._opened()
+        return {
+            "card": session.card.to_json(),
+            "runtime": session.runtime,
+            "threads": session.threads,
+            "load_ms": load_ms,
+        }
+
+    def _feed(self, path: str) -> Answer:
+        self._x = np.load(path)
+        return {"input": list(self._x.shape)}
+
+    def _first(self) -> Answer:
+        self._expected_ms = time_run(self._run, self._clock)
+        return {"first_ms": self._expected_ms}
+
+    def _warm(self, runs: int, seconds: float) -> Answer:
+        samples = take_samples(self._run, min_runs=runs, min_seconds=seconds, clock=self._clock)
+        self._expected_ms = median(samples) if samples else self._expected_ms
+        return {}
+
+    def _turn(self, seconds: float) -> Answer:
+        samples = take_turn(
+            self._run, seconds=seconds, expected_ms=self._expected_ms, clock=self._clock
+        )
+        self._expected_ms = median(samples)
+        return {"samples_ms": samples}
+
+    def _memory(self) -> Answer:
+        return {"peak_mb": peak_mb()}
+
+    def _quality(self, data: str, scale: int, protocol: str | None) -> Answer:
+        from srdeploy.quality import evaluate
+
+        figures = evaluate(self._opened(), data, scale, protocol, progress=False).as_dict()
+        del figures["per_image"]
+        return {"quality": figures}
+
+    def _run(self) -> None:
+        assert self._x is not None
+        self._opened().run(self._x)
+
+    def _opened(self) -> Session:
+        assert self._session is not None
+        return self._session
+
+
+def serve(requests: Iterable[str], reply: Callable[[Answer], None], worker: Worker) -> None:
+    """Answer requests until they end; a failed one leaves the worker ready for the next."""
+    for line in requests:
+        try:
+            reply({"ok": True, **worker.handle(json.loads(line))})
+        except SrdeployError as error:
+            reply({"ok": False, "error": str(error)})
+        except Exception as error:
+            reason = " ".join(str(error).split()) or "no reason given"
+            reply({"ok": False, "error": f"{type(error).__name__}: {reason}"})
+
+
+def main() -> None:
+    """Serve stdin. Whatever libraries print goes to stderr: stdout carries answers only."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+    def reply(answer: Answer) -> None:
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+    serve(sys.stdin, reply, Worker())
+
+
+if __name__ == "__main__":
+    main()

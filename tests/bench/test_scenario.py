@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from srdeploy.bench.scenario import Scenario, read_scenario
+from srdeploy.errors import UserError
+
+SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "scenarios").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_scenarios_are_valid_and_named_like_their_files(path: Path) -> None:
+    scenario = read_scenario(path)
+    assert scenario.name == path.stem
+    assert scenario.description != Scenario().description
+
+
+def test_there_are_some() -> None:
+    assert {"quick", "paper-set", "mobile-540p"} <= {path.stem for path in SHIPPED}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("min_run: 3", "did you mean 'min_runs'"),
+        ("input: [0, 5]", "input"),
+        ("input: largest", "input"),
+        ("min_runs: 0", "min_runs"),
+        ("- 3", "no settings"),
+    ],
+)
+def test_bad_scenarios(text: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(text)
+    with pytest.raises(UserError, match=reason):
+        read_scenario(tmp_path / "s.yaml")
