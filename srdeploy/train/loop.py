@@ -80,6 +80,8 @@ def train(
         SrdeployError: the loss is no longer finite; the last good checkpoint is kept.
     """
     run_dir = Path(run_dir)
+    if run_dir.exists() and not run_dir.is_dir():
+        raise UserError(f"The run folder '{run_dir}' is a file; choose another.")
     source = _open_source(network, recipe)
     origin = Origin.of(recipe, network, source.digest)
     if not resume:

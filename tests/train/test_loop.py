@@ -263,6 +263,12 @@ def test_no_gpu(tiny: Network, recipe: Make, tmp_path: Path) -> None:
         train(tiny, recipe(device="cuda"), tmp_path)
 
 
+def test_run_folder_that_is_a_file(tiny: Network, recipe: Make, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    with pytest.raises(UserError, match="is a file"):
+        train(tiny, recipe(), tmp_path / "run")
+
+
 def test_folder_without_images(tiny: Network, recipe: Make, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no images"):
