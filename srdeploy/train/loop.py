@@ -61,7 +61,8 @@ def train(
 
     ``run_dir`` receives ``checkpoint.pt`` (the latest state), ``best.safetensors`` (the network of
     the highest validation PSNR), ``metrics.jsonl`` and ``recipe.yaml``. If it holds a checkpoint
-    the run goes on from there, and its result is the one an uninterrupted run would have given.
+    the run goes on from there, and its result is the one an uninterrupted run would have given: to
+    the bit on the same machine with the same number of threads, else to rounding.
 
     Args:
         network: where to start from.
