@@ -29,6 +29,7 @@ PUBLIC = "public domain"
 class Asset(NamedTuple):
     """One shipped image: ``height x width`` pixels at ``(top, left)`` of the reduced source."""
 
+    folder: str
     name: str
     source: str
     reduce: int
@@ -40,15 +41,26 @@ class Asset(NamedTuple):
     origin: str
 
 
+ASTRONAUT = "NASA, Eileen Collins, 1992"
+COFFEE = "Rachel Michetti, Pikolo Espresso Bar"
+HUBBLE = "NASA, ESA, Hubble XDF"
+RETINA = "Mikael Haggstrom, 2014"
+ROCKET = "SpaceX, launch of DSCOVR, 2015"
+BRICK = "CC0Textures, Bricks25 (grey)"
+GRAVEL = "CC0Textures, Gravel04 (grey)"
+CORNER = "Wikipedia, Corner.png (grey)"
+
 ASSETS = [
-    Asset("astronaut", "astronaut.png", 2, 0, 4, 252, 252, PUBLIC, "NASA, Eileen Collins, 1992"),
-    Asset("brick", "brick.png", 2, 0, 0, 252, 252, CC0, "CC0Textures, Bricks25 (grey)"),
-    Asset("camera", "camera.png", 2, 0, 0, 252, 252, CC0, "Lav Varshney (grey)"),
-    Asset("chelsea", "chelsea.png", 1, 24, 96, 204, 240, CC0, "Stefan van der Walt"),
-    Asset("coffee", "coffee.png", 2, 0, 0, 192, 288, CC0, "Rachel Michetti, Pikolo Espresso Bar"),
-    Asset("hubble", "hubble_deep_field.jpg", 2, 60, 60, 204, 204, PUBLIC, "NASA, ESA, Hubble XDF"),
-    Asset("retina", "retina.jpg", 4, 60, 60, 204, 204, CC0, "Mikael Haggstrom, 2014"),
-    Asset("rocket", "rocket.jpg", 2, 0, 0, 204, 312, PUBLIC, "SpaceX, launch of DSCOVR, 2015"),
+    Asset("benchmark", "astronaut", "astronaut.png", 2, 0, 4, 252, 252, PUBLIC, ASTRONAUT),
+    Asset("benchmark", "camera", "camera.png", 2, 0, 0, 252, 252, CC0, "Lav Varshney (grey)"),
+    Asset("benchmark", "chelsea", "chelsea.png", 1, 24, 96, 204, 240, CC0, "Stefan van der Walt"),
+    Asset("benchmark", "coffee", "coffee.png", 2, 0, 0, 192, 288, CC0, COFFEE),
+    Asset("train", "brick", "brick.png", 2, 0, 0, 252, 252, CC0, BRICK),
+    Asset("train", "gravel", "gravel.png", 2, 0, 0, 252, 252, CC0, GRAVEL),
+    Asset("train", "hubble", "hubble_deep_field.jpg", 2, 60, 60, 252, 252, PUBLIC, HUBBLE),
+    Asset("train", "retina", "retina.jpg", 4, 60, 60, 204, 204, CC0, RETINA),
+    Asset("train", "rocket", "rocket.jpg", 2, 0, 0, 204, 312, PUBLIC, ROCKET),
+    Asset("train", "text", "text.png", 1, 0, 0, 168, 444, PUBLIC, CORNER),
 ]
 
 HEADER = """\
@@ -71,9 +83,10 @@ def main() -> None:
         part = image[asset.top : asset.top + asset.height, asset.left : asset.left + asset.width]
         assert part.shape[:2] == (asset.height, asset.width), asset.name
         grey = np.ptp(part, axis=2).max() == 0
-        path = TARGET / f"{asset.name}.png"
+        path = TARGET / asset.folder / f"{asset.name}.png"
         write_png(path, part[..., 0] if grey else part)
-        rows.append(f"| `{path.name}` | `{asset.source}` | {asset.origin} | {asset.licence} |")
+        cells = (f"`{asset.folder}/{path.name}`", f"`{asset.source}`", asset.origin, asset.licence)
+        rows.append(f"| {' | '.join(cells)} |")
         print(f"{path.name:16} {asset.width}x{asset.height} {path.stat().st_size // 1024:4} KiB")
     with atomic_path(TARGET / "LICENSES.md") as temporary:
         temporary.write_text(HEADER + "\n".join(rows) + "\n", encoding="utf-8")

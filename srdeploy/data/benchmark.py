@@ -14,14 +14,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-import srdeploy
 from srdeploy.data.bicubic import imresize
+from srdeploy.data.builtin import BENCHMARK_IMAGES, BUILTIN
 from srdeploy.data.images import list_images, modcrop, read_rgb, write_png
 from srdeploy.errors import UserError
 from srdeploy.files import cache_dir, sha256
 
-BUILTIN = "builtin"
-_BUILTIN_FOLDER = Path(srdeploy.__file__).parent / "assets" / "images"
 _CACHE_VERSION = 1  # raise when the degradation changes, so that older files are not read again
 
 
@@ -94,7 +92,7 @@ def open_benchmark(folder: str | Path, scale: int) -> list[Pair]:
         UserError: no such folder, no images in it, or an ``LR_bicubic/X<scale>`` that lacks the
             input of one of them.
     """
-    root = _BUILTIN_FOLDER if str(folder) == BUILTIN else Path(folder)
+    root = BENCHMARK_IMAGES if str(folder) == BUILTIN else Path(folder)
     originals = list_images(root / "HR" if (root / "HR").is_dir() else root)
     lr_folder = root / "LR_bicubic" / f"X{scale}"
     if not lr_folder.is_dir():

@@ -49,7 +49,7 @@ class ResidualBlock(nn.Module):
 
 
 def upsampler(scale: int, n_feats: int) -> nn.Sequential:
-    """conv + PixelShuffle: one stage for x2 and x3, stages of x2 for powers of two."""
+    """Conv + PixelShuffle: one stage for x2 and x3, stages of x2 for powers of two."""
     factors = [3] if scale == 3 else [2] * (scale.bit_length() - 1)
     stages: list[nn.Module] = []
     for factor in factors:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from srdeploy.data.builtin import BUILTIN, TRAINING_IMAGES
 from srdeploy.errors import UserError
 from srdeploy.models.card import Card
 from srdeploy.strict import expand
@@ -136,9 +136,7 @@ def _as_batch(inputs: NDArray, targets: NDArray, gain: float, channels_last: boo
 
 
 def _path(text: str) -> Path:
-    if text == "builtin":
-        return Path(str(files("srdeploy") / "assets" / "images"))
-    return expand(text)
+    return TRAINING_IMAGES if text == BUILTIN else expand(text)
 
 
 def _pool(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from srdeploy.models.count import count
 from srdeploy.models.registry import create
 

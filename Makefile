@@ -1,0 +1,75 @@
+# Few targets; each works on a fresh machine with Python 3.10 or later and nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SR := $(BIN)/srdeploy
+DEMO := runs/demo
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+# An environment of its own, with what running needs (demo) or what developing needs (test, lint).
+$(VENV)/.run: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+.PHONY: demo
+demo: $(VENV)/.run  ## Prune, fine-tune, export and measure the shipped network (no downloads, under 5 minutes)
+	@mkdir -p $(DEMO)
+	$(SR) prune edsr-s-x2 --method l1 --ratio 0.5 -o $(DEMO)/pruned.safetensors
+	$(SR) finetune $(DEMO)/pruned.safetensors --recipe configs/train/demo.yaml --fresh \
+		--run-dir $(DEMO)/finetune -o $(DEMO)/tuned.safetensors
+	$(SR) export edsr-s-x2 --target onnx -o $(DEMO)/dense.onnx
+	$(SR) export $(DEMO)/pruned.safetensors --target onnx -o $(DEMO)/pruned.onnx
+	$(SR) export $(DEMO)/tuned.safetensors --target onnx -o $(DEMO)/tuned.onnx
+	$(SR) export $(DEMO)/tuned.safetensors --target coreml -o $(DEMO)/tuned.mlpackage
+	$(SR) bench $(DEMO)/dense.onnx $(DEMO)/pruned.onnx $(DEMO)/tuned.onnx edsr-s-x2 \
+		--data builtin --scale 2 --input 240x160
+
+.PHONY: test
+test: $(VENV)/.dev lint  ## Lint, types and all fast tests
+	$(BIN)/pytest -n auto -m "not slow and not gpu"
+
+.PHONY: test-slow
+test-slow: $(VENV)/.dev  ## Tests that take minutes
+	$(BIN)/pytest -m slow
+
+.PHONY: test-gpu
+test-gpu: $(VENV)/.dev  ## Tests that need an NVIDIA GPU
+	$(BIN)/pytest -m gpu
+
+.PHONY: lint
+lint: $(VENV)/.dev  ## Formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.PHONY: zoo
+zoo: $(VENV)/.run  ## Train the shipped network again (about an hour; SRDEPLOY_DATA names the data)
+	$(SR) train configs/train/edsr-s-x2.yaml --run-dir runs/edsr-s-x2 -o runs/edsr-s-x2.safetensors
+
+.PHONY: bench
+bench: $(VENV)/.run  ## Repeat the committed measurements (SRDEPLOY_DATA names the data)
+	$(BIN)/python benchmarks/reproduce.py --data "$(SRDEPLOY_DATA)" --out benchmarks/results
+
+.PHONY: lock
+lock:  ## Renew constraints.txt from a fresh environment
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --quiet '.[dev]'
+	(head -2 constraints.txt; .venv-lock/bin/pip freeze | grep -v srdeploy \
+		| sed -e 's/+cpu//' -e 's/$$/; python_version >= "3.11"/') > constraints.new
+	mv constraints.new constraints.txt
+	rm -r .venv-lock
+
+.PHONY: clean
+clean:  ## Remove the environment and all runs
+	rm -rf $(VENV) runs
