@@ -171,7 +171,8 @@ class TrainRecipe(Strict):
         it is resumed.
         """
         watching = {"device", "threads", "workers", "log_every", "validation", "checkpoint"}
-        values = self.model_dump(mode="json", exclude=watching | {"tensorboard"})
+        # What is not set is left out, so that a new optional setting changes no old digest.
+        values = self.model_dump(mode="json", exclude=watching | {"tensorboard"}, exclude_none=True)
         return _flatten(values)
 
     def digest(self) -> str:
