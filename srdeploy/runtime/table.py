@@ -100,10 +100,10 @@ class Runtime:
         if self.platforms and sys.platform not in self.platforms:
             where = " or ".join(_PLATFORM_NAMES.get(p, p) for p in self.platforms)
             return Availability(False, f"runs on {where} only")
-        installed = self.module.availability()
-        if installed and self.session is None:
-            return Availability(False, f"{installed.reason} found; srdeploy opens no session in it")
-        return installed
+        if self.session is None:  # don't send anyone to install what would not be used
+            found = f" ({self.module.name} {v} found)" if (v := self.module.version()) else ""
+            return Availability(False, f"srdeploy opens no session in it yet{found}")
+        return self.module.availability()
 
 
 _PLATFORM_NAMES = {"darwin": "macOS", "linux": "Linux", "win32": "Windows"}

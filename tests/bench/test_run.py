@@ -131,17 +131,21 @@ def test_rows_name_no_folder(rows: list[Row], folder: Path) -> None:
             assert str(folder) not in row.model_dump_json()
 
 
-def test_table(rows: list[Row]) -> None:
-    console = Console(width=200, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+@pytest.mark.parametrize("width", [80, 200])
+def test_table(width: int, rows: list[Row]) -> None:
+    console = Console(width=width, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
     console.print(latency_table(rows))
     text = console.export_text()
+    wide, thin, _, torch = rows
     assert "x2, LR 32x24, 1 thread" in text
-    assert "psnr[y, crop=2, u8, matlab]" in text
+    assert "quality: psnr[y, crop=2, u8, matlab]" in text
     assert "broken.onnx: '" in text
-    assert f"{rows[1].speedup:.2f} [" in text
-    assert f"{rows[0].psnr_y:.2f}" in text
-    for row in rows:
-        assert row.artifact in text
+    assert f"{thin.speedup:.2f}" in text
+    assert f"{thin.speedup_low:.2f}-{thin.speedup_high:.2f}" in text
+    for row in (wide, thin, torch):
+        assert f"{row.psnr_y:.2f}" in text
+        assert f"{row.params / 1e3:.0f}K" in text
+    assert "…" not in text  # nothing is cut off
 
 
 def test_fixed_input_without_quality(folder: Path) -> None:
