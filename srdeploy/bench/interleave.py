@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from srdeploy.bench.process import WorkerFailed
 from srdeploy.bench.scenario import Scenario
+
+
+PAUSE_SECONDS = 0.05
+"""Rest between turns: onnxruntime's threads spin for some 30 ms after their last run (measured),
+and would take a core from the next artifact."""
 
 
 class TurnTaker(Protocol):
@@ -47,6 +53,7 @@ def interleave(
     takers: Mapping[Key, TurnTaker],
     scenario: Scenario,
     on_turn: Callable[[Key, int, list[float]], None] = lambda key, number, samples: None,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> dict[Key, Series]:
     """Let all take turns, one at a time, until every one has enough samples.
 
@@ -58,6 +65,7 @@ def interleave(
         takers: The artifacts.
         scenario: Length of a turn, and how much is enough.
         on_turn: Called with key, round and samples after each turn.
+        sleep: Waits that many seconds; called before each turn.
     """
     series = {key: Series() for key in takers}
     number = 0
@@ -66,6 +74,7 @@ def interleave(
         if all(series[key].satisfies(scenario) for key in alive):
             return series
         for key in alive if number % 2 == 0 else reversed(alive):
+            sleep(PAUSE_SECONDS)
             try:
                 samples = takers[key].turn(scenario.turn_seconds)
             except WorkerFailed as error:

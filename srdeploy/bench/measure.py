@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 SETTLE_BELOW_MS = 100.0
-"""A turn starts with an untimed run when runs are shorter than this: what the previous process
-leaves behind (cold caches, threads that still spin) lasts milliseconds and would bias a short run,
-but vanishes in a long one."""
+"""A turn starts with an untimed run when runs are shorter than this: the caches that the previous
+process left cold cost milliseconds, which would bias a short run but vanish in a long one."""
 
 
 class Clock(Protocol):

@@ -154,8 +154,8 @@ def check_parity(network: Network, path: str | Path, tolerance: float = TOLERANC
             if not difference / reach <= tolerance:  # NaN fails too
                 raise SrdeployError(
                     f"The ONNX file differs from torch by {difference:.3g} at input "
-                    f"{size[0]}x{size[1]}, more than {tolerance:g} of the value range; nothing "
-                    "was written. Report this network, it is a fault in the export."
+                    f"{size[0]}x{size[1]}, more than {tolerance:g} of the value range; "
+                    "try exporter 'dynamo', and report this network."
                 )
     return Parity(worst, worst_relative, sizes)
 

@@ -59,3 +59,11 @@ def test_nobody_left() -> None:
     takers = {"A": Fake("A", [], 100, dies_at=1)}
     assert interleave(takers, Scenario())["A"].samples == []
     assert interleave({}, Scenario()) == {}
+
+
+def test_there_is_a_rest_before_every_turn() -> None:
+    events: list[str] = []
+    takers = {name: Fake(name, events, 100) for name in "AB"}
+    scenario = Scenario(min_runs=1, min_seconds=0, turn_seconds=0.1)
+    interleave(takers, scenario, sleep=lambda seconds: events.append(f"{seconds:g}"))
+    assert events == ["0.05", "A", "0.05", "B"]
