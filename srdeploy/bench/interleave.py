@@ -10,7 +10,6 @@ from typing import Protocol, TypeVar
 from srdeploy.bench.process import WorkerFailed
 from srdeploy.bench.scenario import Scenario
 
-
 PAUSE_SECONDS = 0.05
 """Rest between turns: onnxruntime's threads spin for some 30 ms after their last run (measured),
 and would take a core from the next artifact."""

@@ -28,10 +28,10 @@ def latency_table(rows: Sequence[Row]) -> Table:
     for name in _COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        name = Text(row.artifact)
+        label = Text(row.artifact)
         if row.runtime:
-            name.append(f"\n{row.runtime}", style="dim")
-        table.add_row(name, *(Text(show(row)) for show in _COLUMNS.values()))
+            label.append(f"\n{row.runtime}", style="dim")
+        table.add_row(label, *(Text(show(row)) for show in _COLUMNS.values()))
     return table
 
 
