@@ -11,6 +11,9 @@ from srdeploy.errors import UserError
 from srdeploy.files import atomic_path
 from srdeploy.progress import Tracker
 
+SHOWN = ("loss", "lr", "penalty", "pruned", "kept", "psnr_y")
+"""What stands beside the progress bar, where a run reports it."""
+
 
 class Journal:
     """Appends one JSON object per report to ``metrics.jsonl``.
@@ -47,7 +50,7 @@ class Journal:
             stream.write(json.dumps({"iteration": iteration, **values}) + "\n")
             stream.flush()
             os.fsync(stream.fileno())
-        for name in ("loss", "lr", "psnr_y"):
+        for name in SHOWN:
             if name in values:
                 self._shown[name] = f"{values[name]:.4g}"
         if self._writer is not None:

@@ -56,8 +56,9 @@ def train(
     resume: bool = True,
     hooks: Sequence[StepHook] = (),
     step: str = "train",
+    in_place: bool = False,
 ) -> Network:
-    """Train a network; the given one is left as it is.
+    """Train a network; the given one is left as it is unless ``in_place``.
 
     ``run_dir`` receives ``checkpoint.pt`` (the latest state), ``best.safetensors`` (the network of
     the highest validation PSNR), ``metrics.jsonl`` and ``recipe.yaml``. If it holds a checkpoint
@@ -71,6 +72,8 @@ def train(
         resume: go on from a checkpoint found there, instead of starting over.
         hooks: called around each optimiser step.
         step: the name of the entry in the card's history: ``train`` or ``finetune``.
+        in_place: train the given module itself, for hooks that hold on to its tensors; it ends
+            with the plain weights, on the training device.
 
     Returns:
         A new network with the averaged weights (or the plain ones, without ``ema``).
@@ -90,7 +93,7 @@ def train(
             (run_dir / name).unlink(missing_ok=True)
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng())
-        run = Run(network, recipe, hooks)
+        run = Run(network, recipe, hooks, in_place)
         if (run_dir / CHECKPOINT).exists():
             run.restore(load_state(run_dir / CHECKPOINT, origin))
         with atomic_path(run_dir / "recipe.yaml") as temporary:
@@ -166,6 +169,7 @@ class _Loop:
             loader_wait=round(times.waited / elapsed, 4),
             loader_work=round(times.worked / elapsed, 4),
             seconds=round(run.seconds, 1),
+            **run.reports(),
         )
         self._started = time.perf_counter()
         self._loss.zero_()

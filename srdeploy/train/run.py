@@ -11,10 +11,11 @@ from torch.nn import functional
 
 from srdeploy.errors import UserError
 from srdeploy.models.network import Network
+from srdeploy.models.weight_norm import merge_weight_norm
 from srdeploy.train.checkpoint import State
 from srdeploy.train.clip import clip_gradients
 from srdeploy.train.ema import Ema
-from srdeploy.train.hooks import StepHook
+from srdeploy.train.hooks import Forward, StepHook
 from srdeploy.train.patches import Batch
 from srdeploy.train.precision import autocast
 from srdeploy.train.recipe import Sgd, TrainRecipe
@@ -24,14 +25,24 @@ _LOSSES = {"l1": functional.l1_loss, "l2": functional.mse_loss}
 
 
 class Run:
-    """A network being trained: weights, optimiser, average, and the place in the run."""
+    """A network being trained: weights, optimiser, average, and the place in the run.
 
-    def __init__(self, network: Network, recipe: TrainRecipe, hooks: Sequence[StepHook]) -> None:
+    With ``in_place`` the given module itself is trained (and moved to the device), else a copy.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        recipe: TrainRecipe,
+        hooks: Sequence[StepHook],
+        in_place: bool = False,
+    ) -> None:
         self.recipe = recipe
-        self.network = network
+        self.network = network.copy() if in_place else network
         self.hooks = hooks
         self.device = _device(recipe.device)
-        self.module = copy.deepcopy(network.module).train().to(self.device)
+        module = network.module if in_place else copy.deepcopy(network.module)
+        self.module = module.train().to(self.device)
         if recipe.channels_last:
             self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.parameters = [p for p in self.module.parameters() if p.requires_grad]
@@ -42,6 +53,8 @@ class Run:
         self.best: float | None = None
         self.seconds = 0.0
         torch.manual_seed(recipe.seed)
+        for hook in hooks:
+            hook.attach(self.module)
 
     def advance(self, batch: Batch) -> Tensor:
         """One iteration; returns the loss, detached, in units of the value range."""
@@ -52,7 +65,10 @@ class Run:
         inputs, targets = batch.to(self.device)
         with autocast(recipe.precision, self.device):
             outputs = self.module(inputs)
-        loss = _LOSSES[recipe.loss](outputs.float(), targets)
+        outputs = outputs.float()
+        loss = _LOSSES[recipe.loss](outputs, targets)
+        for hook in self.hooks:
+            loss = hook.adjust_loss(loss, Forward(inputs, outputs, targets), self.iteration)
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimiser)
@@ -75,18 +91,28 @@ class Run:
             recipe.optimiser.lr, recipe.schedule, self.iteration, recipe.iterations
         )
 
+    def reports(self) -> dict[str, float]:
+        """What the hooks tell about themselves after the latest iteration."""
+        values: dict[str, float] = {}
+        for hook in self.hooks:
+            values |= hook.report(self.module, self.iteration - 1)
+        return values
+
     def is_finite(self) -> bool:
         """Whether every weight is a number."""
         return all(bool(torch.isfinite(p).all()) for p in self.parameters)
 
     def averaged(self) -> Network:
-        """The network to measure and hand on: averaged weights, evaluation mode, CPU."""
+        """The network to measure and hand on: averaged weights, evaluation mode, CPU.
+
+        Normalised weights are merged, so that it is an ordinary network.
+        """
         state = {k: v.detach().cpu().contiguous() for k, v in self.module.state_dict().items()}
         if self.ema is not None:
             state |= {k: v.cpu().contiguous() for k, v in self.ema.average.items()}
         result = self.network.copy()
         result.module.load_state_dict(state)
-        return Network(result.module.eval(), result.card)
+        return Network(merge_weight_norm(result.module).eval(), result.card)
 
     def state(self) -> State:
         """Everything :meth:`restore` needs, sharing memory with the run."""

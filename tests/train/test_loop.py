@@ -19,6 +19,7 @@ from srdeploy.data.images import write_png
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.models.network import Network
 from srdeploy.models.store import read_network, save_network
+from srdeploy.train.hooks import StepHook
 from srdeploy.train.interrupt import TrainingStopped
 from srdeploy.train.journal import read_metrics
 from srdeploy.train.loop import starting_network, train
@@ -27,7 +28,7 @@ from srdeploy.train.recipe import TrainRecipe
 Make = Callable[..., TrainRecipe]
 
 
-class Hook:
+class Hook(StepHook):
     """Acts before one chosen step; remembers how many steps it saw."""
 
     def __init__(self, at: int = -1, act: Callable[[nn.Module], None] | None = None) -> None:
@@ -109,16 +110,14 @@ def test_killed_and_resumed_equals_uninterrupted(
         import os, signal, sys
         from pathlib import Path
         from srdeploy.models.store import read_network
+        from srdeploy.train.hooks import StepHook
         from srdeploy.train.loop import train
         from srdeploy.train.recipe import TrainRecipe
 
-        class Kill:
+        class Kill(StepHook):
             def before_step(self, module, iteration):
                 if iteration == 13:
                     os.kill(os.getpid(), signal.SIGKILL)
-            def after_step(self, module, iteration): pass
-            def state_dict(self): return {}
-            def load_state_dict(self, state): pass
 
         root = Path(sys.argv[1])
         recipe = TrainRecipe.model_validate_json((root / "recipe.json").read_text())

@@ -1,0 +1,70 @@
+"""Weight normalisation by filter: W_i = gamma_i * V_i / ||V_i||.
+
+Salimans and Kingma, "Weight Normalization", NeurIPS 2016, eq. 2, as ASSL (Zhang et al., NeurIPS
+2021, section 3.2) uses it: gamma starts at ||W_i||, so attaching it changes nothing but rounding,
+and gamma_i then *is* the norm of filter i, which pruning can act on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+TINY = 1e-12
+"""Norms are not taken below this: a filter of zeros stays zero instead of becoming nan."""
+
+
+class FilterNorm(nn.Module):
+    """The parametrisation; gamma has the weight's dimensions, all but the filters' being 1.
+
+    Args:
+        dim: The weight's output dimension (1 for transposed convolutions).
+    """
+
+    def __init__(self, dim: int = 0) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, gamma: Tensor, direction: Tensor) -> Tensor:
+        """Gamma [N, 1, ...] and V [N, ...] to W [N, ...]."""
+        return direction * (gamma / self._norm(direction).clamp_min(TINY))
+
+    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """W to (gamma, V) = (||W||, W)."""
+        return self._norm(weight), weight
+
+    def _norm(self, weight: Tensor) -> Tensor:
+        dims = [d for d in range(weight.dim()) if d != self.dim]
+        return torch.linalg.vector_norm(weight, dim=dims, keepdim=True)
+
+
+def attach_weight_norm(module: nn.Module, layers: Iterable[tuple[str, int]]) -> None:
+    """Normalise the weights of the named layers, in place; each is (name, output dimension)."""
+    for name, dim in layers:
+        parametrize.register_parametrization(
+            module.get_submodule(name), "weight", FilterNorm(dim), unsafe=True
+        )
+
+
+def gamma_name(layer: str) -> str:
+    """Name of a normalised layer's gamma in the state dict."""
+    return f"{layer}.parametrizations.weight.original0"
+
+
+def gamma_of(module: nn.Module, layer: str) -> Tensor:
+    """Gamma of a normalised layer, a parameter of shape [N, 1, 1, 1]."""
+    return module.get_parameter(gamma_name(layer))
+
+
+def merge_weight_norm(module: nn.Module) -> nn.Module:
+    """Put W itself in the place of (gamma, V), in place: to the bit what the network computed."""
+    for layer in list(module.modules()):
+        if not parametrize.is_parametrized(layer, "weight"):
+            continue
+        stages = layer.get_submodule("parametrizations.weight")
+        if all(isinstance(stage, FilterNorm) for stage in stages.children()):
+            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+    return module
