@@ -20,21 +20,20 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     body left behind is removed if it raises, so a reader never meets a half-written artifact.
 
     Raises:
-        UserError: the parent folder cannot be made or written to.
+        UserError: the parent folder cannot be made or written to, or ``path`` is a folder where a
+            file is to be written.
     """
     target = Path(path)
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
+    _prepare(target)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _check_writable(target)
         yield temporary
-        if target.is_dir() and not target.is_symlink():
+        if temporary.is_dir() and target.is_dir():
             shutil.rmtree(target)
-        os.replace(temporary, target)
-    except PermissionError as error:
-        raise UserError(
-            f"Cannot write '{target}': permission denied; choose another output path."
-        ) from error
+        try:
+            os.replace(temporary, target)
+        except IsADirectoryError:
+            raise UserError(f"'{target}' is a folder; choose a file name to write to.") from None
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
@@ -42,9 +41,22 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _check_writable(target: Path) -> None:
+def _prepare(target: Path) -> None:
+    """Make the parent folder and see that it can be written to, before any work is done."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(
+            f"Cannot write '{target}': a part of that path is a file; choose another output path."
+        ) from None
+    except PermissionError:
+        raise _denied(target) from None
     if not os.access(target.parent, os.W_OK):
-        raise PermissionError(target.parent)
+        raise _denied(target)
+
+
+def _denied(target: Path) -> UserError:
+    return UserError(f"Cannot write '{target}': permission denied; choose another output path.")
 
 
 def sha256(path: str | Path) -> str:

@@ -30,7 +30,7 @@ def set_quiet(quiet: bool) -> None:
 
 
 @contextmanager
-def track(description: str, total: float, completed: float = 0) -> Iterator[Tracker]:
+def track(description: str, total: int, completed: int = 0) -> Iterator[Tracker]:
     """A progress bar for ``total`` units of work, starting at ``completed`` when resuming.
 
     Nothing is drawn when stderr is not a terminal, so logs and JSON pipelines stay clean.

@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real images and published weights (benchmark/, train/, weights/), where the machine has them."""
+    """Real images and published weights (benchmark/, train/, weights/), where there are any."""
     root = os.environ.get("SRDEPLOY_TEST_DATA")
     if not root:
         beside = Path(__file__).parents[2] / "shared" / "data"

@@ -39,7 +39,8 @@ def doctor(json: o.AsJson = False) -> None:
     view = Table("kind", "name", "", "what it is", "found, or what to do")
     for found in rows:
         mark = "[green]yes[/]" if found["available"] else "[yellow]no[/]"
-        view.add_row(found["kind"], found["name"], mark, found["title"], found["reason"])
+        cells = [str(found[key]) for key in ("kind", "name", "title", "reason")]
+        view.add_row(*cells[:2], mark, *cells[2:])
     console = Console()
     console.print(view)
     console.print(f"shipped networks: {', '.join(sorted(shipped_networks())) or 'none'}")

@@ -132,7 +132,8 @@ def _run(
         if not json:
             note(f"{stage:>8}: {figures.psnr:.3f} dB  {figures.protocol} on {watch.data}")
 
-    measure("before", network)
+    if step == "finetune":  # before training from scratch there is nothing to measure
+        measure("before", network)
     result = run_training(network, settings, folder, resume=not fresh, step=step)
     measure("after", result)
     save_network(result, output)

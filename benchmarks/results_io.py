@@ -1,0 +1,61 @@
+"""Results on disk: JSON with everything, and a Markdown page to read, named by their conditions."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from srdeploy.bench.machine import machine_facts
+from srdeploy.files import atomic_path
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def srdeploy(*arguments: str) -> Any:
+    """Run a command of ours with ``--json``, as a user would; return what it printed."""
+    command = [sys.executable, "-m", "srdeploy", "--quiet", *arguments, "--json"]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout)
+
+
+def shown(*arguments: str) -> str:
+    """The command line of :func:`srdeploy`, for people to repeat."""
+    return shlex.join(["srdeploy", *arguments])
+
+
+def write(name: str, title: str, text: str, data: Any, repeat: str, out: Path = RESULTS) -> None:
+    """Write ``<name>.md`` and ``<name>.json``.
+
+    Args:
+        name: File stem: what was measured and under which conditions.
+        title: Heading of the page.
+        text: Its body (Markdown).
+        data: Everything behind it.
+        repeat: The command that makes it again.
+        out: Folder.
+    """
+    machine = machine_facts()
+    where = (
+        f"{machine['cpu']}, {machine['usable_cpus']} CPUs, {machine['os']}, "
+        f"Python {machine['python']}, "
+        + ", ".join(f"{tool} {version}" for tool, version in machine["versions"].items())
+    )
+    page = f"# {title}\n\n{text.strip()}\n\nMachine: {where}.\n\nRepeat: `{repeat}`\n"
+    for suffix, content in (
+        (".md", page),
+        (".json", json.dumps({"title": title, "machine": machine, "data": data}, indent=1) + "\n"),
+    ):
+        with atomic_path(out / f"{name}{suffix}") as temporary:
+            temporary.write_text(content, encoding="utf-8")
+    print(page)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
