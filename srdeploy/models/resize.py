@@ -11,6 +11,8 @@ from srdeploy.errors import UserError
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm)
+_KNOWN = (*_CONVS, *_TRANSPOSED, nn.Linear, nn.PReLU, *_NORMS)
 
 
 def layer_widths(module: nn.Module) -> dict[str, int]:
@@ -22,6 +24,21 @@ def layer_widths(module: nn.Module) -> dict[str, int]:
         elif isinstance(layer, nn.Linear):
             widths[name] = layer.out_features
     return widths
+
+
+_NUMBERS = (
+    "in_channels", "out_channels", "groups", "in_features", "out_features", "num_features",
+    "num_parameters", "num_groups", "num_channels",
+)  # fmt: skip
+
+
+def layer_numbers(module: nn.Module) -> dict[str, dict[str, int]]:
+    """Every layer's own channel numbers (``in_channels``, ``groups``, ``num_features``...)."""
+    return {
+        name: {key: int(vars(layer)[key]) for key in _NUMBERS if key in vars(layer)}
+        for name, layer in module.named_modules()
+        if isinstance(layer, _KNOWN)
+    }
 
 
 def tensor_shapes(module: nn.Module) -> dict[str, list[int]]:
@@ -45,7 +62,9 @@ def resize(module: nn.Module, shapes: Mapping[str, list[int]]) -> None:
     Raises:
         UserError: a name that the module does not have, or another number of dimensions.
     """
-    owners: set[str] = set()
+    places = tensor_places(module)
+    replaced: set[int] = set()
+    owners: dict[int, nn.Module] = {}
     for name, shape in shapes.items():
         owner_name, _, leaf = name.rpartition(".")
         try:
@@ -56,21 +75,44 @@ def resize(module: nn.Module, shapes: Mapping[str, list[int]]) -> None:
                 f"The width map names '{name}', which the base network does not have; "
                 "the file was made for another architecture."
             ) from None
+        if id(old) in replaced:  # a tied tensor, named a second time
+            if list(old.shape) != shape:
+                raise UserError(f"The width map gives the shared tensor '{name}' two shapes.")
+            continue
         if old.dim() != len(shape) or any(n < 1 for n in shape):
             raise UserError(f"The width map gives '{name}' the impossible shape {shape}.")
-        replace_tensor(owner, leaf, old.new_empty(shape))
-        owners.add(owner_name)
-    for owner_name in owners:
-        follow_shapes(module.get_submodule(owner_name))
+        replaced.add(id(replace_tensor(places[id(old)], old, old.new_empty(shape))))
+        owners |= {id(place): place for place, _ in places[id(old)]}
+    for owner in owners.values():
+        follow_shapes(owner)
 
 
-def replace_tensor(owner: nn.Module, leaf: str, value: torch.Tensor) -> None:
-    """Put ``value`` where a parameter or buffer was, keeping its kind and ``requires_grad``."""
-    old = getattr(owner, leaf)
+def tensor_places(module: nn.Module) -> dict[int, list[tuple[nn.Module, str]]]:
+    """Identity of each parameter and buffer to its owners and names: tied ones have several."""
+    places: dict[int, list[tuple[nn.Module, str]]] = {}
+    for owner in module.modules():
+        for leaf, tensor in [*owner._parameters.items(), *owner._buffers.items()]:
+            if tensor is not None:
+                places.setdefault(id(tensor), []).append((owner, leaf))
+    return places
+
+
+def replace_tensor(
+    places: list[tuple[nn.Module, str]], old: torch.Tensor, value: torch.Tensor
+) -> torch.Tensor:
+    """Put ``value`` wherever ``old`` is, keeping its kind, ``requires_grad`` and ties.
+
+    Returns:
+        The new parameter or buffer.
+    """
     if isinstance(old, nn.Parameter):
-        setattr(owner, leaf, nn.Parameter(value, requires_grad=old.requires_grad))
-    else:
+        parameter = nn.Parameter(value, requires_grad=old.requires_grad)
+        for owner, leaf in places:
+            owner._parameters[leaf] = parameter
+        return parameter
+    for owner, leaf in places:
         owner._buffers[leaf] = value
+    return value
 
 
 def follow_shapes(layer: nn.Module) -> None:

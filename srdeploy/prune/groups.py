@@ -13,12 +13,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from srdeploy.errors import UserError
 from srdeploy.models.network import Network
-from srdeploy.prune.marks import Axis
+from srdeploy.prune.marks import Axis, UnsupportedOperationError
 from srdeploy.prune.trace import Trace, trace
 
-EXAMPLE_SIZE = 12
-"""Side of the traced image (rounded up to the network's size multiple): structure, not content."""
+EXAMPLE_SIZES = (12, 24, 64)
+"""Sides of the traced image (rounded up to the network's size multiple), the next one where the
+network cannot run on the last: what matters is structure, not content."""
 
 
 @dataclass(frozen=True)
@@ -117,13 +119,26 @@ def find_groups(network: Network) -> Grouping:
 
     Raises:
         UnsupportedOperationError: an operation in it cannot be followed.
+        UserError: it does not run on an image, or does not return one.
     """
+    return collect(_trace_at_any_size(network), network.module)
+
+
+def _trace_at_any_size(network: Network) -> Trace:
     multiple = network.card.size_multiple
-    side = -(-EXAMPLE_SIZE // multiple) * multiple
     generator = torch.Generator().manual_seed(0)
-    example = torch.rand(1, network.card.channels, side, side, generator=generator)
-    traced = trace(network.module, example * network.card.value_range)
-    return collect(traced, network.module)
+    failure: UserError | None = None
+    for size in EXAMPLE_SIZES:
+        side = -(-size // multiple) * multiple
+        example = torch.rand(1, network.card.channels, side, side, generator=generator)
+        try:
+            return trace(network.module, example * network.card.value_range)
+        except UnsupportedOperationError:
+            raise
+        except UserError as error:
+            failure = error
+    assert failure is not None
+    raise failure
 
 
 def collect(traced: Trace, module: nn.Module) -> Grouping:
@@ -138,7 +153,8 @@ def collect(traced: Trace, module: nn.Module) -> Grouping:
     for root, places in members.items():
         producers = tuple(axis for axis in places if axis.role == "out")
         if producers:
-            found.setdefault((producers, frozen.get(root)), []).append(root)
+            reason = frozen.get(root) or _why_indispensable(places, sizes)
+            found.setdefault((producers, reason), []).append(root)
     groups: list[Group] = []
     order = {axis: position for position, axis in enumerate(traced.axes)}
     for (producers, reason), roots in sorted(found.items(), key=lambda f: order[f[0][0][0]]):
@@ -148,18 +164,27 @@ def collect(traced: Trace, module: nn.Module) -> Grouping:
         if reason is None and (unscored := _not_layers(producers, module)):
             reason = f"'{unscored}' is not the weight of a layer, so it cannot be scored"
         elif reason is None and len(atoms) == 1:
-            one = sizes[producers[0]] == 1
-            reason = "it has one channel" if one else "all of its channels are tied into one"
+            reason = "it is the only one of its kind, and one stays"
         if reason is not None:
             status, why = "untouchable", [reason]
         elif len(producers) == 1 and not ties:
             status, why = "free", [f"read only by {_shorten(readers)}"]
         else:
             status, why = "coupled", ties
-        groups.append(
-            Group(f"g{len(groups) + 1}", status, why, _layers(producers), readers, atoms)
-        )
+        groups.append(Group(f"g{len(groups) + 1}", status, why, _layers(producers), readers, atoms))
     return Grouping(groups, sizes)
+
+
+def _why_indispensable(places: dict[Axis, list[int]], sizes: dict[Axis, int]) -> str | None:
+    """Channels that are all that some axis has can never go."""
+    full = [axis for axis, indices in places.items() if len(indices) == sizes[axis]]
+    if not full:
+        return None
+    if any(sizes[axis] > 1 for axis in full):
+        return "all of its channels are tied into one"
+    if any(axis.role == "out" for axis in full):
+        return "it has one channel"
+    return f"it is all that '{full[0].layer}' reads"
 
 
 def _layers(axes: Iterable[Axis]) -> list[str]:

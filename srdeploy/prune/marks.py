@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from srdeploy.errors import UserError
+from srdeploy.prune.place import Place
 from srdeploy.prune.unionfind import Nodes, UnionFind
 
 
@@ -37,32 +38,61 @@ class Axis:
         return self.tensor.rpartition(".")[0] or self.tensor
 
 
-@dataclass
+@dataclass(frozen=True)
 class Marks:
-    """Marks of an activation, each tensor of its shape.
+    """Marks of an activation, kept small: a dimension along which they are equal has size 1.
 
     Attributes:
         labels: The node of the channel an element belongs to, 0 for none. Float64 holds them
             exactly and is accepted by every operation that moves elements.
         clean: 1 where removing that channel leaves a zero, else 0 (float64).
+        shape: Shape of the activation; ``labels`` and ``clean`` broadcast to it.
     """
 
     labels: Tensor
     clean: Tensor
+    shape: torch.Size
 
-    def nodes(self) -> Nodes:
-        """The labels as an integer array."""
-        return self.labels.numpy().astype(np.int64)
+    @staticmethod
+    def of(labels: Tensor, clean: Tensor, shape: torch.Size | None = None) -> Marks:
+        """Marks from tensors that have, or broadcast to, the activation's shape."""
+        shape = labels.shape if shape is None else shape
+        return Marks(_small(labels, len(shape)), _small(clean, len(shape)), shape)
 
     @staticmethod
     def broadcast(nodes: Nodes, dim: int, shape: torch.Size, clean: Tensor | None = None) -> Marks:
         """Marks that are constant over every dimension but ``dim``."""
         view = [1] * len(shape)
         view[dim] = -1
-        labels = torch.as_tensor(nodes, dtype=torch.float64).view(view).expand(shape)
+        labels = torch.as_tensor(nodes, dtype=torch.float64).view(view)
         if clean is None:
-            return Marks(labels, torch.ones(1, dtype=torch.float64).expand(shape))
-        return Marks(labels, clean.double().view(view).expand(shape))
+            return Marks(labels, torch.ones([1] * len(shape), dtype=torch.float64), shape)
+        return Marks.of(labels, clean.double().view(view), shape)
+
+    def nodes(self) -> Nodes:
+        """The labels as an integer array that broadcasts to the activation's shape."""
+        return self.labels.numpy().astype(np.int64)
+
+    def full_labels(self) -> Tensor:
+        """Labels in the activation's shape."""
+        return self.labels.expand(self.shape)
+
+    def full_clean(self) -> Tensor:
+        """Cleanness in the activation's shape."""
+        return self.clean.expand(self.shape)
+
+    def clean_channels(self, dim: int) -> Tensor:
+        """Per index of ``dim``: whether all of its elements are clean (float64, 0 or 1)."""
+        return self.clean.movedim(dim, 0).flatten(1).amin(1).expand(self.shape[dim])
+
+
+def _small(tensor: Tensor, n_dims: int) -> Tensor:
+    """Give ``tensor`` leading dimensions up to ``n_dims``, and size 1 wherever it is constant."""
+    tensor = tensor.reshape([1] * (n_dims - tensor.dim()) + list(tensor.shape))
+    for dim, size in enumerate(tensor.shape):
+        if size > 1 and bool((tensor == (first := tensor.narrow(dim, 0, 1))).all()):
+            tensor = first
+    return tensor
 
 
 class Ledger:
@@ -72,30 +102,35 @@ class Ledger:
         self.sets = UnionFind()
         self.axes: dict[Axis, Nodes] = {}
         self.in_chunk = False
-        self.names: dict[int, str] = {}
-        self.stack: list[str] = []
+        self.place = Place()
+        self.names = {id(tensor): name for name, tensor in _stored(module)}
         self._by_place: dict[tuple[str, int], Axis] = {}
         self._marks: dict[int, Marks] = {}
         self._transposed: dict[int, Tensor] = {}
-        self._alive: list[Tensor] = []  # ids are unique among living tensors only
-        for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-            self.names[id(tensor)] = name
-            self._alive.append(tensor)
+        # Ids are unique among living tensors only; tensors that share memory are found by it.
+        self._alive: dict[int, list[Tensor]] = {}
+        for _, tensor in _stored(module):
+            self.note(tensor)
 
-    @property
-    def place(self) -> str:
-        """The running layer, in words."""
-        name = self.stack[-1] if self.stack else ""
-        return f"'{name}'" if name else "the network's own forward"
+    def note(self, tensor: Tensor) -> None:
+        """Keep a tensor alive, and know that it uses its memory."""
+        sharing = self._alive.setdefault(tensor.untyped_storage()._cdata, [])
+        if not any(tensor is other for other in sharing):
+            sharing.append(tensor)
+
+    def sharing(self, tensor: Tensor) -> list[Tensor]:
+        """The other tensors that use the same memory."""
+        known = self._alive.get(tensor.untyped_storage()._cdata, [])
+        return [other for other in known if other is not tensor]
 
     def record(self, tensor: Tensor, marks: Marks) -> None:
         """Attach marks to an activation."""
-        self._alive.append(tensor)
+        self.note(tensor)
         self._marks[id(tensor)] = marks
 
     def record_transposed(self, view: Tensor, parameter: Tensor) -> None:
         """Remember that ``view`` is a 2-D parameter seen transposed (linear layers)."""
-        self._alive.append(view)
+        self.note(view)
         self._transposed[id(view)] = parameter
 
     def weight_behind(self, tensor: Tensor) -> Tensor | None:
@@ -118,23 +153,47 @@ class Ledger:
         return marks
 
     def axis(self, tensor: Tensor, dim: int, role: str) -> Nodes:
-        """Nodes of one dimension of a parameter or buffer, made on first use."""
+        """Nodes of one dimension of a parameter or buffer, made on first use.
+
+        Raises:
+            UnsupportedOperationError: one weight that serves in both directions.
+        """
         name = self.names[id(tensor)]
-        if (known := self._by_place.get((name, dim))) is not None:
-            return self.axes[known]
-        axis = self._by_place[name, dim] = Axis(name, dim, role)
-        self.axes[axis] = self.sets.new(tensor.shape[dim])
-        return self.axes[axis]
+        known = self._by_place.get((name, dim))
+        if known is None:
+            axis = self._by_place[name, dim] = Axis(name, dim, role)
+            self.axes[axis] = self.sets.new(tensor.shape[dim])
+            return self.axes[axis]
+        if known.role != role:
+            raise UnsupportedOperationError(
+                f"Cannot prune around '{name}': {self.place} uses it in a second way (its "
+                f"dimension {dim} is read as '{role}' channels, elsewhere as '{known.role}'); "
+                "give each use a tensor of its own."
+            )
+        return self.axes[known]
 
     def channels(self, marks: Marks, dim: int, why: str | None = None) -> Nodes:
         """One node per index of ``dim``: whatever meets inside a channel is joined."""
         nodes = np.moveaxis(marks.nodes(), dim, 0)
         nodes = self.sets.find(nodes.reshape(nodes.shape[0], -1))
         first = nodes.max(axis=1)
-        mixed = ((nodes != first[:, None]) & (nodes != 0)).any(axis=1)
-        for row in np.flatnonzero(mixed):
+        for row in np.flatnonzero((nodes != first[:, None]).any(axis=1)):
             self.sets.join_all(nodes[row], why)
-        return self.sets.find(first)
+            if (nodes[row] == 0).any():
+                self.sets.freeze(nodes[row], f"side by side with fixed numbers in {self.place}")
+        return np.broadcast_to(self.sets.find(first), (marks.shape[dim],))
+
+    def tie(self, a: Nodes, b: Nodes, why: str | None = None) -> None:
+        """Channels at the same places of ``a`` and ``b`` go together; beside nothing, they stay."""
+        self.sets.join(a, b, why)
+        a, b = np.broadcast_arrays(a, b)
+        lonely = np.where((a == 0) != (b == 0), a + b, 0)
+        self.sets.freeze(lonely, f"tied to fixed numbers in {self.place}")
+
+    def freeze(self, tensor: Tensor, why: str) -> None:
+        """Declare that no channel of an activation can be removed."""
+        if (marks := self.marks_of(tensor)) is not None:
+            self.sets.freeze(marks.nodes(), why)
 
     def varies(self, marks: Marks, dim: int) -> bool:
         """Whether labels differ along a dimension."""
@@ -144,6 +203,12 @@ class Ledger:
         return bool((nodes != nodes.take([0], axis=dim)).any())
 
 
-def clean_channels(marks: Marks, dim: int) -> Tensor:
-    """Per index of ``dim``: whether all of its elements are clean."""
-    return marks.clean.movedim(dim, 0).flatten(1).amin(1)
+def _stored(module: nn.Module) -> list[tuple[str, Tensor]]:
+    """Parameters and buffers that a file holds: others cannot be rebuilt at another size."""
+    transient = {
+        f"{prefix}.{leaf}" if prefix else leaf
+        for prefix, owner in module.named_modules()
+        for leaf in owner._non_persistent_buffers_set
+    }
+    named = [*module.named_parameters(), *module.named_buffers()]
+    return [(name, tensor) for name, tensor in named if name not in transient]

@@ -17,9 +17,7 @@ def default_exclude(network: Network) -> tuple[str, ...]:
     return row.leave_alone if row is not None else ()
 
 
-def plan_oneshot(
-    network: Network, options: PruneOptions, grouping: Grouping | None = None
-) -> Plan:
+def plan_oneshot(network: Network, options: PruneOptions, grouping: Grouping | None = None) -> Plan:
     """Choose channels by NNI's scores.
 
     Raises:

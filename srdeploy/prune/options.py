@@ -21,7 +21,7 @@ class PruneOptions(BaseModel):
         ratio: Fraction of channels to remove from each group (the papers' pruning ratio).
         layer_ratios: Layer pattern to its own ratio (``stage_pr`` of the published tools).
         exclude: Patterns of layers whose output channels stay (``skip_layers``).
-        round_to: Keep a multiple of this many channels, the nearest one (SIMD blocks, tensor cores).
+        round_to: Keep the nearest multiple of this many channels (SIMD blocks, tensor cores).
         criterion: One of :data:`CRITERIA`.
         seed: For the random criterion.
     """
@@ -95,7 +95,7 @@ def removals(grouping: Grouping, options: PruneOptions) -> dict[str, int]:
     Raises:
         UserError: a pattern that matches no layer, or coupled layers given different ratios.
     """
-    _check_patterns(grouping, (*options.exclude, *options.layer_ratios))
+    check_patterns(grouping, (*options.exclude, *options.layer_ratios))
     counts: dict[str, int] = {}
     for group in grouping.groups:
         if group.status == "untouchable" or excluded_by(group, options) is not None:
@@ -131,7 +131,12 @@ def group_ratio(group: Group, options: PruneOptions) -> float:
     return next(iter(found.values()), options.ratio)
 
 
-def _check_patterns(grouping: Grouping, patterns: tuple[str, ...]) -> None:
+def check_patterns(grouping: Grouping, patterns: tuple[str, ...]) -> None:
+    """Every pattern names a layer.
+
+    Raises:
+        UserError: one does not; the sentence lists the layers there are.
+    """
     names = grouping.layer_names()
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):

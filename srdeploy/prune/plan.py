@@ -9,6 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from srdeploy.errors import SrdeployError
 from srdeploy.prune.groups import Grouping
 
 
@@ -45,11 +46,13 @@ def make_plan(
     sizes = {(axis.tensor, axis.dim): size for axis, size in grouping.sizes.items()}
     keep: dict[str, dict[int, list[int]]] = {}
     zero: dict[str, dict[int, list[int]]] = {}
-    for (tensor, dim, role), indices in gone.items():
-        kept = [i for i in range(sizes[tensor, dim]) if i not in indices]
+    for (tensor, dim, role), lost in gone.items():
+        kept = [i for i in range(sizes[tensor, dim]) if i not in lost]
+        if not kept:
+            raise SrdeployError(f"The plan leaves nothing of dimension {dim} of '{tensor}'.")
         keep.setdefault(tensor, {})[dim] = kept
         if role != "in":
-            zero.setdefault(tensor, {})[dim] = sorted(indices)
+            zero.setdefault(tensor, {})[dim] = sorted(lost)
     return Plan(method=method, options=options, removed=dict(removed), keep=keep, zero=zero)
 
 

@@ -7,7 +7,7 @@ belongs to (its *label*), and whether it becomes zero when that channel is remov
 applied to the labels themselves; elementwise operations join the labels that meet; convolutions
 consume labels on their input axis and issue fresh ones on their output axis. What is joined must
 live or die together. Nothing is derived from layer names, and because the network's own code
-runs, control flow and functional calls need no special care.
+runs, control flow over sizes and functional calls need no special care.
 
 A removed channel is exact to remove only if zeros reach its consumers; where something makes it
 non-zero on the way (a sigmoid, an added constant), its channels are frozen, and the reason kept.
@@ -16,8 +16,6 @@ An operation whose effect on channels is unknown raises UnsupportedOperationErro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +25,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from srdeploy.errors import SrdeployError, UserError
 from srdeploy.prune.marks import Axis, Ledger, Marks
-from srdeploy.prune.rules import Call, rule_for, unsupported
+from srdeploy.prune.rules.call import Call, unsupported
+from srdeploy.prune.rules.table import READS_WEIGHT, rule_for
 from srdeploy.prune.unionfind import Nodes, UnionFind
 
 
@@ -45,44 +45,58 @@ def trace(module: nn.Module, example: Tensor) -> Trace:
 
     Raises:
         UnsupportedOperationError: naming the operation and the layer it happens in.
+        UserError: the module is no plain float32 module, cannot run on the example, or returns
+            something else than one image.
     """
+    _check_plain(module)
     ledger = Ledger(module)
     nodes = ledger.sets.new(example.shape[1])
     ledger.sets.freeze(nodes, "it is the network's input")
-    unclean = torch.zeros(len(nodes))
-    ledger.record(example, Marks.broadcast(nodes, 1, example.shape, unclean))
-    training = module.training
+    ledger.record(example, Marks.broadcast(nodes, 1, example.shape, torch.zeros(len(nodes))))
+    training = {layer: layer.training for layer in module.modules()}
     module.eval()
     try:
-        with _following(module, ledger), torch.no_grad(), _ChunkWatch(ledger), _Watch(ledger):
+        with (
+            ledger.place.following(module),
+            torch.no_grad(),
+            _ChunkWatch(ledger),
+            _Watch(ledger),
+        ):
             output = module(example)
+    except SrdeployError:
+        raise
+    except Exception as error:  # whatever the network's own code raises
+        detail = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"The network cannot be run on an image of shape {list(example.shape)}: "
+            f"{ledger.place} fails ({detail})."
+        ) from error
     finally:
-        module.train(training)
-    for tensor in tree_leaves(output):
-        if (marks := ledger.marks_of(tensor)) is not None:
-            ledger.sets.freeze(marks.nodes(), "it is the network's output")
+        for layer, mode in training.items():
+            layer.training = mode
+    if not isinstance(output, Tensor):
+        raise UserError(
+            f"The network returns a {type(output).__name__}, not an image; wrap it in a module "
+            "that returns the one output to keep."
+        )
+    ledger.freeze(output, "it is the network's output")
     return Trace(ledger.axes, ledger.sets)
 
 
-@contextmanager
-def _following(module: nn.Module, ledger: Ledger) -> Iterator[None]:
-    """Keep the ledger's stack of running layers."""
-    handles = []
+def _check_plain(module: nn.Module) -> None:
     for name, layer in module.named_modules():
-        handles += [
-            layer.register_forward_pre_hook(lambda *_, name=name: ledger.stack.append(name)),
-            layer.register_forward_hook(lambda *_: _leave(ledger)),
-        ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _leave(ledger: Ledger) -> None:
-    # A forward hook that returned anything but None would replace the layer's output.
-    ledger.stack.pop()
+        kind = type(layer)
+        if isinstance(layer, torch.jit.ScriptModule) or kind.__name__ == "OptimizedModule":
+            what = f"Layer '{name}'" if name else "The network"
+            raise UserError(
+                f"{what} is compiled or scripted ({kind.__name__}); give the original module."
+            )
+    for name, tensor in module.named_parameters():
+        if tensor.is_floating_point() and tensor.dtype != torch.float32:
+            raise UserError(
+                f"'{name}' is of type {str(tensor.dtype).removeprefix('torch.')}; pruning works on "
+                "float32 networks: convert it with .float() first."
+            )
 
 
 class _ChunkWatch(TorchFunctionMode):
@@ -93,13 +107,13 @@ class _ChunkWatch(TorchFunctionMode):
         self._ledger = ledger
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in (torch.chunk, Tensor.chunk):
-            self._ledger.in_chunk = True
+        if func not in (torch.chunk, Tensor.chunk):
+            return func(*args, **(kwargs or {}))
+        self._ledger.in_chunk = True
         try:
             return func(*args, **(kwargs or {}))
         finally:
-            if func in (torch.chunk, Tensor.chunk):
-                self._ledger.in_chunk = False
+            self._ledger.in_chunk = False
 
 
 class _Watch(TorchDispatchMode):
@@ -115,20 +129,32 @@ class _Watch(TorchDispatchMode):
         ledger = self._ledger
         kwargs = kwargs or {}
         name = func.overloadpacket.__name__
-        changes_first = func._schema.is_mutable
-        before = tree_map(_clone, args[:1]) + args[1:] if changes_first else args
+        written = [i for i, a in enumerate(func._schema.arguments) if _is_written(a)]
+        in_place = written == [0]
+        before = tree_map(_clone, args[:1]) + args[1:] if in_place else args
         out = func(*args, **kwargs)
         tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
-        if len(tensors) == 1 and id(tensors[0]) in ledger.names and tensors[0].dim() == 2:
-            if name in ("t", "transpose", "permute") and out.shape == tensors[0].shape[::-1]:
-                ledger.record_transposed(out, tensors[0])
-                return out
-        plain = name.rstrip("_") if changes_first else name
-        call = Call(func, plain, before, kwargs, out, args)
-        reads_weight = plain in ("convolution", "addmm", "mm", "linear")
-        if reads_weight or any(ledger.marks_of(t) is not None for t in tensors):
-            (rule_for(call) or unsupported)(ledger, call)
+        if name in ("t", "transpose", "permute") and _is_swapped_parameter(ledger, args[0], out):
+            ledger.record_transposed(out, args[0])
+            return out
+        plain = name.rstrip("_") if written else name
+        call = Call(func, plain, before, kwargs, out, args, in_place)
+        if plain in READS_WEIGHT or any(ledger.marks_of(t) is not None for t in tensors):
+            if len(written) > in_place:
+                raise unsupported(ledger, call, "a result written into a given tensor")
+            rule_for(call)(ledger, call)
+        for tensor in call.tensors_out():
+            ledger.note(tensor)
         return out
+
+
+def _is_swapped_parameter(ledger: Ledger, before: Tensor, after: Tensor) -> bool:
+    known = id(before) in ledger.names and before.dim() == 2
+    return known and (after.shape, after.stride()) == (before.shape[::-1], before.stride()[::-1])
+
+
+def _is_written(argument: Any) -> bool:
+    return argument.alias_info is not None and argument.alias_info.is_write
 
 
 def _clone(leaf: Any) -> Any:

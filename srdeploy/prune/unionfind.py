@@ -14,8 +14,8 @@ class UnionFind:
     def __init__(self) -> None:
         self._parent = np.zeros(1, dtype=np.int64)
         self._size = 1
-        self._joins: list[tuple[int, str]] = []
-        self._frozen: list[tuple[int, str]] = []
+        self._joins: list[tuple[Nodes, str]] = []
+        self._frozen: list[tuple[Nodes, str]] = []
 
     def new(self, count: int) -> Nodes:
         """``count`` fresh nodes, each its own set."""
@@ -40,43 +40,45 @@ class UnionFind:
         """Join the sets of ``a[i]`` and ``b[i]`` for every i where neither is 0."""
         a, b = np.broadcast_arrays(a, b)
         used = (a != 0) & (b != 0)
-        pairs = np.unique(np.stack([self.find(a[used]), self.find(b[used])], axis=1), axis=0)
-        joined = False
-        for left, right in pairs:
+        if not used.any():
+            return
+        pairs = np.unique(self.find(a[used]) * self._size + self.find(b[used]))
+        lefts, rights = np.divmod(pairs, self._size)
+        for left, right in zip(lefts.tolist(), rights.tolist(), strict=True):
             low, high = sorted((self._root(left), self._root(right)))
-            if low != high:
-                self._parent[high] = low
-                joined = True
-        if why is not None and (joined or len(pairs)):
-            self._joins += [(int(left), why) for left, _ in pairs]
+            self._parent[high] = low
+        if why is not None:
+            self._joins.append((lefts, why))
 
     def join_all(self, nodes: Nodes, why: str | None = None) -> None:
         """Join all (non-zero) nodes into one set."""
         unique = np.unique(nodes[nodes != 0])
         if len(unique) > 1:
-            self.join(unique[:1].repeat(len(unique) - 1), unique[1:], why)
+            self.join(unique[:1], unique[1:], why)
 
     def freeze(self, nodes: Nodes, why: str) -> None:
         """Declare that the sets of these nodes can never be removed."""
-        for root in np.unique(self.find(nodes[nodes != 0])):
-            self._frozen.append((int(root), why))
+        roots = np.unique(self.find(nodes[nodes != 0]))
+        if len(roots):
+            self._frozen.append((roots, why))
 
     def frozen(self) -> dict[int, str]:
         """Representative to first reason, for every frozen set."""
         reasons: dict[int, str] = {}
-        for node, why in self._frozen:
-            reasons.setdefault(self._root(node), why)
+        for nodes, why in self._frozen:
+            for root in self.find(nodes).tolist():
+                reasons.setdefault(root, why)
         return reasons
 
     def joins(self) -> dict[int, list[str]]:
         """Representative to the distinct reasons its members were joined, in order."""
         reasons: dict[int, dict[str, None]] = {}
-        for node, why in self._joins:
-            reasons.setdefault(self._root(node), {})[why] = None
+        for nodes, why in self._joins:
+            for root in set(self.find(nodes).tolist()):
+                reasons.setdefault(root, {})[why] = None
         return {root: list(found) for root, found in reasons.items()}
 
-    def _root(self, node: int | np.int64) -> int:
-        node = int(node)
+    def _root(self, node: int) -> int:
         while (above := int(self._parent[node])) != node:
             node = above
         return node

@@ -1,0 +1,1 @@
+"""Rules: what each kind of tensor operation does to channels."""

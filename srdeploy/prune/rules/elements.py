@@ -1,0 +1,157 @@
+"""Elementwise operations: elements that meet are tied, and f(0) says whether zeros survive."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
+
+from srdeploy.prune.marks import Ledger, Marks
+from srdeploy.prune.rules.call import Call, marks_of_first, unsupported
+
+_VERBS = {"add": "added together", "sub": "added together", "mul": "multiplied together"}
+_PROBES = (1.0, -2.5, 7.3e6, -9.5e6)
+
+
+def pointwise(ledger: Ledger, call: Call) -> None:
+    """Any operation that computes each element from the elements at the same place."""
+    if not isinstance(call.out, Tensor):
+        raise unsupported(ledger, call, "several results")
+    originals = [t for t in tree_leaves((call.original, call.kwargs)) if isinstance(t, Tensor)]
+    values = [t for t in tree_leaves((call.args, call.kwargs)) if isinstance(t, Tensor)]
+    marks = [ledger.marks_of(t) for t in originals]
+    shared = _shared_by_channels(ledger, originals, marks)
+    for i in shared:
+        ledger.freeze(originals[i], f"applied to every channel of another in {ledger.place}")
+    tied = [m for i, m in enumerate(marks) if m is not None and i not in shared]
+    for own in tied:
+        _freeze_against_fixed(ledger, originals, marks, own)
+    activations = [
+        i
+        for i, m in enumerate(marks)
+        if m is not None and i not in shared and id(originals[i]) not in ledger.names
+    ]
+    verb = _VERBS.get(call.name, f"combined by {call.name}")
+    why = f"{verb} in {ledger.place}" if len(activations) > 1 else None
+    together = np.zeros([1] * call.out.dim(), dtype=np.int64)
+    for own in tied:
+        nodes = own.nodes()
+        ledger.sets.join(together, nodes, why)
+        together = np.where(together == 0, nodes, together)
+    labels = torch.as_tensor(ledger.sets.find(together), dtype=torch.float64)
+    clean = _clean_after(call, values, marks, shared)
+    new = Marks.of(labels, clean, call.out.shape)
+    if call.in_place and ledger.sharing(call.out):
+        _must_not_change(ledger, call, marks[0], new)
+    ledger.record(call.out, new)
+
+
+def copy(ledger: Ledger, call: Call) -> None:
+    """Overwriting a whole tensor; overwriting a part of one cannot be followed."""
+    target, source = call.original[:2]
+    old, new = ledger.marks_of(target), ledger.marks_of(source)
+    if new is None or new.shape != target.shape:
+        raise unsupported(ledger, call, "overwriting a part of a tensor")
+    if old is not None:
+        ledger.tie(old.nodes(), new.nodes(), f"written over each other in {ledger.place}")
+    if ledger.sharing(target):
+        _must_not_change(ledger, call, old, new)
+    ledger.record(target, new)
+
+
+def glu(ledger: Ledger, call: Call) -> None:
+    """Gated linear unit: the first half of the channels times the sigmoid of the second."""
+    marks = marks_of_first(ledger, call)
+    dim = call.argument("dim")
+    first, second = marks.full_labels().chunk(2, dim)
+    a, b = (half.numpy().astype(np.int64) for half in (first, second))
+    ledger.tie(a, b, f"multiplied together in {ledger.place}")
+    ledger.record(call.out, Marks.of(first, marks.full_clean().chunk(2, dim)[0]))
+
+
+def _freeze_against_fixed(
+    ledger: Ledger, tensors: list[Tensor], marks: list[Marks | None], own: Marks
+) -> None:
+    """A constant with one value per channel cannot be cut: channels that meet it stay."""
+    nodes = own.nodes()
+    for tensor, other in zip(tensors, marks, strict=True):
+        for dim in range(1, min(tensor.dim(), len(own.shape)) + 1):
+            if tensor.shape[-dim] == 1 or not ledger.varies(own, len(own.shape) - dim):
+                continue
+            fixed = 0 if other is None else other.nodes()
+            ledger.sets.freeze(
+                np.where(fixed == np.zeros_like(nodes), nodes, 0),
+                f"combined with a fixed tensor of shape {list(tensor.shape)} in {ledger.place}",
+            )
+
+
+def _shared_by_channels(
+    ledger: Ledger, tensors: list[Tensor], marks: list[Marks | None]
+) -> set[int]:
+    """Arguments of one channel that are broadcast over the channels of another."""
+    shared: set[int] = set()
+    for i, (tensor, own) in enumerate(zip(tensors, marks, strict=True)):
+        if own is None:
+            continue
+        for other in (m for j, m in enumerate(marks) if j != i and m is not None):
+            for dim in range(1, len(other.shape) + 1):  # from the right
+                mine = tensor.shape[-dim] if dim <= tensor.dim() else 1
+                if mine == 1 and ledger.varies(other, len(other.shape) - dim):
+                    shared.add(i)
+    return shared
+
+
+def _must_not_change(ledger: Ledger, call: Call, old: Marks | None, new: Marks) -> None:
+    """A change in place of memory that other tensors see may not make their marks wrong."""
+    same = old is not None and bool(
+        torch.equal(*torch.broadcast_tensors(old.labels == 0, new.labels == 0))
+        and torch.equal(*torch.broadcast_tensors(old.clean, new.clean))
+    )
+    if not same:
+        raise unsupported(ledger, call, "a change in place of memory that other tensors share")
+
+
+def _clean_after(
+    call: Call, values: list[Tensor], marks: list[Marks | None], shared: set[int]
+) -> Tensor:
+    """Run the operation on zeros where channels are gone, and see where it gives zero.
+
+    Elements that are not clean could be anything once their channel is gone: probe values,
+    different for each argument, stand for them, and only a zero for all probes counts. Elements
+    of no channel keep their values.
+    """
+    clean: Tensor | None = None
+    for probe in range(len(_PROBES)):
+        substitutes = [
+            value if own is None else _substitute(value, own, i, probe, i in shared)
+            for i, (value, own) in enumerate(zip(values, marks, strict=True))
+        ]
+        if call.in_place:
+            shape = torch.broadcast_shapes(*(s.shape for s in substitutes))
+            substitutes[0] = substitutes[0].expand(shape).clone()
+        queue = iter(substitutes)
+        args, kwargs = tree_map(
+            lambda leaf, q=queue: next(q) if isinstance(leaf, Tensor) else leaf,
+            (call.args, call.kwargs),
+        )
+        zero = (call.func(*args, **kwargs) == 0).double()
+        clean = zero if clean is None else clean * zero
+    assert clean is not None
+    return clean
+
+
+def _substitute(value: Tensor, own: Marks, position: int, probe: int, shared: bool) -> Tensor:
+    if value.dtype == torch.bool:
+        stand_in: Any = bool(probe >> (position % 2) & 1)
+    else:
+        stand_in = _PROBES[probe] * (1 + 0.37 * position)
+    unknown = torch.full(own.clean.shape, stand_in, dtype=torch.float64).to(value.dtype)
+    if shared:
+        return unknown
+    gone = torch.where(own.clean > 0, torch.zeros_like(unknown), unknown)
+    if bool((own.labels == 0).any()):
+        return torch.where(own.labels == 0, value, gone)
+    return gone

@@ -1,0 +1,62 @@
+"""Operations that merge elements: pooling, interpolation, sums, means and extremes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from srdeploy.prune.marks import Ledger, Marks
+from srdeploy.prune.rules.call import Call, marks_of_first, unsupported
+
+
+def per_channel(ledger: Ledger, call: Call) -> None:
+    """Pooling and interpolation: within a channel, never across."""
+    x, out = call.original[0], call.tensors_out()[0]
+    marks = marks_of_first(ledger, call)
+    spatial = next(n for n in (1, 2, 3) if f"{n}d" in call.name)
+    dim = x.dim() - 1 - spatial
+    channels = ledger.channels(marks, dim, f"resampled together in {ledger.place}")
+    for position, out in enumerate(call.tensors_out()):
+        clean = marks.clean_channels(dim) * (1.0 if position == 0 else 0.0)  # then come indices
+        ledger.record(out, Marks.broadcast(channels, dim, out.shape, clean))
+
+
+def reduction(ledger: Ledger, call: Call) -> None:
+    """Sums, means, extremes: over space they stay in a channel, over channels they mix them.
+
+    Over a dimension made by stacking tensors they are elementwise operations on those tensors.
+    """
+    x = call.original[0]
+    marks = marks_of_first(ledger, call)
+    dims = call.argument("dim")
+    dims = [dims] if isinstance(dims, int) else list(dims or range(x.dim()))
+    dims = sorted({dim % x.dim() for dim in dims})
+    mixed = [dim for dim in dims if ledger.varies(marks, dim)]
+    labels, clean = marks.labels, marks.clean.amin(dims, keepdim=True)
+    if mixed and any(ledger.varies(marks, d) for d in range(x.dim()) if d not in dims):
+        nodes = marks.nodes()
+        for dim in mixed:
+            ledger.tie(nodes.take([0], dim), nodes, f"merged by {call.name} in {ledger.place}")
+    elif mixed and call.name == "sum":  # like a convolution: zeros do not count
+        dirty = torch.where(marks.clean == 0, labels, 0.0)
+        ledger.sets.freeze(
+            dirty.numpy().astype(np.int64),
+            f"removed, it would not be zero where {ledger.place} sums over channels",
+        )
+        labels, clean = torch.zeros_like(labels), torch.ones_like(clean)
+    elif mixed:
+        ledger.freeze(x, f"mixed with others by {call.name} in {ledger.place}")
+    nodes = ledger.sets.find(labels.numpy().astype(np.int64)).max(tuple(dims), keepdims=True)
+    labels = torch.as_tensor(nodes, dtype=torch.float64)
+    kept = [size for dim, size in enumerate(x.shape) if dim not in dims]
+    for position, out in enumerate(call.tensors_out()):
+        small = [t if out.dim() == x.dim() else t.squeeze(dims) for t in (labels, clean)]
+        if out.dim() not in (x.dim(), len(kept)):
+            raise unsupported(ledger, call, "a result of unexpected shape")
+        known = small[1] if position == 0 else torch.zeros_like(small[1])  # then come indices
+        ledger.record(out, Marks.of(small[0], known, out.shape))
+
+
+def read_into_python(ledger: Ledger, call: Call) -> None:
+    """``item()``, ``if tensor:``, ``float(tensor)``: what follows may depend on the image."""
+    raise unsupported(ledger, call, "a value is read into Python, so control flow may depend on it")
