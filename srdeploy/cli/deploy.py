@@ -8,6 +8,8 @@ import typer
 from srdeploy.cli import options as o
 from srdeploy.cli.output import emit, say
 
+_FLAGS = {"opset": "opset", "size": "input"}
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
@@ -22,6 +24,13 @@ def export(
         typer.Option("--output", "-o", help="Where to; default: the file's name, here."),
     ] = None,
     target: Annotated[str, typer.Option(help="onnx or coreml; see `srdeploy doctor`.")] = "onnx",
+    opset: Annotated[
+        int | None, typer.Option(help="ONNX operator set; default 17, which everything reads.")
+    ] = None,
+    input_size: Annotated[
+        str | None,
+        typer.Option("--input", metavar="WxH", help="Fixed input size (coreml); default: ranged."),
+    ] = None,
     arch: o.Arch = None,
     scale: o.Scale = None,
     json: o.AsJson = False,
@@ -34,13 +43,25 @@ def export(
 
     `srdeploy export edsr-s-x2 --target coreml -o edsr.mlpackage`
     """
+    from srdeploy.errors import UserError
     from srdeploy.export.run import export as run_export
     from srdeploy.export.targets import find_target
     from srdeploy.models.load import load_network
 
     row = find_target(target)
     network = load_network(file, arch=arch, scale=scale)
-    report = run_export(network, target, output or Path(Path(file).stem + row.suffix))
+    options: dict[str, Any] = {}
+    if opset is not None:
+        options["opset"] = opset
+    if input_size is not None:
+        options["size"] = _size(input_size)
+    for option in options:
+        if option not in row.options:
+            raise UserError(
+                f"--{_FLAGS[option]} does not apply to --target {target}; leave it out."
+            )
+    path = output or Path(Path(file).stem + row.suffix)
+    report = run_export(network, target, path, **options)
     if json:
         emit(report.to_dict())
         return

@@ -35,12 +35,14 @@ def doctor(json: o.AsJson = False) -> None:
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     view = Table("kind", "name", "", "what it is", "found, or what to do")
     for found in rows:
         mark = "[green]yes[/]" if found["available"] else "[yellow]no[/]"
         cells = [str(found[key]) for key in ("kind", "name", "title", "reason")]
-        view.add_row(*cells[:2], mark, *cells[2:])
+        # Plain text: brackets, as in 'srdeploy[trt]', are not markup here.
+        view.add_row(*cells[:2], mark, *(Text(cell) for cell in cells[2:]))
     console = Console()
     console.print(view)
     console.print(f"shipped networks: {', '.join(sorted(shipped_networks())) or 'none'}")

@@ -34,9 +34,8 @@ from srdeploy.export.probe import (
 )
 from srdeploy.export.report import ExportReport, artifact_facts, tool_versions
 from srdeploy.files import atomic_path
-from srdeploy.models.card import Card
+from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.models.network import Network
-from srdeploy.models.store import CARD_KEY
 from srdeploy.runtime.table import COREMLTOOLS
 
 SMALLEST, LARGEST, TYPICAL = 16, 2048, 256

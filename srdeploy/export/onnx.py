@@ -40,9 +40,9 @@ from srdeploy.export.probe import (
 )
 from srdeploy.export.report import ExportReport, Parity, artifact_facts, tool_versions
 from srdeploy.files import atomic_path
-from srdeploy.models.card import Card
+from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.models.network import Network
-from srdeploy.runtime.onnx_session import CARD_METADATA, OnnxSession
+from srdeploy.runtime.onnx_session import OnnxSession
 
 Exporter = Literal["trace", "dynamo"]
 
@@ -323,4 +323,4 @@ def _label(model: onnx.ModelProto, card: Card) -> None:
     model.producer_name = "srdeploy"
     model.producer_version = __version__
     model.graph.name = card.arch.replace(":", ".")
-    onnx.helper.set_model_props(model, {CARD_METADATA: card.to_json()})
+    onnx.helper.set_model_props(model, {CARD_KEY: card.to_json()})

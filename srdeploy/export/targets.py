@@ -30,6 +30,7 @@ class Target:
         runs_on: Where the artifact runs, for people.
         exporter: ``module:function`` taking (network, path, **options), or None while srdeploy
             cannot build it.
+        options: Keyword arguments the exporter takes.
         instead: What to do while there is no exporter.
     """
 
@@ -40,6 +41,7 @@ class Target:
     needs: tuple[Module, ...]
     runs_on: str
     exporter: str | None = None
+    options: tuple[str, ...] = ()
     instead: str = ""
 
     def availability(self) -> Availability:
@@ -63,6 +65,7 @@ TARGETS: dict[str, Target] = {
             (ONNX, ONNXSIM, ONNXRUNTIME),
             "ONNX Runtime anywhere; input of TensorRT, OpenVINO, ncnn",
             exporter="srdeploy.export.onnx:export_onnx",
+            options=("opset",),
         ),
         Target(
             "coreml",
@@ -72,6 +75,7 @@ TARGETS: dict[str, Target] = {
             (COREMLTOOLS,),
             "iOS 16, macOS 13 and later",
             exporter="srdeploy.export.coreml:export_coreml",
+            options=("size",),
         ),
         Target(
             "trt",

@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from srdeploy.errors import UserError
 
+CARD_KEY = "srdeploy.card"
+"""Metadata key of the card in safetensors headers, ONNX files and CoreML packages."""
+
 
 class Card(BaseModel):
     """Everything about a network that cannot be read off its tensors.

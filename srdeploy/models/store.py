@@ -18,13 +18,10 @@ from torch import nn
 
 from srdeploy.errors import UserError
 from srdeploy.files import atomic_path
-from srdeploy.models.card import Card
+from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.models.network import Network
 from srdeploy.models.registry import base_module
 from srdeploy.models.resize import layer_widths, resize
-
-CARD_KEY = "srdeploy.card"
-"""Metadata key of the card in safetensors headers and ONNX files."""
 
 
 def save_network(network: Network, path: str | Path) -> None:

@@ -14,11 +14,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from srdeploy.errors import UserError, unknown_name
-from srdeploy.models.card import Card
+from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.runtime.session import Session, default_threads
-
-CARD_METADATA = "srdeploy.card"
-"""Metadata key of the card in an ONNX file."""
 
 FOREIGN_ARCH = "onnx"
 """Architecture on the card of a file that brought none: the graph is all that is known of it."""
@@ -69,7 +66,7 @@ class OnnxSession(Session):
         self.providers: list[str] = self._session.get_providers()
         self._input, self._output = self._single_ends()
         self._dtype = self._input_dtype()
-        text = self._session.get_modelmeta().custom_metadata_map.get(CARD_METADATA)
+        text = self._session.get_modelmeta().custom_metadata_map.get(CARD_KEY)
         if text is not None:
             card = Card.from_json(text, f"'{self.path}'")
         else:

@@ -10,10 +10,9 @@ from torch import nn
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export import coreml as stage
 from srdeploy.export.coreml import export_coreml
-from srdeploy.models.card import Card
+from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.models.store import CARD_KEY
 
 ct = pytest.importorskip("coremltools")
 

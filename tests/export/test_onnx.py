@@ -14,11 +14,10 @@ from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export import onnx as stage
 from srdeploy.export.onnx import check_parity, export_onnx
 from srdeploy.files import sha256
-from srdeploy.models.card import Card
+from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.models.store import CARD_KEY
-from srdeploy.runtime.onnx_session import CARD_METADATA, OnnxSession
+from srdeploy.runtime.onnx_session import OnnxSession
 
 SMALL: dict[str, dict[str, Any]] = {
     "vdsr": {"n_layers": 4, "n_feats": 8},
@@ -79,7 +78,7 @@ def test_file_is_self_contained_lean_and_labelled(tmp_path: Path) -> None:
     np.testing.assert_allclose(weights["body.0.body.2.weight"], scaled, rtol=1e-6)
     assert set(weights) | {"add_mean.weight"} == set(original)  # equal to sub_mean.weight
     assert (model.producer_name, model.producer_version) == ("srdeploy", __version__)
-    assert [p.key for p in model.metadata_props] == [CARD_METADATA] == [CARD_KEY]
+    assert [p.key for p in model.metadata_props] == [CARD_KEY]
     assert "/body/body.0/body/body.0/Conv" in {n.name for n in model.graph.node}
 
 
