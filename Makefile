@@ -25,9 +25,10 @@ $(VENV)/.dev: $(VENV)/.run
 .PHONY: demo
 demo: $(VENV)/.run  ## Prune, fine-tune, export and measure the shipped network (no downloads, under 5 minutes)
 	@mkdir -p $(DEMO)
+	$(SR) eval bicubic --data builtin --scale 2
 	$(SR) prune edsr-s-x2 --method l1 --ratio 0.5 -o $(DEMO)/pruned.safetensors
-	$(SR) finetune $(DEMO)/pruned.safetensors --recipe configs/train/demo.yaml --fresh \
-		--run-dir $(DEMO)/finetune -o $(DEMO)/tuned.safetensors
+	$(SR) finetune $(DEMO)/pruned.safetensors --iterations 2000 --batch 8 --patch 32 --lr 1e-3 \
+		--fresh --run-dir $(DEMO)/finetune -o $(DEMO)/tuned.safetensors
 	$(SR) export edsr-s-x2 --target onnx -o $(DEMO)/dense.onnx
 	$(SR) export $(DEMO)/pruned.safetensors --target onnx -o $(DEMO)/pruned.onnx
 	$(SR) export $(DEMO)/tuned.safetensors --target onnx -o $(DEMO)/tuned.onnx

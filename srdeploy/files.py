@@ -28,6 +28,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     _prepare(target)
     try:
         yield temporary
+        if temporary.is_file():  # some writers make private files; the user's umask decides here
+            temporary.chmod(0o666 & ~_umask())
         if temporary.is_dir() and target.is_dir():
             shutil.rmtree(target)
         try:
@@ -39,6 +41,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _prepare(target: Path) -> None:

@@ -23,6 +23,7 @@ from srdeploy.bench.stats import Latency, Ratio, paired_speedup
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.models.card import Card
 from srdeploy.progress import track
+from srdeploy.runtime.bicubic_session import BICUBIC
 from srdeploy.runtime.session import default_threads
 
 
@@ -64,6 +65,10 @@ def bench(
     """
     if not artifacts:
         raise UserError("There is nothing to measure; name at least one network or artifact.")
+    if BICUBIC in artifacts:
+        raise UserError(
+            "Bicubic is the baseline of quality, not a network with a latency; use `srdeploy eval`."
+        )
     scenario = scenario or Scenario()
     size = None if scenario.input == "median" else scenario.input
     lr = choose_image(data, scale, size)

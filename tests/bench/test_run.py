@@ -212,3 +212,8 @@ def test_nothing_to_measure_or_nothing_to_measure_on(folder: Path) -> None:
         bench([], data="builtin", scale=2)
     with pytest.raises(UserError):
         bench([str(folder / "thin.onnx")], data=folder / "absent", scale=2)
+
+
+def test_bicubic_has_no_latency() -> None:
+    with pytest.raises(UserError, match="srdeploy eval"):
+        bench(["bicubic"], data="builtin", scale=2)
