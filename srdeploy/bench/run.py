@@ -23,7 +23,7 @@ from srdeploy.bench.stats import Latency, Ratio, paired_speedup
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.models.card import Card
 from srdeploy.progress import track
-from srdeploy.runtime.bicubic_session import BICUBIC
+from srdeploy.runtime.bicubic_session import NAME as BICUBIC
 from srdeploy.runtime.session import default_threads
 
 
