@@ -9,7 +9,7 @@ from typing import Any
 from srdeploy.compact.surgery import compact
 from srdeploy.models.count import Counts, count
 from srdeploy.models.network import Network
-from srdeploy.prune.groups import find_groups
+from srdeploy.prune.groups import Grouping, find_groups
 from srdeploy.prune.oneshot import plan_oneshot
 from srdeploy.prune.options import PruneOptions, excluded_by
 from srdeploy.prune.plan import Plan, apply_masks
@@ -28,7 +28,8 @@ class PruneReport:
         before: Size of the dense network.
         after: Size of the compact network.
         proof: The equality check.
-        quality: Stage name ("dense", "masked", "compact") to figures; empty if not measured.
+        quality: Stage name to figures; empty if not measured. One-shot: "dense", "masked",
+            "compact"; methods that train: "dense", "regularised", "compact", "tuned".
     """
 
     plan: Plan
@@ -74,6 +75,18 @@ def prune_oneshot(
         apply_masks(masked.module, plan)
         for stage, version in (("dense", network), ("masked", masked), ("compact", small)):
             quality[stage] = measure(stage, version)
+    return small, report_on(network, grouping, plan, options, small, quality)
+
+
+def report_on(
+    network: Network,
+    grouping: Grouping,
+    plan: Plan,
+    options: PruneOptions,
+    small: Network,
+    quality: dict[str, dict[str, Any]],
+) -> PruneReport:
+    """What became of a network: sizes, and one row per group."""
     rows = []
     for group in grouping.groups:
         row = group.to_dict()
@@ -83,5 +96,4 @@ def prune_oneshot(
         gone = len(plan.removed.get(group.name, [])) * group.block
         rows.append(row | {"kept": row["channels"] - gone})
     assert small.card.proof is not None
-    report = PruneReport(plan, rows, count(network), count(small), small.card.proof, quality)
-    return small, report
+    return PruneReport(plan, rows, count(network), count(small), small.card.proof, quality)

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from srdeploy.errors import UserError
+
 TINY = 1e-12
 """Norms are not taken below this: a filter of zeros stays zero instead of becoming nan."""
 
@@ -42,11 +44,19 @@ class FilterNorm(nn.Module):
 
 
 def attach_weight_norm(module: nn.Module, layers: Iterable[tuple[str, int]]) -> None:
-    """Normalise the weights of the named layers, in place; each is (name, output dimension)."""
+    """Normalise the weights of the named layers, in place; each is (name, output dimension).
+
+    Raises:
+        UserError: a layer has a parametrisation of its own already.
+    """
     for name, dim in layers:
-        parametrize.register_parametrization(
-            module.get_submodule(name), "weight", FilterNorm(dim), unsafe=True
-        )
+        layer = module.get_submodule(name)
+        if parametrize.is_parametrized(layer):
+            raise UserError(
+                f"'{name}' is parametrised already (weight or spectral normalisation?); merge "
+                "that into its weight first, or exclude the layer."
+            )
+        parametrize.register_parametrization(layer, "weight", FilterNorm(dim), unsafe=True)
 
 
 def gamma_name(layer: str) -> str:
@@ -62,9 +72,19 @@ def gamma_of(module: nn.Module, layer: str) -> Tensor:
 def merge_weight_norm(module: nn.Module) -> nn.Module:
     """Put W itself in the place of (gamma, V), in place: to the bit what the network computed."""
     for layer in list(module.modules()):
-        if not parametrize.is_parametrized(layer, "weight"):
-            continue
-        stages = layer.get_submodule("parametrizations.weight")
-        if all(isinstance(stage, FilterNorm) for stage in stages.children()):
-            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+        if parametrize.is_parametrized(layer, "weight") and isinstance(
+            layer.get_submodule("parametrizations.weight.0"), FilterNorm
+        ):
+            _merge(layer)
     return module
+
+
+def _merge(layer: nn.Module) -> None:
+    # torch's own removal also strips the class, which copies of the layer share.
+    weight: Tensor = layer.weight  # type: ignore[assignment]
+    others = dict(layer._parameters)
+    del layer.parametrizations
+    layer.__class__ = type(layer).__bases__[0]
+    layer._parameters.clear()
+    layer.register_parameter("weight", nn.Parameter(weight.detach().clone()))
+    layer._parameters.update(others)

@@ -110,17 +110,20 @@ def removals(grouping: Grouping, options: PruneOptions) -> dict[str, int]:
 def excluded_by(group: Group, options: PruneOptions) -> str | None:
     """The pattern that leaves this group alone, if any."""
     for pattern in options.exclude:
-        if any(fnmatchcase(layer, pattern) for layer in group.layers):
+        if matches(group, pattern):
             return pattern
     return None
+
+
+def matches(group: Group, pattern: str) -> bool:
+    """Whether a pattern names one of the group's layers."""
+    return any(fnmatchcase(layer, pattern) for layer in group.layers)
 
 
 def group_ratio(group: Group, options: PruneOptions) -> float:
     """The ratio of a group: of the pattern that names one of its layers, else the common one."""
     found = {
-        pattern: ratio
-        for pattern, ratio in options.layer_ratios.items()
-        if any(fnmatchcase(layer, pattern) for layer in group.layers)
+        pattern: ratio for pattern, ratio in options.layer_ratios.items() if matches(group, pattern)
     }
     if len(set(found.values())) > 1:
         named = ", ".join(f"'{p}' {r:g}" for p, r in found.items())

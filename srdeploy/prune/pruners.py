@@ -110,18 +110,31 @@ def choose(
     if not groups:
         return {}
     copied = copy.deepcopy(module)
-    config = [
-        entry for group in groups for entry in _config(group, counts[group.name], copied, grouping)
-    ]
-    pruner: Any = PRUNERS[criterion](copied, config)  # type: ignore[call-arg]
-    pruner.atom_groups = {
-        g.name: (g, counts[g.name]) for g in groups if not g.aligned(grouping.sizes)
-    }
+    pruner: Any = PRUNERS[criterion](  # type: ignore[call-arg]
+        copied, config_list(groups, counts, copied, grouping)
+    )
+    pruner.atom_groups = unaligned(groups, counts, grouping)
     if criterion == "random":
         pruner.seed = seed
     _, masks = pruner.compress()
     pruner.unwrap_model()
-    return {group.name: _removed(group, masks, counts[group.name]) for group in groups}
+    return {group.name: removed_atoms(group, masks, counts[group.name]) for group in groups}
+
+
+def config_list(
+    groups: list[Group], counts: Mapping[str, int], module: nn.Module, grouping: Grouping
+) -> list[dict[str, Any]]:
+    """NNI's configuration for removing so many atoms of each group."""
+    return [
+        entry for group in groups for entry in _config(group, counts[group.name], module, grouping)
+    ]
+
+
+def unaligned(
+    groups: list[Group], counts: Mapping[str, int], grouping: Grouping
+) -> dict[str, tuple[Group, int]]:
+    """The groups that :class:`AtomMasks` has to serve, because NNI cannot."""
+    return {g.name: (g, counts[g.name]) for g in groups if not g.aligned(grouping.sizes)}
 
 
 def _config(
@@ -160,8 +173,12 @@ def _register_type(kind: type[nn.Module]) -> None:
         PruningSetting.register(kind.__name__, PruningSetting.default_setting)
 
 
-def _removed(group: Group, masks: Table, count: int) -> list[int]:
-    """Atoms that NNI's masks switch off; every member must agree."""
+def removed_atoms(group: Group, masks: Table, count: int) -> list[int]:
+    """Atoms that NNI's masks switch off; every member must agree.
+
+    Raises:
+        SrdeployError: it masked part of an atom, or another number of them.
+    """
     removed = []
     for index, atom in enumerate(group.atoms):
         states = set()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from srdeploy.errors import UserError
 from srdeploy.files import atomic_path
@@ -28,12 +29,18 @@ class Origin:
     @classmethod
     def of(cls, recipe: TrainRecipe, network: Network, data_digest: str) -> Origin:
         """The origin of a run about to start."""
-        total = hashlib.sha256(f"{network.card.arch} {network.card.scale}".encode())
-        for name, tensor in sorted(network.module.state_dict().items()):
-            total.update(f"{name} {list(tensor.shape)}".encode())
-            total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        kind = f"{network.card.arch} {network.card.scale}"
         settings = json.dumps(recipe.decisive(), sort_keys=True)
-        return cls(settings, total.hexdigest(), data_digest)
+        return cls(settings, weights_digest(network.module, kind), data_digest)
+
+
+def weights_digest(module: nn.Module, prefix: str = "") -> str:
+    """Hex SHA-256 of every tensor's name, shape and bytes."""
+    total = hashlib.sha256(prefix.encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        total.update(f"{name} {list(tensor.shape)}".encode())
+        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()
 
 
 @dataclass

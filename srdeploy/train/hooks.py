@@ -26,6 +26,9 @@ class StepHook:
     def attach(self, module: nn.Module) -> None:
         """Once, when the module to be trained is on its device, before any state is restored."""
 
+    def detach(self) -> None:
+        """Once, when training ends, however it ends: leave no trace on the module."""
+
     def adjust_loss(self, loss: Tensor, forward: Forward, iteration: int) -> Tensor:
         """The loss to use in place of ``loss`` (a scalar in units of the value range)."""
         return loss

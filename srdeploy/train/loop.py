@@ -13,6 +13,7 @@ import yaml
 
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.files import atomic_path
+from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
@@ -21,6 +22,7 @@ from srdeploy.quality import evaluate
 from srdeploy.runtime.open import open_session
 from srdeploy.strict import expand
 from srdeploy.train.checkpoint import Origin, load_state, save_state
+from srdeploy.train.distill import DistillHook
 from srdeploy.train.hdf5 import Hdf5Patches
 from srdeploy.train.hooks import StepHook
 from srdeploy.train.interrupt import StopRequest, TrainingStopped
@@ -57,6 +59,7 @@ def train(
     hooks: Sequence[StepHook] = (),
     step: str = "train",
     in_place: bool = False,
+    teacher: Network | None = None,
 ) -> Network:
     """Train a network; the given one is left as it is unless ``in_place``.
 
@@ -74,6 +77,7 @@ def train(
         step: the name of the entry in the card's history: ``train`` or ``finetune``.
         in_place: train the given module itself, for hooks that hold on to its tensors; it ends
             with the plain weights, on the training device.
+        teacher: the network to learn from, where the recipe's ``distill`` names none.
 
     Returns:
         A new network with the averaged weights (or the plain ones, without ``ema``).
@@ -87,12 +91,15 @@ def train(
     if run_dir.exists() and not run_dir.is_dir():
         raise UserError(f"The run folder '{run_dir}' is a file; choose another.")
     source = _open_source(network, recipe)
+    hooks = [*_distillation(network, recipe, teacher), *hooks]
     origin = Origin.of(recipe, network, source.digest)
     if not resume:
         for name in (CHECKPOINT, BEST, "metrics.jsonl"):
             (run_dir / name).unlink(missing_ok=True)
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng())
+        for hook in hooks:
+            stack.callback(hook.detach)
         run = Run(network, recipe, hooks, in_place)
         if (run_dir / CHECKPOINT).exists():
             run.restore(load_state(run_dir / CHECKPOINT, origin))
@@ -218,6 +225,16 @@ def _open_source(network: Network, recipe: TrainRecipe) -> PatchSource:
     if recipe.data.hdf5 is not None:
         return Hdf5Patches(network.card, recipe)
     return FolderPatches(network.card, recipe)
+
+
+def _distillation(network: Network, recipe: TrainRecipe, teacher: Network | None) -> list[StepHook]:
+    if recipe.distill is None:
+        return []
+    if recipe.distill.teacher is not None:
+        teacher = load_network(str(expand(recipe.distill.teacher)))
+    if teacher is None:
+        raise UserError("The recipe distils but names no teacher; set `distill.teacher`.")
+    return [DistillHook(teacher, network, recipe.distill, recipe)]
 
 
 @contextmanager

@@ -126,6 +126,21 @@ class Validation(Strict):
     protocol: str | None = None
 
 
+class Distillation(Strict):
+    """Learning from a teacher, usually the network before pruning.
+
+    The loss becomes ``(1 - output) * loss + output * L1(student, teacher)``, plus ``features``
+    times the mean distance of the attention maps of the layers that ``layers`` names in both.
+    ``teacher`` is a network's file or name; without it, the network that was pruned, which only
+    `srdeploy prune` knows.
+    """
+
+    teacher: str | None = None
+    output: Fraction = 0.5
+    features: Annotated[float, Field(ge=0)] = 0.0
+    layers: tuple[str, ...] = ("body.*",)
+
+
 class Checkpoints(Strict):
     """How often the run's state is saved; whichever comes first."""
 
@@ -151,6 +166,7 @@ class TrainRecipe(Strict):
     optimiser: Annotated[Adam | Sgd, Field(discriminator="kind")] = Adam()
     schedule: Annotated[Constant | Step | Cosine, Field(discriminator="kind")] = Constant()
     clip: Clip = Clip()
+    distill: Distillation | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = True
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None

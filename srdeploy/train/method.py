@@ -1,0 +1,203 @@
+"""A whole pruning method: choose, regularise, remove, prove, fine-tune; resumable anywhere."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from srdeploy.compact.run import Measure, PruneReport, report_on
+from srdeploy.compact.surgery import compact
+from srdeploy.models.card import Card
+from srdeploy.models.network import Network
+from srdeploy.prune.assl import ASSLPruner
+from srdeploy.prune.gassl import GASSLPruner
+from srdeploy.prune.groups import find_groups
+from srdeploy.prune.plan import Plan, make_plan
+from srdeploy.prune.srp import SRPPruner
+from srdeploy.prune.trained import TrainedPruner
+from srdeploy.prune.training import TrainedOptions, check_fit
+from srdeploy.strict import Strict, parse, read_yaml
+from srdeploy.train.evaluator import LoopEvaluator
+from srdeploy.train.hooks import StepHook
+from srdeploy.train.loop import train
+from srdeploy.train.recipe import TrainRecipe
+
+
+class PruneRecipe(Strict):
+    """A pruning method with the training it needs, in one YAML file.
+
+    Attributes:
+        prune: Which weights go and how.
+        training: Settings of :class:`~srdeploy.train.recipe.TrainRecipe` for both stages.
+        regularise: The same for the penalised stage alone, over ``training``. Its iterations
+            follow from the penalty's schedule; its weights are never averaged.
+        finetune: The same for the recovery after removal; ``iterations: 0`` leaves it out.
+    """
+
+    prune: TrainedOptions
+    training: dict[str, Any]
+    regularise: dict[str, Any] = {}
+    finetune: dict[str, Any] = {}
+
+    def regularise_recipe(self, card: Card) -> TrainRecipe:
+        """How the penalised stage trains.
+
+        Raises:
+            UserError: a setting that does not fit.
+        """
+        values = _defaults(card) | self.training | self.regularise | {"iterations": 1}
+        values.pop("ema", None)
+        return parse(TrainRecipe, values, where="The recipe's `training` with `regularise`")
+
+    def finetune_recipe(self, card: Card) -> TrainRecipe | None:
+        """How the recovery trains; None for no recovery.
+
+        Raises:
+            UserError: a setting that does not fit, or no number of iterations.
+        """
+        values = _defaults(card) | self.training | self.finetune
+        if values.get("iterations") == 0:
+            return None
+        return parse(TrainRecipe, values, where="The recipe's `training` with `finetune`")
+
+
+def read_prune_recipe(path: str | Path) -> PruneRecipe:
+    """Read a recipe from YAML.
+
+    Raises:
+        UserError: no such file, no YAML, an unknown key or a value out of its range.
+    """
+    return read_yaml(PruneRecipe, path)
+
+
+def _defaults(card: Card) -> dict[str, Any]:
+    return {"scales": [card.scale], "patch": 41 if card.pre_upscaled else 48}
+
+
+def prune_trained(
+    network: Network,
+    recipe: PruneRecipe,
+    run_dir: Path,
+    *,
+    measure: Measure | None = None,
+    resume: bool = True,
+) -> tuple[Network, PruneReport]:
+    """Run a method from the dense network to the recovered small one.
+
+    Each stage has its own folder in ``run_dir`` (``search``, ``regularise``, ``finetune``) and
+    goes on from what is found there.
+
+    Args:
+        network: Left as it is; also the teacher where the recipe distils.
+        recipe: Every setting.
+        run_dir: The run's own folder.
+        measure: If given, called for the network after each stage.
+        resume: Go on from a run found there, instead of starting over.
+
+    Raises:
+        UserError: options that do not fit the network, unusable data, or a folder that holds a
+            run of other options.
+        TrainingStopped: SIGINT or SIGTERM; the state is saved.
+        SrdeployError: training diverged, or compaction would change the output.
+    """
+    options = recipe.prune
+    grouping = find_groups(network)
+    counts = check_fit(grouping, options)
+    training = recipe.regularise_recipe(network.card)
+    recovery = recipe.finetune_recipe(network.card)
+    quality: dict[str, dict[str, Any]] = {}
+
+    def note(stage: str, version: Network) -> None:
+        if measure is not None:
+            quality[stage] = measure(stage, version)
+
+    note("dense", network)
+    unit = network.card.value_range / 255
+
+    def run(kind: type[TrainedPruner], stage: str, wanted: dict[str, int]) -> Any:
+        evaluator = LoopEvaluator(
+            network.card, training, run_dir / stage, resume=resume, teacher=network, step=stage
+        )
+        module = network.copy().module
+        pruner = kind(module, grouping, wanted, options, evaluator, unit)
+        pruner.compress()
+        return pruner, Network(module, evaluator.card)
+
+    if options.method == "gassl":
+        search, _ = run(GASSLPruner, "search", counts)
+        counts = search.counts_by_rank()
+    pruner, regularised = run(
+        SRPPruner if options.method == "srp" else ASSLPruner, "regularise", counts
+    )
+    note("regularised", regularised)
+    hooks: list[StepHook] = []
+    if options.weight_group == "weight":
+        small, plan = _zeroed(regularised, pruner.loose, options)
+        hooks = [HoldZeros(pruner.loose)]
+    else:
+        plan = make_plan(grouping, pruner.removed, options.method, _settings(options))
+        small = compact(regularised, plan)
+    note("compact", small)
+    if recovery is not None:
+        small = train(
+            small,
+            recovery,
+            run_dir / "finetune",
+            resume=resume,
+            hooks=hooks,
+            step="finetune",
+            teacher=network,
+        )
+        note("tuned", small)
+    return small, report_on(network, grouping, plan, options, small, quality)
+
+
+class HoldZeros(StepHook):
+    """Keeps single weights at zero while the others are fine-tuned.
+
+    Args:
+        masks: Weight name to 1 where it stays zero.
+    """
+
+    def __init__(self, masks: dict[str, Tensor]) -> None:
+        self._masks = masks
+        self._held: list[tuple[Tensor, Tensor]] = []
+
+    def attach(self, module: nn.Module) -> None:
+        """Find the weights."""
+        parameters = dict(module.named_parameters())
+        self._held = [
+            (parameters[name], (1 - mask).to(parameters[name].device))
+            for name, mask in self._masks.items()
+        ]
+
+    @torch.no_grad()
+    def after_step(self, module: nn.Module, iteration: int) -> None:
+        """Zero what the optimiser moved."""
+        torch._foreach_mul_([w for w, _ in self._held], [keep for _, keep in self._held])
+
+
+def _settings(options: TrainedOptions) -> dict[str, Any]:
+    return {key: value for key, value in options.decisive().items() if key != "method"}
+
+
+def _zeroed(
+    network: Network, masks: dict[str, Tensor], options: TrainedOptions
+) -> tuple[Network, Plan]:
+    """The network with single weights at zero: the same shapes, nothing to cut out."""
+    module = network.copy().module
+    parameters = dict(module.named_parameters())
+    with torch.no_grad():
+        for name, mask in masks.items():
+            parameters[name].mul_(1 - mask)
+    gone = int(sum(float(mask.sum()) for mask in masks.values()))
+    total = sum(mask.numel() for mask in masks.values())
+    plan = Plan(method=options.method, options=_settings(options), removed={}, keep={}, zero={})
+    card = network.card.step(step="prune", **options.decisive())
+    proof = {
+        "claim": f"{gone} of {total} single weights are zero; nothing was removed: the network "
+        "has its old shapes and speed",
+        "max_difference": 0.0,
+    }
+    return Network(module, card.model_copy(update={"proof": proof})), plan
