@@ -1,0 +1,59 @@
+"""The house: imports run downward only, and starting up stays light."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "srdeploy"
+
+# From the top: a module may import from its own layer and from those below.
+LAYERS = [
+    ["cli", "__main__"],
+    ["bench"],
+    ["export"],
+    ["train"],
+    ["compact"],
+    ["prune"],
+    ["quality"],
+    ["runtime"],
+    ["models"],
+    ["metrics", "data"],
+    ["strict", "files", "progress"],
+    ["errors", ""],
+]
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+SHARED = {"models.card"}  # the card is read everywhere
+
+
+def _modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def _imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("srdeploy"):
+            found.add((node.module or "").removeprefix("srdeploy").lstrip("."))
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name.startswith("srdeploy.")]
+            found |= {name.removeprefix("srdeploy.") for name in names}
+    return found
+
+
+@pytest.mark.parametrize("path", _modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_downward(path: Path) -> None:
+    own = path.relative_to(PACKAGE).with_suffix("").parts[0].replace("__init__", "")
+    upward = [
+        module
+        for module in _imports(path)
+        if module not in SHARED and RANK[module.split(".")[0]] < RANK[own]
+    ]
+    assert not upward, f"{path.name} imports upward: {upward}"
+
+
+@pytest.mark.parametrize("path", _modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_files_stay_readable(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 450
