@@ -95,7 +95,11 @@ def _one_line(error: BaseException) -> str:
 
 
 def _fail(sentence: str, code: int) -> int:
-    print(f"srdeploy: {' '.join(sentence.split())}", file=sys.stderr)
+    rank = os.environ.get("RANK", "0")  # set by torchrun
+    if rank == "0":
+        print(f"srdeploy: {' '.join(sentence.split())}", file=sys.stderr)
+    elif code != 130:  # all stop together, and the first one says so
+        print(f"srdeploy (process {rank}): {' '.join(sentence.split())}", file=sys.stderr)
     return code
 
 

@@ -33,6 +33,10 @@ def train(
     **Example**
 
     `SRDEPLOY_DATA=~/sr-data srdeploy train configs/train/edsr-s-x2.yaml -o edsr-s-x2.safetensors`
+
+    **Several processes or GPUs** share each batch (the result is one process's, to rounding):
+
+    `torchrun --standalone --nproc-per-node 2 -m srdeploy train RECIPE -o FILE`
     """
     from srdeploy.train.loop import starting_network
     from srdeploy.train.recipe import read_recipe
@@ -117,13 +121,14 @@ def _run(
     from srdeploy.quality import evaluate
     from srdeploy.strict import expand
     from srdeploy.train.loop import train as run_training
+    from srdeploy.train.processes import joined
 
     folder = run_dir or Path("runs") / output.stem
     watch = settings.validation
     quality: dict[str, Any] = {}
 
     def measure(stage: str, version: Any) -> None:
-        if watch is None:
+        if watch is None or not processes.is_first:
             return
         data = watch.data if watch.data == "builtin" else expand(watch.data)
         scale = watch.scale or version.card.scale
@@ -132,10 +137,13 @@ def _run(
         if not json:
             note(f"{stage:>8}: {figures.psnr:.3f} dB  {figures.protocol} on {watch.data}")
 
-    if step == "finetune":  # before training from scratch there is nothing to measure
-        measure("before", network)
-    result = run_training(network, settings, folder, resume=not fresh, step=step)
-    measure("after", result)
+    with joined() as processes:
+        if step == "finetune":  # before training from scratch there is nothing to measure
+            measure("before", network)
+        result = run_training(network, settings, folder, resume=not fresh, step=step)
+        measure("after", result)
+    if not processes.is_first:
+        return
     save_network(result, output)
     if json:
         emit({"output": str(output), "run": str(folder), "quality": quality,

@@ -15,6 +15,7 @@ from srdeploy.errors import UserError
 from srdeploy.models.card import Card
 from srdeploy.strict import expand
 from srdeploy.train.patches import Batch, PatchSource, turned
+from srdeploy.train.processes import ALONE, Processes
 from srdeploy.train.recipe import TrainRecipe
 
 
@@ -25,12 +26,13 @@ class Hdf5Patches(PatchSource):
     The file decides the patch size and the scales; the recipe's are not used.
     """
 
-    def __init__(self, card: Card, recipe: TrainRecipe) -> None:
+    def __init__(self, card: Card, recipe: TrainRecipe, processes: Processes = ALONE) -> None:
         """Open the file.
 
         Raises:
             UserError: h5py is not installed, the file is missing or no HDF5, or its datasets are
-                not what this network can be trained on.
+                not what this network can be trained on; or the processes cannot share the batch
+                equally.
         """
         try:
             import h5py
@@ -56,7 +58,7 @@ class Hdf5Patches(PatchSource):
                 f"'{path}' holds {len(self._inputs)} patches, fewer than one batch of "
                 f"{recipe.batch}; use a smaller `batch`."
             )
-        self._recipe = recipe
+        self._recipe, self._share = recipe, processes.share(recipe.batch)
         self._gain = card.value_range
         self._order = lru_cache(maxsize=2)(self._draw_order)
         self._lock = threading.Lock()  # h5py handles are not thread-safe
@@ -71,12 +73,12 @@ class Hdf5Patches(PatchSource):
         epoch, place = divmod(iteration, per_pass)
         order = self._order(epoch)
         # HDF5 reads a sorted selection in one pass over its chunks; order within a batch is free.
-        chosen = np.sort(order[place * recipe.batch : (place + 1) * recipe.batch])
+        chosen = np.sort(order[place * recipe.batch : (place + 1) * recipe.batch])[self._share]
         with self._lock:
             inputs, targets = self._inputs[chosen], self._targets[chosen]
         if recipe.data.augment:
             random = np.random.default_rng((recipe.seed, epoch, place))
-            for k, which in enumerate(random.integers(8, size=recipe.batch)):
+            for k, which in enumerate(random.integers(8, size=recipe.batch)[self._share]):
                 for patches in (inputs, targets):
                     patch = patches[k].transpose(1, 2, 0)
                     patches[k] = turned(patch, int(which)).transpose(2, 0, 1).copy()

@@ -24,11 +24,15 @@ class Loader:
 
     With no workers a batch is made when it is asked for; the batches are the same either way.
     Threads suffice: cutting patches is copying, during which numpy holds no lock for long, and a
-    thread shares the decoded images with the process at no cost.
+    thread shares the decoded images with the process at no cost. With ``pin`` the batches lie in
+    page-locked memory.
     """
 
-    def __init__(self, source: PatchSource, start: int, stop: int, workers: int) -> None:
+    def __init__(
+        self, source: PatchSource, start: int, stop: int, workers: int, pin: bool = False
+    ) -> None:
         self.times = LoaderTimes()
+        self._pin = pin
         self._source, self._range, self._workers = source, range(start, stop), workers
 
     def __iter__(self) -> Iterator[Batch]:
@@ -62,4 +66,6 @@ class Loader:
     def _make(self, iteration: int) -> tuple[Batch, float]:
         started = time.thread_time()
         batch = self._source.batch(iteration)
+        if self._pin:
+            batch = batch.pinned()
         return batch, time.thread_time() - started

@@ -29,7 +29,8 @@ from srdeploy.train.interrupt import StopRequest, TrainingStopped
 from srdeploy.train.journal import Journal
 from srdeploy.train.loader import Loader
 from srdeploy.train.patches import FolderPatches, PatchSource
-from srdeploy.train.precision import mixed
+from srdeploy.train.precision import exact_float32, mixed
+from srdeploy.train.processes import Processes, environment, joined
 from srdeploy.train.recipe import TrainRecipe
 from srdeploy.train.run import Run
 
@@ -68,6 +69,9 @@ def train(
     the run goes on from there, and its result is the one an uninterrupted run would have given: to
     the bit on the same machine with the same number of threads, else to rounding.
 
+    Under torchrun the processes share each batch; the run folder must be one that all of them see.
+    The first alone writes to it, and a run may be resumed with another number of processes.
+
     Args:
         network: where to start from.
         recipe: every setting.
@@ -83,35 +87,46 @@ def train(
         A new network with the averaged weights (or the plain ones, without ``ema``).
 
     Raises:
-        UserError: unusable data, or a checkpoint of another recipe, network or data set.
+        UserError: unusable data, a checkpoint of another recipe, network or data set, or a batch
+            that the processes cannot share equally.
         TrainingStopped: SIGINT or SIGTERM; the state is saved.
-        SrdeployError: the loss is no longer finite; the last good checkpoint is kept.
+        SrdeployError: the loss is no longer finite (the last good checkpoint is kept), or
+            another process has ended.
     """
     run_dir = Path(run_dir)
     if run_dir.exists() and not run_dir.is_dir():
         raise UserError(f"The run folder '{run_dir}' is a file; choose another.")
-    source = _open_source(network, recipe)
-    hooks = [*_distillation(network, recipe, teacher), *hooks]
-    origin = Origin.of(recipe, network, source.digest)
-    if not resume:
-        for name in (CHECKPOINT, BEST, "metrics.jsonl"):
-            (run_dir / name).unlink(missing_ok=True)
+    processes = environment()
+    processes.share(recipe.batch)  # an impossible share is told before anything is decoded
     with ExitStack() as stack:
+        stack.enter_context(joined())
+        with processes.one_first():  # it decodes the images; the others find them in the cache
+            source = _open_source(network, recipe, processes)
+        hooks = [*_distillation(network, recipe, teacher), *hooks]
+        origin = Origin.of(recipe, network, source.digest)
+        if not resume and processes.is_first:
+            for name in (CHECKPOINT, BEST, "metrics.jsonl"):
+                (run_dir / name).unlink(missing_ok=True)
+        processes.wait()
         stack.enter_context(torch.random.fork_rng())
         for hook in hooks:
             stack.callback(hook.detach)
-        run = Run(network, recipe, hooks, in_place)
+        run = Run(network, recipe, hooks, in_place, processes)
         if (run_dir / CHECKPOINT).exists():
             run.restore(load_state(run_dir / CHECKPOINT, origin))
-        with atomic_path(run_dir / "recipe.yaml") as temporary:
-            settings = recipe.model_dump(mode="json", exclude_none=True)
-            temporary.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+        processes.check_same("The start of the run is", f"{origin} {run.iteration}")
         stop = stack.enter_context(StopRequest())
         stack.enter_context(_torch_threads(recipe.threads))
+        stack.enter_context(exact_float32())
         stack.enter_context(mixed(run.module, recipe.precision, run.device))
-        bar = stack.enter_context(track(step.capitalize(), recipe.iterations, run.iteration))
-        journal = Journal(run_dir, run.iteration, bar, recipe.tensorboard)
-        stack.callback(journal.close)
+        journal = None
+        if processes.is_first:
+            with atomic_path(run_dir / "recipe.yaml") as temporary:
+                settings = recipe.model_dump(mode="json", exclude_none=True)
+                temporary.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+            bar = stack.enter_context(track(step.capitalize(), recipe.iterations, run.iteration))
+            journal = Journal(run_dir, run.iteration, bar, recipe.tensorboard)
+            stack.callback(journal.close)
         _Loop(run, run_dir, origin, journal, stop).run_to_end(source)
     card = network.card.step(
         step=step,
@@ -129,32 +144,42 @@ class _Loop:
     """Iterations with what happens between them: reports, validation, checkpoints, stopping."""
 
     def __init__(
-        self, run: Run, run_dir: Path, origin: Origin, journal: Journal, stop: StopRequest
+        self,
+        run: Run,
+        run_dir: Path,
+        origin: Origin,
+        journal: Journal | None,
+        stop: StopRequest,
     ) -> None:
         self._run, self._run_dir, self._origin = run, run_dir, origin
-        self._journal, self._stop = journal, stop
+        self._processes = run.processes
+        self._journal, self._stop = journal, stop  # only the first process has a journal
         self._saved_at = self._started = time.perf_counter()
         self._loss = torch.zeros((), device=run.device)
         self._count = 0
 
     def run_to_end(self, source: PatchSource) -> None:
         run, recipe = self._run, self._run.recipe
-        loader = Loader(source, run.iteration, recipe.iterations, recipe.workers)
+        pin = run.device.type == "cuda"
+        loader = Loader(source, run.iteration, recipe.iterations, recipe.workers, pin)
         for batch in loader:
             lr = run.learning_rate()
             # Summed where it is computed: asking for its value would make a GPU wait each time.
             self._loss += run.advance(batch)
             self._count += 1
-            self._journal.advance()
+            if self._journal is not None:
+                self._journal.advance()
             last = run.iteration == recipe.iterations
             if last or run.iteration % recipe.log_every == 0:
                 self._report(loader, lr)
             check = recipe.validation
             if check is not None and (last or run.iteration % check.every == 0):
                 self._validate()
-            if last or self._stop.requested or self._save_due():
+            # Signals and clocks differ between processes; what follows from them must not.
+            stop, save = self._processes.any(self._stop.requested, self._save_due())
+            if last or stop or save:
                 self._save()
-            if self._stop.requested and not last:
+            if stop and not last:
                 raise TrainingStopped(
                     f"Stopped after iteration {run.iteration} of {recipe.iterations}; the state "
                     f"is saved in '{self._run_dir}': repeat the command to go on from there."
@@ -162,22 +187,23 @@ class _Loop:
 
     def _report(self, loader: Loader, lr: float) -> None:
         run = self._run
-        loss = float(self._loss) / self._count
+        loss = self._processes.mean(self._loss) / self._count
         if not math.isfinite(loss):
             raise self._diverged()
         elapsed = time.perf_counter() - self._started
         run.seconds += elapsed
         times = loader.reset_times()
-        self._journal.write(
-            run.iteration,
-            loss=loss,
-            lr=lr,
-            images_per_s=round(self._count * run.recipe.batch / elapsed, 2),
-            loader_wait=round(times.waited / elapsed, 4),
-            loader_work=round(times.worked / elapsed, 4),
-            seconds=round(run.seconds, 1),
-            **run.reports(),
-        )
+        if self._journal is not None:
+            self._journal.write(
+                run.iteration,
+                loss=loss,
+                lr=lr,
+                images_per_s=round(self._count * run.recipe.batch / elapsed, 2),
+                loader_wait=round(times.waited / elapsed, 4),
+                loader_work=round(times.worked / elapsed, 4),
+                seconds=round(run.seconds, 1),
+                **run.reports(),
+            )
         self._started = time.perf_counter()
         self._loss.zero_()
         self._count = 0
@@ -185,6 +211,8 @@ class _Loop:
     def _validate(self) -> None:
         run, paused = self._run, time.perf_counter()
         check = run.recipe.validation
+        if self._journal is None:
+            return
         assert check is not None
         network = run.averaged()
         folder = check.data if check.data == "builtin" else expand(check.data)
@@ -208,7 +236,10 @@ class _Loop:
     def _save(self) -> None:
         if not self._run.is_finite():
             raise self._diverged()
-        save_state(self._run_dir / CHECKPOINT, self._run.state(), self._origin)
+        self._processes.check_same("The weights are", self._run.fingerprint())
+        if self._processes.is_first:
+            save_state(self._run_dir / CHECKPOINT, self._run.state(), self._origin)
+        self._processes.wait()  # whoever ends first would have the others ended by torchrun
         self._saved_at = time.perf_counter()
 
     def _diverged(self) -> SrdeployError:
@@ -221,10 +252,10 @@ class _Loop:
         )
 
 
-def _open_source(network: Network, recipe: TrainRecipe) -> PatchSource:
+def _open_source(network: Network, recipe: TrainRecipe, processes: Processes) -> PatchSource:
     if recipe.data.hdf5 is not None:
-        return Hdf5Patches(network.card, recipe)
-    return FolderPatches(network.card, recipe)
+        return Hdf5Patches(network.card, recipe, processes)
+    return FolderPatches(network.card, recipe, processes)
 
 
 def _distillation(network: Network, recipe: TrainRecipe, teacher: Network | None) -> list[StepHook]:

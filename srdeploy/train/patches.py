@@ -18,6 +18,7 @@ from srdeploy.errors import UserError
 from srdeploy.models.card import Card
 from srdeploy.strict import expand
 from srdeploy.train.cache import LUMA_STEPS, Packed, open_folder
+from srdeploy.train.processes import ALONE, Processes
 from srdeploy.train.recipe import TrainRecipe
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,10 @@ class Batch:
     targets: Tensor
     gain: float
 
+    def pinned(self) -> Batch:
+        """The same batch in page-locked memory, from which a GPU copies while it computes."""
+        return Batch(self.inputs.pin_memory(), self.targets.pin_memory(), self.gain)
+
     def to(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Inputs and targets as float32 in 0..value_range on ``device``, strides kept."""
         pair = (x.to(device, non_blocking=True) for x in (self.inputs, self.targets))
@@ -42,7 +47,10 @@ class Batch:
 
 
 class PatchSource(Protocol):
-    """Where batches come from; every call with the same iteration gives the same batch."""
+    """Where batches come from; every call with the same iteration gives the same batch.
+
+    Of several processes each gets its own share of it.
+    """
 
     digest: str  # of the data and how it is cut
 
@@ -65,12 +73,12 @@ class FolderPatches:
     A pixel is drawn in proportion to its folder's weight, wherever it is (away from the borders).
     """
 
-    def __init__(self, card: Card, recipe: TrainRecipe) -> None:
+    def __init__(self, card: Card, recipe: TrainRecipe, processes: Processes = ALONE) -> None:
         """Open the folders, decoding them first if the cache does not hold them.
 
         Raises:
             UserError: a folder is missing or holds no images, no image is as large as a patch, or
-                the scales are not the network's.
+                the scales are not the network's; or the processes cannot share the batch equally.
         """
         if not card.pre_upscaled and recipe.scales != (card.scale,):
             raise UserError(
@@ -78,7 +86,7 @@ class FolderPatches:
                 f"{card.scale}; set `scales: [{card.scale}]`."
             )
         luma = card.channels == 1
-        self._recipe = recipe
+        self._recipe, self._share = recipe, processes.share(recipe.batch)
         self._gain = card.value_range / 255.0 / (LUMA_STEPS if luma else 1)
         opened = [
             (
@@ -102,11 +110,13 @@ class FolderPatches:
         draws = random.random((n, 3))
         turns = random.integers(8, size=n) if recipe.data.augment else np.zeros(n, np.int64)
         choices = random.integers(len(self._pools), size=n)
+        # Every process draws for the whole batch, so that they agree without talking.
+        draws, turns, choices = draws[self._share], turns[self._share], choices[self._share]
         first = self._pools[0]
         channels, kind = first.pairs[0][0].shape[2], first.pairs[0][0].dtype
-        inputs = np.empty((n, p, p, channels), kind)
-        targets = np.empty((n, p * first.ratio, p * first.ratio, channels), kind)
-        for k in range(n):
+        inputs = np.empty((len(draws), p, p, channels), kind)
+        targets = np.empty((len(draws), p * first.ratio, p * first.ratio, channels), kind)
+        for k in range(len(draws)):
             pool = self._pools[choices[k]]
             source, target = pool.pairs[int(np.searchsorted(pool.upto, draws[k, 0], "right"))]
             top = int(draws[k, 1] * (source.shape[0] - p + 1))

@@ -13,6 +13,19 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @contextmanager
+def exact_float32() -> Iterator[None]:
+    """Within it float32 convolutions on a GPU are float32, and cuDNN tries out its algorithms.
+
+    PyTorch lets cuDNN round the inputs of float32 convolutions to TF32's 10 bits of mantissa, which
+    is an eighth of a grey level near white. Here ``fp32`` means what it says and the layers that
+    :func:`mixed` keeps in float32 are exact; who wants speed asks for ``bf16``.
+    """
+    # Patches have one size, so that an algorithm tried once serves the whole run.
+    with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+        yield
+
+
+@contextmanager
 def mixed(module: nn.Module, precision: str, device: torch.device) -> Iterator[None]:
     """Run forward passes in ``precision``, except where pixels enter and leave the network.
 

@@ -153,7 +153,12 @@ class TrainRecipe(Strict):
 
     ``patch`` is the input's size for networks that upscale, so their output patch is ``scale``
     times larger; for networks fed with upscaled images (VDSR) it is the size of both. Several
-    ``scales`` are for the latter only: each patch of a batch draws its own.
+    ``scales`` are for the latter only: each patch of a batch draws its own. ``batch`` is shared by
+    all processes of a run; ``threads`` and ``workers`` are each process's own.
+
+    ``reduction: sum`` adds the loss up over each patch instead of averaging (losses.py).
+    ``compile`` has torch.compile make one program of the network: faster after a first minute, and
+    equal to rounding, so it may be switched when a run is resumed.
     """
 
     network: NetworkSpec | None = None
@@ -163,6 +168,7 @@ class TrainRecipe(Strict):
     batch: PositiveInt = 16
     iterations: PositiveInt
     loss: Literal["l1", "l2"] = "l1"
+    reduction: Literal["mean", "sum"] | None = None
     optimiser: Annotated[Adam | Sgd, Field(discriminator="kind")] = Adam()
     schedule: Annotated[Constant | Step | Cosine, Field(discriminator="kind")] = Constant()
     clip: Clip = Clip()
@@ -175,6 +181,7 @@ class TrainRecipe(Strict):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: PositiveInt | None = None
     workers: Annotated[int, Field(ge=0)] = 1
+    compile: bool = False
     log_every: PositiveInt = 100
     validation: Validation | None = None
     checkpoint: Checkpoints = Checkpoints()
@@ -186,9 +193,10 @@ class TrainRecipe(Strict):
         How a run is watched, saved and spread over the machine is left out: those may change when
         it is resumed.
         """
-        watching = {"device", "threads", "workers", "log_every", "validation", "checkpoint"}
+        machine = {"device", "threads", "workers", "compile"}
+        watching = {"log_every", "validation", "checkpoint", "tensorboard"}
         # What is not set is left out, so that a new optional setting changes no old digest.
-        values = self.model_dump(mode="json", exclude=watching | {"tensorboard"}, exclude_none=True)
+        values = self.model_dump(mode="json", exclude=machine | watching, exclude_none=True)
         return _flatten(values)
 
     def digest(self) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from srdeploy.errors import UserError
 from srdeploy.models.network import Network
@@ -16,18 +15,19 @@ from srdeploy.train.checkpoint import State
 from srdeploy.train.clip import clip_gradients
 from srdeploy.train.ema import Ema
 from srdeploy.train.hooks import Forward, StepHook
+from srdeploy.train.losses import loss_of
 from srdeploy.train.patches import Batch
 from srdeploy.train.precision import autocast
+from srdeploy.train.processes import ALONE, Processes
 from srdeploy.train.recipe import Sgd, TrainRecipe
 from srdeploy.train.schedule import learning_rate
-
-_LOSSES = {"l1": functional.l1_loss, "l2": functional.mse_loss}
 
 
 class Run:
     """A network being trained: weights, optimiser, average, and the place in the run.
 
     With ``in_place`` the given module itself is trained (and moved to the device), else a copy.
+    Among several ``processes``, each has a Run of its own and they stay alike.
     """
 
     def __init__(
@@ -36,11 +36,12 @@ class Run:
         recipe: TrainRecipe,
         hooks: Sequence[StepHook],
         in_place: bool = False,
+        processes: Processes = ALONE,
     ) -> None:
         self.recipe = recipe
         self.network = network.copy() if in_place else network
-        self.hooks = hooks
-        self.device = _device(recipe.device)
+        self.hooks, self.processes = hooks, processes
+        self.device = _device(recipe.device, processes.local_rank)
         module = network.module if in_place else copy.deepcopy(network.module)
         self.module = module.train().to(self.device)
         if recipe.channels_last:
@@ -55,22 +56,27 @@ class Run:
         torch.manual_seed(recipe.seed)
         for hook in hooks:
             hook.attach(self.module)
+        # Compiles at the first call. The module itself stays what is saved and what hooks see.
+        self._forward: Callable[[Tensor], Tensor] = (
+            torch.compile(self.module) if recipe.compile else self.module
+        )
 
     def advance(self, batch: Batch) -> Tensor:
-        """One iteration; returns the loss, detached, in units of the value range."""
+        """One iteration; returns the loss of this process's share, detached."""
         recipe = self.recipe
         lr = self.learning_rate()
         for group in self.optimiser.param_groups:
             group["lr"] = lr
         inputs, targets = batch.to(self.device)
         with autocast(recipe.precision, self.device):
-            outputs = self.module(inputs)
+            outputs = self._forward(inputs)
         outputs = outputs.float()
-        loss = _LOSSES[recipe.loss](outputs, targets)
+        loss = loss_of(recipe, outputs, targets)
         for hook in self.hooks:
             loss = hook.adjust_loss(loss, Forward(inputs, outputs, targets), self.iteration)
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
+        self.processes.average_gradients(self.parameters)
         self.scaler.unscale_(self.optimiser)
         for hook in self.hooks:
             hook.before_step(self.module, self.iteration)
@@ -101,6 +107,11 @@ class Run:
     def is_finite(self) -> bool:
         """Whether every weight is a number."""
         return all(bool(torch.isfinite(p).all()) for p in self.parameters)
+
+    def fingerprint(self) -> str:
+        """Sums of the weights' bit patterns: exact, in whatever order they are added up."""
+        sums = [p.detach().view(torch.int32).sum(dtype=torch.int64) for p in self.parameters]
+        return str(torch.stack(sums).tolist())
 
     def averaged(self) -> Network:
         """The network to measure and hand on: averaged weights, evaluation mode, CPU.
@@ -162,9 +173,18 @@ def _optimiser(parameters: list[nn.Parameter], recipe: TrainRecipe) -> torch.opt
     )
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str, local_rank: int) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("The recipe asks for device 'cuda', but torch finds no GPU; set `device`.")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    if name == "cpu":
+        return torch.device("cpu")
+    if local_rank >= torch.cuda.device_count():
+        raise UserError(
+            f"Process {local_rank} of this machine has no GPU of its own: torch finds "
+            f"{torch.cuda.device_count()}; start at most that many processes."
+        )
+    device = torch.device("cuda", local_rank)
+    torch.cuda.set_device(device)  # NCCL and pinned memory go by the current device
+    return device

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from srdeploy.errors import UserError
+from srdeploy.models.network import Network
+from srdeploy.models.store import read_network, save_network
+from srdeploy.train.interrupt import TrainingStopped
+from srdeploy.train.journal import read_metrics
+from srdeploy.train.loop import train
+from srdeploy.train.patches import FolderPatches
+from srdeploy.train.processes import Processes, environment, joined
+from srdeploy.train.recipe import TrainRecipe
+from tests.train.several import At, Shrink
+
+Make = Callable[..., TrainRecipe]
+
+
+def torchrun(count: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Start real processes; they find each other on this machine only."""
+    return subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone",
+         "--nproc-per-node", str(count), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def settings(recipe: Make) -> TrainRecipe:
+    return recipe(
+        ema=0.9,
+        clip={"kind": "norm", "limit": 0.5},
+        schedule={"kind": "cosine", "warmup": 4},
+        checkpoint={"iterations": 10},
+    )
+
+
+@pytest.fixture
+def root(tiny: Network, settings: TrainRecipe, tmp_path: Path) -> Path:
+    save_network(tiny, tmp_path / "start.safetensors")
+    (tmp_path / "recipe.json").write_text(settings.model_dump_json())
+    return tmp_path
+
+
+def assert_close(a: Network, b: Network) -> None:
+    theirs = b.module.state_dict()
+    for name, tensor in a.module.state_dict().items():
+        torch.testing.assert_close(tensor, theirs[name], rtol=1e-4, atol=2e-6, msg=name)
+
+
+def test_two_processes_are_one(tiny: Network, settings: TrainRecipe, root: Path) -> None:
+    whole = train(tiny, settings, root / "one", hooks=[Shrink(), At(-1, "")])
+    with pytest.raises(TrainingStopped):  # to be resumed by two
+        train(tiny, settings, root / "grows", hooks=[Shrink(), At(6, "SIGTERM")])
+
+    done = torchrun(
+        2, "-m", "tests.train.several", str(root),
+        "two", "grows", "shrinks:SIGTERM:1:12", "diverges:nan:1:3", "drifts:drift:1:5",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    reports = [json.loads((root / f"report-{rank}.json").read_text()) for rank in range(2)]
+    first, second = reports
+
+    assert_close(read_network(root / "two-0.safetensors"), whole)
+    assert (root / "two-0.safetensors").read_bytes() == (root / "two-1.safetensors").read_bytes()
+    for one, two in zip(read_metrics(root / "one"), read_metrics(root / "two"), strict=True):
+        assert one["iteration"] == two["iteration"]
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
+
+    assert_close(read_network(root / "grows-0.safetensors"), whole)
+
+    for report in reports:  # a signal to one stops both at the same iteration
+        assert report["shrinks"].startswith("TrainingStopped: Stopped after iteration 13 of 20")
+        assert report["diverges"].startswith("SrdeployError: Training diverged before iteration 5")
+        assert report["drifts"].startswith("SrdeployError: The weights are not the same in all 2")
+    resumed = train(tiny, settings, root / "shrinks", hooks=[Shrink(), At(-1, "")])
+    assert_close(resumed, whole)
+
+    assert first["writes"] == ["two", "two", "grows", "grows", "shrinks", "shrinks"]
+    assert second["writes"] == []
+    assert [p.name for p in sorted((root / "two").iterdir())] == [
+        "checkpoint.pt",
+        "metrics.jsonl",
+        "recipe.yaml",
+    ]
+
+
+def test_death_of_one_process_ends_the_others(root: Path) -> None:
+    started = time.monotonic()
+    done = torchrun(2, "-m", "tests.train.several", str(root), "killed:SIGKILL:1:12")
+    assert done.returncode != 0
+    assert time.monotonic() - started < 60
+    assert "rank 0: Another process of this run has ended" in done.stderr
+    assert "Signal 9 (SIGKILL)" in done.stderr
+    assert (root / "killed" / "checkpoint.pt").exists()
+
+
+def test_command_line_writes_once(settings: TrainRecipe, tmp_path: Path) -> None:
+    spec = {"arch": "ledsr", "config": {"scale": 2, "n_blocks": 1, "n_feats": 4}}
+    values = settings.model_dump(mode="json", exclude_none=True)
+    (tmp_path / "recipe.yaml").write_text(json.dumps(values | {"network": spec, "iterations": 4}))
+    output = tmp_path / "out.safetensors"
+    done = torchrun(
+        2, "-m", "srdeploy", "train", str(tmp_path / "recipe.yaml"), "--run-dir",
+        str(tmp_path / "run"), "--json", "-o", str(output),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["iterations"] == 4  # printed once
+    assert read_network(output).card.history[-1]["batch"] == 4
+
+
+def test_shares_make_up_the_batch(tiny: Network, recipe: Make) -> None:
+    settings = recipe(batch=6)
+    whole = FolderPatches(tiny.card, settings).batch(7)
+    parts = [FolderPatches(tiny.card, settings, Processes(r, 3)).batch(7) for r in range(3)]
+    for name in ("inputs", "targets"):
+        together = torch.cat([getattr(part, name) for part in parts])
+        assert torch.equal(together, getattr(whole, name))
+    assert len({part.gain for part in parts} | {whole.gain}) == 1
+
+
+def test_unequal_shares_are_refused(tiny: Network, recipe: Make) -> None:
+    sentence = "batch of 4 cannot be shared equally by 3 processes.* start 1, 2 or 4 processes"
+    with pytest.raises(UserError, match=sentence):
+        FolderPatches(tiny.card, recipe(batch=4), Processes(0, 3))
+
+
+def test_alone_without_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert environment() == Processes()
+    with joined() as processes:
+        assert processes.is_first
+        assert processes.any(False, True) == [False, True]
+        assert not torch.distributed.is_initialized()
