@@ -104,6 +104,7 @@ class Ledger:
         self.in_chunk = False
         self.place = Place()
         self.names = {id(tensor): name for name, tensor in _stored(module)}
+        self._stored = set(self.names)
         self._by_place: dict[tuple[str, int], Axis] = {}
         self._marks: dict[int, Marks] = {}
         self._transposed: dict[int, Tensor] = {}
@@ -122,6 +123,14 @@ class Ledger:
         """The other tensors that use the same memory."""
         known = self._alive.get(tensor.untyped_storage()._cdata, [])
         return [other for other in known if other is not tensor]
+
+    def is_stored(self, tensor: Tensor) -> bool:
+        """Whether a tensor is a parameter or buffer, or computed from such alone."""
+        return id(tensor) in self._stored
+
+    def note_stored(self, tensor: Tensor) -> None:
+        """Remember that a tensor was computed from parameters and buffers alone."""
+        self._stored.add(id(tensor))
 
     def record(self, tensor: Tensor, marks: Marks) -> None:
         """Attach marks to an activation."""

@@ -143,8 +143,11 @@ class _Watch(TorchDispatchMode):
             if len(written) > in_place:
                 raise unsupported(ledger, call, "a result written into a given tensor")
             rule_for(call)(ledger, call)
+        derived = bool(tensors) and all(ledger.is_stored(t) for t in tensors)
         for tensor in call.tensors_out():
             ledger.note(tensor)
+            if derived:
+                ledger.note_stored(tensor)
         return out
 
 

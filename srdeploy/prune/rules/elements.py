@@ -32,7 +32,7 @@ def pointwise(ledger: Ledger, call: Call) -> None:
     activations = [
         i
         for i, m in enumerate(marks)
-        if m is not None and i not in shared and id(originals[i]) not in ledger.names
+        if m is not None and i not in shared and not ledger.is_stored(originals[i])
     ]
     verb = _VERBS.get(call.name, f"combined by {call.name}")
     why = f"{verb} in {ledger.place}" if len(activations) > 1 else None

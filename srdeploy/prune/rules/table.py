@@ -32,7 +32,7 @@ _NAMES: dict[Rule, str] = {
     group_norm: "native_group_norm",
     layer_norm: "native_layer_norm",
     softmax: "_softmax _log_softmax",
-    pointwise: "_prelu_kernel prelu where masked_fill",
+    pointwise: "_prelu_kernel prelu where masked_fill hardswish rsub floor_divide fill zero",
     glu: "glu",
     copy: "copy",
     same: "clone contiguous _to_copy detach alias lift_fresh",
@@ -70,6 +70,13 @@ def rule_for(call: Call) -> Rule:
     overload = call.func._overloadname
     if overload == "dtype":  # a view of the bits
         return no_rule
-    if (known is None or overload == "other") and torch.Tag.pointwise in call.func.tags:
+    if (known is None or overload == "other") and _is_pointwise(call):
         return pointwise
     return known or no_rule
+
+
+def _is_pointwise(call: Call) -> bool:
+    """Whether torch tags it so; some only in the form that is not in place."""
+    packet = getattr(torch.ops.aten, call.name, None)
+    plain = getattr(packet, call.func._overloadname, call.func)
+    return torch.Tag.pointwise in call.func.tags or torch.Tag.pointwise in plain.tags

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from srdeploy.errors import UserError
+from srdeploy.models.registry import ARCHITECTURES, architecture_names, base_module, create
+from srdeploy.models.resize import layer_widths
+
+
+def test_names_are_architectures_then_presets():
+    names = architecture_names()
+    assert names[:4] == ["vdsr", "edsr", "ledsr", "rirsr"]
+    assert {"edsr-baseline", "edsr-full", "ledsr-256", "rirsr-96"} <= set(names)
+
+
+@pytest.mark.parametrize("arch", list(ARCHITECTURES))
+def test_a_base_network_and_its_card_agree(arch):
+    small = {} if arch == "vdsr" else {"n_blocks": 1, "n_feats": 4, "scale": 3}
+    network = create(arch, **small)
+    card, module = network.card, network.module
+    assert (card.arch, card.pruned) == (arch, False)
+    assert card.widths == layer_widths(module)
+    x = torch.rand(1, card.channels, 8, 7) * card.value_range
+    with torch.no_grad():
+        y = module(x)
+    assert y.shape == (1, card.channels, 8 * card.network_scale, 7 * card.network_scale)
+    assert not module.training
+    twin = base_module(card)
+    assert {p.device.type for p in twin.parameters()} == {"meta"}
+    assert layer_widths(twin) == card.widths
+
+
+def test_presets_and_overrides():
+    card = create("rirsr-96", n_groups=1, n_blocks=1).card
+    assert (card.arch, card.config["n_feats"], card.config["n_groups"]) == ("rirsr", 96, 1)
+
+
+@pytest.mark.parametrize(
+    ("arch", "config", "message"),
+    [
+        ("edrs", {}, "no architecture named 'edrs'; did you mean 'edsr'"),
+        ("edsr", {"n_feat": 4}, "no option of edsr named 'n_feat'; did you mean 'n_feats'"),
+        ("edsr", {"scale": 5}, "no x5 upsampler"),
+    ],
+)
+def test_impossible_requests(arch, config, message):
+    with pytest.raises(UserError, match=message):
+        create(arch, **config)

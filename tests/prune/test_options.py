@@ -1,0 +1,97 @@
+"""How many channels go, and requests that are impossible."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from srdeploy.errors import UserError
+from srdeploy.models.registry import create
+from srdeploy.prune.groups import find_groups
+from srdeploy.prune.options import PruneOptions, count_removed, removals
+
+
+@pytest.fixture(scope="module")
+def edsr():
+    return find_groups(create("edsr", n_blocks=2, n_feats=8))
+
+
+@given(st.integers(1, 512), st.integers(0, 999))
+def test_the_published_count(total, thousandths):
+    ratio = thousandths / 1000
+    wanted = min(-(-thousandths * total // 1000), total - 1)  # in whole numbers, so exactly
+    assert count_removed(total, ratio) == wanted
+
+
+@pytest.mark.parametrize(
+    ("total", "ratio", "kept"),
+    [(64, 0.5, 32), (64, 0.3, 44), (256, 0.7, 76), (96, 0.34, 63), (3, 0.9, 1)],
+)
+def test_familiar_widths(total, ratio, kept):
+    assert total - count_removed(total, ratio) == kept
+
+
+@given(
+    st.integers(1, 200),
+    st.floats(0, 0.99),
+    st.sampled_from([2, 4, 8, 32]),
+    st.sampled_from([1, 4, 9]),
+)
+def test_round_to_keeps_multiples(total, ratio, multiple, block):
+    exact = total - count_removed(total, ratio)
+    kept = total - count_removed(total, ratio, multiple, block)
+    assert 1 <= kept <= total
+    if kept < total:
+        assert kept * block % multiple == 0
+        unit = multiple // math.gcd(multiple, block)
+        assert kept == unit or abs(kept - exact) <= unit / 2
+    if exact == total:
+        assert kept == total
+
+
+def test_round_to_goes_up_on_a_tie():
+    assert 64 - count_removed(64, 0.4375, 8) == 40  # 36 is as near to 32
+
+
+def test_ratios_reach_every_group_but_the_untouchable_and_excluded(edsr):
+    counts = removals(edsr, PruneOptions(ratio=0.5))
+    assert counts == {"g2": 4, "g3": 4, "g4": 4, "g5": 4}
+    assert removals(edsr, PruneOptions(ratio=0.5, exclude=("tail.*",))).keys() == {"g2", "g3", "g4"}
+    assert removals(edsr, PruneOptions(ratio=0.5, exclude=("head.0",))).keys() == {"g3", "g4", "g5"}
+    assert removals(edsr, PruneOptions(ratio=0.0)) == {}
+
+
+def test_a_layer_ratio_overrides_the_common_one(edsr):
+    options = PruneOptions(ratio=0.5, layer_ratios={"body.0.body.0": 0.25, "tail.*": 0.0})
+    assert removals(edsr, options) == {"g2": 4, "g3": 2, "g4": 4}
+
+
+def test_coupled_layers_need_one_ratio(edsr):
+    with pytest.raises(UserError, match=r"coupled and need one ratio.*'head.0' 0.3, 'body.2' 0.4"):
+        removals(edsr, PruneOptions(ratio=0.5, layer_ratios={"head.0": 0.3, "body.2": 0.4}))
+    same = PruneOptions(ratio=0.5, layer_ratios={"head.0": 0.25, "body.2": 0.25})
+    assert removals(edsr, same)["g2"] == 2
+
+
+@pytest.mark.parametrize("options", [{"exclude": ("tial.*",)}, {"layer_ratios": {"tial.*": 0.1}}])
+def test_a_pattern_that_matches_nothing_lists_the_layers(edsr, options):
+    with pytest.raises(UserError, match=r"No layer matches 'tial.\*'; the layers are: .*head.0"):
+        removals(edsr, PruneOptions(ratio=0.5, **options))
+
+
+@pytest.mark.parametrize("ratio", [math.nan, -0.1, 1.0, 1.5, math.inf, -math.inf])
+def test_impossible_ratios(ratio):
+    with pytest.raises(UserError, match="is impossible"):
+        PruneOptions(ratio=ratio)
+    with pytest.raises(UserError, match="is impossible"):
+        PruneOptions(ratio=0.5, layer_ratios={"a": ratio})
+
+
+def test_other_impossible_options():
+    with pytest.raises(UserError, match="--round-to 0"):
+        PruneOptions(ratio=0.5, round_to=0)
+    with pytest.raises(UserError, match="did you mean 'fpgm'"):
+        PruneOptions(ratio=0.5, criterion="fpmg")
