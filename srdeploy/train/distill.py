@@ -22,6 +22,7 @@ from srdeploy.errors import UserError
 from srdeploy.models.network import Network
 from srdeploy.train.checkpoint import weights_digest
 from srdeploy.train.hooks import Forward, StepHook
+from srdeploy.train.losses import loss_of
 from srdeploy.train.precision import autocast, mixed
 from srdeploy.train.recipe import Distillation, TrainRecipe
 
@@ -76,12 +77,12 @@ class DistillHook(StepHook):
         self._attached.close()
 
     def adjust_loss(self, loss: Tensor, forward: Forward, iteration: int) -> Tensor:
-        """``(1 - output) * loss + output * L1(student, teacher) + features * attention``."""
+        """``(1 - output) * loss + output * loss(student, teacher) + features * attention``."""
         settings = self._settings
         with torch.no_grad(), autocast(self._recipe.precision, self._device):
             wanted = self._teacher(forward.inputs).float()
         total = (1 - settings.output) * loss
-        total = total + settings.output * functional.l1_loss(forward.outputs, wanted)
+        total = total + settings.output * loss_of(self._recipe, forward.outputs, wanted)
         if self._layers:
             terms = [
                 (attention(self._seen[name]) - attention(self._wanted[name])).square().sum(1).mean()

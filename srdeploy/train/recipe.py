@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -129,7 +130,7 @@ class Validation(Strict):
 class Distillation(Strict):
     """Learning from a teacher, usually the network before pruning.
 
-    The loss becomes ``(1 - output) * loss + output * L1(student, teacher)``, plus ``features``
+    The loss becomes ``(1 - output) * loss(target) + output * loss(teacher)``, plus ``features``
     times the mean distance of the attention maps of the layers that ``layers`` names in both.
     ``teacher`` is a network's file or name; without it, the network that was pruned, which only
     `srdeploy prune` knows.
@@ -204,14 +205,14 @@ class TrainRecipe(Strict):
         return hashlib.sha256(json.dumps(self.decisive(), sort_keys=True).encode()).hexdigest()
 
 
-def read_recipe(path: str | Path) -> TrainRecipe:
-    """Read a recipe from YAML.
+def read_recipe(path: str | Path, changes: Sequence[str] = ()) -> TrainRecipe:
+    """Read a recipe from YAML; ``changes`` replace settings (``optimiser.lr=1e-3``).
 
     Raises:
         UserError: no such file, no YAML, an unknown key (the nearest match is named) or a value
             out of its range.
     """
-    return read_yaml(TrainRecipe, path)
+    return read_yaml(TrainRecipe, path, changes)
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,0 +1,286 @@
+"""The pruning study: every method on one network, with equal numbers of optimiser steps.
+
+    python benchmarks/study.py --data ~/sr-data            # runs what is missing, then reports
+    python benchmarks/study.py --data ~/sr-data --report   # reports what there is
+
+One cell is a method at a ratio with a seed. Cells are independent: each has its own folder and
+leaves one ``result.json``; a finished cell is never run again, an interrupted one goes on from its
+checkpoint. The settings are in ``configs/study.yaml``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+import sys
+import time
+import traceback
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, PositiveInt
+
+from srdeploy.errors import SrdeployError, UserError
+from srdeploy.files import atomic_path
+from srdeploy.models.network import Network
+from srdeploy.strict import Strict, expand, read_yaml
+
+ROOT = Path(__file__).parents[1]
+
+
+class StudyMethod(Strict):
+    """One way from the dense network to a small one.
+
+    ``kind``: ``scratch`` trains the small shape from random weights, ``oneshot`` prunes once and
+    recovers, ``trained`` is a method of ``srdeploy prune``. The sections are those of a pruning
+    recipe; ``finetune.iterations`` is what the regularised stage leaves of the common budget.
+    """
+
+    kind: Literal["scratch", "oneshot", "trained"] = "trained"
+    prune: dict[str, Any] = {}
+    regularise: dict[str, Any] = {}
+    finetune: dict[str, Any] = {}
+
+
+class Study(Strict):
+    """The settings of a study; the order of seeds and ratios is the order of work."""
+
+    network: str
+    steps: PositiveInt
+    ratios: tuple[float, ...]
+    seeds: tuple[int, ...]
+    benchmarks: dict[str, str]
+    watch: str
+    training: dict[str, Any]
+    regularise: dict[str, Any] = {}
+    finetune: dict[str, Any] = {}
+    methods: dict[str, StudyMethod] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A method at a ratio with a seed."""
+
+    method: str
+    ratio: float
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        return f"{self.method}/{self.ratio:g}/{self.seed}"
+
+
+def cells_of(study: Study) -> list[Cell]:
+    return [Cell(m, r, s) for s in study.seeds for r in study.ratios for m in study.methods]
+
+
+def digest_of(study: Study, cell: Cell, network: str) -> str:
+    """What decides a cell's result: its method's settings and the common ones."""
+    settings = study.model_dump(mode="json", exclude={"methods", "ratios", "seeds"})
+    settings |= {"method": study.methods[cell.method].model_dump(mode="json"), "network": network}
+    settings |= {"ratio": cell.ratio, "seed": cell.seed}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def recipe_of(study: Study, cell: Cell, exclude: tuple[str, ...]) -> Any:
+    """The pruning recipe of a cell, its stages adding up to the study's steps."""
+    from srdeploy.train.method import PruneRecipe
+
+    method = study.methods[cell.method]
+    options = {"method": "srp", "ratio": cell.ratio, "exclude": exclude, "seed": cell.seed}
+    training = {"seed": cell.seed, "threads": 1} | study.training
+    finetune = study.finetune | method.finetune
+    values = {
+        "prune": options | method.prune,
+        "training": training,
+        "regularise": study.regularise | method.regularise,
+        "finetune": finetune | {"iterations": 0},
+    }
+    recipe = PruneRecipe.model_validate(values)
+    spent = regularised_steps(recipe.prune) if method.kind == "trained" else 0
+    if spent >= study.steps:
+        raise UserError(f"'{cell.method}' regularises for {spent} of {study.steps} steps.")
+    left = finetune | {"iterations": study.steps - spent}
+    return recipe.model_copy(update={"finetune": left})
+
+
+def regularised_steps(options: Any) -> int:
+    """Optimiser steps before removal (every network here has coupled layers)."""
+    start = 0 if options.method == "srp" else options.alignment.iterations
+    search = options.search.ramp().total if options.method == "gassl" else 0
+    return options.penalty.ramp(start).total + search
+
+
+def run_cell(study: Study, cell: Cell, network_path: str, folder: Path) -> dict[str, Any]:
+    """Run one cell to its end and return its result."""
+    from srdeploy.models.load import load_network
+    from srdeploy.prune.oneshot import default_exclude
+    from srdeploy.quality import evaluate
+    from srdeploy.train.journal import read_metrics
+    from srdeploy.train.method import prune_trained
+
+    started = time.perf_counter()
+    network = load_network(network_path)
+    recipe = recipe_of(study, cell, default_exclude(network))
+    watched = expand(study.benchmarks[study.watch])
+
+    def measure(stage: str, version: Network) -> dict[str, Any]:
+        if stage == "tuned":
+            return {}
+        return figures(evaluate(version, watched, version.card.scale, progress=False))
+
+    kind = study.methods[cell.method].kind
+    if kind == "trained":
+        small, report = prune_trained(network, recipe, folder, measure=measure)
+        macs, params, quality = report.after.macs_720p, report.after.params, report.quality
+    else:
+        small, macs, params, quality = untrained(network, recipe, folder, kind, measure)
+    final = {
+        name: figures(evaluate(small, expand(path), small.card.scale, progress=False))
+        for name, path in study.benchmarks.items()
+    }
+    curve, offset = [], 0
+    for stage in ("search", "regularise", "finetune"):
+        entries = [e for e in read_metrics(folder / stage) if "psnr_y" in e]
+        curve += [[stage, offset + e["iteration"], e["psnr_y"]] for e in entries]
+        offset += entries[-1]["iteration"] if entries else 0
+    return {
+        "method": cell.method,
+        "ratio": cell.ratio,
+        "seed": cell.seed,
+        "steps": study.steps,
+        "params": params,
+        "macs_720p": macs,
+        "widths": sorted(set(small.card.widths.values())),
+        "stages": quality,
+        "final": final,
+        "curve": curve,
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def untrained(network: Network, recipe: Any, folder: Path, kind: str, measure: Any) -> Any:
+    """One-shot pruning with recovery, or the same shape from random weights."""
+    import torch
+
+    from srdeploy.compact.run import prune_oneshot
+    from srdeploy.models.store import build
+    from srdeploy.prune.options import PruneOptions
+    from srdeploy.train.loop import train
+
+    options = recipe.prune
+    plain = PruneOptions(ratio=options.ratio, exclude=options.exclude, seed=options.seed)
+    small, report = prune_oneshot(network, plain, measure)
+    if kind == "scratch":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(options.seed)
+            small = build(small.card)
+    settings = recipe.finetune_recipe(network.card)
+    small = train(small, settings, folder / "finetune", step="finetune", teacher=network)
+    quality = report.quality if kind == "oneshot" else {}
+    return small, report.after.macs_720p, report.after.params, quality
+
+
+def figures(quality: Any) -> dict[str, Any]:
+    return {"psnr_y": quality.psnr_y, "ssim_y": quality.ssim_y, "protocol": quality.protocol}
+
+
+def work(study: Study, cell: Cell, network_path: str, root: Path, digest: str) -> str | None:
+    """In a worker process: run a cell, write its result; returns what went wrong."""
+    folder = root / cell.folder
+    try:
+        result = run_cell(study, cell, network_path, folder)
+        with atomic_path(folder / "result.json") as temporary:
+            temporary.write_text(json.dumps({"digest": digest, **result}, indent=2))
+    except SrdeployError as error:
+        return str(error)
+    except Exception:
+        return traceback.format_exc()
+    return None
+
+
+def finished(root: Path, cell: Cell, digest: str) -> dict[str, Any] | None:
+    """The result of a cell, if it was made with these settings."""
+    try:
+        result = json.loads((root / cell.folder / "result.json").read_text())
+    except (OSError, json.JSONDecodeError):
+        return None
+    return result if result.get("digest") == digest else None
+
+
+def run_missing(study: Study, root: Path, network_path: str, processes: int) -> bool:
+    """Run the cells that have no result; True if all have one afterwards."""
+    weights = network_digest(network_path)
+    digests = {cell: digest_of(study, cell, weights) for cell in cells_of(study)}
+    missing = [cell for cell, digest in digests.items() if not finished(root, cell, digest)]
+    print(f"{len(digests) - len(missing)} of {len(digests)} cells are done", file=sys.stderr)
+    if not missing:
+        return True
+    started, done, failed = time.perf_counter(), 0, 0
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        running = {
+            pool.submit(work, study, cell, network_path, root, digests[cell]): cell
+            for cell in missing
+        }
+        for future in as_completed(running):
+            cell, problem = running[future], future.result()
+            done, failed = done + 1, failed + (problem is not None)
+            left = (time.perf_counter() - started) / done * (len(missing) - done) / 60
+            said = f"failed: {problem}" if problem else "done"
+            print(
+                f"[{done}/{len(missing)}] {cell.folder} {said}; {left:.0f} min left",
+                file=sys.stderr,
+                flush=True,
+            )
+    return failed == 0
+
+
+def network_digest(path: str) -> str:
+    from srdeploy.models.load import load_network
+    from srdeploy.train.checkpoint import weights_digest
+
+    return weights_digest(load_network(path).module)[:16]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", type=Path, default=ROOT / "configs" / "study.yaml")
+    parser.add_argument("--data", help="folder that the config calls $SRDEPLOY_DATA")
+    parser.add_argument("--run-dir", type=Path, default=Path("runs/study"))
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--network", help="instead of the config's")
+    parser.add_argument("--processes", type=int, default=2, help="one thread each")
+    parser.add_argument("--report", action="store_true", help="run nothing")
+    arguments = parser.parse_args()
+    if arguments.data:
+        os.environ["SRDEPLOY_DATA"] = str(Path(arguments.data).expanduser().resolve())
+    os.environ["OMP_NUM_THREADS"] = "1"  # two threads of a small network wait for each other
+    try:
+        study = read_yaml(Study, arguments.config)
+        network = arguments.network or study.network
+        complete = arguments.report or run_missing(
+            study, arguments.run_dir, network, arguments.processes
+        )
+        from study_report import write_report
+
+        weights = network_digest(network)
+        results = [
+            result
+            for cell in cells_of(study)
+            if (result := finished(arguments.run_dir, cell, digest_of(study, cell, weights)))
+        ]
+        write_report(results, study, arguments.config, arguments.out)
+    except SrdeployError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0 if complete else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""From the study's results to files: JSON, CSV, Markdown tables and two plots."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import statistics
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from svg_plot import Series, line_plot
+
+from srdeploy.files import atomic_path
+
+Result = dict[str, Any]
+
+
+def write_report(results: list[Result], study: Any, config: Path, folder: Path) -> None:
+    """Write ``study-*`` files into a folder; an unfinished study gives what it has."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = "study"
+    write(folder / f"{name}.json", json.dumps(results, indent=1) + "\n")
+    write(folder / f"{name}.csv", table_csv(results))
+    write(folder / f"{name}.md", markdown(results, study, config))
+    for bench in study.benchmarks:
+        write(folder / f"{name}-macs-{bench.lower()}.svg", macs_plot(results, study, bench))
+    for ratio in sorted({r["ratio"] for r in results}):
+        write(folder / f"{name}-recovery-{ratio:g}.svg", recovery_plot(results, study, ratio))
+
+
+def write(path: Path, text: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def table_csv(results: list[Result]) -> str:
+    """One row per cell."""
+    stream = io.StringIO()
+    sets = list(results[0]["final"]) if results else []
+    columns = ["method", "ratio", "seed", "steps", "params", "macs_720p"]
+    writer = csv.writer(stream, lineterminator="\n")
+    drops = ["psnr_before_removal", "psnr_after_removal"]
+    writer.writerow([*columns, *drops, *(f"psnr_y_{s}" for s in sets), "seconds"])
+    for r in results:
+        before, after = removal(r)
+        shown = ["" if v is None else f"{v:.3f}" for v in (before, after)]
+        final = [f"{r['final'][s]['psnr_y']:.3f}" for s in sets]
+        writer.writerow([*(r[c] for c in columns), *shown, *final, r["seconds"]])
+    return stream.getvalue()
+
+
+def removal(result: Result) -> tuple[float | None, float | None]:
+    """PSNR right before and right after the channels were removed, on the watched set."""
+    stages = result["stages"]
+    if "compact" not in stages:
+        return None, None
+    before = stages.get("regularised") or stages["dense"]
+    return before["psnr_y"], stages["compact"]["psnr_y"]
+
+
+def markdown(results: list[Result], study: Any, config: Path) -> str:
+    """Final PSNR by method and ratio, the loss at removal, and what was done."""
+    ratios = sorted({r["ratio"] for r in results})
+    lines = [
+        "# The pruning study",
+        "",
+        f"Network `{study.network}`, {study.steps} optimiser steps for every cell (penalised "
+        f"stages included), seeds {list(study.seeds)}; settings: `configs/{config.name}`. Mean "
+        "and, after ±, half the spread between the seeds, dB. Every number is `"
+        + (next(iter(results[0]["final"].values()))["protocol"] if results else "")
+        + "`.",
+        "",
+    ]
+    for bench in study.benchmarks:
+        lines += [f"## {bench}: PSNR after recovery", ""]
+        lines += grid(results, study, ratios, lambda r, b=bench: r["final"][b]["psnr_y"])
+    lines += ["## Size", "", *size_rows(results, ratios)]
+    lines += [f"## {study.watch}: PSNR lost at the moment of removal", ""]
+    lines += grid(results, study, ratios, lost)
+    return "\n".join(lines)
+
+
+def lost(result: Result) -> float | None:
+    before, after = removal(result)
+    return None if before is None or after is None else before - after
+
+
+def grid(
+    results: list[Result], study: Any, ratios: list[float], value: Callable[[Result], Any]
+) -> list[str]:
+    rows = [
+        "| method | " + " | ".join(f"{r:g}" for r in ratios) + " |",
+        "|---" * (len(ratios) + 1) + "|",
+    ]
+    for method in study.methods:
+        cells = []
+        for ratio in ratios:
+            chosen = [r for r in results if r["method"] == method and r["ratio"] == ratio]
+            cells.append(spread([v for r in chosen if (v := value(r)) is not None]))
+        if any(cell != "" for cell in cells):
+            rows.append(f"| {method} | " + " | ".join(cells) + " |")
+    return [*rows, ""]
+
+
+def spread(values: list[float]) -> str:
+    if not values:
+        return ""
+    text = f"{statistics.mean(values):.2f}"
+    return f"{text} ± {(max(values) - min(values)) / 2:.2f}" if len(values) > 1 else text
+
+
+def size_rows(results: list[Result], ratios: list[float]) -> list[str]:
+    rows = ["| ratio | parameters | MACs for 1280x720 |", "|---|---|---|"]
+    for ratio in ratios:
+        sizes = sorted({(r["params"], r["macs_720p"]) for r in results if r["ratio"] == ratio})
+        low, high = sizes[0], sizes[-1]
+        rows.append(f"| {ratio:g} | {between(low[0], high[0], 1e3, 'K')} "
+                    f"| {between(low[1], high[1], 1e9, 'G')} |")  # fmt: skip
+    return [*rows, ""]
+
+
+def between(low: float, high: float, unit: float, name: str) -> str:
+    if low == high:
+        return f"{low / unit:.1f}{name}"
+    return f"{low / unit:.1f} to {high / unit:.1f}{name}"
+
+
+def macs_plot(results: list[Result], study: Any, bench: str) -> str:
+    """PSNR against MACs, one line per method, seeds averaged."""
+    series = []
+    for method in study.methods:
+        points = []
+        for ratio in sorted({r["ratio"] for r in results}):
+            chosen = [r for r in results if r["method"] == method and r["ratio"] == ratio]
+            if chosen:
+                macs = statistics.mean(r["macs_720p"] for r in chosen) / 1e9
+                points.append((macs, statistics.mean(psnrs(chosen, bench))))
+        series.append(Series(method, sorted(points)))
+    return line_plot(
+        series,
+        title=f"{study.network}: PSNR against MACs after {study.steps} steps",
+        x_label="MACs for a 1280x720 output, G (logarithmic)",
+        y_label=f"{bench} PSNR (Y), dB",
+        log_x=True,
+    )
+
+
+def psnrs(results: Iterable[Result], bench: str) -> list[float]:
+    return [r["final"][bench]["psnr_y"] for r in results]
+
+
+def recovery_plot(results: list[Result], study: Any, ratio: float) -> str:
+    """PSNR on the watched set against optimiser steps, seeds averaged.
+
+    Dashed: the dense network under penalty, before removal.
+    """
+    series = []
+    for number, method in enumerate(study.methods):
+        chosen = [r for r in results if r["method"] == method and r["ratio"] == ratio]
+        for dense in (True, False):
+            found: dict[int, list[float]] = {}
+            for result in chosen:
+                _, after = removal(result)
+                spent = result["steps"] - last_stage_steps(result)
+                if not dense and after is not None:
+                    found.setdefault(spent, []).append(after)
+                for stage, step, psnr in result["curve"]:
+                    if (stage != "finetune") == dense:
+                        found.setdefault(step, []).append(psnr)
+            points = [(step, statistics.mean(v)) for step, v in sorted(found.items())]
+            name = method if not dense else ""
+            series.append(Series(name, points, colour=number, dashed=dense))
+    tops = [p for s in series for _, p in s.points]
+    return line_plot(
+        series,
+        title=f"{study.network}, ratio {ratio:g}: recovery against steps",
+        x_label="optimiser steps, penalised stages included",
+        y_label=f"{study.watch} PSNR (Y), dB",
+        y_min=max(tops) - 3 if tops else None,
+    )
+
+
+def last_stage_steps(result: Result) -> int:
+    steps = [step for stage, step, _ in result["curve"] if stage != "finetune"]
+    return result["steps"] - (max(steps) if steps else 0)
