@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -21,15 +22,48 @@ class Strict(BaseModel):
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def read_yaml(model: type[Model], path: str | Path) -> Model:
+def read_yaml(model: type[Model], path: str | Path, changes: Sequence[str] = ()) -> Model:
     """Read and check a YAML file.
 
+    A file may begin with ``base: OTHER.yaml`` (beside it) and then holds only what differs.
+
+    Args:
+        model: What it must fit.
+        path: The file.
+        changes: Settings to replace, each as ``key.subkey=value`` with the value in YAML.
+
     Raises:
-        UserError: the file is missing, is no YAML mapping, or does not fit ``model``.
+        UserError: the file (or its base) is missing, is no YAML mapping, or does not fit ``model``;
+            or a change is not of that form.
     """
+    values = _load(Path(path))
+    for change in changes:
+        values = merged(values, _change(change))
+    where = f"'{path}'" + (f" with {', '.join(changes)}" if changes else "")
+    return parse(model, values, where=where)
+
+
+def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """``values`` with ``changes`` in place of what they name; mappings are merged key by key.
+
+    A mapping of another ``kind`` replaces the old one: its other keys would mean nothing.
+    """
+    result = dict(values)
+    for key, new in changes.items():
+        old = values.get(key)
+        if isinstance(old, dict) and isinstance(new, dict) and _same_kind(old, new):
+            new = merged(old, new)
+        result[key] = new
+    return result
+
+
+def _same_kind(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    return "kind" not in new or new["kind"] == old.get("kind")
+
+
+def _load(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     import yaml
 
-    path = Path(path)
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError) as error:
@@ -39,7 +73,31 @@ def read_yaml(model: type[Model], path: str | Path) -> Model:
         raise UserError(f"'{path}' is not valid YAML ({reason}).") from error
     if not isinstance(values, dict):
         raise UserError(f"'{path}' holds no settings; write them as `key: value` lines.")
-    return parse(model, values, where=f"'{path}'")
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    above = (*above, path.resolve())
+    if not isinstance(base, str) or (path.parent / base).resolve() in above:
+        raise UserError(f"'{path}': base names another YAML file, not '{base}'.")
+    return merged(_load(path.parent / base, above), values)
+
+
+def _change(text: str) -> dict[str, Any]:
+    import yaml
+
+    key, separator, value = text.partition("=")
+    parts = key.split(".")
+    try:
+        if not separator or not all(parts):
+            raise ValueError
+        result: Any = yaml.safe_load(value)
+    except (ValueError, yaml.YAMLError):
+        raise UserError(
+            f"'{text}' is not KEY=VALUE; write for instance 'prune.ratio=0.3'."
+        ) from None
+    for part in reversed(parts):
+        result = {part: result}
+    return result
 
 
 def parse(model: type[Model], values: dict[str, Any], where: str) -> Model:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from srdeploy.errors import UserError
 from srdeploy.strict import Strict, expand, parse, read_yaml
+from srdeploy.train.recipe import Adam, Step, TrainRecipe
 
 
 class Square(Strict):
@@ -65,3 +66,46 @@ def test_expand(monkeypatch: pytest.MonkeyPatch) -> None:
     assert expand("$PICTURES/a") == Path("/pictures/a")
     with pytest.raises(UserError, match="variable ELSEWHERE, which is not set"):
         expand("${ELSEWHERE}/a")
+
+
+def test_base_holds_what_does_not_differ(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(
+        "iterations: 100\nscales: [2]\nbatch: 4\ndata: {folders: [a]}\n"
+        "optimiser: {kind: adam, lr: 0.1, eps: 0.001}\nschedule: {kind: cosine, final: 0.5}\n"
+    )
+    (tmp_path / "small.yaml").write_text(
+        "base: base.yaml\niterations: 5\noptimiser: {lr: 0.2}\nschedule: {kind: step, every: 3}\n"
+    )
+    recipe = read_yaml(TrainRecipe, tmp_path / "small.yaml", ["data.folders=[b, c]", "batch=8"])
+    assert (recipe.iterations, recipe.batch) == (5, 8)
+    assert [f.path for f in recipe.data.folders] == ["b", "c"]
+    assert recipe.optimiser == Adam(lr=0.2, eps=0.001)
+    assert recipe.schedule == Step(kind="step", every=3)  # nothing is left of the cosine
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "sentence"),
+    [
+        ("base: missing.yaml", [], "no file '.*missing.yaml'"),
+        ("base: recipe.yaml", [], "base names another YAML file"),
+        ("base: [1]", [], "base names another YAML file"),
+        ("iterations: 3", ["iterations"], "'iterations' is not KEY=VALUE"),
+        ("iterations: 3", ["a..b=1"], "is not KEY=VALUE"),
+        ("iterations: 3", ["itertions=4"], "with itertions=4: .*'iterations'"),
+        ("iterations: 3", ["iterations=many"], "with iterations=many: iterations: .*integer"),
+    ],
+)
+def test_bases_and_changes_that_do_not_fit(
+    tmp_path: Path, text: str, changes: list[str], sentence: str
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"{text}\nscales: [2]\ndata: {{folders: [a]}}\n")
+    with pytest.raises(UserError, match=sentence):
+        read_yaml(TrainRecipe, path, changes)
+
+
+def test_bases_in_a_circle(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("base: b.yaml")
+    (tmp_path / "b.yaml").write_text("base: a.yaml")
+    with pytest.raises(UserError, match=r"b\.yaml': base names another YAML file"):
+        read_yaml(TrainRecipe, tmp_path / "a.yaml")

@@ -25,6 +25,10 @@ Arch = Annotated[
 Scale = Annotated[int | None, typer.Option(help="Upscaling factor; default: the network's own.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where to write the result.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting of the recipe; repeatable."),
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all cores.")]
 Data = Annotated[
     str,

@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
 def train(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file (configs/train/).")],
     output: o.Output,
+    changes: o.Changes = None,
     run_dir: RunDir = None,
     fresh: Fresh = False,
     json: o.AsJson = False,
@@ -41,7 +42,7 @@ def train(
     from srdeploy.train.loop import starting_network
     from srdeploy.train.recipe import read_recipe
 
-    settings = read_recipe(recipe)
+    settings = read_recipe(recipe, changes or ())
     _run(starting_network(settings), settings, output, run_dir, fresh, json, "train")
 
 
@@ -51,6 +52,7 @@ def finetune(
     recipe: Annotated[
         Path | None, typer.Option(help="A YAML recipe; the options below override it.")
     ] = None,
+    changes: o.Changes = None,
     data: Annotated[
         list[str] | None,
         typer.Option(metavar="DIR", help="Training images (repeatable), or an HDF5 file."),
@@ -104,7 +106,7 @@ def finetune(
         "seed": seed,
         "threads": threads,
     }
-    settings = finetune_recipe(network.card, recipe, overrides)
+    settings = finetune_recipe(network.card, recipe, overrides, changes or ())
     _run(network, settings, output, run_dir, fresh, json, "finetune")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from srdeploy.train.recipe import TrainRecipe, read_recipe
 HDF5_SUFFIXES = (".h5", ".hdf5")
 
 
-def finetune_recipe(card: Card, base: Path | None, overrides: dict[str, Any]) -> TrainRecipe:
+def finetune_recipe(
+    card: Card, base: Path | None, overrides: dict[str, Any], changes: Sequence[str] = ()
+) -> TrainRecipe:
     """A recipe for fine-tuning a network.
 
     Without a base: L1 loss, Adam with a short warm-up and a cosine, weights averaged over the last
@@ -24,14 +27,17 @@ def finetune_recipe(card: Card, base: Path | None, overrides: dict[str, Any]) ->
         base: A recipe file to start from, or None.
         overrides: data, iterations, batch, patch, lr, precision, eval_data, eval_every, seed,
             threads; those that are None change nothing.
+        changes: Settings of the base to replace (``optimiser.lr=1e-3``).
 
     Raises:
         UserError: settings that do not fit together.
     """
     given = {key: value for key, value in overrides.items() if value is not None}
     if base is not None:
-        settings = read_recipe(base).model_dump(mode="json", exclude_none=True)
+        settings = read_recipe(base, changes).model_dump(mode="json", exclude_none=True)
         settings.pop("network", None)
+    elif changes:
+        raise UserError("--set changes settings of a recipe; name one with --recipe.")
     else:
         iterations = given.get("iterations", 1000)
         settings = {

@@ -1,5 +1,6 @@
 """A whole pruning method: choose, regularise, remove, prove, fine-tune; resumable anywhere."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +63,13 @@ class PruneRecipe(Strict):
         return parse(TrainRecipe, values, where="The recipe's `training` with `finetune`")
 
 
-def read_prune_recipe(path: str | Path) -> PruneRecipe:
-    """Read a recipe from YAML.
+def read_prune_recipe(path: str | Path, changes: Sequence[str] = ()) -> PruneRecipe:
+    """Read a recipe from YAML; ``changes`` replace settings (``prune.ratio=0.3``).
 
     Raises:
         UserError: no such file, no YAML, an unknown key or a value out of its range.
     """
-    return read_yaml(PruneRecipe, path)
+    return read_yaml(PruneRecipe, path, changes)
 
 
 def _defaults(card: Card) -> dict[str, Any]:
