@@ -1,5 +1,6 @@
 """The command that makes networks smaller."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -7,7 +8,7 @@ import typer
 from srdeploy.cli import options as o
 from srdeploy.cli.output import emit, note, quantity, say
 
-METHODS = ("l1",)
+METHODS = ("l1", "srp", "assl", "gassl")
 
 
 def register(app: typer.Typer) -> None:
@@ -18,11 +19,41 @@ def register(app: typer.Typer) -> None:
 def prune(
     file: o.NetworkFile,
     output: o.Output,
-    ratio: Annotated[float, typer.Option(help="Fraction of channels to remove, 0..1.")] = 0.5,
-    method: Annotated[str, typer.Option(help="l1: one-shot by filter norm.")] = "l1",
+    ratio: Annotated[
+        float | None, typer.Option(help="Fraction of channels to remove, 0..1; default 0.5.")
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="l1: one-shot by filter norm; srp, assl, gassl: train the channels away first. "
+            "Default: the recipe's, else l1."
+        ),
+    ] = None,
     criterion: Annotated[
-        str, typer.Option(help="How NNI scores filters: l1, l2, fpgm or random.")
+        str, typer.Option(help="l1 only: how NNI scores filters: l1, l2, fpgm or random.")
     ] = "l1",
+    recipe: Annotated[
+        Path | None, typer.Option(help="srp, assl, gassl: a YAML recipe (configs/prune/).")
+    ] = None,
+    changes: o.Changes = None,
+    common_set: Annotated[
+        str | None,
+        typer.Option(help="How coupled layers agree: random, joint or first-layer."),
+    ] = None,
+    train_data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DIR", help="srp, assl, gassl: training images; repeatable."),
+    ] = None,
+    finetune: Annotated[
+        int | None,
+        typer.Option(min=0, help="srp, assl, gassl: iterations of recovery; 0 leaves it out."),
+    ] = None,
+    run_dir: Annotated[
+        Path | None,
+        typer.Option(help="srp, assl, gassl: checkpoints and curves; default: runs/<output>."),
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
+    threads: o.Threads = None,
     layer_ratio: Annotated[
         list[str] | None,
         typer.Option(metavar="PATTERN=RATIO", help="Own ratio for layers of a name pattern."),
@@ -35,9 +66,9 @@ def prune(
         bool, typer.Option(help="Leave alone what the published runs leave alone (EDSR's tail).")
     ] = True,
     round_to: Annotated[
-        int, typer.Option(help="Keep multiples of this many channels (16 suits CPUs).")
-    ] = 1,
-    seed: Annotated[int, typer.Option(help="For the random criterion.")] = 0,
+        int | None, typer.Option(help="Keep multiples of this many channels (16 suits CPUs).")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="For whatever is drawn at random.")] = None,
     data: o.Data = "builtin",
     quality: Annotated[bool, typer.Option(help="Show PSNR after each stage.")] = True,
     arch: o.Arch = None,
@@ -47,48 +78,108 @@ def prune(
     """Remove channels and prove that the small network computes what the masked one does.
 
     Coupled layers (residual additions, PixelShuffle...) are found by tracing the network.
-    Recover the quality with `srdeploy finetune`.
+    After l1, recover the quality with `srdeploy finetune`. The other methods train: they drive the
+    channels to zero, remove them and fine-tune; the same command resumes an interrupted run.
 
     **Examples**
 
     `srdeploy prune edsr-s-x2 --ratio 0.5 -o pruned.safetensors`
 
     `srdeploy prune VDSR.pth --ratio 0.3 --layer-ratio 'residual_layer.1?.conv=0.7' -o v.st`
-    """
-    from srdeploy.compact.run import prune_oneshot
-    from srdeploy.errors import unknown_name
-    from srdeploy.models.load import load_network
-    from srdeploy.models.store import save_network
-    from srdeploy.prune.oneshot import default_exclude as published
-    from srdeploy.prune.options import PruneOptions
 
-    if method not in METHODS:
+    `srdeploy prune edsr-s-x2 --method srp --recipe configs/prune/srp.yaml -o small.safetensors`
+    """
+    from srdeploy.errors import UserError, unknown_name
+    from srdeploy.models.load import load_network
+
+    if method is not None and method not in METHODS:
         raise unknown_name("pruning method", method, METHODS)
-    options = PruneOptions(
-        ratio=ratio,
-        layer_ratios=_ratios(layer_ratio or []),
-        exclude=tuple(exclude or ()),
-        round_to=round_to,
-        criterion=criterion,
-        seed=seed,
-    )
     network = load_network(file, arch=arch, scale=scale)
-    if default_exclude:
-        patterns = dict.fromkeys((*published(network), *options.exclude))
-        options = options.model_copy(update={"exclude": tuple(patterns)})
+    choice = {
+        "ratio": ratio,
+        "layer_ratios": _ratios(layer_ratio or []) or None,
+        "exclude": tuple(exclude) if exclude else None,
+        "round_to": round_to,
+        "seed": seed,
+    }
 
     def measure(stage: str, version: Any) -> dict[str, Any]:
         from srdeploy.quality import evaluate
 
         figures = evaluate(version, data, version.card.scale)
         if not json:
-            note(f"{stage:>8}: {figures.psnr:.3f} dB  {figures.protocol} on {data}")
+            note(f"{stage:>11}: {figures.psnr:.3f} dB  {figures.protocol} on {data}")
         return {k: v for k, v in figures.as_dict().items() if k != "per_image"} | {"data": data}
 
-    small, report = prune_oneshot(network, options, measure if quality else None)
+    show = measure if quality else None
+    if method == "l1" or (method is None and recipe is None):
+        if recipe or changes or common_set or train_data or finetune is not None:
+            raise UserError(
+                "Recipes, training images and fine-tuning belong to the methods that train; "
+                "choose --method srp, assl or gassl, or recover with `srdeploy finetune`."
+            )
+        small, report = _one_shot(network, choice, criterion, default_exclude, show)
+        more: dict[str, Any] = {}
+    else:
+        if criterion != "l1":
+            raise UserError("--criterion belongs to --method l1; here choose --common-set.")
+        if changes and recipe is None:
+            raise UserError("--set changes settings of a recipe; name one with --recipe.")
+        trained = _trained(
+            network,
+            {"method": method, "recipe": recipe, "changes": changes or (),
+             "published_exclude": default_exclude,
+             "prune": choice | {"common_set": common_set},
+             "training": {"data": {"folders": train_data} if train_data else None,
+                          "threads": threads, "seed": seed},
+             "finetune": {"iterations": finetune}},
+            run_dir or Path("runs") / output.stem,
+            fresh,
+            show,
+        )  # fmt: skip
+        if trained is None:
+            return
+        small, report = trained
+        more = {"run": str(run_dir or Path("runs") / output.stem)}
+    _tell(small, report, output, json, more)
+
+
+def _one_shot(
+    network: Any, choice: dict[str, Any], criterion: str, default_exclude: bool, measure: Any
+) -> Any:
+    from srdeploy.compact.run import prune_oneshot
+    from srdeploy.prune.oneshot import default_exclude as published
+    from srdeploy.prune.options import PruneOptions
+
+    given: dict[str, Any] = {key: value for key, value in choice.items() if value is not None}
+    options = PruneOptions(**{"ratio": 0.5, "criterion": criterion, **given})
+    if default_exclude:
+        patterns = dict.fromkeys((*published(network), *options.exclude))
+        options = options.model_copy(update={"exclude": tuple(patterns)})
+    return prune_oneshot(network, options, measure)
+
+
+def _trained(
+    network: Any, settings: dict[str, Any], run_dir: Path, fresh: bool, measure: Any
+) -> Any:
+    from srdeploy.train.method import prune_trained
+    from srdeploy.train.processes import joined
+    from srdeploy.train.prune_defaults import prune_recipe
+
+    base = settings.pop("recipe")
+    recipe = prune_recipe(network, settings.pop("method"), base, **settings)
+    with joined() as processes:
+        show = measure if processes.is_first else None
+        result = prune_trained(network, recipe, run_dir, measure=show, resume=not fresh)
+    return result if processes.is_first else None
+
+
+def _tell(small: Any, report: Any, output: Path, json: bool, more: dict[str, Any]) -> None:
+    from srdeploy.models.store import save_network
+
     save_network(small, output)
     if json:
-        emit({"output": str(output), **report.to_dict(), "widths": small.card.widths})
+        emit({"output": str(output), **more, **report.to_dict(), "widths": small.card.widths})
         return
     before, after = report.before, report.after
     for row in report.groups:
@@ -101,11 +192,15 @@ def prune(
         f"MACs for a 1280x720 output {quantity(before.macs_720p)} -> "
         f"{quantity(after.macs_720p)} ({before.macs_720p / after.macs_720p:.2f} times fewer)"
     )
-    say(
-        f"proof: {report.proof['claim']}, largest difference {report.proof['max_difference']:.1e} "
-        "of the value range in float64"
-    )
-    say(f"written to {output}; recover its quality with: srdeploy finetune {output} -o FILE")
+    if "tolerance" in report.proof:
+        difference = f"largest difference {report.proof['max_difference']:.1e} of the value range"
+        say(f"proof: {report.proof['claim']}, {difference} in float64")
+    else:
+        say(report.proof["claim"])
+    if "run" in more:
+        say(f"written to {output}; the run's curves are in {more['run']}")
+    else:
+        say(f"written to {output}; recover its quality with: srdeploy finetune {output} -o FILE")
 
 
 def _ratios(texts: list[str]) -> dict[str, float]:

@@ -1,0 +1,89 @@
+"""The pruning recipe a user gets without writing one, and what the command line lays over it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from srdeploy.models.network import Network
+from srdeploy.prune.oneshot import default_exclude
+from srdeploy.strict import merged, parse
+from srdeploy.train.defaults import fast_precision
+from srdeploy.train.method import PruneRecipe, read_prune_recipe
+
+METHODS = ("srp", "assl", "gassl")
+
+
+def prune_recipe(
+    network: Network,
+    method: str | None,
+    base: Path | None,
+    changes: Sequence[str] = (),
+    prune: dict[str, Any] | None = None,
+    training: dict[str, Any] | None = None,
+    finetune: dict[str, Any] | None = None,
+    published_exclude: bool = True,
+) -> PruneRecipe:
+    """A recipe for pruning a network.
+
+    Without a base: a minute's schedule on the shipped images, to see the method work. A network
+    worth keeping needs real training images and one of the recipes in ``configs/prune``.
+
+    Args:
+        network: What will be pruned.
+        method: One of :data:`METHODS`; None: the base's.
+        base: A recipe file, or None.
+        changes: Settings of the base to replace (``prune.ratio=0.3``).
+        prune: Laid over the recipe's ``prune``; None values change nothing.
+        training: The same for ``training``.
+        finetune: The same for ``finetune``.
+        published_exclude: Also leave alone what this architecture's published runs leave alone.
+
+    Raises:
+        UserError: settings that do not fit.
+    """
+    if base is not None:
+        values = read_prune_recipe(base, changes).model_dump(mode="json", exclude_unset=True)
+    else:
+        values = _short(method or "srp")
+    if method is not None:
+        values["prune"]["method"] = method
+    laid = {"prune": prune or {}, "training": training or {}, "finetune": finetune or {}}
+    for section, given in laid.items():
+        given = {key: value for key, value in given.items() if value is not None}
+        values[section] = merged(values.get(section, {}), given)
+    if published_exclude:
+        own = values["prune"].get("exclude", ())
+        values["prune"]["exclude"] = tuple(dict.fromkeys((*default_exclude(network), *own)))
+    return parse(PruneRecipe, values, where=f"'{base}'" if base else "These settings")
+
+
+def _short(method: str) -> dict[str, Any]:
+    penalty = {"growth": 0.25, "every": 10, "limit": 10.0, "hold": 100}
+    prune: dict[str, Any] = {"method": method, "ratio": 0.5, "penalty": penalty}
+    if method != "srp":
+        # Filter norms are ten times larger than weights and move no faster.
+        prune |= {"penalty": penalty | {"growth": 0.2}, "alignment": {"iterations": 100}}
+    if method == "gassl":
+        prune["search"] = {"growth": 0.05, "every": 10, "limit": 0.5}
+    return {
+        "prune": prune,
+        "training": {
+            "data": {"folders": ["builtin"]},
+            "patch": 32,
+            "batch": 8,
+            "precision": fast_precision(),
+            "log_every": 50,
+        },
+        "regularise": {
+            "optimiser": {"kind": "adam", "lr": 5e-4 if method == "srp" else 1e-3},
+            "schedule": {"kind": "cosine", "final": 0.1},
+        },
+        "finetune": {
+            "iterations": 1000,
+            "optimiser": {"kind": "adam", "lr": 1e-3},
+            "schedule": {"kind": "cosine", "warmup": 50, "final": 0.01},
+            "ema": 0.99,
+        },
+    }
