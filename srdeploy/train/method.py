@@ -18,7 +18,7 @@ from srdeploy.prune.plan import Plan, make_plan
 from srdeploy.prune.srp import SRPPruner
 from srdeploy.prune.trained import TrainedPruner
 from srdeploy.prune.training import TrainedOptions, check_fit
-from srdeploy.strict import Strict, parse, read_yaml
+from srdeploy.strict import Strict, merged, parse, read_yaml
 from srdeploy.train.evaluator import LoopEvaluator
 from srdeploy.train.hooks import StepHook
 from srdeploy.train.loop import train
@@ -47,8 +47,8 @@ class PruneRecipe(Strict):
         Raises:
             UserError: a setting that does not fit.
         """
-        values = _defaults(card) | self.training | self.regularise | {"iterations": 1}
-        values.pop("ema", None)
+        values = merged(_defaults(card), merged(self.training, self.regularise))
+        values = {k: v for k, v in values.items() if k != "ema"} | {"iterations": 1}
         return parse(TrainRecipe, values, where="The recipe's `training` with `regularise`")
 
     def finetune_recipe(self, card: Card) -> TrainRecipe | None:
@@ -57,7 +57,7 @@ class PruneRecipe(Strict):
         Raises:
             UserError: a setting that does not fit, or no number of iterations.
         """
-        values = _defaults(card) | self.training | self.finetune
+        values = merged(_defaults(card), merged(self.training, self.finetune))
         if values.get("iterations") == 0:
             return None
         return parse(TrainRecipe, values, where="The recipe's `training` with `finetune`")
