@@ -125,8 +125,8 @@ def follow_shapes(layer: nn.Module) -> None:
         depthwise = layer.groups > 1 and layer.groups == layer.in_channels
         multiplier = layer.out_channels // layer.groups
         layer.out_channels = layer.weight.shape[0]
-        if depthwise:
-            layer.groups = layer.out_channels // multiplier
+        if depthwise:  # down to one input it is an ordinary convolution, of any width
+            layer.groups = max(layer.out_channels // multiplier, 1)
         layer.in_channels = layer.weight.shape[1] * layer.groups
     elif isinstance(layer, _TRANSPOSED):
         depthwise = layer.groups > 1 and layer.groups == layer.in_channels

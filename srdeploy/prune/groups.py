@@ -68,12 +68,18 @@ class Group:
         """The producing axes."""
         return [axis for axis in self.atoms[0].members if axis.role == "out"]
 
-    def aligned(self, sizes: dict[Axis, int]) -> bool:
-        """Whether atom i is exactly channel i of every layer: one mask serves them all."""
-        return all(
-            len(self.atoms) == sizes[axis]
+    def aligned(self, grouping: Grouping) -> bool:
+        """Whether one mask serves all layers.
+
+        Atom i must be exactly channel i of every layer, and their weights must be laid out alike
+        (a linear layer or a transposed convolution is not like a convolution).
+        """
+        axes = self.out_axes()
+        layouts = {(axis.dim, grouping.ranks[axis.tensor]) for axis in axes}
+        return len(layouts) == 1 and all(
+            len(self.atoms) == grouping.sizes[axis]
             and all(atom.members[axis] == (i,) for i, atom in enumerate(self.atoms))
-            for axis in self.out_axes()
+            for axis in axes
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -104,10 +110,17 @@ class Group:
 
 @dataclass(frozen=True)
 class Grouping:
-    """All groups of a network, with the sizes of its axes."""
+    """All groups of a network.
+
+    Attributes:
+        groups: In the order their first layers run.
+        sizes: Length of every axis.
+        ranks: Number of dimensions of every tensor that has axes.
+    """
 
     groups: list[Group]
     sizes: dict[Axis, int]
+    ranks: dict[str, int]
 
     def layer_names(self) -> list[str]:
         """Every layer that issues channels."""
@@ -144,10 +157,13 @@ def _trace_at_any_size(network: Network) -> Trace:
 def collect(traced: Trace, module: nn.Module) -> Grouping:
     """Atoms from the traced sets, then groups from the atoms."""
     sizes = {axis: len(nodes) for axis, nodes in traced.axes.items()}
-    members: dict[int, dict[Axis, list[int]]] = {}
+    members: dict[int, dict[Axis, tuple[int, ...]]] = {}
     for axis, nodes in traced.axes.items():
-        for index, root in enumerate(traced.sets.find(nodes)):
-            members.setdefault(int(root), {}).setdefault(axis, []).append(index)
+        indices: dict[int, list[int]] = {}
+        for index, root in enumerate(traced.sets.find(nodes).tolist()):
+            indices.setdefault(root, []).append(index)
+        for root, found_there in indices.items():
+            members.setdefault(root, {})[axis] = tuple(found_there)
     frozen, joins = traced.sets.frozen(), traced.sets.joins()
     found: dict[tuple[Any, ...], list[int]] = {}
     for root, places in members.items():
@@ -158,7 +174,7 @@ def collect(traced: Trace, module: nn.Module) -> Grouping:
     groups: list[Group] = []
     order = {axis: position for position, axis in enumerate(traced.axes)}
     for (producers, reason), roots in sorted(found.items(), key=lambda f: order[f[0][0][0]]):
-        atoms = [Atom({a: tuple(i) for a, i in members[root].items()}) for root in roots]
+        atoms = [Atom(members[root]) for root in roots]
         readers = _layers(a for atom in atoms for a in atom.members if a.role == "in")
         ties = list(dict.fromkeys(why for root in roots for why in joins.get(root, [])))
         if reason is None and (unscored := _not_layers(producers, module)):
@@ -172,10 +188,12 @@ def collect(traced: Trace, module: nn.Module) -> Grouping:
         else:
             status, why = "coupled", ties
         groups.append(Group(f"g{len(groups) + 1}", status, why, _layers(producers), readers, atoms))
-    return Grouping(groups, sizes)
+    stored = dict(module.named_parameters()) | dict(module.named_buffers())
+    ranks = {axis.tensor: stored[axis.tensor].dim() for axis in sizes}
+    return Grouping(groups, sizes, ranks)
 
 
-def _why_indispensable(places: dict[Axis, list[int]], sizes: dict[Axis, int]) -> str | None:
+def _why_indispensable(places: dict[Axis, tuple[int, ...]], sizes: dict[Axis, int]) -> str | None:
     """Channels that are all that some axis has can never go."""
     full = [axis for axis, indices in places.items() if len(indices) == sizes[axis]]
     if not full:

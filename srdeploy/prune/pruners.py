@@ -134,13 +134,13 @@ def unaligned(
     groups: list[Group], counts: Mapping[str, int], grouping: Grouping
 ) -> dict[str, tuple[Group, int]]:
     """The groups that :class:`AtomMasks` has to serve, because NNI cannot."""
-    return {g.name: (g, counts[g.name]) for g in groups if not g.aligned(grouping.sizes)}
+    return {g.name: (g, counts[g.name]) for g in groups if not g.aligned(grouping)}
 
 
 def _config(
     group: Group, count: int, module: nn.Module, grouping: Grouping
 ) -> list[dict[str, Any]]:
-    aligned = group.aligned(grouping.sizes)
+    aligned = group.aligned(grouping)
     entries = []
     for axis in group.out_axes():
         layer = module.get_submodule(axis.layer)
@@ -152,7 +152,9 @@ def _config(
         }
         if aligned and len(group.layers) > 1:
             weight["dependency_group_id"] = group.name
-        has_bias = getattr(layer, "bias", None) is not None
+        # In a grouped transposed convolution one index of the weight is several channels.
+        bias = getattr(layer, "bias", None)
+        has_bias = bias is not None and len(bias) == grouping.sizes[axis]
         settings: dict[str, Any] = {"weight": weight}
         if has_bias:
             align = {"module_name": None, "target_name": "weight", "dims": [axis.dim]}

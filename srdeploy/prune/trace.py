@@ -123,6 +123,10 @@ class _Watch(TorchDispatchMode):
         super().__init__()
         self._ledger = ledger
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch imports its compiler, which takes longer than a trace
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:

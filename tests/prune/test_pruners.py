@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
+from srdeploy.compact.surgery import compact
 from srdeploy.models.registry import create
+from srdeploy.models.resize import layer_numbers
+from srdeploy.models.store import build
 from srdeploy.prune.groups import find_groups
+from srdeploy.prune.oneshot import plan_oneshot
 from srdeploy.prune.options import CRITERIA, PruneOptions, removals
 from srdeploy.prune.pruners import choose
-from tests.prune.helpers import groups_of
+from tests.prune.blocks import BLOCKS
+from tests.prune.helpers import FACTORY, groups_of, user_network
+from tests.prune.random_network import RandomNetwork
 from tests.prune.test_groups import Net
 
 
@@ -115,3 +123,40 @@ def test_layers_in_several_groups_transposed_layers_and_linear_ones():
     assert by_layer["l",] == lowest(net.l.weight.abs().mean(1), 3)
     a, c = net.a.weight.abs().mean((1, 2, 3)), net.c.weight.abs().mean((1, 2, 3))
     assert by_layer["a", "c"] == lowest(a + c[:4], 2)
+
+
+@pytest.mark.parametrize("name", sorted(BLOCKS))
+def test_every_block_is_served_by_nni_and_prunes_again(name):
+    criterion = CRITERIA[len(name) % len(CRITERIA)]
+    for seed in range(2):
+        make = partial(RandomNetwork, ["Conv", name], seed, 3, 2, "deep")
+        network = user_network(make, scale=2)
+        for ratio in (0.3, 0.6):
+            grouping = find_groups(network)
+            options = PruneOptions(ratio=ratio, criterion=criterion)
+            plan = plan_oneshot(network, options, grouping)
+            counts = {group: len(atoms) for group, atoms in plan.removed.items()}
+            assert counts == removals(grouping, options)
+            network = compact(network, plan)
+            rebuilt = build(network.card, arch=FACTORY)
+            assert layer_numbers(rebuilt.module) == layer_numbers(network.module)
+
+
+def test_layers_laid_out_differently_share_a_decision():
+    def forward(n, x):
+        y = n.a(x)
+        s = n.l(y.mean((2, 3))).view(1, -1, 1, 1)
+        return n.d(y * s + n.t(x))
+
+    torch.manual_seed(0)
+    net = Net(
+        forward, a=nn.Conv2d(3, 8, 3, padding=1), l=nn.Linear(8, 8),
+        t=nn.ConvTranspose2d(3, 8, 1), d=nn.Conv2d(8, 3, 1),
+    )  # fmt: skip
+    grouping = groups_of(net)
+    (group,) = [g for g in grouping.groups if g.status == "coupled"]
+    assert set(group.layers) == {"a", "l", "t"}
+    got = choose(net, grouping, {group.name: 3}, "l1")[group.name]
+    scores = [net.a.weight.abs().sum((1, 2, 3)), net.l.weight.abs().sum(1)]
+    scores.append(net.t.weight.abs().sum((0, 2, 3)))
+    assert sorted(got) == lowest(torch.stack(scores).sum(0), 3)

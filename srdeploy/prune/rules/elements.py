@@ -130,7 +130,7 @@ def _clean_after(
             for i, (value, own) in enumerate(zip(values, marks, strict=True))
         ]
         if call.in_place:
-            shape = torch.broadcast_shapes(*(s.shape for s in substitutes))
+            shape = np.broadcast_shapes(*(tuple(s.shape) for s in substitutes))
             substitutes[0] = substitutes[0].expand(shape).clone()
         queue = iter(substitutes)
         args, kwargs = tree_map(
