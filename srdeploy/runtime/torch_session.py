@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 import numpy as np
@@ -10,6 +12,19 @@ from numpy.typing import NDArray
 
 from srdeploy.models.network import Network
 from srdeploy.runtime.session import Session
+
+
+@contextmanager
+def lend_threads(threads: int) -> Iterator[None]:
+    """Give torch so many threads for a while: their number belongs to the whole process."""
+    before = torch.get_num_threads()
+    if before != threads:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        if before != threads:
+            torch.set_num_threads(before)
 
 
 class TorchSession(Session):
@@ -24,17 +39,9 @@ class TorchSession(Session):
         self._module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        # The thread count belongs to the process, so it is lent for this call only.
-        before = torch.get_num_threads()
-        if before != self.threads:
-            torch.set_num_threads(self.threads)
-        try:
-            with torch.inference_mode():
-                tensor = torch.from_numpy(x).contiguous(memory_format=torch.channels_last)
-                return self._module(tensor).contiguous().numpy()
-        finally:
-            if before != self.threads:
-                torch.set_num_threads(before)
+        with lend_threads(self.threads), torch.inference_mode():
+            tensor = torch.from_numpy(x).contiguous(memory_format=torch.channels_last)
+            return self._module(tensor).contiguous().numpy()
 
     def close(self) -> None:
         """Let the module go."""
