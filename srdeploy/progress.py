@@ -38,25 +38,44 @@ def track(description: str, total: int, completed: int = 0) -> Iterator[Tracker]
     if _quiet or not sys.stderr.isatty():
         yield _Silent()
         return
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        ProgressColumn,
+        Task,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text
 
-    progress = Progress(
+    class _TwoLines(Progress):
+        """Figures go below the bar: beside it they would push out the time left."""
+
+        def get_renderables(self) -> Iterator[RenderableType]:
+            yield self.make_tasks_table(self.tasks)
+            for task in self.tasks:
+                if task.fields["note"]:
+                    yield Text(f"  {task.fields['note']}", no_wrap=True, overflow="ellipsis")
+
+    class _Speed(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{speed:.3g}/s" if speed else "")
+
+    progress = _TwoLines(
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=None),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("left"),
+        _Speed(),
         console=Console(stderr=True),
         transient=True,
+        expand=True,
     )
     with progress:
         task = progress.add_task(description, total=total, completed=completed, note="")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from types import FrameType, TracebackType
 from typing import Any
@@ -45,6 +47,9 @@ class StopRequest:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
+        if sys.stderr.isatty():
+            # Past all buffers: the signal may have come in the middle of a print.
+            os.write(2, b"\nFinishing this iteration and saving; once more stops at once.\n")
         self._restore()
 
     def _restore(self) -> None:

@@ -11,8 +11,8 @@ from srdeploy.errors import UserError
 from srdeploy.files import atomic_path
 from srdeploy.progress import Tracker
 
-SHOWN = ("loss", "lr", "penalty", "pruned", "kept", "psnr_y")
-"""What stands beside the progress bar, where a run reports it."""
+SHOWN = ("psnr_y", "loss", "penalty", "pruned", "kept", "lr")
+"""What stands below the progress bar where a run reports it, most important first."""
 
 
 class Journal:
@@ -29,6 +29,7 @@ class Journal:
         """
         self._path = run_dir / "metrics.jsonl"
         self._bar = bar
+        self._latest: dict[str, float] = {}
         self._shown: dict[str, str] = {}
         self._writer: Any = None
         if tensorboard:
@@ -50,9 +51,8 @@ class Journal:
             stream.write(json.dumps({"iteration": iteration, **values}) + "\n")
             stream.flush()
             os.fsync(stream.fileno())
-        for name in SHOWN:
-            if name in values:
-                self._shown[name] = f"{values[name]:.4g}"
+        self._latest |= {name: values[name] for name in SHOWN if name in values}
+        self._shown = {n: f"{self._latest[n]:.4g}" for n in SHOWN if n in self._latest}
         if self._writer is not None:
             for name, value in values.items():
                 if isinstance(value, int | float):

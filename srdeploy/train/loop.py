@@ -124,10 +124,12 @@ def train(
             with atomic_path(run_dir / "recipe.yaml") as temporary:
                 settings = recipe.model_dump(mode="json", exclude_none=True)
                 temporary.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-            bar = stack.enter_context(track(step.capitalize(), recipe.iterations, run.iteration))
+            title = f"{step} from {run.iteration}" if run.iteration else step
+            bar = stack.enter_context(track(title, recipe.iterations, run.iteration))
             journal = Journal(run_dir, run.iteration, bar, recipe.tensorboard)
             stack.callback(journal.close)
-        _Loop(run, run_dir, origin, journal, stop).run_to_end(source)
+        loop = _Loop(run, run_dir, origin, journal, stop, resume)
+        loop.run_to_end(source)
     card = network.card.step(
         step=step,
         recipe=recipe.digest()[:16],
@@ -150,10 +152,12 @@ class _Loop:
         origin: Origin,
         journal: Journal | None,
         stop: StopRequest,
+        resume: bool,
     ) -> None:
         self._run, self._run_dir, self._origin = run, run_dir, origin
         self._processes = run.processes
         self._journal, self._stop = journal, stop  # only the first process has a journal
+        self._again = "" if resume else " (without --fresh)"
         self._saved_at = self._started = time.perf_counter()
         self._loss = torch.zeros((), device=run.device)
         self._count = 0
@@ -182,7 +186,8 @@ class _Loop:
             if stop and not last:
                 raise TrainingStopped(
                     f"Stopped after iteration {run.iteration} of {recipe.iterations}; the state "
-                    f"is saved in '{self._run_dir}': repeat the command to go on from there."
+                    f"is saved in '{self._run_dir}': repeat the command{self._again} to go on "
+                    "from there."
                 )
 
     def _report(self, loader: Loader, lr: float) -> None:
