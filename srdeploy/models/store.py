@@ -21,7 +21,7 @@ from srdeploy.files import atomic_path
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.models.network import Network
 from srdeploy.models.registry import base_module
-from srdeploy.models.resize import layer_widths, resize
+from srdeploy.models.resize import layer_widths, resize, tensor_places
 
 
 def save_network(network: Network, path: str | Path) -> None:
@@ -72,25 +72,29 @@ def read_network(path: str | Path, *, arch: str | None = None) -> Network:
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     module = empty_module(card, arch)
+    ties = [places for places in tensor_places(module).values() if len(places) > 1]
     try:
         module.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
         detail = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise UserError(f"The tensors in '{path}' do not fit its card: {detail}") from error
+    for (owner, leaf), *others in ties:  # assigning gives each name a tensor of its own
+        for other, name in others:
+            setattr(other, name, getattr(owner, leaf))
     if layer_widths(module) != card.widths:
         raise UserError(f"The widths on the card of '{path}' are not those of its tensors.")
     return Network(module.eval(), card)
 
 
 def empty_module(card: Card, arch: str | None = None) -> nn.Module:
-    """The module a card describes, on the meta device."""
+    """The module a card describes: on the meta device, or as the user's own code makes it."""
     if ":" in card.arch:
         if arch != card.arch:
             raise UserError(
                 f"This network is built by '{card.arch}', which is not part of srdeploy; "
                 f"pass --arch {card.arch} to allow importing it."
             )
-        module = user_factory(card.arch)().eval().to("meta")
+        module = user_factory(card.arch)().eval()  # holds what no file does, so not on meta
     else:
         module = base_module(card)
     resize(module, card.shapes)
@@ -99,7 +103,9 @@ def empty_module(card: Card, arch: str | None = None) -> nn.Module:
 
 def build(card: Card, *, arch: str | None = None) -> Network:
     """Rebuild a network from the card alone, with fresh random weights (frozen layers excepted)."""
-    module = empty_module(card, arch).to_empty(device="cpu")
+    module = empty_module(card, arch)
+    if ":" not in card.arch:
+        module = module.to_empty(device="cpu")
     for layer in module.modules():
         if (reset := getattr(layer, "reset_parameters", None)) is not None:
             reset()

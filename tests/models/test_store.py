@@ -143,7 +143,6 @@ class Tied(nn.Module):
         return self.c(self.b(self.a(x))) * self.window
 
 
-@pytest.mark.xfail(strict=True, reason="load_state_dict(assign=True) unties; see store.py")
 def test_ties_survive_a_file(tmp_path):
     network = user_network(Tied)
     save_network(network, tmp_path / "n.safetensors")
@@ -151,7 +150,6 @@ def test_ties_survive_a_file(tmp_path):
     assert module.b.weight is module.a.weight
 
 
-@pytest.mark.xfail(strict=True, reason="user modules are moved to meta; see store.py")
 def test_buffers_that_no_file_holds_come_from_the_users_code(tmp_path):
     network = user_network(Tied)
     save_network(network, tmp_path / "n.safetensors")
