@@ -108,7 +108,9 @@ def train(
             for name in (CHECKPOINT, BEST, "metrics.jsonl"):
                 (run_dir / name).unlink(missing_ok=True)
         processes.wait()
-        stack.enter_context(torch.random.fork_rng())
+        # Of all GPUs only this process's: the state of another could not be read without using it.
+        gpus = range(torch.cuda.device_count())[processes.local_rank :][:1]
+        stack.enter_context(torch.random.fork_rng(gpus))
         for hook in hooks:
             stack.callback(hook.detach)
         run = Run(network, recipe, hooks, in_place, processes)

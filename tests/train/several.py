@@ -16,6 +16,7 @@ from srdeploy.models.store import read_network, save_network
 from srdeploy.train import loop
 from srdeploy.train.hooks import Forward, StepHook
 from srdeploy.train.interrupt import TrainingStopped
+from srdeploy.train.method import PruneRecipe, prune_trained
 from srdeploy.train.processes import environment, joined
 from srdeploy.train.recipe import TrainRecipe
 
@@ -94,5 +95,18 @@ def main(root: Path, runs: list[str]) -> None:
         (root / f"report-{processes.rank}.json").write_text(json.dumps(report))
 
 
+def prune(root: Path) -> None:
+    """Run every pruning recipe ``prune-*.json`` of ``root``."""
+    start = read_network(root / "start.safetensors")
+    with joined() as processes:
+        for path in sorted(root.glob("prune-*.json")):
+            recipe = PruneRecipe.model_validate_json(path.read_text())
+            small, _ = prune_trained(start, recipe, root / f"{path.stem}-two")
+            save_network(small, root / f"{path.stem}-{processes.rank}.safetensors")
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    if sys.argv[2] == "prune":
+        prune(Path(sys.argv[1]))
+    else:
+        main(Path(sys.argv[1]), sys.argv[2:])

@@ -7,16 +7,20 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from srdeploy.errors import UserError
+from srdeploy.models.count import count
 from srdeploy.models.network import Network
+from srdeploy.models.registry import create
 from srdeploy.models.store import read_network, save_network
 from srdeploy.train.interrupt import TrainingStopped
 from srdeploy.train.journal import read_metrics
 from srdeploy.train.loop import train
+from srdeploy.train.method import PruneRecipe, prune_trained
 from srdeploy.train.patches import FolderPatches
 from srdeploy.train.processes import Processes, environment, joined
 from srdeploy.train.recipe import TrainRecipe
@@ -97,6 +101,40 @@ def test_two_processes_are_one(tiny: Network, settings: TrainRecipe, root: Path)
         "metrics.jsonl",
         "recipe.yaml",
     ]
+
+
+def test_pruning_by_two_is_pruning_by_one(settings: TrainRecipe, root: Path) -> None:
+    torch.manual_seed(1)
+    start = create("ledsr", scale=2, n_blocks=2, n_feats=6)
+    save_network(start, root / "start.safetensors")
+    training = settings.model_dump(mode="json", exclude={"iterations", "scales"})
+    penalty = {"growth": 0.5, "every": 2, "limit": 3, "hold": 2}
+    methods: dict[str, dict[str, Any]] = {
+        "srp": {"common_set": "joint", "penalty": penalty},
+        "assl": {"penalty": penalty, "alignment": {"iterations": 4}},
+    }
+    alone = {}
+    for name, options in methods.items():
+        recipe = PruneRecipe.model_validate(
+            {
+                "prune": {"method": name, "ratio": 0.5, "exclude": ["tail.*"], **options},
+                "training": training,
+                "finetune": {"iterations": 6},
+            }
+        )
+        (root / f"prune-{name}.json").write_text(recipe.model_dump_json(exclude_none=True))
+        alone[name], _ = prune_trained(start, recipe, root / f"prune-{name}-one")
+        assert count(alone[name]).params < 0.5 * count(start).params
+    done = torchrun(2, "-m", "tests.train.several", str(root), "prune")
+    assert done.returncode == 0, done.stderr
+    for name in methods:
+        first, second = (root / f"prune-{name}-{rank}.safetensors" for rank in range(2))
+        assert first.read_bytes() == second.read_bytes()
+        assert_close(read_network(first), alone[name])
+        stages = [read_metrics(root / f"prune-{name}-{k}" / "regularise") for k in ("one", "two")]
+        for one, two in zip(*stages, strict=True):
+            for key in ("loss", "penalty", "pruned", "kept"):
+                assert two[key] == pytest.approx(one[key], rel=1e-4)
 
 
 def test_death_of_one_process_ends_the_others(root: Path) -> None:
