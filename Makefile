@@ -56,13 +56,17 @@ lint: $(VENV)/.dev  ## Formatting, lint and types
 
 .PHONY: zoo
 zoo: $(VENV)/.run  ## Train the shipped network again (about an hour; SRDEPLOY_DATA names the data)
-	$(SR) train configs/train/edsr-s-x2.yaml --run-dir runs/edsr-s-x2 -o runs/edsr-s-x2.safetensors
+	SRDEPLOY_DATA="$(SRDEPLOY_DATA)" $(BIN)/python benchmarks/make_zoo.py "$(SRDEPLOY_DATA)"
 
 .PHONY: bench
 bench: $(VENV)/.run  ## Repeat the committed measurements (SRDEPLOY_DATA names the data)
 	$(BIN)/python benchmarks/psnr_table.py "$(SRDEPLOY_DATA)"
 	$(BIN)/python benchmarks/pruned_latency.py "$(SRDEPLOY_DATA)"
 	$(BIN)/python benchmarks/bad_input.py
+
+.PHONY: study
+study: $(VENV)/.run  ## Compare the pruning methods (about an hour; resumes; SRDEPLOY_DATA names the data)
+	SRDEPLOY_DATA="$(SRDEPLOY_DATA)" $(BIN)/python benchmarks/study.py --data "$(SRDEPLOY_DATA)"
 
 .PHONY: lock
 lock:  ## Renew constraints.txt from a fresh environment
