@@ -38,7 +38,7 @@ demo: $(VENV)/.run  ## Prune, fine-tune, export and measure the shipped network 
 
 .PHONY: test
 test: $(VENV)/.dev lint  ## Lint, types and all fast tests
-	$(BIN)/pytest -n auto -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto -m "not slow and not gpu"
 
 .PHONY: test-slow
 test-slow: $(VENV)/.dev  ## Tests that take minutes
