@@ -85,7 +85,7 @@ class DistillHook(StepHook):
         total = total + settings.output * loss_of(self._recipe, forward.outputs, wanted)
         if self._layers:
             terms = [
-                (attention(self._seen[name]) - attention(self._wanted[name])).square().sum(1).mean()
+                (self._seen[name] - self._wanted[name]).square().sum(1).mean()
                 for name in self._layers
             ]
             total = total + settings.features * torch.stack(terms).mean()
@@ -127,6 +127,7 @@ def attention(features: Tensor) -> Tensor:
 
 def _keeper(store: dict[str, Tensor], name: str) -> Callable[[nn.Module, Any, Tensor], None]:
     def keep(layer: nn.Module, inputs: Any, output: Tensor) -> None:
-        store[name] = output
+        # Copied, because an in-place ReLU that follows would change what was seen.
+        store[name] = attention(output.clone())
 
     return keep
