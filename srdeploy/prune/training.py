@@ -108,6 +108,7 @@ class TrainedOptions(PruneOptions):
             (``freeze_skip_layers``).
     """
 
+    ratio: float = 0.5
     method: Method
     common_set: CommonSet | None = None
     same_index: tuple[str, ...] = ()
