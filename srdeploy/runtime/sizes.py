@@ -69,11 +69,10 @@ class InputSizes:
 
     def times(self, factor: int) -> InputSizes:
         """The sizes that come out of a network that scales by ``factor``."""
-        return InputSizes(
-            tuple((h * factor, w * factor) for h, w in self.listed),
-            (self.low[0] * factor, self.low[1] * factor),
-            (self.high[0] * factor, self.high[1] * factor),
-        )
+        if self.listed:
+            return InputSizes(tuple((h * factor, w * factor) for h, w in self.listed))
+        low, high = ((h * factor, w * factor) for h, w in (self.low, self.high))
+        return InputSizes(low=low, high=high)
 
     def __str__(self) -> str:
         """As :meth:`parse` reads it."""
