@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from srdeploy.runtime.table import RUNTIMES
+
 NetworkFile = Annotated[
     str,
     typer.Argument(
@@ -43,5 +45,5 @@ ProtocolName = Annotated[
     ),
 ]
 RuntimeName = Annotated[
-    str | None, typer.Option("--runtime", help="torch or onnxruntime; default: what fits.")
+    str | None, typer.Option("--runtime", help=f"{', '.join(RUNTIMES)}; default: what fits.")
 ]

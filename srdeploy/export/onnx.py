@@ -28,6 +28,7 @@ import torch
 
 from srdeploy import __version__
 from srdeploy.errors import SrdeployError, UserError
+from srdeploy.export.lower import choose_form, lower_pixel_shuffle
 from srdeploy.export.probe import (
     INPUT,
     OUTPUT,
@@ -39,6 +40,8 @@ from srdeploy.export.probe import (
     trace_operations,
 )
 from srdeploy.export.report import ExportReport, Parity, artifact_facts, tool_versions
+from srdeploy.export.targets import AUTO, PIXEL_SHUFFLES
+from srdeploy.export.trt_accept import require_acceptance
 from srdeploy.files import atomic_path
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.models.network import Network
@@ -60,6 +63,8 @@ def export_onnx(
     *,
     opset: int = DEFAULT_OPSET,
     exporter: Exporter = "trace",
+    pixel_shuffle: str = "crd",
+    accept: str | None = None,
     check: bool = True,
 ) -> ExportReport:
     """Write one self-contained float32 ONNX file.
@@ -75,6 +80,9 @@ def export_onnx(
         path: Where to; replaced only when everything has succeeded.
         opset: ONNX operator set, within :data:`OPSETS`.
         exporter: ``"trace"`` or ``"dynamo"`` (torch.export; operator set 18 or more).
+        pixel_shuffle: A form of :mod:`srdeploy.export.lower`, or ``"auto"``: the fastest in
+            onnxruntime here.
+        accept: ``"trt"``: NVIDIA's parser must accept the file.
         check: Run it in onnxruntime at two sizes and compare with torch.
 
     Returns:
@@ -82,8 +90,8 @@ def export_onnx(
 
     Raises:
         UserError: an operator set that is not offered, or an unwritable path.
-        SrdeployError: torch can't export the network, a PixelShuffle was lost on the way, or the
-            result differs from torch by more than :data:`TOLERANCE`.
+        SrdeployError: torch can't export the network, a PixelShuffle was lost on the way, the
+            parser refuses the file, or it differs from torch by more than :data:`TOLERANCE`.
     """
     started = time.perf_counter()
     lowest = max(OPSETS[0], 18) if exporter == "dynamo" else OPSETS[0]
@@ -96,20 +104,30 @@ def export_onnx(
     model = _simplify(exported)
     _check_shuffles(model, trace.shuffles)
     _name_sizes(model, network.card)
+    notes = []
+    if pixel_shuffle == AUTO:
+        choice = choose_form(model, PIXEL_SHUFFLES, probe_sizes(network.card)[-1])
+        pixel_shuffle = choice.form
+        notes.append(choice.note())
+    model = lower_pixel_shuffle(model, pixel_shuffle)
     card = network.card.step(
         step="export",
         target="onnx",
         precision="fp32",
         opset=opset,
         exporter=exporter,
+        pixel_shuffle=pixel_shuffle,
         tools=tool_versions(TOOLS),
     )
     _label(model, card)
-    notes = [] if check else ["parity with torch was not checked (check=False)"]
+    if not check:
+        notes.append("parity with torch was not checked (check=False)")
     with atomic_path(path) as temporary:
         temporary.write_bytes(model.SerializeToString(deterministic=True))
         onnx.checker.check_model(str(temporary), full_check=True)
         parity = check_parity(network, temporary) if check else None
+        if accept is not None:
+            notes.append(require_acceptance(temporary.read_bytes(), accept))
     return ExportReport(
         target="onnx",
         path=str(path),

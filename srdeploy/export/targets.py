@@ -1,20 +1,40 @@
-"""The table of export targets: what a network can be turned into, and whether it can be here."""
+"""The table of export targets: what a network can be turned into, where, and what that needs.
+
+One row per target. The command line's help and validation, ``srdeploy targets``, ``doctor``,
+``bench`` (through the row's runtime) and ``export/TARGETS.md`` are all read off it. Looking at it
+imports nothing heavy.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from srdeploy.errors import unknown_name
+from srdeploy.errors import UserError, unknown_name
 from srdeploy.runtime.table import (
     COREMLTOOLS,
+    LITERT,
+    LITERT_TORCH,
+    NVIDIA_PLATFORMS,
     ONNX,
     ONNXRUNTIME,
     ONNXSIM,
+    RUNTIMES,
     TENSORRT,
     TENSORRT_RTX,
     Availability,
     Module,
+    nvidia_driver,
+    platform_availability,
 )
+
+PIXEL_SHUFFLES = ("crd", "reshape", "deconv")
+"""Forms of PixelShuffle, see :mod:`srdeploy.export.lower`."""
+
+AUTO = "auto"
+
+ONNX_PRECISIONS = ("fp32",)
+"""What :func:`srdeploy.export.onnx.export_onnx` writes; TensorRT builds exactly what it reads."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +45,19 @@ class Target:
         name: What ``--target`` calls it.
         title: One line for lists.
         suffix: Ending of the artifact.
-        precisions: What it can be written in.
+        precisions: What it can be written in, the default first.
         needs: Modules that must be installed to build it.
+        builds_on: Where it can be built, for people.
         runs_on: Where the artifact runs, for people.
-        exporter: ``module:function`` taking (network, path, **options), or None while srdeploy
-            cannot build it.
-        options: Keyword arguments the exporter takes.
-        instead: What to do while there is no exporter.
+        runtime: Name in :data:`srdeploy.runtime.table.RUNTIMES` of what runs it here.
+        exporter: ``module:function`` taking (network, path, **options).
+        options: Keyword arguments the exporter takes; ``precision`` may be asked of every row, and
+            reaches exporters that list it.
+        pixel_shuffles: Forms of PixelShuffle it can be given, the default first; empty where the
+            format has one of its own.
+        platforms: Values of ``sys.platform`` it can be built on; empty for all.
+        nvidia: Building needs an NVIDIA GPU.
+        takes_onnx: The exporter takes an ONNX file in place of a network.
     """
 
     name: str
@@ -39,20 +65,83 @@ class Target:
     suffix: str
     precisions: tuple[str, ...]
     needs: tuple[Module, ...]
+    builds_on: str
     runs_on: str
-    exporter: str | None = None
+    runtime: str
+    exporter: str
     options: tuple[str, ...] = ()
-    instead: str = ""
+    pixel_shuffles: tuple[str, ...] = ()
+    platforms: tuple[str, ...] = ()
+    nvidia: bool = False
+    takes_onnx: bool = False
 
     def availability(self) -> Availability:
-        """Whether this machine can build it. Imports nothing."""
-        if self.exporter is None:
-            return Availability(False, f"srdeploy does not build it yet: {self.instead}")
+        """Whether this machine can build it: versions found, or reasons with remedies."""
+        if not (here := platform_availability(self.platforms)):
+            return Availability(False, here.reason.replace("runs on", "builds on"))
         found = [module.availability() for module in self.needs]
+        if self.nvidia:
+            found.append(nvidia_driver())
         if lacking := [a.reason for a in found if not a]:
             return Availability(False, "; ".join(lacking))
         return Availability(True, ", ".join(a.reason for a in found))
 
+    def check_options(self, options: dict[str, Any]) -> None:
+        """See that the row offers what is asked.
+
+        Raises:
+            UserError: an option of another target, or a precision or form of PixelShuffle that
+                this one does not have.
+        """
+        for name in options:
+            if name not in (*self.options, "precision"):
+                raise UserError(
+                    f"{flag(name)} does not apply to --target {self.name}; leave it out."
+                )
+        precision = options.get("precision", self.precisions[0])
+        if precision not in self.precisions:
+            raise unknown_name(f"precision of --target {self.name}", precision, self.precisions)
+        form = options.get("pixel_shuffle", AUTO)
+        if form not in (AUTO, *self.pixel_shuffles):
+            raise unknown_name(
+                f"form of PixelShuffle for --target {self.name}", form, self.pixel_shuffles
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, this machine's state included, for JSON."""
+        builds, runs = self.availability(), RUNTIMES[self.runtime].availability()
+        return {
+            "name": self.name,
+            "title": self.title,
+            "suffix": self.suffix,
+            "precisions": list(self.precisions),
+            "pixel_shuffles": list(self.pixel_shuffles),
+            "needs": [module.name for module in self.needs],
+            "builds_on": self.builds_on,
+            "runs_on": self.runs_on,
+            "runtime": self.runtime,
+            "builds_here": builds.ready,
+            "builds_here_reason": builds.reason,
+            "runs_here": runs.ready,
+            "runs_here_reason": runs.reason,
+        }
+
+
+_FLAGS = {
+    **{"sizes": "input", "accept": "check"},
+    **{"workspace_mb": "workspace", "capabilities": "sm"},
+}
+
+
+def flag(option: str) -> str:
+    """How the command line spells an exporter's keyword."""
+    return "--" + _FLAGS.get(option, option).replace("_", "-")
+
+
+_ENGINE_OPTIONS = (
+    *("opset", "pixel_shuffle", "precision", "sizes", "workspace_mb", "timing_cache", "tf32"),
+    *("emit_script", "value_range", "scale"),
+)
 
 TARGETS: dict[str, Target] = {
     row.name: row
@@ -61,39 +150,74 @@ TARGETS: dict[str, Target] = {
             "onnx",
             "ONNX, dynamic sizes",
             ".onnx",
-            ("fp32",),
+            ONNX_PRECISIONS,
             (ONNX, ONNXSIM, ONNXRUNTIME),
-            "ONNX Runtime anywhere; input of TensorRT, OpenVINO, ncnn",
+            builds_on="anywhere",
+            runs_on="ONNX Runtime anywhere; input of TensorRT, OpenVINO, ncnn",
+            runtime="onnxruntime",
             exporter="srdeploy.export.onnx:export_onnx",
-            options=("opset",),
-        ),
-        Target(
-            "coreml",
-            "CoreML mlprogram",
-            ".mlpackage",
-            ("fp32",),
-            (COREMLTOOLS,),
-            "iOS 16, macOS 13 and later",
-            exporter="srdeploy.export.coreml:export_coreml",
-            options=("size",),
+            options=("opset", "pixel_shuffle", "accept"),
+            pixel_shuffles=PIXEL_SHUFFLES,
         ),
         Target(
             "trt",
             "TensorRT engine",
             ".engine",
-            (),
-            (TENSORRT,),
-            "the NVIDIA GPU it was built on",
-            instead="export to onnx and build on the device with trtexec --onnx=FILE",
+            ONNX_PRECISIONS,
+            (ONNX, ONNXSIM, ONNXRUNTIME, TENSORRT),
+            builds_on="the NVIDIA GPU it will run on (Jetson: `--emit-script` and trtexec there)",
+            runs_on="GPUs of the same compute capability, with the same TensorRT",
+            runtime="tensorrt",
+            exporter="srdeploy.export.trt:export_trt",
+            options=_ENGINE_OPTIONS,
+            pixel_shuffles=PIXEL_SHUFFLES,
+            platforms=NVIDIA_PLATFORMS,
+            nvidia=True,
+            takes_onnx=True,
         ),
         Target(
             "trt-rtx",
             "TensorRT-RTX engine",
             ".engine",
-            (),
-            (TENSORRT_RTX,),
-            "RTX GPUs of Windows and Linux PCs",
-            instead="export to onnx and build with tensorrt_rtx --onnx=FILE",
+            ONNX_PRECISIONS,
+            (ONNX, ONNXSIM, ONNXRUNTIME, TENSORRT_RTX),
+            builds_on="Linux or Windows, no GPU needed",
+            runs_on="RTX GPUs of PCs, compute capability 7.5 to 12.1",
+            runtime="tensorrt_rtx",
+            exporter="srdeploy.export.trt:export_trt_rtx",
+            options=(*(o for o in _ENGINE_OPTIONS if o != "timing_cache"), "capabilities"),
+            pixel_shuffles=PIXEL_SHUFFLES,
+            platforms=NVIDIA_PLATFORMS,
+            takes_onnx=True,
+        ),
+        Target(
+            "coreml",
+            "CoreML mlprogram",
+            ".mlpackage",
+            ("fp32", "fp16"),
+            (COREMLTOOLS,),
+            builds_on="macOS or Linux",
+            runs_on="iPhones, iPads and Macs (iOS 15, macOS 12 and later)",
+            runtime="coreml",
+            exporter="srdeploy.export.coreml:export_coreml",
+            options=(
+                *("precision", "images", "sizes", "palettize", "quantize", "calibration"),
+                "minimum_deployment",
+            ),
+            platforms=("linux", "darwin"),
+        ),
+        Target(
+            "litert",
+            "LiteRT (TensorFlow Lite), fixed size",
+            ".tflite",
+            ("fp32",),
+            (LITERT_TORCH, LITERT),
+            builds_on="Linux or macOS (the converter and what it brings take 1.3 GB)",
+            runs_on="Android, and anything with LiteRT",
+            runtime="litert",
+            exporter="srdeploy.export.litert:export_litert",
+            options=("sizes",),
+            platforms=("linux", "darwin"),
         ),
     )
 }
@@ -108,3 +232,41 @@ def find_target(name: str) -> Target:
     if name not in TARGETS:
         raise unknown_name("export target", name, TARGETS)
     return TARGETS[name]
+
+
+def targets_markdown() -> str:
+    """The table as it stands in ``export/TARGETS.md``: the same on every machine."""
+    lines = [
+        "# Export targets",
+        "",
+        "Written by `srdeploy targets --markdown`; a test compares it with the table in",
+        "`srdeploy/export/targets.py`. `srdeploy targets` adds what a machine can build and run.",
+        "",
+        "| target | artifact | precisions | PixelShuffle | builds on | needs | runs on |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in TARGETS.values():
+        cells = (
+            f"`{row.name}`",
+            f"{row.title} (`{row.suffix}`)",
+            ", ".join(row.precisions),
+            ", ".join(row.pixel_shuffles) or "the format's own",
+            row.builds_on,
+            ", ".join(f"`{module.name}`" for module in row.needs),
+            row.runs_on,
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    missing = {module.name: module for row in TARGETS.values() for module in row.needs}
+    lines += ["", "| needs | install |", "|---|---|"]
+    lines += [
+        f"| `{m.name}` | `{_command(m.install)}`{_remark(m.install)} |" for m in missing.values()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _command(install: str) -> str:
+    return install.split(" (")[0]
+
+
+def _remark(install: str) -> str:
+    return f" ({rest}" if (rest := install.partition(" (")[2]) else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from srdeploy.errors import UserError, unknown_name
 from srdeploy.runtime.bicubic_session import NAME as BICUBIC
 from srdeploy.runtime.bicubic_session import BicubicSession
 from srdeploy.runtime.session import Session
-from srdeploy.runtime.table import RUNTIMES
+from srdeploy.runtime.table import RUNTIMES, Runtime
 
 if TYPE_CHECKING:
     from srdeploy.models.network import Network
@@ -30,9 +31,9 @@ def open_session(
     """A session for a network, by its type or its file's suffix.
 
     Args:
-        source: a :class:`Network` (copied, so that later changes to it do not show); an ``.onnx``
-            artifact; the word ``bicubic``; or any file that ``load_network`` reads, or the name of
-            a shipped network.
+        source: a :class:`Network` (copied, so that later changes to it do not show); an artifact
+            by its ending (:data:`RUNTIMES`); the word ``bicubic``; or any file that
+            ``load_network`` reads, or the name of a shipped network.
         runtime: the runtime that must run it; default: the one that fits the file.
         threads: CPU threads; default: ``OMP_NUM_THREADS``, else all cores.
         arch: architecture of a foreign checkpoint that does not show it, as ``load_network``.
@@ -49,15 +50,46 @@ def open_session(
     if not isinstance(source, (str, Path)):
         _require(runtime, "torch", f"this {source.card.arch} network")
         return _open_torch(source.copy(), threads)
-    if Path(source).suffix.lower() == ".onnx":
-        _require(runtime, "onnxruntime", f"'{source}'")
-        from srdeploy.runtime.onnx_session import OnnxSession
+    if (fitting := artifact_runtime(source, runtime)) is not None:
+        _require(runtime, fitting.name, f"'{source}'")
+        if fitting.name == "onnxruntime":
+            from srdeploy.runtime.onnx_session import OnnxSession
 
-        return OnnxSession(source, threads=threads, scale=scale, value_range=value_range)
+            return OnnxSession(source, threads=threads, scale=scale, value_range=value_range)
+        return _open_artifact(fitting, source, threads)
     _require(runtime, "torch", f"'{source}'")
     from srdeploy.models.load import load_network
 
     return _open_torch(load_network(source, arch=arch, scale=scale), threads)
+
+
+def artifact_runtime(path: str | Path, asked: str | None = None) -> Runtime | None:
+    """The runtime for an artifact's ending, or None for a network file.
+
+    Where several fit, the one asked for is taken, else the first that is here. Engines of TensorRT
+    and TensorRT-RTX end alike too; their sidecars tell them apart.
+
+    Raises:
+        UserError: an engine without a readable sidecar.
+    """
+    suffix = Path(path).suffix.lower()
+    fitting = [row for row in RUNTIMES.values() if suffix in row.suffixes]
+    if suffix == ".engine":
+        from srdeploy.runtime.trt_sidecar import read_sidecar
+
+        return RUNTIMES[read_sidecar(path).builder]
+    named = [row for row in fitting if row.name == asked]
+    here = [row for row in fitting if row.availability()]
+    return next(iter([*named, *here, *fitting]), None)
+
+
+def _open_artifact(row: Runtime, path: str | Path, threads: int | None) -> Session:
+    if not Path(path).exists():
+        raise UserError(f"There is no file '{path}'.")
+    if row.session is None:
+        raise UserError(f"'{path}' cannot be run here: {row.availability().reason}.")
+    module, name = row.session.split(":")
+    return getattr(importlib.import_module(module), name)(path, threads=threads)
 
 
 def _open_torch(network: Network, threads: int | None) -> Session:

@@ -6,6 +6,8 @@ and no runtime is imported.
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import importlib.util
 import sys
 from dataclasses import dataclass
@@ -74,7 +76,34 @@ TENSORRT = Module(
     ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
     "pip install 'srdeploy[trt]' (needs NVIDIA's package index)",
 )
-TENSORRT_RTX = Module("tensorrt_rtx", ("tensorrt-rtx", "tensorrt_rtx"), "pip install tensorrt-rtx")
+TENSORRT_RTX = Module(
+    "tensorrt_rtx", ("tensorrt-rtx", "tensorrt_rtx"), "pip install 'srdeploy[trt-rtx]'"
+)
+LITERT_TORCH = Module("litert_torch", ("litert-torch",), "pip install 'srdeploy[litert]'")
+LITERT = Module("ai_edge_litert", ("ai-edge-litert",), "pip install ai-edge-litert")
+
+NVIDIA_PLATFORMS = ("linux", "win32")
+
+
+@functools.cache
+def nvidia_driver() -> Availability:
+    """Whether NVIDIA's driver can be loaded here (asked once per process)."""
+    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return Availability(
+            False, "no NVIDIA driver here: run on a machine with an NVIDIA GPU, or install it"
+        )
+    return Availability(True, "NVIDIA driver")
+
+
+def platform_availability(platforms: tuple[str, ...]) -> Availability:
+    """Whether this operating system is one of ``platforms`` (empty: all are)."""
+    if platforms and sys.platform not in platforms:
+        where = " or ".join(_PLATFORM_NAMES.get(p, p) for p in platforms)
+        return Availability(False, f"runs on {where} only")
+    return Availability(True, sys.platform)
 
 
 @dataclass(frozen=True)
@@ -85,25 +114,35 @@ class Runtime:
         name: What ``--runtime``, cards and measurements call it.
         title: One line for lists.
         module: What must be installed.
+        suffixes: Endings of the artifacts it runs (none for torch, which opens networks).
         session: ``module:class`` of its session, or None while srdeploy has none.
         platforms: Values of ``sys.platform`` it exists on; empty for all.
+        nvidia: It needs an NVIDIA GPU and its driver.
+        timed: Its speed is the artifact's; an interpreter that only gives results has none.
     """
 
     name: str
     title: str
     module: Module
+    suffixes: tuple[str, ...] = ()
     session: str | None = None
     platforms: tuple[str, ...] = ()
+    nvidia: bool = False
+    timed: bool = True
 
     def availability(self) -> Availability:
         """Whether a session can be opened here. Imports nothing."""
-        if self.platforms and sys.platform not in self.platforms:
-            where = " or ".join(_PLATFORM_NAMES.get(p, p) for p in self.platforms)
-            return Availability(False, f"runs on {where} only")
+        if not (here := platform_availability(self.platforms)):
+            return here
         if self.session is None:  # don't send anyone to install what would not be used
             found = f" ({self.module.name} {v} found)" if (v := self.module.version()) else ""
             return Availability(False, f"srdeploy opens no session in it yet{found}")
-        return self.module.availability()
+        found_module = self.module.availability()
+        if not found_module or not self.nvidia:
+            return found_module
+        if not (driver := nvidia_driver()):
+            return Availability(False, f"{found_module.reason}, but {driver.reason}")
+        return found_module
 
 
 _PLATFORM_NAMES = {"darwin": "macOS", "linux": "Linux", "win32": "Windows"}
@@ -121,11 +160,50 @@ RUNTIMES: dict[str, Runtime] = {
             "onnxruntime",
             "ONNX Runtime",
             ONNXRUNTIME,
+            suffixes=(".onnx",),
             session="srdeploy.runtime.onnx_session:OnnxSession",
         ),
-        Runtime("coreml", "Core ML", COREMLTOOLS, platforms=("darwin",)),
-        Runtime("tensorrt", "TensorRT engines", TENSORRT, platforms=("linux", "win32")),
-        Runtime("tensorrt_rtx", "TensorRT-RTX engines", TENSORRT_RTX, platforms=("linux", "win32")),
+        Runtime(
+            "coreml",
+            "Core ML",
+            COREMLTOOLS,
+            suffixes=(".mlpackage",),
+            session="srdeploy.runtime.coreml_session:CoremlSession",
+            platforms=("darwin",),
+        ),
+        Runtime(
+            "coreml-reference",
+            "CoreML programs, interpreted: results without speed",
+            COREMLTOOLS,
+            suffixes=(".mlpackage",),
+            session="srdeploy.runtime.coreml_reference:CoremlReferenceSession",
+            timed=False,
+        ),
+        Runtime(
+            "tensorrt",
+            "TensorRT engines",
+            TENSORRT,
+            suffixes=(".engine",),
+            session="srdeploy.runtime.trt_session:TensorrtSession",
+            platforms=NVIDIA_PLATFORMS,
+            nvidia=True,
+        ),
+        Runtime(
+            "tensorrt_rtx",
+            "TensorRT-RTX engines",
+            TENSORRT_RTX,
+            suffixes=(".engine",),
+            session="srdeploy.runtime.trt_session:TensorrtRtxSession",
+            platforms=NVIDIA_PLATFORMS,
+            nvidia=True,
+        ),
+        Runtime(
+            "litert",
+            "LiteRT (TensorFlow Lite)",
+            LITERT,
+            suffixes=(".tflite",),
+            session="srdeploy.runtime.litert_session:LitertSession",
+        ),
     )
 }
 

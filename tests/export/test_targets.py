@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -9,33 +10,67 @@ import pytest
 
 from srdeploy.errors import UserError
 from srdeploy.export.run import export
-from srdeploy.export.targets import TARGETS, find_target
+from srdeploy.export.targets import TARGETS, find_target, targets_markdown
+from srdeploy.export.trt import export_engine
 from srdeploy.models.registry import create
+from srdeploy.runtime.table import RUNTIMES
 
 
 def test_rows_are_sound() -> None:
     for name, row in TARGETS.items():
         assert row.name == name
-        assert row.suffix.startswith(".")
         assert row.needs
-        if row.exporter:
-            module, function = row.exporter.split(":")
-            assert callable(getattr(importlib.import_module(module), function))
-            assert "fp32" in row.precisions
-        else:
-            assert row.instead
-            assert not row.availability()
+        assert row.suffix in RUNTIMES[row.runtime].suffixes  # bench opens by ending
+        assert "fp32" in row.precisions
+        module, function = row.exporter.split(":")
+        exporter = getattr(importlib.import_module(module), function)
+        known = set(inspect.signature(exporter).parameters)
+        if "options" in known:  # the engines' exporters share one
+            known |= set(inspect.signature(export_engine).parameters)
+        assert set(row.options) <= known
+        assert ("pixel_shuffle" in row.options) == bool(row.pixel_shuffles)
 
 
 def test_availability_names_version_or_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     ready = TARGETS["onnx"].availability()
     assert ready.ready
     assert "onnxsim 0" in ready.reason
-    assert "with trtexec" in TARGETS["trt"].availability().reason
     monkeypatch.setattr("srdeploy.runtime.table.importlib.util.find_spec", lambda name: None)
-    missing = TARGETS["onnx"].availability()
-    assert not missing
-    assert "pip install onnxsim" in missing.reason
+    remedies = {
+        "onnx": "pip install onnxsim",
+        "trt": r"pip install 'srdeploy[trt]' (needs NVIDIA's package index)",
+        "trt-rtx": "pip install 'srdeploy[trt-rtx]'",
+        "coreml": "pip install coremltools",
+        "litert": "pip install 'srdeploy[litert]'",
+    }
+    for name, remedy in remedies.items():
+        missing = TARGETS[name].availability()
+        assert not missing
+        assert remedy in missing.reason
+
+
+def test_other_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert TARGETS["trt-rtx"].availability().reason == "builds on Linux or Windows only"
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert TARGETS["coreml"].availability().reason == "builds on Linux or macOS only"
+
+
+def test_the_document_is_the_table() -> None:
+    document = Path(__file__).parents[2] / "export" / "TARGETS.md"
+    assert document.read_text(encoding="utf-8") == targets_markdown(), (
+        "run `srdeploy targets --markdown > export/TARGETS.md`"
+    )
+
+
+def test_options_are_checked_against_the_row() -> None:
+    TARGETS["onnx"].check_options({"precision": "fp32", "pixel_shuffle": "auto"})
+    with pytest.raises(UserError, match="--sm does not apply to --target onnx"):
+        TARGETS["onnx"].check_options({"capabilities": ("8.9",)})
+    with pytest.raises(UserError, match="no precision of --target litert named 'fp61'"):
+        TARGETS["litert"].check_options({"precision": "fp61"})
+    with pytest.raises(UserError, match="did you mean 'deconv'"):
+        TARGETS["trt"].check_options({"pixel_shuffle": "deconf"})
 
 
 def test_asking_imports_nothing_heavy() -> None:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from srdeploy.runtime.table import RUNTIMES, Module, onnx_providers
+from srdeploy.runtime.table import RUNTIMES, Availability, Module, Runtime, onnx_providers
 
 
 def test_rows_are_sound() -> None:
@@ -25,7 +25,24 @@ def test_platform_and_missing_session(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     assert RUNTIMES["coreml"].availability().reason == "runs on macOS only"
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert "opens no session" in RUNTIMES["coreml"].availability().reason
+    assert RUNTIMES["tensorrt"].availability().reason == "runs on Linux or Windows only"
+    without = Runtime("new", "A new one", Module("json", (), ""))
+    assert "opens no session in it yet (json unknown version found)" in (
+        without.availability().reason
+    )
+
+
+def test_a_missing_driver_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def row() -> Runtime:
+        return Runtime("x", "X", Module("json", (), ""), session="a:b", nvidia=True)
+
+    absent = Availability(False, "no NVIDIA driver here")
+    monkeypatch.setattr("srdeploy.runtime.table.nvidia_driver", lambda: absent)
+    assert row().availability() == Availability(
+        False, "json unknown version, but no NVIDIA driver here"
+    )
+    monkeypatch.setattr("srdeploy.runtime.table.nvidia_driver", lambda: Availability(True, ""))
+    assert row().availability().ready
 
 
 def test_module_versions() -> None:
