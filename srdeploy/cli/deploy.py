@@ -7,65 +7,206 @@ import typer
 
 from srdeploy.cli import options as o
 from srdeploy.cli.output import emit, say
-
-_FLAGS = {"opset": "opset", "size": "input"}
+from srdeploy.export.targets import PIXEL_SHUFFLES, TARGETS
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command()(export)
+    app.command()(rebuild)
+    app.command()(targets)
     app.command()(bench)
 
 
 def export(
-    file: o.NetworkFile,
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="A network; for TensorRT also an .onnx file, whose precisions are kept.",
+        ),
+    ],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Where to; default: the file's name, here."),
     ] = None,
-    target: Annotated[str, typer.Option(help="onnx or coreml; see `srdeploy doctor`.")] = "onnx",
+    target: Annotated[
+        str, typer.Option(help=f"{', '.join(TARGETS)}; `srdeploy targets` tells what each needs.")
+    ] = "onnx",
+    precision: Annotated[
+        str | None, typer.Option(help="What the artifact computes in; see `srdeploy targets`.")
+    ] = None,
     opset: Annotated[
         int | None, typer.Option(help="ONNX operator set; default 17, which everything reads.")
     ] = None,
+    pixel_shuffle: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(PIXEL_SHUFFLES) + "|auto",
+            help="How PixelShuffle is written: crd (one operator, default), reshape (four "
+            "dimensions), deconv (fixed weights), or auto: the fastest here.",
+        ),
+    ] = None,
     input_size: Annotated[
         str | None,
-        typer.Option("--input", metavar="WxH", help="Fixed input size (coreml); default: ranged."),
+        typer.Option(
+            "--input",
+            metavar="SIZES",
+            help="480x270; coreml: also 480x270,640x360 or 64..1024; engines: also "
+            "64x64..1920x1080, or tuned for the middle, 64x64..480x270..1920x1080.",
+        ),
+    ] = None,
+    sm: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST", help="Compute capabilities (trt-rtx), e.g. 8.6,8.9; default: all RTX."
+        ),
+    ] = None,
+    workspace: Annotated[
+        int | None, typer.Option(min=1, metavar="MIB", help="Scratch memory of engines.")
+    ] = None,
+    tf32: Annotated[
+        bool, typer.Option("--tf32", help="Let fp32 engines round factors to 10 bits (faster).")
+    ] = False,
+    check: Annotated[
+        str | None, typer.Option(metavar="trt", help="TensorRT's parser must accept the ONNX.")
+    ] = None,
+    emit_script: Annotated[
+        Path | None,
+        typer.Option(help="Also write what rebuilds the engine: .py, or .sh for trtexec."),
+    ] = None,
+    images: Annotated[
+        bool, typer.Option("--images", help="Image input and output (coreml).")
+    ] = False,
+    palettize: Annotated[
+        int | None, typer.Option(metavar="BITS", help="Weights from a palette (coreml).")
+    ] = None,
+    quantize: Annotated[
+        str | None, typer.Option(metavar="w8|a8|w8a8", help="8-bit weights, inputs (coreml).")
+    ] = None,
+    calibration: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Images to find ranges on (coreml a8).")
+    ] = None,
+    minimum_deployment: Annotated[
+        str | None, typer.Option(metavar="iOS15..iOS26", help="Oldest system (coreml).")
     ] = None,
     arch: o.Arch = None,
     scale: o.Scale = None,
+    value_range: Annotated[
+        float | None, typer.Option(help="1 or 255, for foreign ONNX files.")
+    ] = None,
     json: o.AsJson = False,
 ) -> None:
     """Turn a network into an artifact, and check the artifact against the network.
 
     **Examples**
 
-    `srdeploy export tuned.safetensors --target onnx -o tuned.onnx`
+    `srdeploy export tuned.safetensors --target onnx --check trt -o tuned.onnx`
 
-    `srdeploy export edsr-s-x2 --target coreml -o edsr.mlpackage`
+    `srdeploy export tuned.onnx --target trt-rtx --sm 8.9 --input 480x270`
     """
-    from srdeploy.errors import UserError
     from srdeploy.export.run import export as run_export
     from srdeploy.export.targets import find_target
-    from srdeploy.models.load import load_network
 
     row = find_target(target)
-    network = load_network(file, arch=arch, scale=scale)
-    options: dict[str, Any] = {}
-    if opset is not None:
-        options["opset"] = opset
-    if input_size is not None:
-        options["size"] = _size(input_size)
-    for option in options:
-        if option not in row.options:
-            raise UserError(
-                f"--{_FLAGS[option]} does not apply to --target {target}; leave it out."
-            )
+    asked: dict[str, Any] = {
+        "precision": precision,
+        "sizes": input_size,
+        "opset": opset,
+        "pixel_shuffle": pixel_shuffle,
+        "capabilities": tuple(sm.replace(" ", "").split(",")) if sm else None,
+        "workspace_mb": workspace,
+        "tf32": tf32 or None,
+        "accept": check,
+        "emit_script": emit_script,
+        "value_range": value_range,
+        "images": images or None,
+        "palettize": palettize,
+        "quantize": quantize,
+        "calibration": calibration,
+        "minimum_deployment": minimum_deployment,
+    }
+    source: Any = Path(file)
+    from_onnx = row.takes_onnx and source.suffix.lower() == ".onnx"
+    if from_onnx:
+        asked["scale"] = scale
+    options = {name: value for name, value in asked.items() if value is not None}
+    row.check_options(options)
+    if not from_onnx:
+        from srdeploy.models.load import load_network
+
+        source = load_network(file, arch=arch, scale=scale)
     path = output or Path(Path(file).stem + row.suffix)
-    report = run_export(network, target, path, **options)
+    _tell(run_export(source, target, path, **options), row.title, json)
+
+
+def rebuild(
+    engine: Annotated[Path, typer.Argument(metavar="ENGINE", help="An .engine of srdeploy's.")],
+    on: Annotated[str, typer.Option(help="Where to build it: local.")] = "local",
+    emit_script: Annotated[
+        Path | None,
+        typer.Option(help="Also write what rebuilds it elsewhere: .py, or .sh for trtexec."),
+    ] = None,
+    json: o.AsJson = False,
+) -> None:
+    """Build a TensorRT engine again from the ONNX beside it, for the GPU and TensorRT here.
+
+    **Example**
+
+    `srdeploy rebuild tuned.engine`
+    """
+    from srdeploy.errors import unknown_name
+    from srdeploy.export.trt import rebuild_engine
+
+    if on != "local":
+        raise unknown_name("device", on, ["local"])
+    report = rebuild_engine(engine, emit_script=emit_script)
+    _tell(report, TARGETS[report.target].title, json)
+
+
+def targets(
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="The table of export/TARGETS.md.")
+    ] = False,
+    json: o.AsJson = False,
+) -> None:
+    """List what a network can be turned into, and what this machine can build and run.
+
+    **Example**
+
+    `srdeploy targets --json`
+    """
+    from srdeploy.export.targets import targets_markdown
+
+    rows = [row.to_dict() for row in TARGETS.values()]
+    if json:
+        emit(rows)
+        return
+    if markdown:
+        say(targets_markdown().rstrip())
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    view = Table("target", "artifact", "precisions", "builds here", "runs here")
+    for row in rows:
+        states = ("[green]yes[/]" if row[state] else "[yellow]no[/]" for state in _STATES)
+        view.add_row(row["name"], row["title"], ", ".join(row["precisions"]), *states)
+    Console().print(view)
+    for row in rows:
+        for state, verb in _STATES.items():
+            if not row[state]:
+                say(f"{row['name']} cannot be {verb} here: {row[state + '_reason']}.")
+
+
+_STATES = {"builds_here": "built", "runs_here": "run"}
+
+
+def _tell(report: Any, title: str, json: bool) -> None:
     if json:
         emit(report.to_dict())
         return
-    say(f"{report.path}: {row.title}, {report.precision}, {report.bytes / 1024:,.0f} KiB")
+    say(f"{report.path}: {title}, {report.precision}, {report.bytes / 1024:,.0f} KiB")
     if report.parity is not None:
         sizes = ", ".join(f"{w}x{h}" for h, w in report.parity.sizes)
         say(

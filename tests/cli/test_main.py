@@ -8,7 +8,19 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ["import", "inspect", "eval", "prune", "train", "finetune", "export", "bench", "doctor"]
+COMMANDS = [
+    "import",
+    "inspect",
+    "eval",
+    "prune",
+    "train",
+    "finetune",
+    "export",
+    "rebuild",
+    "targets",
+    "bench",
+    "doctor",
+]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
