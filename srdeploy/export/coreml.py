@@ -1,155 +1,191 @@
-"""Network -> CoreML: an mlprogram package, its structure read back and checked after saving.
+"""Network -> CoreML: an mlprogram package, read back, interpreted and compared after saving.
 
-Linux converts but cannot predict, so the report says that the program was not run. Sizes are a
-range by default; ranges keep CoreML off the Neural Engine on most systems, so a network for one
-camera or one tile size is better exported with ``size``.
+Linux converts but cannot predict, so srdeploy's reference interpreter runs the saved program
+(:mod:`srdeploy.runtime.coreml_program`); on macOS Core ML itself runs too and is compared with it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
-import os
+import tempfile
 import time
 import uuid
-import warnings
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from srdeploy import __version__
-from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export.probe import (
-    INPUT,
-    OUTPUT,
-    Trace,
-    missing,
-    probe_input,
-    probe_sizes,
-    trace_operations,
+from srdeploy.errors import UserError
+from srdeploy.export.coreml_calibrate import calibrate, inner_layers
+from srdeploy.export.coreml_check import check_results, check_structure, compare_runtimes
+from srdeploy.export.coreml_convert import (
+    compress_weights,
+    convert,
+    prepare,
+    quantize_activations,
 )
+from srdeploy.export.coreml_options import (
+    CoremlOptions,
+    check_options,
+    compute_units,
+    default_size,
+)
+from srdeploy.export.probe import INPUT, OUTPUT, trace_operations
 from srdeploy.export.report import ExportReport, artifact_facts, tool_versions
 from srdeploy.files import atomic_path
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.models.network import Network
+from srdeploy.runtime.coreml_package import quiet
+from srdeploy.runtime.sizes import InputSizes
 from srdeploy.runtime.table import COREMLTOOLS
-
-SMALLEST, LARGEST, TYPICAL = 16, 2048, 256
-"""Bounds of the input's height and width, and the size CoreML plans for when none is fixed.
-mlprograms need an upper bound; at x4 this one already means 67 megapixels out."""
 
 TOOLS = ("torch", "coremltools")
 
+UNITS_KEY = "srdeploy.compute_units"
+"""Metadata key of the compute units to ask Core ML for."""
+
 
 def export_coreml(
-    network: Network, path: str | Path, *, size: tuple[int, int] | None = None
+    network: Network,
+    path: str | Path,
+    *,
+    precision: str = "fp32",
+    images: bool = False,
+    sizes: str | InputSizes | None = None,
+    palettize: int | None = None,
+    quantize: str | None = None,
+    calibration: str | Path = "builtin",
+    minimum_deployment: str | None = None,
 ) -> ExportReport:
-    """Write a float32 mlprogram that runs from iOS 16 and macOS 13 on (pixel unshuffles need them).
+    """Write an mlprogram.
 
-    Input ``lr``: float32 [1, C, H, W] in 0..value_range; output ``sr``: [1, C, H*s, W*s]. The card
-    lies in the user-defined metadata under ``srdeploy.card``. Equal networks and tools give equal
-    bytes (coremltools' random identifiers and dates are replaced).
+    With tensor ends, input ``lr`` is [1, C, H, W] in 0..value_range and output ``sr`` is
+    [1, C, H*s, W*s], not clipped; both are float32, in float16 programs for iOS 16 and later
+    float16. With image ends both are 8-bit images, RGB, or grayscale for luma-only networks (the
+    Y plane, 16..235); clamp and rounding are part of the program. The card lies in the metadata
+    under ``srdeploy.card``, the compute units to choose under ``srdeploy.compute_units``. Equal
+    networks, options and tools give equal bytes (coremltools' random identifiers and dates are
+    replaced).
 
     Args:
         network: What to export; float32, on the CPU.
         path: Where to; must end in ``.mlpackage``.
-        size: The only input height and width; default: anything from :data:`SMALLEST` to
-            :data:`LARGEST` (in multiples of the card's ``size_multiple``, which CoreML cannot say).
+        precision: What the program computes in, ``fp32`` or ``fp16``. float16 is the only one the
+            Neural Engine knows; a 0..255 network then gets its range folded into its ends, so that
+            activations stay near 0..1.
+        images: Image ends.
+        sizes: Input sizes as :meth:`InputSizes.parse` reads them; default 16..2048. Those of a
+            range should be multiples of the card's ``size_multiple``, which Core ML cannot say.
+        palettize: Bits of a palette (8, 6, 4, 2, 1) for the larger weights.
+        quantize: ``w8``: the larger weights as 8-bit integers; ``a8``: the inputs of the inner
+            convolutions as 8-bit integers, their range found on ``calibration``; ``w8a8``: both.
+        calibration: Benchmark folder for ``a8``; ``builtin``: the shipped training images.
+        minimum_deployment: ``iOS15`` to ``iOS26``; default: the oldest that knows what is asked.
 
     Raises:
-        UserError: coremltools is missing, the path has another ending, or ``size`` doesn't suit
-            the network.
-        SrdeployError: coremltools can't convert the network, or what it saved lacks a part of it.
+        UserError: coremltools is missing, the path has another ending, or options that do not
+            exist or do not suit each other or the network.
+        SrdeployError: coremltools can't convert the network, or what it saved is not the network.
     """
     started = time.perf_counter()
     if not (installed := COREMLTOOLS.availability()):
         raise UserError(f"Exporting to CoreML is not possible here: {installed.reason}.")
     if Path(path).suffix != ".mlpackage":
         raise UserError(f"'{path}' must end in .mlpackage, CoreML opens nothing else.")
-    multiple = network.card.size_multiple
-    if size is not None and (min(size) < 1 or any(n % multiple for n in size)):
-        raise UserError(
-            f"The network cannot take {size[0]}x{size[1]} pixels; give multiples of {multiple}."
-        )
+    options = check_options(
+        network.card,
+        precision=precision,
+        images=images,
+        sizes=sizes,
+        palettize=palettize,
+        quantize=quantize,
+        minimum_deployment=minimum_deployment,
+    )
     trace = trace_operations(network)
+    units, why = compute_units(options)
     card = network.card.step(
         step="export",
         target="coreml",
-        precision="fp32",
+        **options.recorded(),
+        compute_units=units,
         tools=tool_versions(TOOLS),
-        **({"size": list(size)} if size else {}),
     )
-    with _quiet():
-        model = _convert(network, size)
-        _label(model, card)
+    with quiet():
+        model, notes = _build(network, card, options, calibration)
         with atomic_path(path) as temporary:
-            model.save(str(temporary))
-            _make_reproducible(temporary)
-            operators = _check_package(temporary, card, trace, size)
+            _write(model, temporary, card, options)
+            operators = check_structure(temporary, card, trace, options)
+            lossy = bool(palettize or quantize)
+            parity = check_results(network, temporary, options, lossy=lossy)
+            if compared := compare_runtimes(network, temporary, options):
+                notes.append(compared)
+    compressed = sum(n for name, n in operators.items() if name.startswith("constexpr"))
+    if palettize or options.weights:
+        convolutions = operators.get("conv", 0) + operators.get("conv_transpose", 0)
+        notes.append(f"{compressed} of {convolutions} layers have compressed weights")
+    notes += [
+        f"needs {options.minimum_deployment} or its contemporaries",
+        f"compute units: {units} ({why})",
+        "parity was measured by srdeploy's interpreter of the saved program, not by Core ML",
+    ]
     return ExportReport(
         target="coreml",
         path=str(path),
         **artifact_facts(Path(path)),
-        precision="fp32",
+        precision=options.label,
         opset=None,
-        parity=None,
+        parity=parity,
         operators=operators,
         tools=tool_versions(TOOLS),
         seconds=round(time.perf_counter() - started, 3),
-        notes=[
-            "structure and weights were checked, the program was not run: CoreML predicts on "
-            "macOS only"
-        ],
+        notes=notes,
     )
 
 
-def _convert(network: Network, size: tuple[int, int] | None) -> Any:
-    import coremltools as ct
-
-    card = network.card
-    multiple = card.size_multiple
-    if size is None:
-        typical = -(-TYPICAL // multiple) * multiple
-        smallest = -(-SMALLEST // multiple) * multiple
-        height, width = (ct.RangeDim(smallest, LARGEST, typical) for _ in "HW")
-    else:
-        height, width = size
-    example = torch.from_numpy(probe_input(card, size or probe_sizes(card)[0]))
-    try:
-        traced = torch.jit.trace(network.module, (example,), check_trace=False)
-        return ct.convert(
-            traced,
-            convert_to="mlprogram",
-            inputs=[ct.TensorType(name=INPUT, shape=(1, card.channels, height, width))],
-            outputs=[ct.TensorType(name=OUTPUT)],
-            compute_precision=ct.precision.FLOAT32,
-            minimum_deployment_target=ct.target.iOS16,
-            skip_model_load=True,
-        )
-    except Exception as error:
-        lines = str(error).strip().splitlines()
-        raise SrdeployError(
-            f"coremltools cannot convert this network ({lines[0] if lines else error!r})."
-        ) from error
+def _build(
+    network: Network, card: Card, options: CoremlOptions, calibration: str | Path
+) -> tuple[Any, list[str]]:
+    """The converted model, compressed as asked; the program before compression is checked."""
+    prepared, notes = prepare(network, options)
+    model = convert(prepared, options)
+    if not (options.palettize or options.quantize):
+        return model, notes
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "plain.mlpackage"
+        _write(model, plain, card, options)
+        check_results(network, plain, options, lossy=False)
+        if options.activations:
+            stats, count = calibrate(plain, calibration, network.card)
+            layers = inner_layers(plain)
+            model = quantize_activations(model, stats, layers)
+            notes.append(
+                f"8-bit activations read by {len(layers)} convolutions, ranges from {count} images"
+            )
+    return compress_weights(model, options), notes
 
 
-def _label(model: Any, card: Card) -> None:
+def _write(model: Any, path: Path, card: Card, options: CoremlOptions) -> None:
+    """Save the package with its labels, its sizes stated, the same bytes every time."""
     factor = f" x{card.scale}" if not card.pre_upscaled else ", input already upscaled"
     model.short_description = f"Super-resolution {card.arch}{factor}, {card.channels} channel(s)"
     model.author = f"srdeploy {__version__}"
-    model.user_defined_metadata[CARD_KEY] = card.to_json()
-    del model.user_defined_metadata["com.github.apple.coremltools.conversion_date"]
-    values = f"float32 [1, {card.channels}, height, width], values 0 to {card.value_range:g}"
-    model.input_description[INPUT] = values
-    model.output_description[OUTPUT] = f"{values}, not clipped"
+    metadata = model.user_defined_metadata
+    metadata[CARD_KEY] = card.to_json()
+    metadata[UNITS_KEY] = compute_units(options)[0]
+    metadata.pop("com.github.apple.coremltools.conversion_date", None)
+    plane = "luma (Y of BT.601 YCbCr, 16 to 235)" if card.luma_only else "RGB"
+    if options.images:
+        given, returned = (f"{plane} image, 8 bits",) * 2
+    else:
+        given = f"[1, {card.channels}, height, width], values 0 to {card.value_range:g}"
+        returned = f"{given}, not clipped"
+    model.input_description[INPUT] = given
+    model.output_description[OUTPUT] = returned
+    model.save(str(path))
+    _make_reproducible(path, card, options)
 
 
-def _make_reproducible(package: Path) -> None:
-    """Replace random identifiers and protobuf's arbitrary map order."""
+def _make_reproducible(package: Path, card: Card, options: CoremlOptions) -> None:
+    """Replace random identifiers and protobuf's arbitrary map order; state the output's sizes."""
     import coremltools as ct
 
     manifest = package / "Manifest.json"
@@ -165,86 +201,27 @@ def _make_reproducible(package: Path) -> None:
     manifest.write_text(json.dumps(entries, indent=4, sort_keys=True) + "\n")
     program = package / "Data" / "com.apple.CoreML" / "model.mlmodel"
     spec = ct.utils.load_spec(str(program))
+    if options.images:
+        _state_image_sizes(spec.description.output[0].type.imageType, card, options)
     program.write_bytes(spec.SerializeToString(deterministic=True))
 
 
-def _check_package(
-    package: Path, card: Card, trace: Trace, size: tuple[int, int] | None
-) -> dict[str, int]:
-    """Read the saved program back; return how often each operator occurs (constants left out)."""
-    import coremltools as ct
-
-    spec = ct.utils.load_spec(str(package))
-    found_card = spec.description.metadata.userDefined.get(CARD_KEY)
-    if found_card != card.to_json():
-        raise SrdeployError("The saved CoreML package lost its card; report this.")
-    function = spec.mlProgram.functions["main"]
-    block = function.block_specializations[function.opset]
-    types = {out.name: out.type.tensorType for op in block.operations for out in op.outputs}
-    values = {
-        op.outputs[0].name: op.attributes["val"] for op in block.operations if op.type == "const"
-    }
-    ends = {value.name: value.type.tensorType for value in function.inputs} | {
-        name: types[name] for name in block.outputs
-    }
-    expected = {INPUT: 1, OUTPUT: card.network_scale}
-    if set(ends) != set(expected):
-        raise SrdeployError(f"The CoreML program has {sorted(ends)} as its ends, not lr and sr.")
-    for name, factor in expected.items():
-        sides = [None, None] if size is None else [n * factor for n in size]
-        if ends[name].dataType != _float32() or _dimensions(ends[name])[1:] != [
-            card.channels,
-            *sides,
-        ]:
-            raise SrdeployError(
-                f"'{name}' of the CoreML program has shape {_dimensions(ends[name])}, where the "
-                f"card promises {card.channels} channels and sides {sides}."
-            )
-    shuffles, weights = [], []
-    for op in block.operations:
-        bound = {key: argument.arguments[0].name for key, argument in op.inputs.items()}
-        if op.type == "pixel_shuffle":
-            shuffles.append(values[bound["upscale_factor"]].immediateValue.tensor.ints.values[0])
-        elif op.type in ("conv", "conv_transpose"):
-            kind = types[bound["weight"]]
-            if kind.dataType != _float32():
-                raise SrdeployError(f"The weights of '{bound['weight']}' are not float32.")
-            weights.append(tuple(_dimensions(kind)))
-    if lost := missing(trace.shuffles, shuffles):
-        raise SrdeployError(f"The CoreML program lacks the pixel shuffles by {lost}.")
-    if lost := missing(trace.conv_weights, weights):
-        raise SrdeployError(f"The CoreML program lacks convolutions with weights {lost}.")
-    return dict(sorted(Counter(op.type for op in block.operations if op.type != "const").items()))
-
-
-def _dimensions(kind: Any) -> list[int | None]:
-    """Sizes of a MIL tensor type; None where flexible."""
-    return [
-        d.constant.size if d.WhichOneof("dimension") == "constant" else None
-        for d in kind.dimensions
-    ]
-
-
-def _float32() -> int:
-    from coremltools.proto import MIL_pb2
-
-    return MIL_pb2.DataType.Value("FLOAT32")
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide coremltools' version warnings, missing-framework notes and progress bars."""
-    logger = logging.getLogger("coremltools")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)  # errors arrive as exceptions
-    try:
-        with (
-            warnings.catch_warnings(),
-            open(os.devnull, "w") as sink,
-            contextlib.redirect_stdout(sink),
-            contextlib.redirect_stderr(sink),
+def _state_image_sizes(kind: Any, card: Card, options: CoremlOptions) -> None:
+    """Write what comes out: coremltools leaves flexible output images at 1x1 pixels."""
+    factor = card.network_scale
+    sizes = options.sizes.times(factor)
+    height, width = default_size(options.sizes, card.size_multiple)
+    kind.height, kind.width = height * factor, width * factor
+    kind.ClearField("imageSizeRange")
+    kind.ClearField("enumeratedSizes")
+    if sizes.ranged:
+        for bounds, low, high in zip(
+            (kind.imageSizeRange.heightRange, kind.imageSizeRange.widthRange),
+            sizes.low,
+            sizes.high,
+            strict=True,
         ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+            bounds.lowerBound, bounds.upperBound = low, high
+    elif not sizes.fixed:
+        for h, w in sizes.listed:
+            kind.enumeratedSizes.sizes.add(height=h, width=w)

@@ -55,7 +55,7 @@ class PackageSession(Session):
         if sizes is not None and not sizes.allows(height, width):
             raise UserError(
                 f"'{self.package.path.name}' takes {sizes} only, not {width}x{height}; export it "
-                "with --sizes that include this."
+                "with an --input that includes this."
             )
 
 
