@@ -209,8 +209,9 @@ def _tell(report: Any, title: str, json: bool) -> None:
     say(f"{report.path}: {title}, {report.precision}, {report.bytes / 1024:,.0f} KiB")
     if report.parity is not None:
         sizes = ", ".join(f"{w}x{h}" for h, w in report.parity.sizes)
+        reference = "its ONNX" if TARGETS[report.target].takes_onnx else "PyTorch"
         say(
-            f"  equal to PyTorch within {report.parity.relative:.1e} of the value range "
+            f"  equal to {reference} within {report.parity.relative:.1e} of the value range "
             f"(inputs {sizes})"
         )
     for remark in report.notes:

@@ -11,7 +11,7 @@ from srdeploy.errors import UserError
 from srdeploy.files import atomic_path
 from srdeploy.runtime.trt_sidecar import Profile, Sidecar
 
-_MARK = "REQUEST: dict[str, Any] = {}  # replaced by srdeploy: builder, onnx, engine, input, min/opt/max, ...\n"
+_MARK = "REQUEST: dict[str, Any] = {}  # filled in by srdeploy\n"
 
 OLDEST, NEWEST = (8, 5), (11, 99)
 """Versions of TensorRT whose trtexec is known."""

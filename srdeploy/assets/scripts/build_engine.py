@@ -16,7 +16,7 @@ import os
 import sys
 from typing import Any
 
-REQUEST: dict[str, Any] = {}  # replaced by srdeploy: builder, onnx, engine, input, min/opt/max, ...
+REQUEST: dict[str, Any] = {}  # filled in by srdeploy
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -30,7 +30,7 @@ def main() -> None:
     try:
         trt = importlib.import_module(REQUEST["builder"])
     except ImportError as error:
-        sys.exit("%s cannot be imported here: %s" % (REQUEST["builder"], error))
+        sys.exit(f"{REQUEST['builder']} cannot be imported here: {error}")
     with open(arguments.onnx, "rb") as file:
         model = file.read()
     plan = build(trt, model, arguments.timing_cache)
@@ -38,7 +38,7 @@ def main() -> None:
     with open(temporary, "wb") as file:
         file.write(plan)
     os.replace(temporary, arguments.engine)
-    print("%s: %d bytes by %s %s" % (arguments.engine, len(plan), trt.__name__, trt.__version__))
+    print(f"{arguments.engine}: {len(plan)} bytes by {REQUEST['builder']} {trt.__version__}")
 
 
 def build(trt: Any, model: bytes, timing_cache: str | None = None) -> bytes:
