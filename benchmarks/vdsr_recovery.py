@@ -29,8 +29,11 @@ def main() -> None:
     run = options.run_dir
     compact, tuned = run / "compact.safetensors", run / "tuned.safetensors"
     pruned = srdeploy("prune", weights, "--ratio", "0.5", "--data", set5, "-o", str(compact))
-    srdeploy("finetune", str(compact), "--recipe", str(RECIPE), "--run-dir", str(run),
-             "-o", str(tuned))  # fmt: skip
+    if not tuned.exists():
+        recipe = str(RECIPE)
+        srdeploy(
+            "finetune", str(compact), "--recipe", recipe, "--run-dir", str(run), "-o", str(tuned)
+        )
     artifact = str(run / "tuned.onnx")
     srdeploy("export", str(tuned), "-o", artifact)
     stages: list[tuple[str, Any]] = [
