@@ -71,7 +71,7 @@ def export_coreml(
         path: Where to; must end in ``.mlpackage``.
         precision: What the program computes in, ``fp32`` or ``fp16``. float16 is the only one the
             Neural Engine knows; a 0..255 network then gets its range folded into its ends, so that
-            activations stay near 0..1.
+            activations stay near 0..1 (0..16 where the first weights are small).
         images: Image ends.
         sizes: Input sizes as :meth:`InputSizes.parse` reads them; default 16..2048. Those of a
             range should be multiples of the card's ``size_multiple``, which Core ML cannot say.
