@@ -42,6 +42,7 @@ class Row(BaseModel):
         ssim_rgb: Likewise.
         n_images: Images of the set.
         protocol: Label of the quality protocol.
+        note: One sentence on what these figures leave out.
         error: One sentence if something failed.
     """
 
@@ -80,4 +81,5 @@ class Row(BaseModel):
     ssim_rgb: float | None = None
     n_images: int | None = None
     protocol: str | None = None
+    note: str | None = None
     error: str | None = None

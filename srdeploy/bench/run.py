@@ -25,6 +25,7 @@ from srdeploy.models.card import Card
 from srdeploy.progress import track
 from srdeploy.runtime.bicubic_session import NAME as BICUBIC
 from srdeploy.runtime.session import default_threads
+from srdeploy.runtime.table import RUNTIMES
 
 
 def bench(
@@ -119,6 +120,12 @@ class _Contestant:
     def failed(self) -> bool:
         return "error" in self.facts
 
+    @property
+    def timed(self) -> bool:
+        """Whether its runtime's speed is that of the artifact."""
+        row = RUNTIMES.get(self.facts.get("runtime", ""))
+        return row is None or row.timed
+
     def prepare(
         self,
         lr: NDArray[np.uint8],
@@ -140,6 +147,9 @@ class _Contestant:
             )
             card = Card.from_json(opened.pop("card"))
             self.facts |= opened | counts(card)
+            if not self.timed:
+                self._leave_untimed(scenario)
+                return
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "input.npy"
                 np.save(path, network_input(card, lr, scale, scenario.batch))
@@ -148,6 +158,16 @@ class _Contestant:
             self.process.ask("warm", runs=scenario.warmup_runs, seconds=scenario.warmup_seconds)
         except SrdeployError as error:
             self._fail(error)
+
+    def _leave_untimed(self, scenario: Scenario) -> None:
+        del self.facts["load_ms"]
+        runtime = self.facts["runtime"]
+        if not scenario.quality:
+            raise UserError(
+                f"the runtime {runtime} computes results only, its speed means nothing; measure "
+                "on a device, or measure quality."
+            )
+        self.facts["note"] = f"{runtime}: quality only, its speed would mean nothing"
 
     def turn(self, seconds: float) -> list[float]:
         """One turn of sampling (see :class:`srdeploy.bench.interleave.TurnTaker`)."""
@@ -170,7 +190,8 @@ class _Contestant:
             self._fail(WorkerFailed(own.error))
         try:
             if not self.failed:
-                self.facts |= self.process.ask("memory")
+                if self.timed:
+                    self.facts |= self.process.ask("memory")
                 if scenario.quality:
                     asked = {"data": data, "scale": scale, "protocol": scenario.protocol}
                     self.facts |= self.process.ask("quality", **asked)["quality"]
@@ -197,7 +218,7 @@ class _Journal:
 def _take_turns(
     contestants: list[_Contestant], scenario: Scenario, log: _Journal
 ) -> dict[int, Series]:
-    takers = {i: c for i, c in enumerate(contestants) if not c.failed}
+    takers = {i: c for i, c in enumerate(contestants) if c.timed and not c.failed}
     done = dict.fromkeys(takers, 0.0)
     with track("measure", len(takers)) as bar:
 

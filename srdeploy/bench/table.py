@@ -41,6 +41,7 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     ]
     if any(row.speedup is not None for row in rows):
         notes.append("times faster than the first, paired by round, with its 95 % interval")
+    notes += sorted({row.note for row in rows if row.note})
     return notes + [row.error for row in rows if row.error]
 
 
