@@ -28,7 +28,7 @@ from pydantic import Field, PositiveInt
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.files import atomic_path
 from srdeploy.models.network import Network
-from srdeploy.strict import Strict, expand, read_yaml
+from srdeploy.strict import Strict, expand, merged, read_yaml
 
 ROOT = Path(__file__).parents[1]
 
@@ -94,11 +94,11 @@ def recipe_of(study: Study, cell: Cell, exclude: tuple[str, ...]) -> Any:
     method = study.methods[cell.method]
     options = {"method": "srp", "ratio": cell.ratio, "exclude": exclude, "seed": cell.seed}
     training = {"seed": cell.seed, "threads": 1} | study.training
-    finetune = study.finetune | method.finetune
+    finetune = merged(study.finetune, method.finetune)
     values = {
         "prune": options | method.prune,
         "training": training,
-        "regularise": study.regularise | method.regularise,
+        "regularise": merged(study.regularise, method.regularise),
         "finetune": finetune | {"iterations": 0},
     }
     recipe = PruneRecipe.model_validate(values)
