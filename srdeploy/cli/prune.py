@@ -33,7 +33,8 @@ def prune(
         str, typer.Option(help="l1 only: how NNI scores filters: l1, l2, fpgm or random.")
     ] = "l1",
     recipe: Annotated[
-        Path | None, typer.Option(help="srp, assl, gassl: a YAML recipe (configs/prune/, configs/recipes/).")
+        Path | None,
+        typer.Option(help="srp, assl, gassl: a YAML recipe (configs/prune/, configs/recipes/)."),
     ] = None,
     changes: o.Changes = None,
     common_set: Annotated[
