@@ -7,23 +7,19 @@ SRPN-Lite (SRP, ICLR 2022) and ASSLN (ASSL, NeurIPS 2021), and of the MLPerf Mob
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import nn
 
 from srdeploy.models.layers import (
-    DIV2K_MEAN,
     UPSAMPLER_RADIUS,
-    MeanShift,
     ResidualBlock,
+    SkipNetwork,
     conv3x3,
     upsampler,
 )
 
 
-class EDSR(nn.Module):
-    """Mean shift, head, residual blocks, long skip, tail, mean shift.
+class EDSR(SkipNetwork):
+    """Residual blocks in a long skip, then the upsampler and a convolution.
 
     Args:
         scale: 2, 3 or 4 (or 8).
@@ -45,42 +41,14 @@ class EDSR(nn.Module):
         mean_shift: bool = True,
         value_range: float = 255.0,
     ) -> None:
-        super().__init__()
-        self.scale = scale
-        self.n_blocks = n_blocks
-        self.value_range = value_range
-        self.mean = DIV2K_MEAN if mean_shift else None
-        if self.mean is not None:
-            self.sub_mean = MeanShift(value_range, self.mean, sign=-1)
-            self.add_mean = MeanShift(value_range, self.mean, sign=1)
-        self.head = nn.Sequential(conv3x3(3, n_feats))
+        super().__init__(scale, n_feats, mean_shift, value_range)
         blocks: list[nn.Module] = [ResidualBlock(n_feats, res_scale) for _ in range(n_blocks)]
         self.body = nn.Sequential(*blocks, conv3x3(n_feats, n_feats))
         if self.lite_tail:
             self.tail = nn.Sequential(conv3x3(n_feats, 3 * scale**2), nn.PixelShuffle(scale))
         else:
             self.tail = nn.Sequential(upsampler(scale, n_feats), conv3x3(n_feats, 3))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[N, 3, H, W] in 0..value_range to [N, 3, H*scale, W*scale]."""
-        if self.mean is not None:
-            x = self.sub_mean(x)
-        x = self.head(x)
-        x = x + self.body(x)
-        x = self.tail(x)
-        return x if self.mean is None else self.add_mean(x)
-
-    def facts(self) -> dict[str, Any]:
-        """What the card says of this network."""
-        radius = 1 + 2 * self.n_blocks + 1 + (1 if self.lite_tail else UPSAMPLER_RADIUS)
-        return {
-            "scale": self.scale,
-            "scales": (self.scale,),
-            "channels": 3,
-            "value_range": self.value_range,
-            "mean_shift": self.mean,
-            "receptive_field": 2 * radius + 1,
-        }
+        self.radius = 2 + 2 * n_blocks + (1 if self.lite_tail else UPSAMPLER_RADIUS)
 
 
 class LEDSR(EDSR):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -60,3 +62,49 @@ def upsampler(scale: int, n_feats: int) -> nn.Sequential:
 UPSAMPLER_RADIUS = 2
 """Reach in LR pixels of the EDSR tail: one for the first upsampling convolution, and one for all
 that follows on finer grids (two steps of a grid twice as fine are one LR pixel)."""
+
+
+class SkipNetwork(nn.Module):
+    """The frame of EDSR and its relatives: mean shift, head, body inside a long skip, tail.
+
+    A subclass adds ``body``, ``tail`` and ``radius``, its reach in input pixels.
+
+    Args:
+        scale: Upscaling factor.
+        n_feats: Channels of the head.
+        mean_shift: Subtract the DIV2K mean at the input and add it back at the output.
+        value_range: Pixel values run from 0 to this.
+    """
+
+    body: nn.Sequential
+    tail: nn.Sequential
+    radius: int
+
+    def __init__(self, scale: int, n_feats: int, mean_shift: bool, value_range: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.value_range = value_range
+        self.mean = DIV2K_MEAN if mean_shift else None
+        if self.mean is not None:
+            self.sub_mean = MeanShift(value_range, self.mean, sign=-1)
+            self.add_mean = MeanShift(value_range, self.mean, sign=1)
+        self.head = nn.Sequential(conv3x3(3, n_feats))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[N, 3, H, W] in 0..value_range to [N, 3, H*scale, W*scale]."""
+        if self.mean is not None:
+            x = self.sub_mean(x)
+        x = self.head(x)
+        x = self.tail(x + self.body(x))
+        return x if self.mean is None else self.add_mean(x)
+
+    def facts(self) -> dict[str, Any]:
+        """What the card says of this network."""
+        return {
+            "scale": self.scale,
+            "scales": (self.scale,),
+            "channels": 3,
+            "value_range": self.value_range,
+            "mean_shift": self.mean,
+            "receptive_field": 2 * self.radius + 1,
+        }

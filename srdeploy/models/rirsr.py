@@ -4,16 +4,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
 from srdeploy.models.layers import (
-    DIV2K_MEAN,
     UPSAMPLER_RADIUS,
-    MeanShift,
     ResidualBlock,
+    SkipNetwork,
     conv3x3,
     upsampler,
 )
@@ -32,7 +29,7 @@ class ResidualGroup(nn.Module):
         return x + self.body(x)
 
 
-class RIRSR(nn.Module):
+class RIRSR(SkipNetwork):
     """Residual groups of residual blocks in a long skip.
 
     Args:
@@ -55,37 +52,10 @@ class RIRSR(nn.Module):
         mean_shift: bool = True,
         value_range: float = 255.0,
     ) -> None:
-        super().__init__()
-        self.scale = scale
-        self.n_convs = n_groups * (2 * n_blocks + 1) + 1
-        self.value_range = value_range
-        self.mean = DIV2K_MEAN if mean_shift else None
-        if self.mean is not None:
-            self.sub_mean = MeanShift(value_range, self.mean, sign=-1)
-            self.add_mean = MeanShift(value_range, self.mean, sign=1)
-        self.head = nn.Sequential(conv3x3(3, n_feats))
+        super().__init__(scale, n_feats, mean_shift, value_range)
         groups: list[nn.Module] = [
             ResidualGroup(n_feats, n_blocks, res_scale) for _ in range(n_groups)
         ]
         self.body = nn.Sequential(*groups, conv3x3(n_feats, n_feats))
         self.tail = nn.Sequential(upsampler(scale, n_feats), conv3x3(n_feats, 3))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[N, 3, H, W] in 0..value_range to [N, 3, H*scale, W*scale]."""
-        if self.mean is not None:
-            x = self.sub_mean(x)
-        x = self.head(x)
-        x = self.tail(x + self.body(x))
-        return x if self.mean is None else self.add_mean(x)
-
-    def facts(self) -> dict[str, Any]:
-        """What the card says of this network."""
-        radius = 1 + self.n_convs + UPSAMPLER_RADIUS
-        return {
-            "scale": self.scale,
-            "scales": (self.scale,),
-            "channels": 3,
-            "value_range": self.value_range,
-            "mean_shift": self.mean,
-            "receptive_field": 2 * radius + 1,
-        }
+        self.radius = 2 + n_groups * (2 * n_blocks + 1) + UPSAMPLER_RADIUS
