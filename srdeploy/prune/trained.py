@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,9 +16,6 @@ from srdeploy.prune.options import excluded_by
 from srdeploy.prune.pruners import AtomMasks, Table, config_list, removed_atoms, unaligned
 from srdeploy.prune.regularise import Front, Regulariser, atom_masks
 from srdeploy.prune.training import TrainedOptions, clusters
-
-# NNI logs every wrapper it meets; what matters is raised or reported here.
-logging.getLogger("nni").setLevel(logging.ERROR)
 
 
 class TrainedPruner(AtomMasks, L1NormPruner):
