@@ -48,11 +48,26 @@ def write(name: str, title: str, text: str, data: Any, repeat: str, out: Path = 
     page = f"# {title}\n\n{text.strip()}\n\nMachine: {where}.\n\nRepeat: `{repeat}`\n"
     for suffix, content in (
         (".md", page),
-        (".json", json.dumps({"title": title, "machine": machine, "data": data}, indent=1) + "\n"),
+        (
+            ".json",
+            json.dumps({"title": title, "machine": machine, "data": names_only(data)}, indent=1)
+            + "\n",
+        ),
     ):
         with atomic_path(out / f"{name}{suffix}") as temporary:
             temporary.write_text(content, encoding="utf-8")
     print(page)
+
+
+def names_only(data: Any) -> Any:
+    """``data`` with the folders cut off every absolute path: they are nobody's business."""
+    if isinstance(data, dict):
+        return {key: names_only(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [names_only(value) for value in data]
+    if isinstance(data, str) and data.startswith("/") and "\n" not in data:
+        return Path(data).name
+    return data
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -16,7 +16,7 @@ NetworkFile = Annotated[
 ]
 Artifact = Annotated[
     str,
-    typer.Argument(metavar="FILE", help="A network file, an .onnx artifact, or `bicubic`."),
+    typer.Argument(metavar="FILE", help="A network, an exported artifact, or `bicubic`."),
 ]
 Arch = Annotated[
     str | None,
