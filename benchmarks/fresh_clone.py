@@ -6,7 +6,6 @@ python benchmarks/fresh_clone.py
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import tempfile
 import time
@@ -35,13 +34,13 @@ def main() -> None:
             print(done.stdout[-6000:], done.stderr[-3000:])
             raw[target] = {"seconds": seconds, "code": done.returncode, "output": done.stdout}
             rows.append([f"`make {target}`", done.returncode, f"{seconds:.0f}"])
-    summary = re.findall(r"=+ (.*passed.*) =+|^(\d+ passed.*)$", raw["test"]["output"], re.M)
+    ends = [line for line in raw["test"]["output"].splitlines() if " passed" in line]
     tail = raw["demo"]["output"].split("x2, LR")[-1].rstrip()
     text = (
         "`make demo` and `make test` make their environments themselves; these are timed apart "
         "(they install from the package index).\n\n"
         + table(["step", "exit code", "seconds"], rows)
-        + f"\n\nTests: {''.join(summary[-1]) if summary else 'see the JSON'}.\n\n"
+        + f"\n\nTests: {ends[-1] if ends else 'see the JSON'}.\n\n"
         + f"The demo ends in:\n\n```\nx2, LR{tail}\n```"
     )
     write("fresh-clone-2cpu", "Fresh clone, empty environment", text, raw,
