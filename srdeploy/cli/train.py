@@ -122,6 +122,7 @@ def _run(
     from srdeploy.models.store import save_network
     from srdeploy.quality import evaluate
     from srdeploy.strict import expand
+    from srdeploy.train.journal import read_metrics
     from srdeploy.train.loop import train as run_training
     from srdeploy.train.processes import joined
 
@@ -129,26 +130,30 @@ def _run(
     watch = settings.validation
     quality: dict[str, Any] = {}
 
-    def measure(stage: str, version: Any) -> None:
-        if watch is None or not processes.is_first:
-            return
-        data = watch.data if watch.data == "builtin" else expand(watch.data)
-        scale = watch.scale or version.card.scale
-        figures = evaluate(version, data, scale, watch.protocol)
-        quality[stage] = {k: v for k, v in figures.as_dict().items() if k != "per_image"}
+    def tell(stage: object, figures: dict[str, Any]) -> None:
         if not json:
-            note(f"{stage:>8}: {figures.psnr:.3f} dB  {figures.protocol} on {watch.data}")
+            value = next(v for k, v in figures.items() if k.startswith("psnr_"))
+            note(f"{stage!s:>8}: {value:.3f} dB  {figures['protocol']} on {watch.data}")
 
     with joined() as processes:
-        if step == "finetune":  # before training from scratch there is nothing to measure
-            measure("before", network)
+        # Before training from scratch there is nothing to measure.
+        if step == "finetune" and watch is not None and processes.is_first:
+            data = watch.data if watch.data == "builtin" else expand(watch.data)
+            scale = watch.scale or network.card.scale
+            quality["before"] = evaluate(network, data, scale, watch.protocol).as_dict()
+            del quality["before"]["per_image"]
+            tell("before", quality["before"])
         result = run_training(network, settings, folder, resume=not fresh, step=step)
-        measure("after", result)
     if not processes.is_first:
         return
     save_network(result, output)
+    curve = [entry for entry in read_metrics(folder) if "protocol" in entry]
+    for entry in curve:
+        tell(entry["iteration"], entry)
+    if curve:
+        quality["after"] = {k: v for k, v in curve[-1].items() if k != "iteration"}
     if json:
-        emit({"output": str(output), "run": str(folder), "quality": quality,
+        emit({"output": str(output), "run": str(folder), "quality": quality, "curve": curve,
               "iterations": settings.iterations})  # fmt: skip
         return
     say(f"written to {output}; the run's curves are in {folder / 'metrics.jsonl'}")
