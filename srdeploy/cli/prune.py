@@ -67,7 +67,19 @@ def prune(
         bool, typer.Option(help="Leave alone what the published runs leave alone (EDSR's tail).")
     ] = True,
     round_to: Annotated[
-        int | None, typer.Option(help="Keep multiples of this many channels (16 suits CPUs).")
+        str | None,
+        typer.Option(
+            metavar="N|auto",
+            help="Keep multiples of so many channels; auto: the block that --for computes in.",
+        ),
+    ] = None,
+    meant_for: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="TARGET",
+            help="With --round-to auto: onnxruntime on this CPU (default), trt, trt-int8...",
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="For whatever is drawn at random.")] = None,
     data: o.Data = "builtin",
@@ -86,13 +98,17 @@ def prune(
 
     `srdeploy prune edsr-s-x2 --ratio 0.5 -o pruned.safetensors`
 
+    `srdeploy prune edsr-s-x2 --ratio 0.3 --round-to auto -o pruned.safetensors`
+
     `srdeploy prune VDSR.pth --ratio 0.3 --layer-ratio 'residual_layer.1?.conv=0.7' -o v.st`
 
     `srdeploy prune edsr-s-x2 --method srp --recipe configs/prune/srp.yaml -o small.safetensors`
     """
     from srdeploy.errors import UserError, unknown_name
+    from srdeploy.files import check_output
     from srdeploy.models.load import load_network
 
+    check_output(output)
     if method is not None and method not in METHODS:
         raise unknown_name("pruning method", method, METHODS)
     network = load_network(file, arch=arch, scale=scale)
@@ -100,7 +116,7 @@ def prune(
         "ratio": ratio,
         "layer_ratios": _ratios(layer_ratio or []) or None,
         "exclude": tuple(exclude) if exclude else None,
-        "round_to": round_to,
+        "round_to": _round_to(round_to, meant_for),
         "seed": seed,
     }
 
@@ -202,6 +218,25 @@ def _tell(small: Any, report: Any, output: Path, json: bool, more: dict[str, Any
         say(f"written to {output}; the run's curves are in {more['run']}")
     else:
         say(f"written to {output}; recover its quality with: srdeploy finetune {output} -o FILE")
+
+
+def _round_to(text: str | None, meant_for: str | None) -> int | None:
+    from srdeploy.errors import UserError
+    from srdeploy.prune.blocks import HERE, find_block
+
+    if text == "auto":
+        from srdeploy.bench.machine import cpu_features
+
+        block = find_block(meant_for or HERE, cpu_features())
+        note(f"keeping multiples of {block.channels} channels: {block.why}")
+        return block.channels
+    if meant_for is not None:
+        raise UserError("--for says what --round-to auto is about; write --round-to auto.")
+    if text is None:
+        return None
+    if not text.isdecimal():
+        raise UserError(f"--round-to '{text}' is no number of channels; give one, or auto.")
+    return int(text)
 
 
 def _ratios(texts: list[str]) -> dict[str, float]:
