@@ -49,6 +49,7 @@ CASES: list[tuple[str, str]] = [
     ("a target without its toolchain", "export net.safetensors --target trt -o out.engine"),
     ("a file's ending that contradicts the target", "export net.safetensors -o out.mlpackage"),
     ("an output inside a file", "export net.safetensors -o file/out.onnx"),
+    ("an output that is a folder", "prune net.safetensors -o empty"),
     ("a misspelt key", "finetune net.safetensors --recipe recipe.yaml -o o.safetensors"),
     ("code that cannot be imported", "inspect unknown.pth --arch nothing.here:net"),
     ("a size that is none", "bench net.safetensors --input 480"),

@@ -35,7 +35,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         try:
             os.replace(temporary, target)
         except IsADirectoryError:
-            raise UserError(f"'{target}' is a folder; choose a file name to write to.") from None
+            raise _is_folder(target) from None
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
@@ -49,8 +49,19 @@ def _umask() -> int:
     return mask
 
 
+def check_output(path: str | Path) -> None:
+    """See that a file can be written here, before hours of work end in finding out.
+
+    Raises:
+        UserError: ``path`` is a folder, or its parent cannot be made or written to.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise _is_folder(target)
+    _prepare(target)
+
+
 def _prepare(target: Path) -> None:
-    """Make the parent folder and see that it can be written to, before any work is done."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
@@ -61,6 +72,10 @@ def _prepare(target: Path) -> None:
         raise _denied(target) from None
     if not os.access(target.parent, os.W_OK):
         raise _denied(target)
+
+
+def _is_folder(target: Path) -> UserError:
+    return UserError(f"'{target}' is a folder; choose a file name to write to.")
 
 
 def _denied(target: Path) -> UserError:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from srdeploy.errors import UserError
-from srdeploy.files import atomic_path, cache_dir, sha256
+from srdeploy.files import atomic_path, cache_dir, check_output, sha256
 
 
 def test_success_renames(tmp_path: Path) -> None:
@@ -77,3 +77,12 @@ def test_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SRDEPLOY_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert cache_dir() == Path("/somewhere/srdeploy")
+
+
+def test_output_is_checked_before_the_work(tmp_path: Path) -> None:
+    check_output(tmp_path / "new" / "out.safetensors")
+    with pytest.raises(UserError, match="is a folder"):
+        check_output(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="is a file"):
+        check_output(tmp_path / "file" / "out.safetensors")

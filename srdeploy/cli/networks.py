@@ -33,9 +33,11 @@ def import_(
 
     `srdeploy import mine.pth --arch mypackage.models:make_net -o mine.safetensors`
     """
+    from srdeploy.files import check_output
     from srdeploy.models.load import load_network
     from srdeploy.models.store import save_network
 
+    check_output(output)
     network = load_network(file, arch=arch, scale=scale, res_scale=res_scale)
     save_network(network, output)
     first = network.card.history[0] if network.card.history else {}

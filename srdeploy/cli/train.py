@@ -119,6 +119,7 @@ def _run(
     json: bool,
     step: str,
 ) -> None:
+    from srdeploy.files import check_output
     from srdeploy.models.store import save_network
     from srdeploy.quality import evaluate
     from srdeploy.strict import expand
@@ -126,6 +127,7 @@ def _run(
     from srdeploy.train.loop import train as run_training
     from srdeploy.train.processes import joined
 
+    check_output(output)
     folder = run_dir or Path("runs") / output.stem
     watch = settings.validation
     quality: dict[str, Any] = {}

@@ -25,7 +25,11 @@ from srdeploy.models.resize import layer_widths, resize, tensor_places
 
 
 def save_network(network: Network, path: str | Path) -> None:
-    """Write weights and card to ``path`` (whole or not at all)."""
+    """Write weights and card to ``path`` (whole or not at all).
+
+    Raises:
+        UserError: it cannot be written there.
+    """
     tensors = {k: v.detach().cpu().contiguous() for k, v in network.module.state_dict().items()}
     # Tied weights appear under two names; safetensors wants storage of its own for each.
     seen: set[int] = set()
@@ -34,7 +38,10 @@ def save_network(network: Network, path: str | Path) -> None:
             tensors[name] = tensor.clone()
         seen.add(tensor.data_ptr())
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={CARD_KEY: network.card.to_json()})
+        try:
+            save_file(tensors, temporary, metadata={CARD_KEY: network.card.to_json()})
+        except SafetensorError as error:
+            raise UserError(f"Cannot write '{path}' ({error}); choose another place.") from error
 
 
 def read_card(path: str | Path) -> Card | None:
