@@ -5,11 +5,13 @@ Super-Resolution", TPAMI 2023.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from srdeploy.models.weight_norm import attach_weight_norm, gamma_of, merge_weight_norm
+from srdeploy.prune.groups import Atom
 from srdeploy.prune.regularise import Front
 from srdeploy.prune.trained import TrainedPruner
 
@@ -53,24 +55,52 @@ class GASSLPruner(TrainedPruner):
         merge_weight_norm(self.bound_model)
 
     def counts_by_rank(self) -> dict[str, int]:
-        """Atoms to remove by group name: as many in all as asked for, the lowest gammas first.
+        """Atoms to remove by group name, the lowest mean gammas of the whole network first.
 
-        An atom counts once for each layer it runs through, so the number of *filters* removed is
-        what the ratio says; a coupled group competes with its mean gamma. Each group keeps at
-        least the fraction ``search.keep`` of its atoms.
+        Removal goes on until the network has as few weights as the options' ratios would leave if
+        they were applied group by group, so that sizes compare; each group keeps at least the
+        fraction ``search.keep`` of its atoms.
         """
-        layers = {g.name: len(g.out_axes()) for g in self.groups}
-        budget = sum(self.counts[g.name] * layers[g.name] for g in self.groups)
         room = {
             g.name: len(g.atoms) - max(1, math.ceil(self.options.search.keep * len(g.atoms) - 1e-9))
             for g in self.groups
         }
+        wanted = _Size(self._shapes)
+        for group in self.groups:
+            for atom in group.atoms[: self.counts[group.name]]:
+                wanted.remove(atom)
         ranked = sorted(
-            (float(score), g.name) for g in self.groups for score in self.scores[g.name]
+            (float(score), g.name, index)
+            for g in self.groups
+            for index, score in enumerate(self.scores[g.name])
         )
+        groups = {g.name: g for g in self.groups}
         counts = dict.fromkeys(room, 0)
-        for _, name in ranked:
-            if counts[name] < room[name] and layers[name] <= budget:
+        size = _Size(self._shapes)
+        for _, name, index in ranked:
+            if size.total() <= wanted.total():
+                break
+            if counts[name] < room[name]:
                 counts[name] += 1
-                budget -= layers[name]
+                size.remove(groups[name].atoms[index])
         return {name: count for name, count in counts.items() if count}
+
+
+class _Size:
+    """Numbers in a network's tensors while atoms are taken out."""
+
+    def __init__(self, shapes: Mapping[str, Sequence[int]]) -> None:
+        self._shapes = {name: list(shape) for name, shape in shapes.items()}
+        self._total = sum(math.prod(shape) for shape in shapes.values())
+
+    def remove(self, atom: Atom) -> None:
+        """Take an atom's channels out of every tensor."""
+        for axis, indices in atom.members.items():
+            shape = self._shapes[axis.tensor]
+            self._total -= math.prod(shape)
+            shape[axis.dim] -= len(indices)
+            self._total += math.prod(shape)
+
+    def total(self) -> int:
+        """How many are left."""
+        return self._total

@@ -60,11 +60,11 @@ def prune_recipe(
 
 
 def _short(method: str) -> dict[str, Any]:
-    penalty = {"growth": 0.25, "every": 10, "limit": 10.0, "hold": 100}
+    penalty = {"growth": 5.0, "every": 10, "limit": 250.0, "hold": 150}
     prune: dict[str, Any] = {"method": method, "ratio": 0.5, "penalty": penalty}
     if method != "srp":
         # Filter norms are ten times larger than weights and move no faster.
-        prune |= {"penalty": penalty | {"growth": 0.2}, "alignment": {"iterations": 100}}
+        prune |= {"penalty": penalty | {"hold": 300}, "alignment": {"iterations": 100}}
     if method == "gassl":
         prune["search"] = {"growth": 0.05, "every": 10, "limit": 0.5}
     return {
