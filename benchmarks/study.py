@@ -5,7 +5,7 @@
 
 One cell is a method at a ratio with a seed. Cells are independent: each has its own folder and
 leaves one ``result.json``; a finished cell is never run again, an interrupted one goes on from its
-checkpoint. The settings are in ``configs/study.yaml``.
+checkpoint. The settings are in ``configs/study.yaml``; changing a method's runs its cells anew.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import sys
 import time
 import traceback
@@ -194,6 +195,7 @@ def work(study: Study, cell: Cell, network_path: str, root: Path, digest: str) -
     """In a worker process: run a cell, write its result; returns what went wrong."""
     folder = root / cell.folder
     try:
+        begin(folder, digest)
         result = run_cell(study, cell, network_path, folder)
         with atomic_path(folder / "result.json") as temporary:
             temporary.write_text(json.dumps({"digest": digest, **result}, indent=2))
@@ -202,6 +204,15 @@ def work(study: Study, cell: Cell, network_path: str, root: Path, digest: str) -
     except Exception:
         return traceback.format_exc()
     return None
+
+
+def begin(folder: Path, digest: str) -> None:
+    """Keep what an interrupted run of these settings left, drop what others did."""
+    mark = folder / "settings"
+    if folder.exists() and (not mark.exists() or mark.read_text() != digest):
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.write_text(digest)
 
 
 def finished(root: Path, cell: Cell, digest: str) -> dict[str, Any] | None:

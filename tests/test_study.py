@@ -109,7 +109,10 @@ def test_finished_cells_are_not_run_again_and_the_report_is_complete(
         assert {"l1", "srp"} <= names, plot
     changed = config.model_copy(update={"steps": 12})
     cell = study.Cell("l1", 0.5, 1)
-    assert study.finished(runs, cell, study.digest_of(changed, cell, weights)) is None
+    digest = study.digest_of(changed, cell, weights)
+    assert study.finished(runs, cell, digest) is None
+    assert study.work(changed, cell, config.network, runs, digest) is None
+    assert study.finished(runs, cell, digest)["steps"] == 12
 
 
 def test_a_schedule_longer_than_the_budget_is_refused(settings: dict[str, Any]) -> None:
