@@ -85,7 +85,33 @@ def export(
         str | None, typer.Option(metavar="w8|a8|w8a8", help="8-bit weights, inputs (coreml).")
     ] = None,
     calibration: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Images to find ranges on (coreml a8).")
+        str | None,
+        typer.Option(metavar="DIR", help="Images to find ranges on (onnx; coreml a8)."),
+    ] = None,
+    calibration_method: Annotated[
+        str | None,
+        typer.Option(
+            metavar="minmax|percentile|entropy|mse",
+            help="How many extremes int8 clips (onnx); default mse.",
+        ),
+    ] = None,
+    activations: Annotated[
+        str | None,
+        typer.Option(
+            metavar="uint8|int8",
+            help="int8 layers' inputs (onnx): uint8 is fastest in onnxruntime (default), int8 is "
+            "what TensorRT reads.",
+        ),
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DB", help="Fail when more PSNR is lost on --data (onnx); mixed: default 0.05."
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Set the loss is measured on (onnx); default: builtin."),
     ] = None,
     minimum_deployment: Annotated[
         str | None, typer.Option(metavar="iOS15..iOS26", help="Oldest system (coreml).")
@@ -102,6 +128,8 @@ def export(
     **Examples**
 
     `srdeploy export tuned.safetensors --target onnx --check trt -o tuned.onnx`
+
+    `srdeploy export tuned.safetensors --precision int8 --max-drop 0.05 -o tuned-int8.onnx`
 
     `srdeploy export tuned.onnx --target trt-rtx --sm 8.9 --input 480x270`
     """
@@ -124,6 +152,10 @@ def export(
         "palettize": palettize,
         "quantize": quantize,
         "calibration": calibration,
+        "calibration_method": calibration_method,
+        "activations": activations,
+        "max_drop": max_drop,
+        "data": data,
         "minimum_deployment": minimum_deployment,
     }
     source: Any = Path(file)
@@ -210,12 +242,32 @@ def _tell(report: Any, title: str, json: bool) -> None:
     if report.parity is not None:
         sizes = ", ".join(f"{w}x{h}" for h, w in report.parity.sizes)
         reference = "its ONNX" if TARGETS[report.target].takes_onnx else "PyTorch"
+        exact = report.precision == "fp32"
         say(
-            f"  equal to {reference} within {report.parity.relative:.1e} of the value range "
-            f"(inputs {sizes})"
+            f"  {'equal to' if exact else 'on noise like'} {reference} within "
+            f"{report.parity.relative:.1e} of the value range (inputs {sizes})"
         )
     for remark in report.notes:
         say(f"  {remark}")
+    if report.layers:
+        from rich.console import Console
+
+        Console().print(_layer_table(report.layers))
+
+
+def _layer_table(layers: list[dict[str, Any]]) -> Any:
+    """One row per layer of a reduced precision, with the columns that there are."""
+    from rich.table import Table
+
+    columns = list(dict.fromkeys(key for row in layers for key in row))
+    view = Table(*(_LAYER_COLUMNS.get(column, column) for column in columns))
+    for row in layers:
+        values = (row.get(column, "") for column in columns)
+        view.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values))
+    return view
+
+
+_LAYER_COLUMNS = {"max_abs": "largest |x|", "headroom": "below 65504"}
 
 
 def bench(

@@ -1,5 +1,8 @@
 """Network -> ONNX: traced, simplified, named, labelled and checked against torch.
 
+The float32 graph is checked first; another precision (:mod:`srdeploy.export.precision`) is written
+into it afterwards, and compared again.
+
 The trace exporter is the default: against ``torch.export``'s it is twenty times faster, keeps the
 operator set asked for (17, which TensorRT 8.6 still reads; the other one writes 18 at least),
 names nodes after the network's modules (so that a layer can be chosen by name later), and leaves
@@ -28,7 +31,10 @@ import torch
 
 from srdeploy import __version__
 from srdeploy.errors import SrdeployError, UserError
+from srdeploy.export.fold import fold_range
 from srdeploy.export.lower import choose_form, lower_pixel_shuffle
+from srdeploy.export.precision import write_precision
+from srdeploy.export.precision_request import request_of
 from srdeploy.export.probe import (
     INPUT,
     OUTPUT,
@@ -39,6 +45,8 @@ from srdeploy.export.probe import (
     run_torch,
     trace_operations,
 )
+from srdeploy.export.quantise_graph import Activations
+from srdeploy.export.quantise_ranges import Method
 from srdeploy.export.report import ExportReport, Parity, artifact_facts, tool_versions
 from srdeploy.export.targets import AUTO, PIXEL_SHUFFLES
 from srdeploy.export.trt_accept import require_acceptance
@@ -54,6 +62,10 @@ OPSETS = (13, 21)
 """Lowest and highest operator set offered: 13 is what the oldest supported TensorRT (8.5) is at
 home with, 21 the newest that the trace exporter writes."""
 
+TOLERANCES = {"fp32": TOLERANCE, "fp16": 1e-2, "int8": 0.5, "mixed": 0.5}
+"""Largest |difference| from torch over the value range, on noise. Of 8 bits noise tells little, for
+it is clipped as no picture is: there the loss on images is what counts."""
+
 TOOLS = ("torch", "onnx", "onnxsim", "onnxruntime")
 
 
@@ -66,8 +78,14 @@ def export_onnx(
     pixel_shuffle: str = "crd",
     accept: str | None = None,
     check: bool = True,
+    precision: str = "fp32",
+    calibration: str | None = None,
+    calibration_method: Method | None = None,
+    activations: Activations | None = None,
+    max_drop: float | None = None,
+    data: str | None = None,
 ) -> ExportReport:
-    """Write one self-contained float32 ONNX file.
+    """Write one self-contained ONNX file; its ends are float32 in every precision.
 
     Input ``lr``: float32 [N, C, H, W] in 0..value_range; output ``sr``: [N, C, H*s, W*s], with
     exactly these dimension names (s = 2, 3...; a pre-upscaled network has H and W on both sides).
@@ -83,15 +101,25 @@ def export_onnx(
         pixel_shuffle: A form of :mod:`srdeploy.export.lower`, or ``"auto"``: the fastest in
             onnxruntime here.
         accept: ``"trt"``: NVIDIA's parser must accept the file.
-        check: Run it in onnxruntime at two sizes and compare with torch.
+        check: Run it in onnxruntime at two sizes and compare with torch; in another precision than
+            fp32, also measure on ``data`` what it loses.
+        precision: ``fp32``, ``fp16``, ``int8`` or ``mixed``.
+        calibration: Images that ranges are found on. This and what follows are not for fp32; they
+            are the fields of :class:`srdeploy.export.precision_request.PrecisionRequest`.
+        calibration_method: How many extremes 8 bits leave out; int8 and mixed.
+        activations: ``uint8`` or ``int8``; int8 and mixed.
+        max_drop: dB of PSNR that may be lost on ``data``.
+        data: Benchmark set that the loss is measured on.
 
     Returns:
         The report; ``parity`` is None with ``check=False``, and the notes say so.
 
     Raises:
-        UserError: an operator set that is not offered, or an unwritable path.
+        UserError: an operator set or a precision that is not offered, an option that does not go
+            with the precision, or an unwritable path.
         SrdeployError: torch can't export the network, a PixelShuffle was lost on the way, the
-            parser refuses the file, or it differs from torch by more than :data:`TOLERANCE`.
+            parser refuses the file, it differs from torch by more than :data:`TOLERANCES`, or
+            loses more than ``max_drop``.
     """
     started = time.perf_counter()
     lowest = max(OPSETS[0], 18) if exporter == "dynamo" else OPSETS[0]
@@ -99,12 +127,32 @@ def export_onnx(
         raise UserError(
             f"Operator set {opset} is not offered; choose one from {lowest} to {OPSETS[1]}."
         )
+    request = request_of(
+        precision,
+        calibration=calibration,
+        method=calibration_method,
+        activations=activations,
+        max_drop=max_drop,
+        data=data,
+    )
     trace = trace_operations(network)
-    exported = _from_trace(network, opset) if exporter == "trace" else _from_dynamo(network, opset)
+    notes = []
+    source = network
+    if precision == "fp16":
+        folded = fold_range(network)
+        source = folded.network
+        notes.append(folded.note())
+    exported = _from_trace(source, opset) if exporter == "trace" else _from_dynamo(source, opset)
     model = _simplify(exported)
     _check_shuffles(model, trace.shuffles)
     _name_sizes(model, network.card)
-    notes = []
+    written = None
+    if precision != "fp32":
+        if check:
+            _check_float(network, model)
+        written = write_precision(model, network.card, request, measure=check)
+        model = written.model
+        notes += written.notes
     if pixel_shuffle == AUTO:
         choice = choose_form(model, PIXEL_SHUFFLES, probe_sizes(network.card)[-1])
         pixel_shuffle = choice.form
@@ -113,11 +161,12 @@ def export_onnx(
     card = network.card.step(
         step="export",
         target="onnx",
-        precision="fp32",
+        precision=precision,
         opset=opset,
         exporter=exporter,
         pixel_shuffle=pixel_shuffle,
         tools=tool_versions(TOOLS),
+        **(written.facts if written else {}),
     )
     _label(model, card)
     if not check:
@@ -125,21 +174,34 @@ def export_onnx(
     with atomic_path(path) as temporary:
         temporary.write_bytes(model.SerializeToString(deterministic=True))
         onnx.checker.check_model(str(temporary), full_check=True)
-        parity = check_parity(network, temporary) if check else None
+        parity = check_parity(network, temporary, TOLERANCES[precision]) if check else None
         if accept is not None:
             notes.append(require_acceptance(temporary.read_bytes(), accept))
     return ExportReport(
         target="onnx",
         path=str(path),
         **artifact_facts(Path(path)),
-        precision="fp32",
+        precision=precision,
         opset=opset,
         parity=parity,
         operators=dict(sorted(Counter(node.op_type for node in model.graph.node).items())),
         tools=tool_versions(TOOLS),
         seconds=round(time.perf_counter() - started, 3),
         notes=notes,
+        layers=written.layers if written else [],
+        quality=written.quality if written else None,
     )
+
+
+def _check_float(network: Network, model: onnx.ModelProto) -> None:
+    """The float32 graph that a precision is written into must be the network itself."""
+    plain = onnx.ModelProto()
+    plain.CopyFrom(model)
+    _label(plain, network.card)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "float.onnx"
+        path.write_bytes(plain.SerializeToString())
+        check_parity(network, path)
 
 
 def check_parity(network: Network, path: str | Path, tolerance: float = TOLERANCE) -> Parity:

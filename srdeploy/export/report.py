@@ -42,6 +42,10 @@ class ExportReport:
         tools: Versions of what made it.
         seconds: Wall-clock time.
         notes: What the reader must know: what was not run, and why.
+        layers: One dict per layer of a reduced precision: ``layer``, ``precision``, and what
+            decided (``max_abs`` and ``headroom``, or the range ``low``..``high``).
+        quality: What a reduced precision loses on a set: ``data``, ``protocol``, ``psnr_fp32``,
+            ``psnr``, ``drop`` (dB); None where it was not measured.
     """
 
     target: str
@@ -55,6 +59,8 @@ class ExportReport:
     tools: dict[str, str]
     seconds: float
     notes: list[str] = field(default_factory=list)
+    layers: list[dict[str, Any]] = field(default_factory=list)
+    quality: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""

@@ -33,7 +33,7 @@ PIXEL_SHUFFLES = ("crd", "reshape", "deconv")
 
 AUTO = "auto"
 
-ONNX_PRECISIONS = ("fp32",)
+ONNX_PRECISIONS = ("fp32", "fp16", "int8", "mixed")
 """What :func:`srdeploy.export.onnx.export_onnx` writes; TensorRT builds exactly what it reads."""
 
 
@@ -156,7 +156,10 @@ TARGETS: dict[str, Target] = {
             runs_on="ONNX Runtime anywhere; input of TensorRT, OpenVINO, ncnn",
             runtime="onnxruntime",
             exporter="srdeploy.export.onnx:export_onnx",
-            options=("opset", "pixel_shuffle", "accept"),
+            options=(
+                *("opset", "pixel_shuffle", "accept", "precision", "calibration"),
+                *("calibration_method", "activations", "max_drop", "data"),
+            ),
             pixel_shuffles=PIXEL_SHUFFLES,
         ),
         Target(

@@ -174,7 +174,15 @@ def export_engine(
         notes.append("PixelShuffle as crd: TensorRT's default, other forms were not timed on it")
     with _staged(path) as engine:
         if isinstance(network, Network):
-            export_onnx(network, onnx_path(engine), opset=opset, pixel_shuffle=pixel_shuffle)
+            written = export_onnx(
+                network,
+                onnx_path(engine),
+                opset=opset,
+                pixel_shuffle=pixel_shuffle,
+                precision=precision or "fp32",
+                activations="int8" if precision in ("int8", "mixed") else None,
+            )
+            notes += written.notes
         else:
             onnx_path(engine).write_bytes(_read(network))
         with OnnxSession(

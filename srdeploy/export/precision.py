@@ -1,0 +1,312 @@
+"""The precision of an ONNX file: written into it, measured on images, read back before it is named.
+
+* ``fp16``: float16 within, float32 ends; what would overflow stays in float32, by name.
+* ``int8``: 8-bit convolutions and inner sums; the network's ends and its long skip stay in float32.
+* ``mixed``: 8 bits wherever they cost little: the layers that cost most are spared, as few as will
+  do to lose no more than ``max_drop``.
+
+bf16 is not among them: ONNX has bfloat16 convolutions from operator set 22 on, which is more than
+the exporter writes, and onnxruntime's CPU cannot run them, so nobody could check one here.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from srdeploy.data.builtin import BUILTIN
+from srdeploy.errors import SrdeployError
+from srdeploy.export.precision_fp16 import HEADROOM, audit_ranges, audit_rows, to_half
+from srdeploy.export.precision_graph import convolution_kinds, layers_of
+from srdeploy.export.precision_images import network_inputs
+from srdeploy.export.precision_request import PrecisionRequest
+from srdeploy.export.quantise_graph import Range, quantise
+from srdeploy.export.quantise_ranges import watch
+from srdeploy.export.quantise_search import (
+    Cost,
+    ranges_of,
+    sensitivity,
+    spare_fewest,
+    usual_layers,
+)
+from srdeploy.models.card import CARD_KEY, Card
+from srdeploy.quality import Quality, evaluate
+from srdeploy.runtime.onnx_session import OnnxSession
+
+MAX_DROP = 0.05
+"""What ``mixed`` may lose unless told, dB."""
+
+_SENSITIVITY_PATCHES = 4
+_NAMED = 3  # layers that an error names
+
+
+@dataclass
+class Written:
+    """A model in its precision.
+
+    Attributes:
+        model: The graph.
+        float_layers: Convolutions that stayed in float32.
+        layers: One dict per layer: name, precision, and what decided.
+        facts: For the card.
+        notes: For people.
+        quality: Loss on the set, where it was measured.
+    """
+
+    model: onnx.ModelProto
+    float_layers: list[str]
+    layers: list[dict[str, Any]]
+    facts: dict[str, Any]
+    notes: list[str]
+    quality: dict[str, Any] | None = field(default=None)
+
+
+class Gate:
+    """Measures what a model loses on a set against the float32 one."""
+
+    def __init__(self, model: onnx.ModelProto, card: Card, data: str) -> None:
+        self.card, self.data = card, data
+        self.reference = self._measure(model)
+
+    def drop(self, model: onnx.ModelProto) -> float:
+        """Loss in dB; negative where the model does better."""
+        return self.reference.psnr - self._measure(model).psnr
+
+    def facts(self, drop: float) -> dict[str, Any]:
+        """For the report."""
+        return {
+            "data": self.data,
+            "protocol": self.reference.protocol,
+            "psnr_fp32": self.reference.psnr,
+            "psnr": self.reference.psnr - drop,
+            "drop": drop,
+        }
+
+    def _measure(self, model: onnx.ModelProto) -> Quality:
+        labelled = onnx.ModelProto()
+        labelled.CopyFrom(model)
+        onnx.helper.set_model_props(labelled, {CARD_KEY: self.card.to_json()})
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            path.write_bytes(labelled.SerializeToString())
+            with OnnxSession(path) as session:
+                return evaluate(session, self.data, self.card.scale, progress=False)
+
+
+def write_precision(
+    model: onnx.ModelProto, card: Card, request: PrecisionRequest, *, measure: bool = True
+) -> Written:
+    """Write a precision into a float32 model.
+
+    Args:
+        model: float32; its value range already folded, for fp16.
+        card: The network's own.
+        request: What to write; not fp32.
+        measure: Measure the loss on ``request.data`` (a limit is always measured).
+
+    Raises:
+        UserError: a folder that cannot be read.
+        SrdeployError: the loss is above the limit; the sentence names the dearest layers and says
+            what would pass.
+    """
+    wanted = measure or request.max_drop is not None or request.precision == "mixed"
+    gate = Gate(model, card, request.data) if wanted else None
+    if request.precision == "fp16":
+        written = _half(model, card, request)
+    else:
+        written = _Quantiser(model, card, request).write(gate)
+    if gate is not None and written.quality is None:
+        written.quality = gate.facts(gate.drop(written.model))
+    if gate is not None and written.quality is not None:
+        drop = written.quality["drop"]
+        if request.max_drop is not None and not drop <= request.max_drop:  # only fp16 gets here
+            raise SrdeployError(f"{_loss('fp16', gate, drop, request.max_drop)}.")
+        written.notes.append(_kept_quality(gate, drop))
+    _read_back(written, request.precision)
+    return written
+
+
+def _half(model: onnx.ModelProto, card: Card, request: PrecisionRequest) -> Written:
+    # The images that come with srdeploy for measuring are the more varied ones; nothing is fitted
+    # to them here but a limit, with a margin.
+    audit = audit_ranges(model, network_inputs(request.calibration or request.data, card))
+    converted, kept = to_half(model, audit)
+    rows = audit_rows(model, audit, kept)
+    tightest = min(rows, key=lambda row: row["headroom"])
+    notes = [
+        f"largest value {tightest['max_abs']:.4g} at {tightest['layer']}: "
+        f"{tightest['headroom']:.3g} times below float16's 65504"
+    ]
+    if kept:
+        why = f"would come within {HEADROOM:g} times of overflow, or have no float16 form"
+        notes.append(f"in fp32, because they {why}: {', '.join(kept)}")
+    convolutions = [layer for layer in layers_of(model) if not layer.is_sum]
+    float_layers = [layer.name for layer in convolutions if layer.node in kept]
+    return Written(converted, float_layers, rows, {"kept_fp32": kept}, notes)
+
+
+class _Quantiser:
+    """Rounds a model to 8 bits, all that is usual or all that is bearable."""
+
+    def __init__(self, model: onnx.ModelProto, card: Card, request: PrecisionRequest) -> None:
+        self.model, self.card, self.request = model, card, request
+        self.layers = layers_of(model)
+        self.inputs = network_inputs(request.calibration or BUILTIN, card)
+        tensors = [t for layer in self.layers for t in (*layer.inputs, layer.output)]
+        self.ranges: dict[str, Range] = ranges_of(
+            model,
+            watch(model, tensors, self.inputs),
+            request.method,
+            symmetric=request.activations == "int8",
+            value_range=card.value_range,
+        )
+
+    def write(self, gate: Gate | None) -> Written:
+        """The model that was asked for, within its limit."""
+        if self.request.precision == "mixed":
+            assert gate is not None
+            return self._bearable(gate)
+        usual = usual_layers(self.model)
+        if all(layer.is_sum for layer in self.layers if layer.name in usual):
+            raise SrdeployError(
+                "The network has no convolution between its ends, so there is nothing to run in "
+                "int8; export it in fp16 or fp32."
+            )
+        written = self._written(usual, {})
+        if gate is not None:
+            written.quality = gate.facts(drop := gate.drop(written.model))
+            limit = self.request.max_drop
+            if limit is not None and not drop <= limit:
+                raise SrdeployError(self._refusal(gate, usual, drop, limit))
+        return written
+
+    def _bearable(self, gate: Gate) -> Written:
+        limit = MAX_DROP if self.request.max_drop is None else self.request.max_drop
+        names = [layer.name for layer in self.layers]
+        costs = self._costs(names)
+        answer = self._search(gate, costs, limit)
+        if answer is None:
+            raise SrdeployError(
+                f"No layer can run in int8 within {limit:g} dB on {gate.data}; calibrate on images "
+                "like yours (--calibration), allow more (--max-drop), or use fp16."
+            )
+        spared, drop = answer
+        noise = {cost.layer: cost.noise for cost in costs}
+        written = self._written([name for name in names if name not in spared], noise)
+        written.quality = gate.facts(drop)
+        return written
+
+    def _search(
+        self, gate: Gate, costs: Sequence[Cost], limit: float
+    ) -> tuple[list[str], float] | None:
+        names = [cost.layer for cost in costs]
+        convolutions = {layer.name for layer in self.layers if not layer.is_sum}
+        most = max(i for i, name in enumerate(names) if name in convolutions)  # one stays int8
+
+        def drop_without(spared: list[str]) -> float:
+            return gate.drop(self._quantised([name for name in names if name not in spared]))
+
+        return spare_fewest(costs, drop_without, limit, most)
+
+    def _refusal(self, gate: Gate, usual: list[str], drop: float, limit: float) -> str:
+        costs = self._costs(usual)
+        dearest = ", ".join(cost.layer for cost in costs[:_NAMED])
+        answer = self._search(gate, costs, limit)
+        passing = (
+            f"with {len(answer[0])} of {len(usual)} rounded layers left in fp32 it would lose "
+            f"{answer[1]:.3f} dB: use --precision mixed"
+            if answer
+            else "no selection of layers passes: calibrate on images like yours or use fp16"
+        )
+        return (
+            f"{_loss('int8', gate, drop, limit)}; the layers that cost most are {dearest}; "
+            f"{passing}, or allow --max-drop {math.ceil(drop * 100) / 100:.2f}."
+        )
+
+    def _costs(self, names: Sequence[str]) -> list[Cost]:
+        return sensitivity(
+            self.model,
+            names,
+            self.ranges,
+            self.inputs[:: -(-len(self.inputs) // _SENSITIVITY_PATCHES)],
+            activations=self.request.activations,
+            value_range=self.card.value_range,
+        )
+
+    def _quantised(self, names: Sequence[str]) -> onnx.ModelProto:
+        return quantise(self.model, names, self.ranges, activations=self.request.activations)
+
+    def _written(self, names: Sequence[str], noise: dict[str, float]) -> Written:
+        rows: list[dict[str, Any]] = []
+        for layer in self.layers:
+            row: dict[str, Any] = {
+                "layer": layer.name,
+                "precision": "int8" if layer.name in names else "fp32",
+            }
+            if layer.name in names:
+                interval = self.ranges[layer.output]
+                row |= {"low": interval.low, "high": interval.high}
+            if layer.name in noise:
+                row["noise"] = noise[layer.name]
+            rows.append(row)
+        spared = [layer.name for layer in self.layers if layer.name not in names]
+        floats = [layer.name for layer in self.layers if not layer.is_sum and layer.name in spared]
+        count = sum(not layer.is_sum for layer in self.layers)
+        request = self.request
+        notes = [
+            f"{count - len(floats)} of {count} convolutions in int8; in fp32: "
+            f"{', '.join(spared) or 'none'}",
+            f"ranges by {request.method} from {len(self.inputs)} patches of "
+            f"{request.calibration or 'the training images that come with srdeploy'}",
+        ]
+        facts = {
+            "kept_fp32": spared,
+            "method": request.method,
+            "activations": request.activations,
+            "calibration_patches": len(self.inputs),
+        }
+        return Written(self._quantised(names), floats, rows, facts, notes)
+
+
+def _read_back(written: Written, precision: str) -> None:
+    """What the graph holds must be what its label will say, layer by layer."""
+    narrow = "fp16" if precision == "fp16" else "int8"
+    found = convolution_kinds(written.model)
+    names = {layer.node: layer.name for layer in layers_of(written.model)}
+    spared = set(written.float_layers)
+    counted = Counter(found.values())
+    wrong = [
+        node
+        for node, kind in found.items()
+        if kind != ("fp32" if names.get(node) in spared else narrow) and node in names
+    ]
+    if wrong or not counted[narrow]:
+        there = ", ".join(f"{count} in {kind}" for kind, count in sorted(counted.items()))
+        which = f"; wrong: {', '.join(wrong[:_NAMED])}" if wrong else ""
+        raise SrdeployError(
+            f"{precision} was asked, but the graph has its convolutions otherwise "
+            f"({there or 'none'}{which}); nothing was written."
+        )
+
+
+def _loss(precision: str, gate: Gate, drop: float, limit: float) -> str:
+    return (
+        f"In {precision} the network loses {drop:.3f} dB on {gate.data} "
+        f"({gate.reference.protocol}: {gate.reference.psnr:.2f} to "
+        f"{gate.reference.psnr - drop:.2f}), more than the {limit:g} allowed"
+    )
+
+
+def _kept_quality(gate: Gate, drop: float) -> str:
+    change = f"loses {drop:.3f}" if drop >= 0 else f"gains {-drop:.3f}"
+    return (
+        f"{change} dB on {gate.data}: {gate.reference.protocol} {gate.reference.psnr:.3f} in "
+        f"fp32, {gate.reference.psnr - drop:.3f} now"
+    )

@@ -1,0 +1,76 @@
+"""What may be asked of a precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from srdeploy.data.builtin import BUILTIN
+from srdeploy.errors import UserError, unknown_name
+from srdeploy.export.quantise_graph import ACTIVATIONS, Activations
+from srdeploy.export.quantise_ranges import METHODS, Method
+from srdeploy.export.targets import ONNX_PRECISIONS
+
+
+@dataclass(frozen=True)
+class PrecisionRequest:
+    """What to write, and how.
+
+    Attributes:
+        precision: One of :data:`ONNX_PRECISIONS`.
+        calibration: Images that ranges are found on: a benchmark folder; ``builtin``: for 8 bits
+            the training images that come with srdeploy. None: ``builtin``; for fp16, ``data``.
+        method: How many extremes 8 bits leave out (:mod:`srdeploy.export.quantise_ranges`).
+        activations: ``uint8`` (asymmetric, fastest in onnxruntime), or ``int8`` (symmetric: what
+            TensorRT reads).
+        max_drop: dB of PSNR that may be lost on ``data``; None: no limit (``mixed``: 0.05).
+        data: Benchmark set that the loss is measured on.
+    """
+
+    precision: str = "fp32"
+    calibration: str | None = None
+    method: Method = "mse"
+    activations: Activations = "uint8"
+    max_drop: float | None = None
+    data: str = BUILTIN
+
+    def check(self) -> None:
+        """Raise UserError unless all of it is offered."""
+        if self.precision == "bf16":
+            raise UserError(
+                "bf16 is not offered: ONNX has bfloat16 convolutions from operator set 22 on, "
+                "beyond what the exporter writes and onnxruntime can check; use fp16."
+            )
+        for kind, name, known in (
+            ("precision of ONNX files", self.precision, ONNX_PRECISIONS),
+            ("calibration method", self.method, METHODS),
+            ("type of activations", self.activations, ACTIVATIONS),
+        ):
+            if name not in known:
+                raise unknown_name(kind, name, known)
+        if self.max_drop is not None and not self.max_drop > 0:
+            raise UserError(f"--max-drop is a loss in dB above 0, not {self.max_drop:g}.")
+
+
+def request_of(precision: str, **given: Any) -> PrecisionRequest:
+    """A checked request; fields given as None keep their defaults.
+
+    Raises:
+        UserError: something that is not offered, or does not go with the precision.
+    """
+    asked = {name: value for name, value in given.items() if value is not None}
+    if precision == "fp32" and asked:
+        raise UserError(f"{_flags(asked)} goes with fp16, int8 and mixed; give --precision too.")
+    if precision == "fp16" and (only := asked.keys() & {"method", "activations"}):
+        raise UserError(f"{_flags(only)} goes with int8 and mixed; leave it out for fp16.")
+    request = PrecisionRequest(precision, **asked)
+    request.check()
+    return request
+
+
+def _flags(names: Iterable[str]) -> str:
+    return ", ".join(_FLAGS.get(name, f"--{name.replace('_', '-')}") for name in sorted(names))
+
+
+_FLAGS = {"method": "--calibration-method"}

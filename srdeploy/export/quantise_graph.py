@@ -1,0 +1,192 @@
+"""Writing 8-bit layers into an ONNX graph as pairs of QuantizeLinear and DequantizeLinear.
+
+``x -> Q -> DQ -> Conv(DQ(weights)) -> Relu -> Q -> DQ``: runtimes recognise the pattern and run the
+convolution on integers; one that does not computes the same rounding in float32. Weights have one
+symmetric scale per output channel.
+
+What is *not* written matters as much. A residual network's accuracy rides on its skip path, whose
+range is many times that of the branches beside it. So a sum is float32 unless asked otherwise: a
+tensor that a sum or a float layer made goes on as it is, and only the branch that feeds an 8-bit
+convolution is rounded; what an 8-bit convolution made is rounded once, on its own finer range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper
+
+from srdeploy.export.precision_graph import (
+    Layer,
+    constant,
+    drop_unread,
+    layers_of,
+    readers_of,
+    store,
+)
+
+Activations = Literal["uint8", "int8"]
+ACTIVATIONS: tuple[Activations, ...] = ("uint8", "int8")
+_WEIGHT_STEPS = 127
+_SMALLEST_SCALE = 1e-9
+
+
+@dataclass(frozen=True)
+class Range:
+    """The interval of a tensor that 8 bits cover; what lies outside is clipped.
+
+    Attributes:
+        low: Its lower end, not above 0.
+        high: Its upper end, not below 0.
+    """
+
+    low: float
+    high: float
+
+    def grid(self, activations: Activations) -> tuple[np.float32, NDArray]:
+        """Scale and zero point: 0 is always one of the steps.
+
+        ``uint8`` spends all 256 steps on the interval; ``int8`` is symmetric around 0 (what
+        NVIDIA's parser reads), so a ReLU's output gets 128.
+        """
+        low, high = min(self.low, 0.0), max(self.high, 0.0)
+        if activations == "int8":
+            scale = max(-low, high) / 127
+            return np.float32(max(scale, _SMALLEST_SCALE)), np.int8(0)
+        scale = max((high - low) / 255, _SMALLEST_SCALE)
+        return np.float32(scale), np.uint8(np.clip(np.round(-low / scale), 0, 255))
+
+
+def quantise_weights(weights: NDArray, axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """int8 weights in -127..127 and one scale per output channel.
+
+    Args:
+        weights: float32 ``[out, in, h, w]``, or ``[in, out, h, w]`` of a transposed convolution.
+        axis: The dimension of output channels.
+    """
+    others = tuple(d for d in range(weights.ndim) if d != axis)
+    scales = np.maximum(np.abs(weights).max(axis=others) / _WEIGHT_STEPS, _SMALLEST_SCALE)
+    steps = np.round(weights / _along(scales, axis, weights.ndim))
+    return np.clip(steps, -127, 127).astype(np.int8), scales.astype(np.float32)
+
+
+def quantise(
+    model: onnx.ModelProto,
+    layers: Collection[str],
+    ranges: Mapping[str, Range],
+    *,
+    activations: Activations = "uint8",
+) -> onnx.ModelProto:
+    """A copy of the model in which the named layers run on 8 bits.
+
+    Args:
+        model: float32.
+        layers: Names of :func:`layers_of`: convolutions, and sums if they are to be rounded too.
+        ranges: Of every tensor that is to be rounded.
+        activations: ``uint8`` (asymmetric), or ``int8`` (symmetric).
+    """
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    graph = copied.graph
+    chosen = [layer for layer in layers_of(copied) if layer.name in set(layers)]
+    outputs = {layer.output for layer in chosen}
+    grids = {t: ranges[t] for layer in chosen for t in (*layer.inputs, layer.output)}
+    for node in graph.node:  # moving pixels is exact on integers: the same steps on both sides
+        if node.op_type == "DepthToSpace" and node.input[0] in outputs:
+            outputs.add(node.output[0])
+            grids[node.output[0]] = grids[node.input[0]]
+    for layer in chosen:
+        if not layer.is_sum:
+            _dequantised_weights(graph, layer)
+    rounded = _rename_readers(graph, chosen, outputs, grids)
+    _insert(graph, rounded, grids, activations)
+    drop_unread(graph)
+    return copied
+
+
+def _dequantised_weights(graph: onnx.GraphProto, layer: Layer) -> None:
+    axis = 1 if layer.operator == "ConvTranspose" else 0
+    values, scales = quantise_weights(constant(graph, layer.weight), axis)
+    name = f"{layer.name}.weight"
+    node = helper.make_node(
+        "DequantizeLinear",
+        [
+            store(graph, f"{name}_int8", values),
+            store(graph, f"{name}_scale", scales),
+            store(graph, f"{name}_zero", np.zeros(len(scales), np.int8)),
+        ],
+        [f"{name}_dq"],
+        name=f"{name}/DequantizeLinear",
+        axis=axis,
+    )
+    reader = next(n for n in graph.node if n.name == layer.node)
+    reader.input[1] = node.output[0]
+    graph.node.insert(list(graph.node).index(reader), node)
+
+
+def _rename_readers(
+    graph: onnx.GraphProto,
+    chosen: list[Layer],
+    outputs: set[str],
+    grids: Mapping[str, Range],
+) -> dict[str, str]:
+    """Point readers at rounded tensors; returns each rounded tensor's name by its float one's."""
+    quantised = {layer.node for layer in chosen}
+    ends = {value.name for value in graph.output}
+    readers = readers_of(graph)
+    rounded: dict[str, str] = {}
+    for tensor in grids:
+        source, result = tensor, f"{tensor}_dq"
+        for node in readers[tensor]:
+            if tensor in outputs or node.name in quantised:
+                node.input[list(node.input).index(tensor)] = result
+        if tensor in ends and tensor in outputs:  # the graph's output keeps its name
+            source, result = f"{tensor}_float", tensor
+            maker = next(node for node in graph.node if tensor in node.output)
+            maker.output[list(maker.output).index(tensor)] = source
+        rounded[source] = result
+    return rounded
+
+
+def _insert(
+    graph: onnx.GraphProto,
+    rounded: Mapping[str, str],
+    grids: Mapping[str, Range],
+    activations: Activations,
+) -> None:
+    nodes: list[onnx.NodeProto] = []
+
+    def pair(source: str) -> None:
+        if source not in rounded:
+            return
+        result = rounded[source]
+        scale, zero = grids[source if source in grids else result].grid(activations)
+        grid = [
+            store(graph, f"{source}_scale", np.asarray(scale)),
+            store(graph, f"{source}_zero", np.asarray(zero)),
+        ]
+        for operator, tensor, out in (
+            ("QuantizeLinear", source, f"{source}_q"),
+            ("DequantizeLinear", f"{source}_q", result),
+        ):
+            nodes.append(
+                helper.make_node(operator, [tensor, *grid], [out], name=f"{source}/{operator}")
+            )
+
+    for value in graph.input:
+        pair(value.name)
+    for node in graph.node:
+        nodes.append(node)
+        for name in node.output:
+            pair(name)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _along(values: NDArray, axis: int, dimensions: int) -> NDArray:
+    return values.reshape([-1 if d == axis else 1 for d in range(dimensions)])

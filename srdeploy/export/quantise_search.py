@@ -1,0 +1,175 @@
+"""Which layers eight bits hurt, and the fewest that must be spared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from srdeploy.export.precision_graph import layers_of, readers_of
+from srdeploy.export.quantise_graph import Activations, Range, quantise
+from srdeploy.export.quantise_ranges import Method, Statistics, choose_range, runner
+from srdeploy.progress import track
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one layer costs when it alone runs on 8 bits.
+
+    Attributes:
+        layer: Its name.
+        noise: Mean squared difference that it makes to the output, in 8-bit pixel steps squared.
+    """
+
+    layer: str
+    noise: float
+
+
+def usual_layers(model: onnx.ModelProto) -> list[str]:
+    """What ``int8`` rounds: all but the ends of the network and the path between them.
+
+    The first and the last convolution (and what stands before and after them: mean shifts) do a few
+    percent of the work and carry the image itself. A sum that such a float layer reads is on the
+    long skip path, and stays in float32 as well; sums within the body are rounded, because a
+    runtime then never leaves 8 bits there.
+    """
+    layers = layers_of(model)
+    ends = _end_convolutions(model)
+    inner = {layer.name for layer in layers if not layer.is_sum and layer.node not in ends}
+    rounded = {layer.node for layer in layers if layer.name in inner or layer.is_sum}
+    readers = readers_of(model.graph)
+    for layer in reversed(layers):
+        if layer.is_sum:
+            following = readers[layer.output]
+            if following and all(node.name in rounded for node in following):
+                inner.add(layer.name)
+            else:
+                rounded.discard(layer.node)
+    return [layer.name for layer in layers if layer.name in inner]
+
+
+def ranges_of(
+    model: onnx.ModelProto,
+    statistics: Mapping[str, Statistics],
+    method: Method,
+    *,
+    symmetric: bool,
+    value_range: float,
+) -> dict[str, Range]:
+    """The interval of every tensor; the picture itself keeps 0..``value_range``, its own 8 bits."""
+    found = {
+        tensor: choose_range(entry, method, symmetric=symmetric)
+        for tensor, entry in statistics.items()
+    }
+    for tensor in _picture(model):
+        if tensor in found:
+            found[tensor] = Range(0.0, value_range)
+    return found
+
+
+def sensitivity(
+    model: onnx.ModelProto,
+    layers: Sequence[str],
+    ranges: Mapping[str, Range],
+    inputs: Sequence[NDArray[np.float32]],
+    *,
+    activations: Activations,
+    value_range: float,
+) -> list[Cost]:
+    """Each layer's cost, the dearest first.
+
+    Args:
+        model: float32.
+        layers: Names of the layers in question.
+        ranges: As :func:`quantise`.
+        inputs: float32 [N, C, H, W] each; a few are enough.
+        activations: As :func:`quantise`.
+        value_range: Of the network.
+    """
+    output = model.graph.output[0].name
+    plain = runner(model)
+    expected = [plain(x)[output] for x in inputs]
+    costs = []
+    with track("sensitivity", total=len(layers)) as bar:
+        for name in layers:
+            run = runner(quantise(model, [name], ranges, activations=activations))
+            differences = [run(x)[output] - y for x, y in zip(inputs, expected, strict=True)]
+            noise = float(np.mean([(d.astype(np.float64) ** 2).mean() for d in differences]))
+            costs.append(Cost(name, noise * (255.0 / value_range) ** 2))
+            bar.update(1)
+    return sorted(costs, key=lambda cost: -cost.noise)
+
+
+def spare_fewest(
+    costs: Sequence[Cost],
+    drop_without: Callable[[list[str]], float],
+    max_drop: float,
+    most: int,
+) -> tuple[list[str], float] | None:
+    """The shortest list of dearest layers to leave in float32 so that the loss is small enough.
+
+    Bisection: sparing more of the dearest layers is taken to lose no more.
+
+    Args:
+        costs: Dearest first.
+        drop_without: Loss in dB when these layers are spared and the others rounded.
+        max_drop: What may be lost, dB.
+        most: How many may be spared at most.
+
+    Returns:
+        The spared layers and the loss then, or None where sparing ``most`` loses too much.
+    """
+    names = [cost.layer for cost in costs]
+    tried: dict[int, float] = {}
+
+    def passes(count: int) -> bool:
+        tried[count] = drop_without(names[:count])
+        return tried[count] <= max_drop
+
+    low, high = 0, most
+    if not passes(most):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        if passes(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return names[:high], tried[high]
+
+
+def _end_convolutions(model: onnx.ModelProto) -> set[str]:
+    """Nodes of the first and the last convolution, and of those that only shift colours."""
+    graph = model.graph
+    channels = graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    shapes = {tensor.name: tensor.dims for tensor in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output}
+    convolutions = [layer for layer in layers_of(model) if not layer.is_sum]
+    found = {
+        layer.node
+        for layer in convolutions
+        if channels in shapes[layer.weight][:2]  # reads or writes the image's own channels
+    }
+    tensor = graph.output[0].name
+    while (maker := makers.get(tensor)) is not None:
+        found.add(maker.name)
+        if maker.op_type != "DepthToSpace" and not (
+            maker.input[1:] and list(shapes.get(maker.input[1], ()))[:2] == [channels, channels]
+        ):
+            break
+        tensor = maker.input[0]
+    return found
+
+
+def _picture(model: onnx.ModelProto) -> set[str]:
+    """The output, and what becomes it by moving pixels alone."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    name = model.graph.output[0].name
+    found = {name}
+    while (maker := makers.get(name)) is not None and maker.op_type == "DepthToSpace":
+        name = maker.input[0]
+        found.add(name)
+    return found
