@@ -33,6 +33,7 @@ from srdeploy.export.probe import INPUT, OUTPUT, trace_operations
 from srdeploy.export.report import ExportReport, artifact_facts, tool_versions
 from srdeploy.files import atomic_path
 from srdeploy.models.card import CARD_KEY, Card
+from srdeploy.models.digest import weights_sha256
 from srdeploy.models.network import Network
 from srdeploy.runtime.coreml_package import quiet
 from srdeploy.runtime.sizes import InputSizes
@@ -107,6 +108,7 @@ def export_coreml(
         target="coreml",
         **options.recorded(),
         compute_units=units,
+        weights_sha256=weights_sha256(network.module.state_dict()),
         tools=tool_versions(TOOLS),
     )
     with quiet():

@@ -25,6 +25,7 @@ from srdeploy.export.probe import TOLERANCE, probe_input, run_torch, trace_opera
 from srdeploy.export.report import ExportReport, Parity, artifact_facts, tool_versions
 from srdeploy.files import atomic_path
 from srdeploy.models.card import CARD_KEY, Card
+from srdeploy.models.digest import weights_sha256
 from srdeploy.models.network import Network
 from srdeploy.runtime.litert_session import LitertSession
 from srdeploy.runtime.sizes import InputSizes
@@ -66,6 +67,8 @@ def export_litert(network: Network, path: str | Path, *, sizes: str | None = Non
     trace_operations(network)
     card = network.card.step(
         step="export", target="litert", precision="fp32", size=list(size),
+        weights_sha256=weights_sha256(network.module.state_dict()),
+        parity={"tolerance": TOLERANCE, "sizes": [list(size)]},
         tools=tool_versions(TOOLS),
     )  # fmt: skip
     x = probe_input(network.card, size)

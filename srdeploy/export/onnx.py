@@ -52,6 +52,7 @@ from srdeploy.export.targets import AUTO, PIXEL_SHUFFLES
 from srdeploy.export.trt_accept import require_acceptance
 from srdeploy.files import atomic_path
 from srdeploy.models.card import CARD_KEY, Card
+from srdeploy.models.digest import weights_sha256
 from srdeploy.models.network import Network
 from srdeploy.runtime.onnx_session import OnnxSession
 
@@ -165,6 +166,13 @@ def export_onnx(
         opset=opset,
         exporter=exporter,
         pixel_shuffle=pixel_shuffle,
+        weights_sha256=weights_sha256(network.module.state_dict()),
+        parity={
+            "tolerance": TOLERANCES[precision],
+            "sizes": [[*s] for s in probe_sizes(network.card)],
+        }
+        if check
+        else None,
         tools=tool_versions(TOOLS),
         **(written.facts if written else {}),
     )

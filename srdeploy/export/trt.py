@@ -319,6 +319,7 @@ def _describe(
             step="export",
             target=TARGET_NAMES[request.builder],
             precision=built.precision,
+            parent_sha256=sha256(source),
             tools=tools,
         ),
         tools=tools,

@@ -1,0 +1,245 @@
+"""What an artifact's card says of how it was made, in order and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from srdeploy.errors import UserError
+from srdeploy.export.report import artifact_facts
+from srdeploy.models.card import Card
+from srdeploy.runtime.card_of import read_card_of
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One step of the history.
+
+    Attributes:
+        step: Its name on the card.
+        told: Sentences, the first one short.
+        facts: The card's own entry.
+    """
+
+    step: str
+    told: list[str]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Story:
+    """An artifact's history.
+
+    Attributes:
+        file: Name of the artifact.
+        sha256: Its content.
+        bytes: Its size.
+        network: What it is, in one line.
+        weights_sha256: Identity of the weights: of a network's own, of the exported network's for
+            an artifact; None where no step recorded it.
+        widths: Channels before and after pruning, of the layers that changed.
+        chapters: The steps, oldest first.
+        gaps: What the card cannot tell.
+        card: The card itself.
+    """
+
+    file: str
+    sha256: str
+    bytes: int
+    network: str
+    weights_sha256: str | None
+    widths: dict[str, tuple[int, int]]
+    chapters: list[Chapter]
+    gaps: list[str]
+    card: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return asdict(self)
+
+
+def tell(file: str | Path) -> Story:
+    """Read an artifact's story.
+
+    Args:
+        file: A network of ours, the name of a shipped one, or an exported artifact.
+
+    Raises:
+        UserError: as :func:`srdeploy.runtime.card_of.read_card_of`.
+    """
+    path = _find(file)
+    card = read_card_of(path)
+    widths = changed_widths(card)
+    chapters = []
+    last_prune = max((i for i, e in enumerate(card.history) if e.get("step") == "prune"), default=0)
+    for number, entry in enumerate(card.history):
+        told = _TELLERS.get(entry.get("step", ""), _plainly)(entry)
+        if number == last_prune and entry.get("step") == "prune":
+            told += _pruned(card, widths)
+        chapters.append(Chapter(entry.get("step", "?"), told, entry))
+    weights = _own_weights(path) or _recorded_weights(card)
+    return Story(
+        file=path.name,
+        **artifact_facts(path),
+        network=_network(card),
+        weights_sha256=weights,
+        widths=widths,
+        chapters=chapters,
+        gaps=_gaps(card, weights),
+        card=card.model_dump(mode="json"),
+    )
+
+
+def changed_widths(card: Card) -> dict[str, tuple[int, int]]:
+    """Channels in the base architecture and now, of the layers where they differ.
+
+    Empty for a network of the user's own, whose base only the user's code knows.
+    """
+    if not card.pruned or ":" in card.arch:
+        return {}
+    from srdeploy.models.resize import layer_widths
+    from srdeploy.models.store import empty_module
+
+    before = layer_widths(empty_module(card.model_copy(update={"shapes": {}})))
+    return {
+        name: (before[name], now)
+        for name, now in card.widths.items()
+        if before.get(name, now) != now
+    }
+
+
+def fold_runs(widths: Mapping[str, object]) -> list[tuple[str, str, int, object]]:
+    """Neighbours of one value as (first layer, last layer, how many, value)."""
+    runs: list[tuple[str, str, int, object]] = []
+    for name, value in widths.items():
+        if runs and runs[-1][3] == value:
+            first, _, count, _ = runs[-1]
+            runs[-1] = (first, name, count + 1, value)
+        else:
+            runs.append((name, name, 1, value))
+    return runs
+
+
+def _find(file: str | Path) -> Path:
+    path = Path(file)
+    if path.exists() or path.suffix or len(path.parts) > 1:
+        return path
+    from srdeploy.models.load import shipped_networks
+
+    shipped = shipped_networks()
+    if str(file) not in shipped:
+        raise UserError(f"There is no file '{file}'.")
+    return shipped[str(file)]
+
+
+def _own_weights(path: Path) -> str | None:
+    if path.is_dir() or path.suffix.lower() in {".onnx", ".engine", ".tflite"}:
+        return None
+    from safetensors.torch import load_file
+
+    from srdeploy.models.digest import weights_sha256
+
+    return weights_sha256(load_file(path))
+
+
+def _recorded_weights(card: Card) -> str | None:
+    found = [entry["weights_sha256"] for entry in card.history if "weights_sha256" in entry]
+    return found[-1] if found else None
+
+
+def _network(card: Card) -> str:
+    colour = "luma" if card.luma_only else f"{card.channels} channels"
+    pruned = ", pruned" if card.pruned else ""
+    return f"{card.arch} x{card.scale}, {colour}, values 0..{card.value_range:g}{pruned}"
+
+
+def _gaps(card: Card, weights: str | None) -> list[str]:
+    steps = [entry.get("step") for entry in card.history]
+    gaps = []
+    if not {"import", "train"} & set(steps):
+        gaps.append("where the first weights came from: no step of import or training is recorded")
+    if weights is None:
+        gaps.append("which weights were exported: it was written before srdeploy recorded that")
+    if card.pruned and ":" in card.arch:
+        gaps.append(f"the widths before pruning: only {card.arch} knows them")
+    return gaps
+
+
+def _imported(entry: dict[str, Any]) -> list[str]:
+    told = [f"{entry.get('file')} ({_short(entry.get('sha256'))}), {entry.get('recognised_as')}"]
+    told += [f"assumed: {one}" for one in entry.get("assumed", [])]
+    return told + [f"ignored: {one}" for one in entry.get("ignored", [])]
+
+
+def _pruned(card: Card, widths: dict[str, tuple[int, int]]) -> list[str]:
+    told = []
+    for first, last, count, value in fold_runs(widths):
+        assert isinstance(value, tuple)
+        named = first if count == 1 else f"{first} ... {last} ({count} layers)"
+        told.append(f"{named}: {value[0]} -> {value[1]} channels")
+    if card.proof:
+        told.append(f"proof: {card.proof['claim']}")
+        if "tolerance" in card.proof:
+            told[-1] += f", to {card.proof['max_difference']:.1e} of the value range"
+    return told
+
+
+def _trained(entry: dict[str, Any]) -> list[str]:
+    shown = _remaining(entry, "iterations", "recipe", "data")
+    first = f"{entry.get('iterations')} iterations of recipe {entry.get('recipe')}"
+    return [f"{first} on data {entry.get('data')}{', ' if shown else ''}{shown}"]
+
+
+def _exported(entry: dict[str, Any]) -> list[str]:
+    used = ("target", "precision", "tools", "weights_sha256", "parent_sha256", "parity")
+    shown = _remaining(entry, *used)
+    told = [f"{entry.get('target')}, {entry.get('precision')}" + (f", {shown}" if shown else "")]
+    if "weights_sha256" in entry:
+        told.append(f"from weights {_short(entry['weights_sha256'])}")
+    if "parent_sha256" in entry:
+        told.append(f"from the ONNX file {_short(entry['parent_sha256'])}")
+    if parity := entry.get("parity"):
+        sizes = ", ".join(f"{w}x{h}" for h, w in parity["sizes"])
+        told.append(
+            f"checked: equal to PyTorch within {parity['tolerance']:g} of the value range "
+            f"(inputs {sizes})"
+        )
+    if tools := entry.get("tools"):
+        told.append("by " + ", ".join(f"{name} {version}" for name, version in tools.items()))
+    return told
+
+
+def _plainly(entry: dict[str, Any]) -> list[str]:
+    return [_remaining(entry)]
+
+
+_TELLERS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
+    "import": _imported,
+    "train": _trained,
+    "finetune": _trained,
+    "export": _exported,
+}
+
+
+def _remaining(entry: dict[str, Any], *told: str) -> str:
+    """The other fields as ``key value``, empty ones left out."""
+    left = {
+        key: value
+        for key, value in entry.items()
+        if key not in ("step", *told) and value not in ([], {}, None, "")
+    }
+    return ", ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in left.items())
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={_plain(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return " ".join(_plain(item) for item in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _short(digest: str | None) -> str:
+    return f"sha256 {digest[:12]}" if digest else "unknown"
