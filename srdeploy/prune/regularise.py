@@ -39,7 +39,7 @@ class Regulariser:
     Args:
         module: Being trained; where a layer's weight is normalised its gamma is meant instead.
         fronts: What is penalised and how much.
-        unit: Factor on every penalty (not for :meth:`shrink`): the loss's scale.
+        unit: Factor on the penalties of :meth:`add_gradients`: the loss's scale.
 
     Names that are no trainable parameters of the module (buffers, frozen layers) are skipped.
     """
@@ -67,7 +67,7 @@ class Regulariser:
             )
         self._levels: list[float] | None = None
         self._coefficients: list[Tensor] = []
-        self._keeps: list[Tensor] = []
+        self._stays = [1 - mask for mask in self._scaled([1.0] * len(fronts))]
 
     def level(self, iteration: int) -> float:
         """The highest penalty at work."""
@@ -80,10 +80,21 @@ class Regulariser:
         _add_scaled(self._weights, self._coefficients, self._unit)
 
     @torch.no_grad()
-    def shrink(self, iteration: int) -> None:
-        """``weight *= 1 - penalty``."""
-        self._update(iteration)
-        torch._foreach_mul_(self._weights, self._keeps)
+    def drop_gradients(self) -> None:
+        """What is going no longer learns: ``grad = 0`` there."""
+        found = [(w.grad, s) for w, s in zip(self._weights, self._stays, strict=True)]
+        grads = [g for g, _ in found if g is not None]
+        torch._foreach_mul_(grads, [s for g, s in found if g is not None])
+
+    @torch.no_grad()
+    def fade(self, iteration: int) -> None:
+        """Bring the weights from ``1 - penalty`` of the last iteration to that of this one."""
+        before = [ramp.penalty(iteration - 1) if iteration else 0.0 for ramp in self._ramps]
+        now = [ramp.penalty(iteration) for ramp in self._ramps]
+        if now == before and max(now) < 1:
+            return
+        gone = [1.0 if b >= 1 else 1 - (1 - n) / (1 - b) for b, n in zip(before, now, strict=True)]
+        torch._foreach_mul_(self._weights, [1 - c for c in self._scaled(gone)])
 
     @torch.no_grad()
     def magnitudes(self) -> dict[str, float]:
@@ -110,11 +121,14 @@ class Regulariser:
         if levels == self._levels:
             return
         self._levels = levels
-        self._coefficients = [
+        self._coefficients = self._scaled(levels)
+
+    def _scaled(self, levels: list[float]) -> list[Tensor]:
+        """Per tensor: each front's level where the front applies, else 0."""
+        return [
             reduce(torch.maximum, [levels[index] * mask for index, mask in masks])
             for masks in self._masks
         ]
-        self._keeps = [1 - c for c in self._coefficients]
 
 
 def _add_scaled(weights: list[Tensor], coefficients: list[Tensor], unit: float) -> None:

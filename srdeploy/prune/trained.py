@@ -187,12 +187,16 @@ class TrainedPruner(AtomMasks, L1NormPruner):
         self.on_iteration(iteration)
         if self.options.freeze_skipped:
             self._freeze_skipped()
-        if self.options.penalty.apply and self.options.penalty.through == "adam":
+        if not self.options.penalty.apply:
+            return
+        if self.options.penalty.through == "adam":
             self._current().add_gradients(iteration)
+        else:
+            self._current().drop_gradients()
 
     def _after_step(self) -> None:
         if self.options.penalty.apply and self.options.penalty.through == "decoupled":
-            self._current().shrink(self.evaluator.iteration)
+            self._current().fade(self.evaluator.iteration)
 
     def _current(self) -> Regulariser:
         # Made at the first step, when the module is on its device, and when the choice changes.

@@ -31,8 +31,8 @@ class Penalty(Strict):
         limit: Highest penalty (``reg_upper_limit``).
         hold: Iterations at the limit before removal (``stabilize_reg_interval``).
         through: ``adam``: the gradient of penalty/2 * w^2 joins the loss's and goes through the
-            optimiser, as published. ``decoupled``: after each step w becomes (1 - penalty) * w,
-            whatever the optimiser makes of its gradients; a limit of 1 ends at exactly zero.
+            optimiser, as published. ``decoupled``: what goes no longer learns but fades: it is
+            kept at 1 - penalty times what it was, so a limit of 1 ends at exactly zero.
         apply: False trains the same schedule without the penalty: the control experiment.
     """
 
@@ -46,7 +46,7 @@ class Penalty(Strict):
     @model_validator(mode="after")
     def _shrinks(self) -> Penalty:
         if self.through == "decoupled" and self.limit > 1:
-            raise ValueError("a decoupled penalty multiplies by 1 - penalty: its limit is 1")
+            raise ValueError("a decoupled penalty is the fraction that has gone: its limit is 1")
         return self
 
     def ramp(self, start: int = 0) -> Ramp:

@@ -36,18 +36,30 @@ def test_gradients_gain_penalty_times_weight_on_chosen_filters_alone() -> None:
         assert torch.equal(module[1].weight.grad, torch.ones(2, 3, 1, 1))
 
 
-def test_shrinking_multiplies_by_one_minus_the_penalty() -> None:
+def test_fading_keeps_one_minus_the_penalty_of_what_there_was() -> None:
     module = layer()
     before = module[0].weight.detach().clone()
-    ramp = Ramp(growth=0.25, every=1, limit=1.0, hold=0)
+    ramp = Ramp(growth=0.25, every=2, limit=1.0, hold=0)
     regulariser = Regulariser(module, [Front(ramp, {"0.weight": mask(1, 0, 0)})])
-    for iteration in range(2):
-        regulariser.shrink(iteration)
-    torch.testing.assert_close(module[0].weight[0], before[0] * 0.75 * 0.5)
-    assert torch.equal(module[0].weight[1:], before[1:])
-    for iteration in (2, 3):
-        regulariser.shrink(iteration)
-    assert torch.equal(module[0].weight[0], torch.zeros(2, 3, 3))
+    for iteration, left in enumerate([0.75, 0.75, 0.5, 0.5, 0.25, 0.25, 0.0, 0.0, 0.0]):
+        regulariser.fade(iteration)
+        torch.testing.assert_close(module[0].weight[0], before[0] * left)
+        assert torch.equal(module[0].weight[1:], before[1:])
+    with torch.no_grad():
+        module[0].weight += 1  # whatever happens while the penalty is held at its limit
+    regulariser.fade(9)
+    assert not module[0].weight[0].any()
+
+
+def test_what_fades_no_longer_learns() -> None:
+    module = layer()
+    masks = {"0.weight": mask(1, 0, 0)}
+    regulariser = Regulariser(module, [Front(Ramp(0.5, 1, 1.0, 0), masks)])
+    module(torch.rand(1, 2, 4, 4)).sum().backward()
+    before = module[0].weight.grad.clone()
+    regulariser.drop_gradients()
+    assert not module[0].weight.grad[0].any()
+    assert torch.equal(module[0].weight.grad[1:], before[1:])
 
 
 def test_fronts_have_their_own_schedules() -> None:
