@@ -10,7 +10,7 @@ from srdeploy.data.builtin import BUILTIN
 from srdeploy.errors import UserError, unknown_name
 from srdeploy.export.quantise_graph import ACTIVATIONS, Activations
 from srdeploy.export.quantise_ranges import METHODS, Method
-from srdeploy.export.targets import ONNX_PRECISIONS
+from srdeploy.export.targets import NO_BF16, ONNX_PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,7 @@ class PrecisionRequest:
     def check(self) -> None:
         """Raise UserError unless all of it is offered."""
         if self.precision == "bf16":
-            raise UserError(
-                "bf16 is not offered: ONNX has bfloat16 convolutions from operator set 22 on, "
-                "beyond what the exporter writes and onnxruntime can check; use fp16."
-            )
+            raise UserError(NO_BF16)
         for kind, name, known in (
             ("precision of ONNX files", self.precision, ONNX_PRECISIONS),
             ("calibration method", self.method, METHODS),

@@ -10,6 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from srdeploy.export.precision_graph import layers_of, readers_of
+from srdeploy.export.probe import INPUT
 from srdeploy.export.quantise_graph import Activations, Range, quantise
 from srdeploy.export.quantise_ranges import Method, Statistics, choose_range, runner
 from srdeploy.progress import track
@@ -59,14 +60,15 @@ def ranges_of(
     symmetric: bool,
     value_range: float,
 ) -> dict[str, Range]:
-    """The interval of every tensor; the picture itself keeps 0..``value_range``, its own 8 bits."""
+    """The interval of every tensor; pictures, in and out, keep the steps that they have anyway."""
     found = {
         tensor: choose_range(entry, method, symmetric=symmetric)
         for tensor, entry in statistics.items()
     }
-    for tensor in _picture(model):
-        if tensor in found:
-            found[tensor] = Range(0.0, value_range)
+    for tensor in _picture(model) & found.keys():
+        found[tensor] = Range(0.0, value_range)
+    if (entry := statistics.get(INPUT)) is not None:  # upscaled beforehand, it may overshoot
+        found[INPUT] = Range(min(entry.low, 0.0), max(entry.high, value_range))
     return found
 
 

@@ -36,6 +36,11 @@ AUTO = "auto"
 ONNX_PRECISIONS = ("fp32", "fp16", "int8", "mixed")
 """What :func:`srdeploy.export.onnx.export_onnx` writes; TensorRT builds exactly what it reads."""
 
+NO_BF16 = (
+    "bf16 is not offered: ONNX has bfloat16 convolutions from operator set 22 on, beyond what the "
+    "exporter writes and onnxruntime can check; use fp16."
+)
+
 
 @dataclass(frozen=True)
 class Target:
@@ -99,6 +104,8 @@ class Target:
                     f"{flag(name)} does not apply to --target {self.name}; leave it out."
                 )
         precision = options.get("precision", self.precisions[0])
+        if precision == "bf16" and self.precisions is ONNX_PRECISIONS:
+            raise UserError(NO_BF16)
         if precision not in self.precisions:
             raise unknown_name(f"precision of --target {self.name}", precision, self.precisions)
         form = options.get("pixel_shuffle", AUTO)

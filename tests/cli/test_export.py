@@ -89,3 +89,43 @@ def test_requests_that_make_no_sense(
 def test_rebuilding_what_is_not_there(refused, tmp_path: Path) -> None:
     assert "There is no file" in refused("rebuild", tmp_path / "net.engine")[1]
     assert "no device named 'orin'" in refused("rebuild", tmp_path / "x.engine", "--on", "orin")[1]
+
+
+def test_precisions(
+    command,
+    small: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "net.onnx"
+    report = command("export", small, "--precision", "int8", "--max-drop", "5", "-o", out)
+    assert (report["precision"], report["quality"]["data"]) == ("int8", "builtin")
+    assert {row["precision"] for row in report["layers"]} == {"int8", "fp32"}
+    assert run(["export", str(small), "--precision", "fp16", "-o", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert "times below float16's 65504" in text
+    assert "largest |x|" in text
+    before = out.read_bytes()
+    monkeypatch.setattr("srdeploy.export.precision.Gate.drop", lambda self, model: 0.2)
+    for more, code, message in (
+        (["--precision", "int8", "--max-drop", "0.1"], 1, "more than the 0.1 allowed"),
+        (["--precision", "bf16"], 2, "bf16 is not offered: ONNX has bfloat16"),
+        (["--max-drop", "0.1"], 2, "give --precision too"),
+    ):
+        assert run(["export", str(small), *more, "-o", str(out)]) == code
+        assert message in capsys.readouterr().err
+        assert out.read_bytes() == before
+
+
+@pytest.mark.usefixtures("rtx")
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_an_engine_takes_its_precision_from_the_onnx_written_for_it(
+    command, small: Path, precision: str
+) -> None:
+    report = command(
+        "export", small, "--target", "trt-rtx", "--sm", "8.9", "--precision", precision,
+        "-o", small.with_suffix(".engine"),
+    )  # fmt: skip
+    assert precision in report["precision"]
+    assert any("dB on builtin" in note for note in report["notes"])

@@ -1,0 +1,155 @@
+"""What 8 bits gain and lose in ONNX Runtime, and which part of the recipe matters.
+
+Exports a network in fp32, fp16 and int8, and in variants of int8 that each leave one idea out;
+measures PSNR on benchmark sets and times fp32 and int8 in turns.
+
+    python benchmarks/int8_study.py --network edsr-s-x2 --data DIR_WITH_Set5_AND_B100
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+from results_io import shown, srdeploy, table, write
+
+from srdeploy.export.onnx import export_onnx
+from srdeploy.export.precision_graph import layers_of
+from srdeploy.export.precision_images import network_inputs
+from srdeploy.export.quantise_graph import quantise
+from srdeploy.export.quantise_ranges import watch
+from srdeploy.export.quantise_search import ranges_of, usual_layers
+from srdeploy.files import sha256
+from srdeploy.models.load import load_network
+from srdeploy.models.network import Network
+from srdeploy.quality import evaluate
+from srdeploy.runtime.onnx_session import OnnxSession
+
+SETS = ("Set5", "B100")
+HEADLINE = ("fp32", "fp16", "int8")  # measured on every set; the variants on the first alone
+SIZE = "480x270"
+
+
+def variants(network: Network, folder: Path) -> dict[str, tuple[str, Path]]:
+    """Description and file of every artifact, the reference first."""
+    made: dict[str, tuple[str, Path]] = {}
+
+    def export(name: str, told: str, **options: Any) -> Path:
+        path = folder / f"{name}.onnx"
+        export_onnx(network, path, check=False, **options)
+        made[name] = (told, path)
+        return path
+
+    plain = export("fp32", "float32")
+    export("fp16", "float16", precision="fp16")
+    export(
+        "int8", "`--precision int8`: ranges by mse, long skip and ends in fp32", precision="int8"
+    )
+    for method in ("minmax", "percentile", "entropy"):
+        export(
+            f"int8-{method}", f"the same, ranges by {method}",
+            precision="int8", calibration_method=method,
+        )  # fmt: skip
+    export(
+        "int8-symmetric", "the same, symmetric int8 activations (TensorRT)",
+        precision="int8", activations="int8",
+    )  # fmt: skip
+    model = onnx.load(plain)
+    layers = layers_of(model)
+    statistics = watch(
+        model,
+        [tensor for layer in layers for tensor in (*layer.inputs, layer.output)],
+        network_inputs("builtin", network.card),
+    )
+    usual = set(usual_layers(model))
+    convolutions = {layer.name for layer in layers if not layer.is_sum}
+    for name, told, chosen, method in (
+        ("no-sums", "mse, every sum in fp32", usual & convolutions, "mse"),
+        ("everything", "minmax, all layers in int8", {x.name for x in layers}, "minmax"),
+    ):  # fmt: skip
+        ranges = ranges_of(
+            model, statistics, method, symmetric=False, value_range=network.card.value_range
+        )
+        path = folder / f"{name}.onnx"
+        onnx.save(quantise(model, chosen, ranges), path)
+        made[name] = (told, path)
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--network", required=True, help="a network file or a shipped name")
+    parser.add_argument("--name", help="what the page calls it; default: the network's name")
+    parser.add_argument("--data", required=True, type=Path, help="folder of Set5 and B100")
+    parser.add_argument("--seconds", default="2", help="timing per artifact and turn")
+    options = parser.parse_args(argv)
+    name = options.name or Path(options.network).stem
+    network = load_network(options.network)
+    scale = network.card.scale
+    with tempfile.TemporaryDirectory() as folder:
+        made = variants(network, Path(folder))
+        timed = [made[key][1] for key in ("fp32", "int8", "no-sums", "everything")]
+        conditions = ("--input", SIZE, "--no-quality", "--threads", "2", "--runs", "8")
+        rows = srdeploy("bench", *map(str, timed), *conditions, "--seconds", options.seconds)
+        latency = {path.stem: row for path, row in zip(timed, rows, strict=True)}
+        quality: dict[str, dict[str, float]] = {}
+        for key, (_, path) in made.items():
+            with OnnxSession(path, threads=2) as session:
+                quality[key] = {
+                    each: evaluate(session, options.data / each, scale).psnr
+                    for each in (SETS if key in HEADLINE else SETS[:1])
+                }
+        sizes = {key: path.stat().st_size for key, (_, path) in made.items()}
+    lines = []
+    for key, (told, _) in made.items():
+        measured = latency.get(key)
+        losses = [
+            f"{found:.3f} ({found - quality['fp32'][each]:+.3f})"
+            if (found := quality[key].get(each)) is not None
+            else ""
+            for each in SETS
+        ]
+        p50 = f"{measured['p50_ms']:.0f}" if measured else ""
+        ratio = (
+            f"{measured['speedup']:.2f} [{measured['speedup_low']:.2f}, "
+            f"{measured['speedup_high']:.2f}]"
+            if measured and key != "fp32"
+            else ""
+        )
+        lines.append((key, told, *losses, p50, ratio, f"{sizes[key] / 1024:.0f}"))
+    header = (
+        "artifact",
+        "what",
+        *(f"{s} dB" for s in SETS),
+        "p50 ms",
+        "times faster [95 %]",
+        "KiB",
+    )
+    text = (
+        f"PSNR of Y, border {scale}, 8-bit output, MATLAB's luma; in brackets the change from "
+        "fp32. Ranges were found on the training images that come with srdeploy. "
+        f"Latency: {SIZE} input, two threads, artifacts in turns; the machine was shared, so read "
+        f"the ratios (`{shown('bench', '...', *conditions)}`).\n\n" + table(header, lines)
+    )
+    own = f"--network {Path(options.network).name}" + (f" --name {name}" if options.name else "")
+    repeat = f"python benchmarks/int8_study.py {own} --data DIR"
+    data = {
+        "network": {"name": name, "sha256": sha256(Path(options.network))}
+        if Path(options.network).is_file()
+        else {"name": name},
+        "quality": quality,
+        "latency": latency,
+        "bytes": sizes,
+        "what": {key: told for key, (told, _) in made.items()},
+    }
+    stem = f"int8-{name}-onnxruntime-cpu-2threads"
+    write(stem, f"{name} x{scale} in 8 bits", text, data, repeat)
+
+
+if __name__ == "__main__":
+    main()
