@@ -16,6 +16,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -239,16 +240,22 @@ def run_missing(study: Study, root: Path, network_path: str, processes: int) -> 
             pool.submit(work, study, cell, network_path, root, digests[cell]): cell
             for cell in missing
         }
-        for future in as_completed(running):
-            cell, problem = running[future], future.result()
-            done, failed = done + 1, failed + (problem is not None)
-            left = (time.perf_counter() - started) / done * (len(missing) - done) / 60
-            said = f"failed: {problem}" if problem else "done"
-            print(
-                f"[{done}/{len(missing)}] {cell.folder} {said}; {left:.0f} min left",
-                file=sys.stderr,
-                flush=True,
-            )
+        try:
+            for future in as_completed(running):
+                cell, problem = running[future], future.result()
+                done, failed = done + 1, failed + (problem is not None)
+                left = (time.perf_counter() - started) / done * (len(missing) - done) / 60
+                said = f"failed: {problem}" if problem else "done"
+                print(
+                    f"[{done}/{len(missing)}] {cell.folder} {said}; {left:.0f} min left",
+                    file=sys.stderr,
+                    flush=True,
+                )
+        except KeyboardInterrupt:
+            for child in multiprocessing.active_children():
+                child.terminate()  # which saves its state first
+            pool.shutdown(cancel_futures=True)
+            raise UserError("Stopped; repeat the command to go on from there.") from None
     return failed == 0
 
 
@@ -271,6 +278,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.data:
         os.environ["SRDEPLOY_DATA"] = str(Path(arguments.data).expanduser().resolve())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.environ["OMP_NUM_THREADS"] = "1"  # two threads of a small network wait for each other
     try:
         study = read_yaml(Study, arguments.config)

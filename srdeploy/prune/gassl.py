@@ -59,10 +59,11 @@ class GASSLPruner(TrainedPruner):
 
         Removal goes on until the network has as few weights as the options' ratios would leave if
         they were applied group by group, so that sizes compare; each group keeps at least the
-        fraction ``search.keep`` of its atoms.
+        fraction ``search.keep`` of what that would leave it.
         """
+        keep = self.options.search.keep
         room = {
-            g.name: len(g.atoms) - max(1, math.ceil(self.options.search.keep * len(g.atoms) - 1e-9))
+            g.name: len(g.atoms) - math.ceil(keep * (len(g.atoms) - self.counts[g.name]) - 1e-9)
             for g in self.groups
         }
         wanted = _Size(self._shapes)

@@ -74,14 +74,15 @@ class Search(Strict):
         every: As in :class:`Penalty`.
         limit: Light, so that nothing is driven to zero.
         hold: Iterations at the limit.
-        keep: Least fraction of a group's channels that stays, whatever the ranking says.
+        keep: Each group keeps at least this fraction of what its ratio alone would leave it,
+            whatever the ranking says.
     """
 
     growth: PositiveFloat = 1e-4
     every: PositiveInt = 20
     limit: PositiveFloat = 0.05
     hold: NonNegativeInt = 0
-    keep: float = Field(default=0.05, gt=0, le=1)
+    keep: float = Field(default=0.5, gt=0, le=1)
 
     def ramp(self) -> Ramp:
         """The schedule."""
