@@ -144,6 +144,9 @@ def _half(model: onnx.ModelProto, card: Card, request: PrecisionRequest) -> Writ
         f"largest value {tightest['max_abs']:.4g} at {tightest['layer']}: "
         f"{tightest['headroom']:.3g} times below float16's 65504"
     ]
+    notes.append(
+        "onnxruntime's CPU computes float16 through float32 and may round less often than a GPU"
+    )
     if kept:
         why = f"would come within {HEADROOM:g} times of overflow, or have no float16 form"
         notes.append(f"in fp32, because they {why}: {', '.join(kept)}")
