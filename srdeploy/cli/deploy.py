@@ -297,6 +297,12 @@ def bench(
     value_range: Annotated[
         float | None, typer.Option(help="1 or 255, for foreign ONNX files.")
     ] = None,
+    why: Annotated[
+        bool,
+        typer.Option(
+            "--why", help="Of two: time per layer against arithmetic, widths and memory traffic."
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Append every turn and row here as JSON lines."),
@@ -310,6 +316,8 @@ def bench(
     `srdeploy bench dense.onnx pruned.onnx --data Set5 --scale 2`
 
     `srdeploy bench edsr-s-x2 edsr-s-x2.onnx --input 480x270 --no-quality --json`
+
+    `srdeploy bench dense.onnx pruned.onnx --why`
     """
     from srdeploy.bench.run import bench as run_bench
     from srdeploy.bench.scenario import Scenario, read_scenario
@@ -318,9 +326,14 @@ def bench(
 
     if device != "local":
         raise unknown_name("device", device, ["local"])
+    if why:
+        from srdeploy.cli.why import tell_why
+
+        tell_why(artifacts, data, scale, input_size, runs, threads, arch, value_range, json)
+        return
     base = read_scenario(scenario) if scenario else Scenario()
     changes: dict[str, Any] = {
-        "input": _size(input_size) if input_size else None,
+        "input": parse_size(input_size) if input_size else None,
         "min_runs": runs,
         "min_seconds": seconds,
         "protocol": protocol,
@@ -332,7 +345,7 @@ def bench(
     rows = run_bench(
         artifacts,
         data=data,
-        scale=scale or _own_scale(artifacts[0], options),
+        scale=scale or own_scale(artifacts[0], options),
         scenario=parse(Scenario, settings, where="These conditions"),
         runtime=runtime,
         threads=threads,
@@ -351,14 +364,16 @@ def bench(
         raise typer.Exit(1)
 
 
-def _own_scale(artifact: str, options: dict[str, Any]) -> int:
+def own_scale(artifact: str, options: dict[str, Any]) -> int:
+    """The upscaling factor on an artifact's card."""
     from srdeploy.runtime.open import open_session
 
     with open_session(artifact, **options) as session:
         return session.card.scale
 
 
-def _size(text: str) -> tuple[int, int]:
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width of ``WIDTHxHEIGHT``."""
     from srdeploy.errors import UserError
 
     try:

@@ -19,6 +19,7 @@ COMMANDS = [
     "rebuild",
     "targets",
     "bench",
+    "compare",
     "explain",
     "doctor",
 ]

@@ -1,0 +1,103 @@
+"""Where two versions of a network part: layer against layer, in the order computed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srdeploy.bench.layers import Activations
+
+TOLERANCE = 1e-4
+"""Largest relative difference that float32 rounding explains (as exports are held to)."""
+
+
+@dataclass(frozen=True)
+class LayerGap:
+    """One layer's outputs compared.
+
+    Attributes:
+        layer: Its name.
+        relative: Largest |difference| over the largest |value| of the first, once scaled.
+        snr_db: Power of the first over that of the difference.
+        factor: What the second is multiplied with to fit the first best. An export that folds the
+            value range or a residual scaling into its weights computes the same up to a factor.
+    """
+
+    layer: str
+    relative: float
+    snr_db: float
+    factor: float
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The comparison of two versions' layers.
+
+    Attributes:
+        first: The first layer beyond the tolerance; None where no layer is.
+        worst: The layer at which the error grows most over the one before; None likewise.
+        layers: All layers matched, in the order computed.
+        unmatched: How many layers of the two have no counterpart.
+        note: Why nothing could be compared, or a remark; None otherwise.
+    """
+
+    first: LayerGap | None
+    worst: LayerGap | None
+    layers: list[LayerGap]
+    unmatched: int
+    note: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return asdict(self)
+
+
+def find_divergence(a: Activations, b: Activations, tolerance: float = TOLERANCE) -> Divergence:
+    """Compare layers of the same name and shape, in the order of the first.
+
+    Args:
+        a: The reference's layers.
+        b: The other's.
+        tolerance: Relative difference beyond which a layer counts as different.
+    """
+    gaps = [
+        compare_layer(name, a[name], b[name])
+        for name in a
+        if name in b and a[name].shape == b[name].shape
+    ]
+    unmatched = len(set(a) | set(b)) - len(gaps)
+    if not gaps:
+        note = f"no layer can be matched by name and shape ({len(a)} against {len(b)} layers)"
+        return Divergence(None, None, [], unmatched, note)
+    beyond = [gap for gap in gaps if not gap.relative <= tolerance]  # NaN counts
+    if not beyond:
+        return Divergence(None, None, gaps, unmatched)
+    growth = {
+        later.layer: later.relative / max(earlier.relative, tolerance / 100)
+        for earlier, later in pairwise(gaps)
+        if later in beyond
+    }
+    growth.setdefault(gaps[0].layer, gaps[0].relative / tolerance)
+    worst = max(beyond, key=lambda gap: growth.get(gap.layer, 0.0))
+    return Divergence(beyond[0], worst, gaps, unmatched)
+
+
+def compare_layer(name: str, a: NDArray[np.float32], b: NDArray[np.float32]) -> LayerGap:
+    """Compare two outputs of one layer, the second scaled by one number to fit."""
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return LayerGap(name, float("nan"), float("-inf"), 1.0)
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    power = float((y * y).sum())
+    factor = float((x * y).sum()) / power if power else 1.0
+    if abs(factor - 1) < 0.02 or factor <= 0:  # rounding, not a folded factor
+        factor = 1.0
+    difference = x - factor * y
+    peak, noise = float(np.abs(x).max()), float((difference**2).sum())
+    relative = float(np.abs(difference).max()) / peak if peak else float(noise > 0)
+    signal = float((x * x).sum())
+    snr = 10 * np.log10(signal / noise) if noise and signal else float("inf")
+    return LayerGap(name, relative, float(snr), factor)

@@ -1,0 +1,76 @@
+"""The command that puts artifacts side by side."""
+
+from typing import Annotated, Any
+
+import typer
+
+from srdeploy.cli import options as o
+from srdeploy.cli.output import emit, say
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(compare)
+
+
+def compare(
+    artifacts: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="A B...", help="Networks and artifacts; the first is what others are held to."
+        ),
+    ],
+    data: o.Data = "builtin",
+    scale: o.Scale = None,
+    input_size: Annotated[
+        str | None,
+        typer.Option("--input", metavar="WxH", help="LR size; default: the set's median image."),
+    ] = None,
+    runs: Annotated[int | None, typer.Option(min=1, help="At least so many (20).")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.0, help="At least so long (5).")] = None,
+    threads: o.Threads = None,
+    arch: o.Arch = None,
+    value_range: Annotated[
+        float | None, typer.Option(help="1 or 255, for foreign ONNX files.")
+    ] = None,
+    json: o.AsJson = False,
+) -> None:
+    """Compare artifacts: latency, quality, outputs, and the first layer where they part.
+
+    **Example**
+
+    `srdeploy compare tuned.safetensors tuned.onnx tuned-int8.onnx --data Set5`
+    """
+    from srdeploy.bench.compare import compare as run_compare
+    from srdeploy.bench.scenario import Scenario
+    from srdeploy.cli.deploy import own_scale, parse_size
+    from srdeploy.strict import parse
+
+    changes: dict[str, Any] = {
+        "input": parse_size(input_size) if input_size else None,
+        "min_runs": runs,
+        "min_seconds": seconds,
+    }
+    settings = {key: value for key, value in changes.items() if value is not None}
+    options = {k: v for k, v in {"arch": arch, "value_range": value_range}.items() if v is not None}
+    found = run_compare(
+        artifacts,
+        data=data,
+        scale=scale or own_scale(artifacts[0], options),
+        scenario=parse(Scenario, settings, where="These conditions"),
+        threads=threads,
+        options=options,
+    )
+    if json:
+        emit(found.to_dict())
+    else:
+        from rich.console import Console
+
+        from srdeploy.bench.compare_table import parity_lines
+        from srdeploy.bench.table import latency_table
+
+        Console().print(latency_table(found.rows))
+        for line in parity_lines(found):
+            say(line)
+    if any(row.error for row in found.rows):
+        raise typer.Exit(1)

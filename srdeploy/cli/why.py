@@ -1,0 +1,80 @@
+"""``srdeploy bench A B --why``: from options to the table and its verdict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from srdeploy.cli.output import emit, quantity, say
+from srdeploy.errors import UserError
+
+
+def tell_why(
+    artifacts: list[str],
+    data: str,
+    scale: int | None,
+    input_size: str | None,
+    runs: int | None,
+    threads: int | None,
+    arch: str | None,
+    value_range: float | None,
+    json: bool,
+) -> None:
+    """Profile two artifacts and print where the time goes.
+
+    Raises:
+        UserError: not exactly two artifacts, or one that onnxruntime does not run.
+    """
+    from srdeploy.bench.why_run import why
+    from srdeploy.cli.deploy import own_scale, parse_size
+
+    if len(artifacts) != 2:
+        raise UserError(f"--why compares two artifacts, not {len(artifacts)}.")
+    options = {k: v for k, v in {"arch": arch, "value_range": value_range}.items() if v is not None}
+    found = why(
+        *artifacts,
+        data=data,
+        scale=scale or own_scale(artifacts[0], options),
+        size=parse_size(input_size) if input_size else None,
+        runs=runs or 20,
+        threads=threads,
+        options=options,
+    )
+    if json:
+        emit(found.to_dict())
+        return
+    from rich.console import Console
+
+    Console().print(_table(found))
+    say(f"{found.speedup:.2f} times faster; the MACs are {found.macs_ratio:.2f} times fewer.")
+    for sentence in (*found.verdicts, *found.advice):
+        say(f"  {sentence}")
+
+
+def _table(found: Any) -> Any:
+    """One row per layer, for 80 columns: the first file's figure above the second's."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from srdeploy.bench.why import aligned
+
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("layer", overflow="fold", min_width=16)
+    for name in ("widths", "MACs\nfewer", "times\nfaster", "ms", f"x{found.block}", "bytes\nmoved"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("time follows")
+    for pair in found.pairs:
+        before, after = pair.before, pair.after
+        widths = [f"{one.inputs}>{one.outputs}" for one in (before, after)]
+        table.add_row(
+            after.layer,
+            "\n".join(dict.fromkeys(widths)),
+            f"{pair.macs_ratio:.2f}",
+            f"{pair.time_ratio:.2f}",
+            f"{before.ms:.2f}\n{after.ms:.2f}",
+            "yes" if aligned(after, found.block) else "no",
+            f"{quantity(before.bytes)}\n{quantity(after.bytes)}",
+            pair.kind,
+        )
+    for name, (before, after) in found.others.items():
+        table.add_row(f"[dim]{name}[/]", "", "", "", f"{before:.2f}\n{after:.2f}", "", "", "")
+    return table
