@@ -205,11 +205,8 @@ def _verdicts(
 def _advice(padded: list[LayerPair], block: int) -> list[str]:
     """For every width that fills no block: the free one above, the paying one below."""
     told = []
-    widths: dict[int, int] = {}
-    for pair in padded:
-        if pair.after.outputs % block and pair.after.outputs > 4:
-            widths.setdefault(pair.after.outputs, pair.before.outputs)
-    for width in sorted(widths):
+    pruned = {p.after.outputs for p in padded if p.after.outputs != p.before.outputs}
+    for width in sorted(width for width in pruned if width % block):
         above, below = ceil(width / block) * block, floor(width / block) * block
         less = f"; {below} would take {(above / below) ** 2:.2f} times less" if below else ""
         told.append(f"{width} channels cost what {above} cost{less}")
