@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt
 
-from srdeploy.errors import SrdeployError, UserError
+from srdeploy.errors import SrdeployError, UserError, unknown_name
 from srdeploy.files import atomic_path
 from srdeploy.models.network import Network
 from srdeploy.strict import Strict, expand, merged, read_yaml
@@ -62,6 +62,18 @@ class Study(Strict):
     regularise: dict[str, Any] = {}
     finetune: dict[str, Any] = {}
     methods: dict[str, StudyMethod] = Field(min_length=1)
+
+
+def only(study: Study, names: list[str]) -> Study:
+    """The study of some of its methods.
+
+    Raises:
+        UserError: one of them is not in it.
+    """
+    for name in names:
+        if name not in study.methods:
+            raise unknown_name("method", name, study.methods)
+    return study.model_copy(update={"methods": {n: study.methods[n] for n in names}})
 
 
 @dataclass(frozen=True)
@@ -194,12 +206,16 @@ def figures(quality: Any) -> dict[str, Any]:
 
 def work(study: Study, cell: Cell, network_path: str, root: Path, digest: str) -> str | None:
     """In a worker process: run a cell, write its result; returns what went wrong."""
+    from srdeploy.train.interrupt import TrainingStopped
+
     folder = root / cell.folder
     try:
         begin(folder, digest)
         result = run_cell(study, cell, network_path, folder)
         with atomic_path(folder / "result.json") as temporary:
             temporary.write_text(json.dumps({"digest": digest, **result}, indent=2))
+    except TrainingStopped:
+        os._exit(130)  # else this process would take up the next cell
     except SrdeployError as error:
         return str(error)
     except Exception:
@@ -274,6 +290,10 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--network", help="instead of the config's")
     parser.add_argument("--processes", type=int, default=2, help="one thread each")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
+                        help="replace a setting; repeatable")  # fmt: skip
+    parser.add_argument("--methods", nargs="+", help="only these")
+    parser.add_argument("--name", default="study", help="first part of the results' file names")
     parser.add_argument("--report", action="store_true", help="run nothing")
     arguments = parser.parse_args()
     if arguments.data:
@@ -281,7 +301,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.environ["OMP_NUM_THREADS"] = "1"  # two threads of a small network wait for each other
     try:
-        study = read_yaml(Study, arguments.config)
+        study = read_yaml(Study, arguments.config, arguments.changes)
+        if arguments.methods:
+            study = only(study, arguments.methods)
         network = arguments.network or study.network
         complete = arguments.report or run_missing(
             study, arguments.run_dir, network, arguments.processes
@@ -294,7 +316,10 @@ def main() -> int:
             for cell in cells_of(study)
             if (result := finished(arguments.run_dir, cell, digest_of(study, cell, weights)))
         ]
-        write_report(results, study, arguments.config, arguments.out)
+        settings = f"`configs/{arguments.config.name}`" + "".join(
+            f", `{change}`" for change in arguments.changes
+        )
+        write_report(results, study, settings, arguments.out, arguments.name)
     except SrdeployError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -17,13 +17,14 @@ from srdeploy.files import atomic_path
 Result = dict[str, Any]
 
 
-def write_report(results: list[Result], study: Any, config: Path, folder: Path) -> None:
-    """Write ``study-*`` files into a folder; an unfinished study gives what it has."""
+def write_report(
+    results: list[Result], study: Any, settings: str, folder: Path, name: str = "study"
+) -> None:
+    """Write ``study*`` files into a folder; an unfinished study gives what it has."""
     folder.mkdir(parents=True, exist_ok=True)
-    name = "study"
     write(folder / f"{name}.json", json.dumps(results, indent=1) + "\n")
     write(folder / f"{name}.csv", table_csv(results))
-    write(folder / f"{name}.md", markdown(results, study, config))
+    write(folder / f"{name}.md", markdown(results, study, settings))
     for bench in study.benchmarks:
         write(folder / f"{name}-macs-{bench.lower()}.svg", macs_plot(results, study, bench))
     for ratio in sorted({r["ratio"] for r in results}):
@@ -60,14 +61,14 @@ def removal(result: Result) -> tuple[float | None, float | None]:
     return before["psnr_y"], stages["compact"]["psnr_y"]
 
 
-def markdown(results: list[Result], study: Any, config: Path) -> str:
+def markdown(results: list[Result], study: Any, settings: str) -> str:
     """Final PSNR by method and ratio, the loss at removal, and what was done."""
     ratios = sorted({r["ratio"] for r in results})
     lines = [
         "# The pruning study",
         "",
         f"Network `{study.network}`, {study.steps} optimiser steps for every cell (penalised "
-        f"stages included), seeds {list(study.seeds)}; settings: `configs/{config.name}`. Mean "
+        f"stages included), seeds {list(study.seeds)}; settings: {settings}. Mean "
         "and, after ±, half the spread between the seeds, dB. Every number is `"
         + (next(iter(results[0]["final"].values()))["protocol"] if results else "")
         + "`.",

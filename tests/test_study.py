@@ -97,7 +97,7 @@ def test_finished_cells_are_not_run_again_and_the_report_is_complete(
         study.finished(runs, c, study.digest_of(config, c, weights)) for c in study.cells_of(config)
     ]
     assert None not in results
-    study_report.write_report(results, config, path, out)
+    study_report.write_report(results, config, "settings", out)
     text = (out / "study.md").read_text()
     assert "psnr[y, crop=2, u8, matlab]" in text
     for method in ("l1", "srp"):
@@ -128,6 +128,13 @@ def test_the_committed_study_fits_its_budget() -> None:
     for cell in study.cells_of(config):
         recipe = study.recipe_of(config, cell, ("tail.*",))
         assert recipe.finetune["iterations"] >= config.steps / 2
+
+
+def test_some_of_the_methods(settings: dict[str, Any]) -> None:
+    config = study.Study.model_validate(settings)
+    assert list(study.only(config, ["srp", "l1"]).methods) == ["srp", "l1"]
+    with pytest.raises(UserError, match="did you mean 'srp'"):
+        study.only(config, ["sprp"])
 
 
 def test_ticks_enclose_the_data() -> None:
