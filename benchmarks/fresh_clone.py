@@ -32,7 +32,8 @@ def main() -> None:
             )
             seconds = time.perf_counter() - started
             print(done.stdout[-6000:], done.stderr[-3000:])
-            raw[target] = {"seconds": seconds, "code": done.returncode, "output": done.stdout}
+            output = done.stdout.replace(f"{clone}/", "")
+            raw[target] = {"seconds": seconds, "code": done.returncode, "output": output}
             rows.append([f"`make {target}`", done.returncode, f"{seconds:.0f}"])
     ends = [line for line in raw["test"]["output"].splitlines() if " passed" in line]
     tail = raw["demo"]["output"].split("x2, LR")[-1].rstrip()
