@@ -26,10 +26,12 @@ class Penalty(Strict):
     """How the weights that are to go are driven to zero.
 
     Attributes:
-        growth: Added to the penalty at each step (``reg_granularity_prune``).
+        growth: Added to the penalty at each step (``reg_granularity_prune``); with ``first``, the
+            fraction by which it grows at each step.
         every: Iterations between two steps (``update_reg_interval``).
         limit: Highest penalty (``reg_upper_limit``).
         hold: Iterations at the limit before removal (``stabilize_reg_interval``).
+        first: Start at this penalty and grow geometrically instead of in equal steps.
         through: ``adam``: the gradient of penalty/2 * w^2 joins the loss's and goes through the
             optimiser, as published. ``decoupled``: what goes no longer learns but fades: it is
             kept at 1 - penalty times what it was, so a limit of 1 ends at exactly zero.
@@ -40,6 +42,7 @@ class Penalty(Strict):
     every: PositiveInt = 20
     limit: PositiveFloat = 0.5
     hold: NonNegativeInt = 43150
+    first: PositiveFloat | None = None
     through: Literal["adam", "decoupled"] = "adam"
     apply: bool = True
 
@@ -47,11 +50,13 @@ class Penalty(Strict):
     def _shrinks(self) -> Penalty:
         if self.through == "decoupled" and self.limit > 1:
             raise ValueError("a decoupled penalty is the fraction that has gone: its limit is 1")
+        if self.first is not None and self.first > self.limit:
+            raise ValueError(f"the first penalty, {self.first:g}, is above its limit")
         return self
 
     def ramp(self, start: int = 0) -> Ramp:
         """The schedule, growing from iteration ``start``."""
-        return Ramp(self.growth, self.every, self.limit, self.hold, start)
+        return Ramp(self.growth, self.every, self.limit, self.hold, start, self.first)
 
 
 class Alignment(Strict):

@@ -31,3 +31,15 @@ def test_a_step_larger_than_the_limit_takes_one_step() -> None:
     ramp = Ramp(growth=2.0, every=7, limit=1.0, hold=0)
     assert ramp.penalty(0) == 1.0
     assert ramp.total == 7
+
+
+def test_a_geometric_ramp_multiplies_from_its_first_penalty_to_the_limit() -> None:
+    ramp = Ramp(growth=1.0, every=2, limit=10.0, hold=3, start=1, first=1.0)
+    assert [ramp.penalty(i) for i in range(12)] == [0, 1, 1, 2, 2, 4, 4, 8, 8, 10, 10, 10]
+    assert (ramp.steps, ramp.full, ramp.total) == (5, 11, 14)
+    assert ramp.penalty(10**9) == 10.0
+
+
+def test_a_geometric_ramp_that_starts_at_its_limit_takes_one_step() -> None:
+    ramp = Ramp(growth=0.1, every=4, limit=0.5, hold=0, first=0.5)
+    assert (ramp.penalty(0), ramp.total) == (0.5, 4)
