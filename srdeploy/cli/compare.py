@@ -1,6 +1,6 @@
 """The command that puts artifacts side by side."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -22,17 +22,12 @@ def compare(
     ],
     data: o.Data = "builtin",
     scale: o.Scale = None,
-    input_size: Annotated[
-        str | None,
-        typer.Option("--input", metavar="WxH", help="LR size; default: the set's median image."),
-    ] = None,
-    runs: Annotated[int | None, typer.Option(min=1, help="At least so many (20).")] = None,
-    seconds: Annotated[float | None, typer.Option(min=0.0, help="At least so long (5).")] = None,
+    input_size: o.InputSize = None,
+    runs: o.Runs = None,
+    seconds: o.Seconds = None,
     threads: o.Threads = None,
     arch: o.Arch = None,
-    value_range: Annotated[
-        float | None, typer.Option(help="1 or 255, for foreign ONNX files.")
-    ] = None,
+    value_range: o.ValueRange = None,
     json: o.AsJson = False,
 ) -> None:
     """Compare artifacts: latency, quality, outputs, and the first layer where they part.
@@ -42,21 +37,19 @@ def compare(
     `srdeploy compare tuned.safetensors tuned.onnx tuned-int8.onnx --data Set5`
     """
     from srdeploy.bench.compare import compare as run_compare
-    from srdeploy.bench.scenario import Scenario
-    from srdeploy.cli.deploy import own_scale, parse_size
+    from srdeploy.measure.scenario import Scenario
     from srdeploy.strict import parse
 
-    changes: dict[str, Any] = {
-        "input": parse_size(input_size) if input_size else None,
-        "min_runs": runs,
-        "min_seconds": seconds,
-    }
-    settings = {key: value for key, value in changes.items() if value is not None}
-    options = {k: v for k, v in {"arch": arch, "value_range": value_range}.items() if v is not None}
+    settings = o.given(
+        input=o.parse_size(input_size) if input_size else None,
+        min_runs=runs,
+        min_seconds=seconds,
+    )
+    options = o.given(arch=arch, value_range=value_range)
     found = run_compare(
         artifacts,
         data=data,
-        scale=scale or own_scale(artifacts[0], options),
+        scale=scale or o.own_scale(artifacts[0], options),
         scenario=parse(Scenario, settings, where="These conditions"),
         threads=threads,
         options=options,

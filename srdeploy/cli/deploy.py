@@ -1,4 +1,4 @@
-"""Commands that leave PyTorch behind: export and bench."""
+"""Commands that leave PyTorch behind: export and its relatives."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +15,6 @@ def register(app: typer.Typer) -> None:
     app.command()(export)
     app.command()(rebuild)
     app.command()(targets)
-    app.command()(bench)
 
 
 def export(
@@ -118,9 +117,7 @@ def export(
     ] = None,
     arch: o.Arch = None,
     scale: o.Scale = None,
-    value_range: Annotated[
-        float | None, typer.Option(help="1 or 255, for foreign ONNX files.")
-    ] = None,
+    value_range: o.ValueRange = None,
     json: o.AsJson = False,
 ) -> None:
     """Turn a network into an artifact, and check the artifact against the network.
@@ -268,116 +265,3 @@ def _layer_table(layers: list[dict[str, Any]]) -> Any:
 
 
 _LAYER_COLUMNS = {"max_abs": "largest |x|", "headroom": "below 65504"}
-
-
-def bench(
-    artifacts: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="ARTIFACT...", help="Networks and artifacts; ratios refer to the first."
-        ),
-    ],
-    data: o.Data = "builtin",
-    scale: o.Scale = None,
-    device: Annotated[str, typer.Option(help="Where to measure: local.")] = "local",
-    scenario: Annotated[
-        Path | None, typer.Option(help="A YAML file of conditions (configs/scenarios/).")
-    ] = None,
-    input_size: Annotated[
-        str | None,
-        typer.Option("--input", metavar="WxH", help="LR size; default: the set's median image."),
-    ] = None,
-    runs: Annotated[int | None, typer.Option(min=1, help="At least so many (20).")] = None,
-    seconds: Annotated[float | None, typer.Option(min=0.0, help="At least so long (5).")] = None,
-    quality: Annotated[bool, typer.Option(help="Measure PSNR and SSIM too.")] = True,
-    protocol: o.ProtocolName = None,
-    runtime: o.RuntimeName = None,
-    threads: o.Threads = None,
-    arch: o.Arch = None,
-    value_range: Annotated[
-        float | None, typer.Option(help="1 or 255, for foreign ONNX files.")
-    ] = None,
-    why: Annotated[
-        bool,
-        typer.Option(
-            "--why", help="Of two: time per layer against arithmetic, widths and memory traffic."
-        ),
-    ] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Append every turn and row here as JSON lines."),
-    ] = None,
-    json: o.AsJson = False,
-) -> None:
-    """Measure latency, memory and quality; artifacts take turns, so that ratios are fair.
-
-    **Examples**
-
-    `srdeploy bench dense.onnx pruned.onnx --data Set5 --scale 2`
-
-    `srdeploy bench edsr-s-x2 edsr-s-x2.onnx --input 480x270 --no-quality --json`
-
-    `srdeploy bench dense.onnx pruned.onnx --why`
-    """
-    from srdeploy.bench.run import bench as run_bench
-    from srdeploy.bench.scenario import Scenario, read_scenario
-    from srdeploy.errors import unknown_name
-    from srdeploy.strict import parse
-
-    if device != "local":
-        raise unknown_name("device", device, ["local"])
-    if why:
-        from srdeploy.cli.why import tell_why
-
-        tell_why(artifacts, data, scale, input_size, runs, threads, arch, value_range, json)
-        return
-    base = read_scenario(scenario) if scenario else Scenario()
-    changes: dict[str, Any] = {
-        "input": parse_size(input_size) if input_size else None,
-        "min_runs": runs,
-        "min_seconds": seconds,
-        "protocol": protocol,
-    }
-    settings = base.model_dump() | {k: v for k, v in changes.items() if v is not None}
-    if not quality:
-        settings["quality"] = False
-    options = {k: v for k, v in {"arch": arch, "value_range": value_range}.items() if v is not None}
-    rows = run_bench(
-        artifacts,
-        data=data,
-        scale=scale or own_scale(artifacts[0], options),
-        scenario=parse(Scenario, settings, where="These conditions"),
-        runtime=runtime,
-        threads=threads,
-        options=options,
-        journal=output,
-    )
-    if json:
-        emit([row.model_dump(mode="json") for row in rows])
-    else:
-        from rich.console import Console
-
-        from srdeploy.bench.table import latency_table
-
-        Console().print(latency_table(rows))
-    if any(row.error for row in rows):
-        raise typer.Exit(1)
-
-
-def own_scale(artifact: str, options: dict[str, Any]) -> int:
-    """The upscaling factor on an artifact's card."""
-    from srdeploy.runtime.open import open_session
-
-    with open_session(artifact, **options) as session:
-        return session.card.scale
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Height and width of ``WIDTHxHEIGHT``."""
-    from srdeploy.errors import UserError
-
-    try:
-        width, height = (int(part) for part in text.lower().split("x"))
-    except ValueError:
-        raise UserError(f"--input '{text}' is no size; write WIDTHxHEIGHT, e.g. 480x270.") from None
-    return height, width

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from srdeploy import __version__
-from srdeploy.cli import compare, deploy, doctor, explain, networks, prune, train
+from srdeploy.cli import bench, compare, deploy, doctor, explain, networks, prune, train
 from srdeploy.errors import SrdeployError
 
 app = typer.Typer(
@@ -49,6 +49,7 @@ networks.register(app)
 prune.register(app)
 train.register(app)
 deploy.register(app)
+bench.register(app)
 compare.register(app)
 explain.register(app)
 doctor.register(app)

@@ -1,7 +1,7 @@
 """Arguments and options shared by commands: one name, one meaning everywhere."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -47,3 +47,34 @@ ProtocolName = Annotated[
 RuntimeName = Annotated[
     str | None, typer.Option("--runtime", help=f"{', '.join(RUNTIMES)}; default: what fits.")
 ]
+ValueRange = Annotated[float | None, typer.Option(help="1 or 255, for foreign ONNX files.")]
+InputSize = Annotated[
+    str | None,
+    typer.Option("--input", metavar="WxH", help="LR size; default: the set's median image."),
+]
+Runs = Annotated[int | None, typer.Option(min=1, help="At least so many (20).")]
+Seconds = Annotated[float | None, typer.Option(min=0.0, help="At least so long (5).")]
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """The options that were given: None means left to what is underneath."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def own_scale(artifact: str, options: dict[str, Any]) -> int:
+    """The upscaling factor on an artifact's card."""
+    from srdeploy.runtime.open import open_session
+
+    with open_session(artifact, **options) as session:
+        return session.card.scale
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width of ``WIDTHxHEIGHT``."""
+    from srdeploy.errors import UserError
+
+    try:
+        width, height = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise UserError(f"--input '{text}' is no size; write WIDTHxHEIGHT, e.g. 480x270.") from None
+    return height, width

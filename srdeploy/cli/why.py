@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from srdeploy.cli import options as o
 from srdeploy.cli.output import emit, quantity, say
 from srdeploy.errors import UserError
 
@@ -25,16 +26,15 @@ def tell_why(
         UserError: not exactly two artifacts, or one that onnxruntime does not run.
     """
     from srdeploy.bench.why_run import why
-    from srdeploy.cli.deploy import own_scale, parse_size
 
     if len(artifacts) != 2:
         raise UserError(f"--why compares two artifacts, not {len(artifacts)}.")
-    options = {k: v for k, v in {"arch": arch, "value_range": value_range}.items() if v is not None}
+    options = o.given(arch=arch, value_range=value_range)
     found = why(
         *artifacts,
         data=data,
-        scale=scale or own_scale(artifacts[0], options),
-        size=parse_size(input_size) if input_size else None,
+        scale=scale or o.own_scale(artifacts[0], options),
+        size=o.parse_size(input_size) if input_size else None,
         runs=runs or 20,
         threads=threads,
         options=options,
