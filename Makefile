@@ -68,6 +68,10 @@ bench: $(VENV)/.run  ## Repeat the committed measurements (SRDEPLOY_DATA names t
 study: $(VENV)/.run  ## Compare the pruning methods (about an hour; resumes; SRDEPLOY_DATA names the data)
 	SRDEPLOY_DATA="$(SRDEPLOY_DATA)" $(BIN)/python benchmarks/study.py --data "$(SRDEPLOY_DATA)"
 
+.PHONY: study-controls
+study-controls: $(VENV)/.run  ## Why the study comes out as it does: one setting changed at a time (resumes)
+	SRDEPLOY_DATA="$(SRDEPLOY_DATA)" $(BIN)/python benchmarks/study.py --data "$(SRDEPLOY_DATA)" --controls
+
 .PHONY: lock
 lock:  ## Renew constraints.txt from a fresh environment
 	$(PYTHON) -m venv .venv-lock

@@ -2,6 +2,7 @@
 
     python benchmarks/study.py --data ~/sr-data            # runs what is missing, then reports
     python benchmarks/study.py --data ~/sr-data --report   # reports what there is
+    python benchmarks/study.py --data ~/sr-data --controls # what varies one ingredient at a time
 
 One cell is a method at a ratio with a seed. Cells are independent: each has its own folder and
 leaves one ``result.json``; a finished cell is never run again, an interrupted one goes on from its
@@ -49,6 +50,14 @@ class StudyMethod(Strict):
     finetune: dict[str, Any] = {}
 
 
+class Controls(Strict):
+    """Further methods, to find out why: the study's settings otherwise, no part of its tables."""
+
+    ratios: tuple[float, ...]
+    seeds: tuple[int, ...]
+    methods: dict[str, StudyMethod] = Field(min_length=1)
+
+
 class Study(Strict):
     """The settings of a study; the order of seeds and ratios is the order of work."""
 
@@ -62,6 +71,18 @@ class Study(Strict):
     regularise: dict[str, Any] = {}
     finetune: dict[str, Any] = {}
     methods: dict[str, StudyMethod] = Field(min_length=1)
+    controls: Controls | None = None
+
+
+def controls_of(study: Study) -> Study:
+    """The study's control runs, as a study of their own.
+
+    Raises:
+        UserError: it has none.
+    """
+    if study.controls is None:
+        raise UserError("This study has no controls; leave --controls out.")
+    return study.model_copy(update=dict(study.controls))
 
 
 def only(study: Study, names: list[str]) -> Study:
@@ -95,7 +116,7 @@ def cells_of(study: Study) -> list[Cell]:
 
 def digest_of(study: Study, cell: Cell, network: str) -> str:
     """What decides a cell's result: its method's settings and the common ones."""
-    settings = study.model_dump(mode="json", exclude={"methods", "ratios", "seeds"})
+    settings = study.model_dump(mode="json", exclude={"methods", "ratios", "seeds", "controls"})
     settings |= {"method": study.methods[cell.method].model_dump(mode="json"), "network": network}
     settings |= {"ratio": cell.ratio, "seed": cell.seed}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
@@ -293,7 +314,8 @@ def main() -> int:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
                         help="replace a setting; repeatable")  # fmt: skip
     parser.add_argument("--methods", nargs="+", help="only these")
-    parser.add_argument("--name", default="study", help="first part of the results' file names")
+    parser.add_argument("--controls", action="store_true", help="run the controls instead")
+    parser.add_argument("--name", help="first part of the results' file names (default: study)")
     parser.add_argument("--report", action="store_true", help="run nothing")
     arguments = parser.parse_args()
     if arguments.data:
@@ -302,6 +324,8 @@ def main() -> int:
     os.environ["OMP_NUM_THREADS"] = "1"  # two threads of a small network wait for each other
     try:
         study = read_yaml(Study, arguments.config, arguments.changes)
+        if arguments.controls:
+            study = controls_of(study)
         if arguments.methods:
             study = only(study, arguments.methods)
         network = arguments.network or study.network
@@ -319,7 +343,8 @@ def main() -> int:
         settings = f"`configs/{arguments.config.name}`" + "".join(
             f", `{change}`" for change in arguments.changes
         )
-        write_report(results, study, settings, arguments.out, arguments.name)
+        name = arguments.name or ("study-controls" if arguments.controls else "study")
+        write_report(results, study, settings, arguments.out, name)
     except SrdeployError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -141,3 +141,17 @@ def test_ticks_enclose_the_data() -> None:
     assert svg_plot.ticks(36.61, 37.9) == [36.6, 36.8, 37.0, 37.2, 37.4, 37.6, 37.8, 38.0]
     assert svg_plot.log_ticks(3.0, 40.0) == [2.0, 5.0, 10.0, 20.0, 50.0]
     assert svg_plot.ticks(1.0, 1.0)[0] <= 1.0
+
+
+def test_controls_are_the_study_with_other_methods() -> None:
+    config = read_yaml(study.Study, ROOT / "configs" / "study.yaml")
+    controls = study.controls_of(config)
+    assert not set(controls.methods) & set(config.methods)
+    assert (controls.steps, controls.finetune) == (config.steps, config.finetune)
+    for cell in study.cells_of(controls):
+        assert study.recipe_of(controls, cell, ("tail.*",)).finetune["iterations"] > 0
+    without = config.model_copy(update={"controls": None})
+    cell = study.Cell("l1", 0.5, 1)
+    assert study.digest_of(config, cell, "w") == study.digest_of(without, cell, "w")
+    with pytest.raises(UserError, match="no controls"):
+        study.controls_of(without)
