@@ -21,7 +21,7 @@ from srdeploy.progress import track
 from srdeploy.quality import evaluate
 from srdeploy.runtime.open import open_session
 from srdeploy.strict import expand
-from srdeploy.train.checkpoint import Origin, load_state, save_state
+from srdeploy.train.checkpoint import Origin, load_state, save_state, weights_digest
 from srdeploy.train.distill import DistillHook
 from srdeploy.train.hdf5 import Hdf5Patches
 from srdeploy.train.hooks import StepHook
@@ -42,13 +42,32 @@ def starting_network(recipe: TrainRecipe) -> Network:
     """The freshly initialised network a recipe describes: the same one for the same seed.
 
     Raises:
-        UserError: the recipe names no network, or an unknown architecture or option.
+        UserError: the recipe names no network, an unknown architecture or option, or a network to
+            start from that cannot be read or has no tensor in common.
     """
     if recipe.network is None:
         raise UserError("The recipe has no `network` section; give a network file to start from.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        return create(recipe.network.arch, **recipe.network.config)
+        network = create(recipe.network.arch, **recipe.network.config)
+    if recipe.network.start is None:
+        return network
+    return _take_over(network, expand(recipe.network.start))
+
+
+def _take_over(network: Network, start: Path) -> Network:
+    """The network with another one's tensors where name and shape agree."""
+    given = load_network(start)
+    own, weights = network.module.state_dict(), given.module.state_dict()
+    taken = {n: weights[n] for n, t in own.items() if n in weights and weights[n].shape == t.shape}
+    if not any(name in taken for name, _ in network.module.named_parameters()):
+        raise UserError(f"No tensor of '{start}' fits the network; start from a related one.")
+    network.module.load_state_dict(own | taken)
+    card = network.card.step(
+        step="start", network=start.name, weights=weights_digest(given.module),
+        at_random=sorted(set(own) - set(taken)),
+    )  # fmt: skip
+    return Network(network.module, card)
 
 
 def train(

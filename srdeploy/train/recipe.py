@@ -15,10 +15,16 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class NetworkSpec(Strict):
-    """A new network to train from scratch: an architecture's name and its options."""
+    """A new network to train: an architecture's name and its options.
+
+    ``start`` names a network (a file, or one that is shipped) whose tensors are taken over where
+    name and shape agree; the rest begins at random. EDSR (CVPRW 2017, section 3.3) trains x3 and
+    x4 so, from x2.
+    """
 
     arch: str
     config: dict[str, Any] = {}
+    start: str | None = None
 
 
 class Folder(Strict):

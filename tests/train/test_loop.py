@@ -18,6 +18,7 @@ from torch import nn
 from srdeploy.data.images import write_png
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.models.network import Network
+from srdeploy.models.registry import create
 from srdeploy.models.store import read_network, save_network
 from srdeploy.train.hooks import StepHook
 from srdeploy.train.interrupt import TrainingStopped
@@ -253,6 +254,25 @@ def test_starting_network_depends_on_the_seed_alone(recipe: Make) -> None:
     assert not torch.equal(weights(first)["head.0.weight"], weights(other)["head.0.weight"])
     with pytest.raises(UserError, match="no `network` section"):
         starting_network(recipe())
+
+
+def test_starting_from_another_network_takes_what_fits(recipe: Make, tmp_path: Path) -> None:
+    config = {"n_blocks": 1, "n_feats": 4}
+    first = starting_network(recipe(network={"arch": "ledsr", "config": {**config, "scale": 2}}))
+    save_network(first, tmp_path / "x2.safetensors")
+    spec = {"arch": "ledsr", "config": {**config, "scale": 3}}
+    recipe_x3 = recipe(network={**spec, "start": str(tmp_path / "x2.safetensors")}, seed=9)
+    second = starting_network(recipe_x3)
+    for name, tensor in weights(second).items():
+        if name.startswith("tail"):
+            assert tensor.shape != weights(first)[name].shape
+        else:
+            assert torch.equal(tensor, weights(first)[name]), name
+    assert second.card.history[-1]["at_random"] == ["tail.0.bias", "tail.0.weight"]
+    assert_identical(second, starting_network(recipe_x3))
+    save_network(create("vdsr", n_layers=3, n_feats=4), tmp_path / "vdsr.safetensors")
+    with pytest.raises(UserError, match="No tensor of '.*vdsr.safetensors' fits"):
+        starting_network(recipe(network={**spec, "start": str(tmp_path / "vdsr.safetensors")}))
 
 
 def test_no_gpu(tiny: Network, recipe: Make, tmp_path: Path) -> None:
