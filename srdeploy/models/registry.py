@@ -69,6 +69,9 @@ ARCHITECTURES: dict[str, Architecture] = {
             leave_alone=("tail.*",),
             presets={"rirsr-96": {"n_groups": 10, "n_blocks": 20, "n_feats": 96}},
         ),
+        Architecture(
+            "smsr", "SMSR, CVPR 2021", "srdeploy.models.smsr:SMSR", leave_alone=("tail.*",)
+        ),
     )
 }
 

@@ -16,7 +16,7 @@ from srdeploy.models.importing.layouts import (
     recognise,
     solve_widths,
 )
-from srdeploy.models.importing.namings import find_naming, rename
+from srdeploy.models.importing.namings import find_naming, rename, split_channel_masks
 from srdeploy.models.importing.state_dict import StateDict, strip_wrappers
 from srdeploy.models.layers import DIV2K_MEAN, MeanShift
 from srdeploy.models.network import Network
@@ -68,6 +68,7 @@ def assemble(
     _set_scale(config, layout.arch, scale, source)
     if layout.arch != "vdsr":
         config["value_range"] = _value_range(tensors, assumed)
+    if layout.arch in ("edsr", "ledsr", "rirsr"):
         config["res_scale"] = _res_scale(config, layout, preset, found, res_scale, assumed)
     network = _load(layout.arch, config, tensors)
     return Assembled(network, title or ARCHITECTURES[layout.arch].title, tuple(assumed))
@@ -94,7 +95,7 @@ def _our_names(found: StateDict) -> tuple[dict[str, torch.Tensor], str | None, b
             return rename(stripped, naming), naming.title, naming.mean_outside
         if recognise(stripped) is not None:
             break
-    return stripped, None, False
+    return split_channel_masks(stripped), None, False
 
 
 def _div2k_shift() -> dict[str, torch.Tensor]:
@@ -109,7 +110,9 @@ def _base_width(
     widths: dict[str, int], preset: dict[str, Any], source: str, assumed: list[str]
 ) -> int:
     """Channels of the unpruned network: the preset's, else the widest layer that is left."""
-    widest = max(widths.values())
+    # The mask branches and the attention of SMSR are narrow by design.
+    body = [n for name, n in widths.items() if not name.startswith(("mask", "half", "narrow"))]
+    widest = max(body)
     if "n_feats" in preset:
         if widest > preset["n_feats"]:
             raise UserError(
@@ -117,7 +120,7 @@ def _base_width(
                 f"{preset['n_feats']} of the architecture asked for."
             )
         return preset["n_feats"]
-    if min(widths.values()) < widest:
+    if min(body) < widest:
         assumed.append(f"pruned from {widest} channels, the widest layer left")
     return widest
 

@@ -67,6 +67,8 @@ def recognise(tensors: Tensors) -> str | None:
     """Name of the architecture whose tensors are named like these."""
     if _indices(tensors, r"residual_layer\.(\d+)\.conv\."):
         return "vdsr"
+    if _indices(tensors, r"body\.(\d+)\.spa_mask\."):
+        return "smsr"
     if _indices(tensors, r"body\.(\d+)\.body\.\d+\.body\.\d+\."):
         return "rirsr"
     if _indices(tensors, r"body\.(\d+)\.body\.[02]\."):
@@ -78,14 +80,10 @@ def refuse_known_others(tensors: Tensors, source: str) -> None:
     """Say what the file is when it is a known network without an importer.
 
     Raises:
-        UserError: it is SMSR, or RCAN with its channel attention.
+        UserError: it is RCAN with its channel attention.
     """
-    if any(".spa_mask." in name or name.endswith(".ch_mask") for name in tensors):
-        raise UserError(
-            f"'{source}' is SMSR (sparse mask super-resolution), which this version cannot import "
-            "yet; pass --arch package.module:callable naming the code that builds it."
-        )
-    if any(".conv_du." in name for name in tensors):
+    attention = any(".conv_du." in name for name in tensors)
+    if attention and not any(".spa_mask." in name for name in tensors):
         raise UserError(
             f"'{source}' is RCAN with channel attention, not RIRSR; pass "
             "--arch package.module:callable naming the code that builds it."
@@ -120,15 +118,7 @@ def _ledsr(tensors: Tensors, source: str) -> Layout:
     n_blocks = _count(tensors, r"body\.(\d+)\.body\.")
     layout = Layout("ledsr", {"n_blocks": n_blocks})
     _edsr_body(layout, tensors, n_blocks)
-    n_out = _channels(tensors, "tail.0.weight", 0, source)
-    scale = math.isqrt(n_out // 3)
-    if 3 * scale**2 != n_out:
-        raise UserError(
-            f"Tensor 'tail.0.weight' in '{source}' has {n_out} output channels, but the lite tail "
-            "of LEDSR has 3*scale^2 (12, 27 or 48)."
-        )
-    layout.config["scale"] = scale
-    layout.conv("tail.0", n_out, "trunk")
+    layout.conv("tail.0", _lite_tail(layout, tensors, source), "trunk")
     return layout
 
 
@@ -148,11 +138,46 @@ def _rirsr(tensors: Tensors, source: str) -> Layout:
     return layout
 
 
+def _smsr(tensors: Tensors, source: str) -> Layout:
+    n_modules = _count(tensors, r"body\.(\d+)\.spa_mask\.")
+    n_layers = _count(tensors, r"body\.\d+\.body\.body\.(\d+)\.")
+    layout = Layout("smsr", {"n_modules": n_modules, "n_layers": n_layers})
+    _mean_shifts(layout, tensors)
+    layout.conv("head.0", "head", 3)
+    layout.conv("head.2", "trunk", "head")
+    for m in range(n_modules):
+        name = f"body.{m}"
+        layout.conv(f"{name}.spa_mask.0", f"mask{m}", "trunk")
+        layout.conv(f"{name}.spa_mask.3", f"half{m}", f"mask{m}")
+        layout.shapes[f"{name}.spa_mask.5.weight"] = (f"half{m}", 2, 3, 3)  # transposed
+        layout.shapes[f"{name}.spa_mask.5.bias"] = (2,)
+        before: Dim = "trunk"
+        for i in range(n_layers):
+            layout.conv(f"{name}.body.body.{i}", f"layer{m}.{i}", before, bias=False)
+            before = f"layer{m}.{i}"
+            for kind in ("dense", "sparse"):
+                layout.shapes[f"{name}.body.ch_mask.{i}.{kind}"] = (1, before, 1, 1)
+        layers = [f"{name}.body.body.{i}.weight" for i in range(n_layers)]
+        joined = sum(_channels(tensors, layer, 0, source) for layer in layers)
+        layout.conv(f"{name}.body.collect", "trunk", joined, kernel=1)
+        layout.conv(f"{name}.ca.conv_du.0", f"narrow{m}", "trunk", kernel=1)
+        layout.conv(f"{name}.ca.conv_du.2", "trunk", f"narrow{m}", kernel=1)
+    joined = n_modules * _channels(tensors, "head.2.weight", 0, source)
+    layout.conv("collect.0", "collect", joined, kernel=1)
+    layout.conv("collect.2", "trunk", "collect")
+    layout.conv("tail.0", _lite_tail(layout, tensors, source), "trunk")
+    layout.config["mask_feats"] = _channels(tensors, "body.0.spa_mask.0.weight", 0, source)
+    narrow = max(_channels(tensors, "body.0.ca.conv_du.0.weight", 0, source), 1)
+    layout.config["reduction"] = _channels(tensors, "head.2.weight", 0, source) // narrow
+    return layout
+
+
 LAYOUTS: dict[str, Callable[[Tensors, str], Layout]] = {
     "vdsr": _vdsr,
     "edsr": _edsr,
     "ledsr": _ledsr,
     "rirsr": _rirsr,
+    "smsr": _smsr,
 }
 
 
@@ -172,6 +197,19 @@ def _mean_shifts(layout: Layout, tensors: Tensors) -> None:
     if present:
         for name in names:
             layout.conv(name, 3, 3, kernel=1)
+
+
+def _lite_tail(layout: Layout, tensors: Tensors, source: str) -> int:
+    """Channels of a tail of one convolution and a PixelShuffle; sets the scale."""
+    n_out = _channels(tensors, "tail.0.weight", 0, source)
+    scale = math.isqrt(n_out // 3)
+    if 3 * scale**2 != n_out:
+        raise UserError(
+            f"Tensor 'tail.0.weight' in '{source}' has {n_out} output channels, but the lite tail "
+            f"of {layout.arch.upper()} has 3*scale^2 (12, 27 or 48)."
+        )
+    layout.config["scale"] = scale
+    return n_out
 
 
 def _upsampler_tail(layout: Layout, tensors: Tensors, source: str) -> None:

@@ -86,3 +86,22 @@ def rename(tensors: Mapping[str, torch.Tensor], naming: Naming) -> dict[str, tor
                 break
         renamed[f"{layer}.{kind}"] = tensor
     return renamed
+
+
+def split_channel_masks(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """SMSR's published channel masks, ``[1, C, layers, 2]`` per module, as two per layer.
+
+    Ours are ``[1, C, 1, 1]``, one tensor for "dense" and one for "sparse", so that each layer can
+    be pruned by itself. Tensors of another shape are left, to be refused with the others.
+    """
+    split: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors.items():
+        if not name.endswith(".ch_mask") or tensor.dim() != 4 or tensor.shape[3] != 2:
+            split[name] = tensor
+            continue
+        for layer in range(tensor.shape[2]):
+            for kind, logits in zip(
+                ("dense", "sparse"), tensor[:, :, layer].unbind(2), strict=True
+            ):
+                split[f"{name}.{layer}.{kind}"] = logits.clone()[:, :, None, None]
+    return split

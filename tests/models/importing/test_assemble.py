@@ -343,9 +343,3 @@ def test_published_files(file: str, arch: str, params: int, shared_data: Path) -
     assert result.network.card.arch == arch
     assert result.network.card.scale == 2
     assert count(result.network).params == params
-
-
-def test_published_smsr_is_named(shared_data: Path) -> None:
-    path = shared_data / "weights" / "smsr" / "SMSR_X2_model_1000.pt"
-    with pytest.raises(UserError, match="is SMSR"):
-        assemble(read_state_dict(path), str(path))
