@@ -271,7 +271,7 @@ def test_starting_from_another_network_takes_what_fits(recipe: Make, tmp_path: P
     assert second.card.history[-1]["at_random"] == ["tail.0.bias", "tail.0.weight"]
     assert_identical(second, starting_network(recipe_x3))
     save_network(create("vdsr", n_layers=3, n_feats=4), tmp_path / "vdsr.safetensors")
-    with pytest.raises(UserError, match="No tensor of '.*vdsr.safetensors' fits"):
+    with pytest.raises(UserError, match=r"No tensor of '.*vdsr.safetensors' fits"):
         starting_network(recipe(network={**spec, "start": str(tmp_path / "vdsr.safetensors")}))
 
 
