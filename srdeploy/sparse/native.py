@@ -1,0 +1,194 @@
+"""The compiled form of :mod:`srdeploy.sparse.rowconv`: ``kernel.c``, built once where it runs.
+
+It needs a C compiler with OpenMP (gcc; clang with libomp), as ``torch.compile`` does. It is built
+for the processor at hand and kept in the cache folder. Where there is none, torch's operators do
+the work, and the reason is told.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from srdeploy.files import atomic_path, cache_dir
+from srdeploy.sparse.rowconv import RowConv, aligned
+
+COMPILERS = ("cc", "gcc", "clang")
+FLAGS = ("-std=gnu11", "-O3", "-fopenmp", "-fPIC", "-shared")
+MAX_OUT = 4096
+"""Output channels that the kernel has room for."""
+
+_POINTERS = ("x", "rows", "segments", "weights", "bias", "scale", "residual", "out", "sums")
+_FIELDS = (
+    *("x", "rows", "n", "ldx", "segments", "n_segments", "weights", "n_out", "bias", "scale"),
+    *("residual", "relu", "out", "ldo", "fill", "sums"),
+)
+
+
+class _Job(ctypes.Structure):
+    """``job`` of kernel.c."""
+
+    _fields_ = [
+        (name, ctypes.c_void_p if name in _POINTERS else ctypes.c_int64) for name in _FIELDS
+    ]
+
+
+class Unavailable(Exception):
+    """The kernel cannot be had here; the message says why."""
+
+
+class Kernel:
+    """The loaded library.
+
+    Attributes:
+        lanes: Floats of a vector.
+        block: Vectors of output channels computed together.
+    """
+
+    def __init__(self, path: Path) -> None:
+        library = ctypes.CDLL(str(path))
+        library.srdeploy_lanes.restype = library.srdeploy_block.restype = ctypes.c_int64
+        self.lanes: int = library.srdeploy_lanes()
+        self.block: int = library.srdeploy_block()
+        self.run = library.srdeploy_rows
+        self.run.argtypes = [ctypes.POINTER(_Job), ctypes.c_int64]
+        self.run.restype = None
+
+
+@functools.cache
+def load_kernel() -> Kernel:
+    """Build the kernel, unless the cache has it, and load it.
+
+    Raises:
+        Unavailable: no compiler, it fails, or its result cannot be loaded.
+    """
+    compiler = _compiler()
+    source = (files("srdeploy.sparse") / "kernel.c").read_bytes()
+    flags = [*FLAGS, "-mcpu=native" if _arm() else "-march=native"]
+    version = _output([compiler, "--version"])
+    identity = [source.decode(), version, *flags, _processor()]
+    key = hashlib.sha256("\n".join(identity).encode()).hexdigest()[:16]
+    library = cache_dir() / "kernels" / f"rows-{key}.so"
+    if not library.exists():
+        with atomic_path(library) as temporary:
+            command = [compiler, *flags, "-x", "c", "-", "-o", str(temporary)]
+            done = subprocess.run(command, input=source, capture_output=True, check=False)
+            if done.returncode != 0 or not temporary.exists():
+                said = done.stderr.decode(errors="replace").strip().splitlines()
+                raise Unavailable(f"{compiler} fails: {said[0] if said else 'no message'}")
+    try:
+        return Kernel(library)
+    except (OSError, AttributeError) as error:
+        raise Unavailable(f"the compiled kernel does not load: {error}") from error
+
+
+def _compiler() -> str:
+    asked = os.environ.get("CC")
+    for name in (asked,) if asked else COMPILERS:
+        if found := shutil.which(name):
+            return found
+    raise Unavailable(
+        f"CC is {asked}, which is not there" if asked else "there is no C compiler (cc, gcc, clang)"
+    )
+
+
+def _output(command: list[str]) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise Unavailable(f"{command[0]} does not run") from error
+
+
+def _arm() -> bool:
+    return platform.machine().lower() in ("aarch64", "arm64")
+
+
+def _processor() -> str:
+    """What distinguishes processors that share a home folder."""
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {_cpu_flags()}"
+
+
+def _cpu_flags() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+
+
+class NativeRowConv:
+    """A convolution that ``kernel.c`` computes; see :class:`srdeploy.sparse.rowconv.PreparedConv`.
+
+    Uses as many threads as torch does at the time.
+    """
+
+    def __init__(self, conv: RowConv, kernel: Kernel) -> None:
+        depth, n_out = conv.matrix.shape
+        if n_out > MAX_OUT:
+            raise ValueError(f"the kernel computes {MAX_OUT} channels at most, not {n_out}")
+        self._conv, self._kernel = conv, kernel
+        self._n_out = n_out
+        columns = -(-n_out // kernel.lanes) * kernel.lanes
+        padded = torch.zeros(depth, columns)
+        padded[:, :n_out] = conv.matrix
+        blocks = padded.split(kernel.lanes * kernel.block, 1) if n_out else ()
+        self._weights = torch.cat([b.flatten() for b in blocks]) if n_out else torch.zeros(1)
+        self._bias = None
+        if conv.bias is not None:
+            self._bias = torch.zeros(columns)
+            self._bias[:n_out] = conv.bias
+        self._segments: dict[tuple[int, ...], Tensor] = {}
+
+    def __call__(
+        self,
+        x: Tensor,
+        rows: Tensor,
+        line: int,
+        out: Tensor,
+        *,
+        scale: Tensor | None = None,
+        residual: Tensor | None = None,
+        sums: Tensor | None = None,
+    ) -> None:
+        """See :class:`PreparedConv`."""
+        width = out.shape[1]
+        assert aligned(self._n_out) <= width or self._n_out == 0
+        segments = self._place(x, line)
+        job = _Job(
+            *(x.data_ptr(), rows.data_ptr(), rows.shape[0], x.shape[2]),
+            *(segments.data_ptr(), segments.shape[0], self._weights.data_ptr(), self._n_out),
+            *(_pointer(self._bias), _pointer(scale), _pointer(residual), int(self._conv.relu)),
+            *(out.data_ptr(), width, width, _pointer(sums)),
+        )
+        self._kernel.run(ctypes.byref(job), torch.get_num_threads())
+
+    def _place(self, x: Tensor, line: int) -> Tensor:
+        """The taps as stretches of floats, neighbours joined; remembered per size of image."""
+        key = (line, *x.shape)
+        if key not in self._segments:
+            stretches: list[list[int]] = []
+            for tap in self._conv.taps:
+                row = tap.plane * x.shape[1] + tap.dy * line + tap.dx
+                start = row * x.shape[2]
+                if stretches and sum(stretches[-1]) == start:
+                    stretches[-1][1] += tap.channels
+                else:
+                    stretches.append([start, tap.channels])
+            if len(self._segments) > 64:
+                self._segments.clear()
+            self._segments[key] = torch.tensor(stretches, dtype=torch.int64).reshape(-1, 2)
+        return self._segments[key]
+
+
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
