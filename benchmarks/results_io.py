@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from srdeploy.bench.machine import machine_facts
 from srdeploy.files import atomic_path
+from srdeploy.measure.machine import machine_facts
 
 RESULTS = Path(__file__).parent / "results"
 

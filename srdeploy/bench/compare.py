@@ -18,8 +18,8 @@ from srdeploy.bench.feed import choose_image, network_input
 from srdeploy.bench.layers import Activations, activations_of
 from srdeploy.bench.row import Row
 from srdeploy.bench.run import bench
-from srdeploy.bench.scenario import Scenario
 from srdeploy.errors import SrdeployError, UserError
+from srdeploy.measure.scenario import Scenario
 from srdeploy.metrics import psnr
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.pixels import upscale_rgb

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from srdeploy.bench.process import WorkerFailed
-from srdeploy.bench.scenario import Scenario
+from srdeploy.errors import SrdeployError
+from srdeploy.measure.scenario import Scenario
 
 PAUSE_SECONDS = 0.05
 """Rest between turns: onnxruntime's threads spin for some 30 ms after their last run (measured),
@@ -22,7 +22,7 @@ class TurnTaker(Protocol):
         """Samples (ms) of one turn, at least one.
 
         Raises:
-            WorkerFailed: it cannot go on.
+            SrdeployError: it cannot go on.
         """
 
 
@@ -31,7 +31,7 @@ class Series:
     """The samples of one artifact, by round."""
 
     rounds: list[list[float]] = field(default_factory=list)
-    error: str | None = None
+    failure: SrdeployError | None = None
 
     @property
     def samples(self) -> list[float]:
@@ -64,20 +64,22 @@ def interleave(
         takers: The artifacts.
         scenario: Length of a turn, and how much is enough.
         on_turn: Called with key, round and samples after each turn.
-        sleep: Waits that many seconds; called before each turn.
+        sleep: Waits that many seconds; called before each turn (0 for
+            one who has nobody to wait for).
     """
     series = {key: Series() for key in takers}
     number = 0
+    pause = PAUSE_SECONDS if len(takers) > 1 else 0.0
     while True:
-        alive = [key for key in takers if series[key].error is None]
+        alive = [key for key in takers if series[key].failure is None]
         if all(series[key].satisfies(scenario) for key in alive):
             return series
         for key in alive if number % 2 == 0 else reversed(alive):
-            sleep(PAUSE_SECONDS)
+            sleep(pause)
             try:
                 samples = takers[key].turn(scenario.turn_seconds)
-            except WorkerFailed as error:
-                series[key].error = str(error)
+            except SrdeployError as error:
+                series[key].failure = error
                 continue
             series[key].rounds.append(samples)
             on_turn(key, number, samples)

@@ -16,7 +16,7 @@ class Row(BaseModel):
         runtime: What ran it.
         threads: CPU threads of one run.
         scenario: The conditions, in full.
-        machine: See :func:`srdeploy.bench.machine.machine_facts`.
+        machine: See :func:`srdeploy.measure.machine.machine_facts`.
         scale: Upscaling factor.
         lr_size: Height and width of the LR image.
         input: Shape of the tensor that was run, [N, C, H, W].

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from srdeploy.bench.describe import content_hash, counts
 from srdeploy.bench.feed import choose_image, network_input
 from srdeploy.bench.interleave import Series, interleave
-from srdeploy.bench.machine import machine_facts
-from srdeploy.bench.process import WorkerFailed, WorkerProcess
 from srdeploy.bench.row import Row
-from srdeploy.bench.scenario import Scenario
 from srdeploy.bench.stats import Latency, Ratio, paired_speedup
 from srdeploy.errors import SrdeployError, UserError
+from srdeploy.measure.machine import machine_facts
+from srdeploy.measure.process import WorkerFailed, WorkerProcess
+from srdeploy.measure.scenario import Scenario
 from srdeploy.models.card import Card
 from srdeploy.progress import track
 from srdeploy.runtime.bicubic_session import NAME as BICUBIC

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from srdeploy.bench.feed import choose_image, network_input
-from srdeploy.bench.machine import cpu_features
 from srdeploy.bench.profile import profile
 from srdeploy.bench.why import Why, explain
 from srdeploy.errors import UserError
+from srdeploy.measure.machine import cpu_features
 from srdeploy.prune.blocks import HERE, find_block
 from srdeploy.runtime.open import artifact_runtime
 from srdeploy.runtime.session import default_threads

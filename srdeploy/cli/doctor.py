@@ -29,7 +29,7 @@ def doctor(json: o.AsJson = False) -> None:
             rows.append({"kind": kind, "name": row.name, "title": row.title,
                          "available": can.ready, "reason": can.reason})  # fmt: skip
     if json:
-        from srdeploy.bench.machine import machine_facts
+        from srdeploy.measure.machine import machine_facts
 
         emit({"machine": machine_facts(), "rows": rows, "networks": sorted(shipped_networks())})
         return

@@ -225,7 +225,7 @@ def _round_to(text: str | None, meant_for: str | None) -> int | None:
     from srdeploy.prune.blocks import HERE, find_block
 
     if text == "auto":
-        from srdeploy.bench.machine import cpu_features
+        from srdeploy.measure.machine import cpu_features
 
         block = find_block(meant_for or HERE, cpu_features())
         note(f"keeping multiples of {block.channels} channels: {block.why}")

@@ -78,7 +78,7 @@ def find_block(target: str, cpu_features: Collection[str] = ()) -> Block:
     Args:
         target: A name from :func:`targets`.
         cpu_features: Of the CPU it will run on, as
-            :func:`srdeploy.bench.machine.cpu_features` names them.
+            :func:`srdeploy.measure.machine.cpu_features` names them.
 
     Raises:
         UserError: an unknown target, or one for which no number can be stood for.

@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from srdeploy.errors import UserError, unknown_name
+from srdeploy.errors import SrdeployError, UserError, unknown_name
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.runtime.session import Session, default_threads
 
@@ -58,12 +58,19 @@ class OnnxSession(Session):
         Raises:
             UserError: no such file, not ONNX, truncated, more than one input or output, an
                 unknown provider, or a file without a card and no ``value_range``.
+            SrdeployError: the provider asked for did not start.
         """
         self.path = Path(path)
         self._session = self._load(
             threads or default_threads(), list(providers or ["CPUExecutionProvider"])
         )
         self.providers: list[str] = self._session.get_providers()
+        if providers and self.providers[0] != providers[0]:
+            # onnxruntime falls back to the CPU with nothing but a line in its log.
+            raise SrdeployError(
+                f"onnxruntime could not start its {providers[0]} and fell back to "
+                f"{self.providers[0]}; its driver or libraries are missing or of another version."
+            )
         self._input, self._output = self._single_ends()
         self._dtype = self._input_dtype()
         text = self._session.get_modelmeta().custom_metadata_map.get(CARD_KEY)

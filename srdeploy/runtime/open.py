@@ -27,6 +27,7 @@ def open_session(
     arch: str | None = None,
     scale: int | None = None,
     value_range: float | None = None,
+    provider: str | None = None,
 ) -> Session:
     """A session for a network, by its type or its file's suffix.
 
@@ -39,9 +40,11 @@ def open_session(
         arch: architecture of a foreign checkpoint that does not show it, as ``load_network``.
         scale: upscaling factor of a foreign file that does not show it.
         value_range: 1 or 255, for an ONNX file without a card.
+        provider: onnxruntime's execution provider (:data:`srdeploy.runtime.providers.PROVIDERS`).
 
     Raises:
-        UserError: the file cannot be read, or the runtime does not exist or cannot run it.
+        UserError: the file cannot be read, or the runtime or provider does not exist or cannot run
+            it.
     """
     if runtime is not None and runtime not in RUNTIMES:
         raise unknown_name("runtime", runtime, RUNTIMES)
@@ -54,10 +57,19 @@ def open_session(
         _require(runtime, fitting.name, f"'{source}'")
         if fitting.name == "onnxruntime":
             from srdeploy.runtime.onnx_session import OnnxSession
+            from srdeploy.runtime.providers import provider_list
 
-            return OnnxSession(source, threads=threads, scale=scale, value_range=value_range)
+            return OnnxSession(
+                source,
+                threads=threads,
+                providers=provider_list(provider),
+                scale=scale,
+                value_range=value_range,
+            )
+        _no_provider(provider, source)
         return _open_artifact(fitting, source, threads)
     _require(runtime, "torch", f"'{source}'")
+    _no_provider(provider, source)
     from srdeploy.models.load import load_network
 
     return _open_torch(load_network(source, arch=arch, scale=scale), threads)
@@ -96,6 +108,14 @@ def _open_torch(network: Network, threads: int | None) -> Session:
     from srdeploy.runtime.torch_session import TorchSession
 
     return TorchSession(network, threads)
+
+
+def _no_provider(provider: str | None, source: str | Path) -> None:
+    if provider is not None:
+        raise UserError(
+            f"Only onnxruntime has providers, and it does not run '{source}'; export it to ONNX or "
+            "leave the provider out."
+        )
 
 
 def _require(asked: str | None, fitting: str, what: str) -> None:

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from srdeploy.bench.interleave import interleave
-from srdeploy.bench.process import WorkerFailed
-from srdeploy.bench.scenario import Scenario
+from srdeploy.measure.process import WorkerFailed
+from srdeploy.measure.scenario import Scenario
 
 
 class Fake:
@@ -49,7 +49,7 @@ def test_who_dies_is_left_out_and_keeps_what_it_had() -> None:
         Scenario(min_runs=4, min_seconds=0, turn_seconds=0.1),
         lambda key, number, samples: seen.append((key, number)),
     )
-    assert series["B"].error == "its process died."
+    assert str(series["B"].failure) == "its process died."
     assert len(series["B"].samples) == 1
     assert len(series["A"].samples) == 4
     assert seen == [("A", 0), ("B", 0), ("A", 1), ("A", 2), ("A", 3)]

@@ -12,12 +12,12 @@ from rich.console import Console
 from srdeploy.bench import process
 from srdeploy.bench.row import Row
 from srdeploy.bench.run import bench
-from srdeploy.bench.scenario import Scenario
 from srdeploy.bench.table import latency_table
 from srdeploy.data.images import write_png
 from srdeploy.errors import UserError
 from srdeploy.export.onnx import export_onnx
 from srdeploy.files import sha256
+from srdeploy.measure.scenario import Scenario
 from srdeploy.models.count import count
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
@@ -149,7 +149,7 @@ def test_table(width: int, rows: list[Row]) -> None:
 
 
 def test_fixed_input_without_quality(folder: Path) -> None:
-    scenario = QUICK.model_copy(update={"input": (16, 40), "quality": False, "batch": 2})
+    scenario = QUICK.model_copy(update={"inputs": ((16, 40),), "quality": False, "batch": 2})
     (row,) = bench(
         [str(folder / "thin.onnx")], data="builtin", scale=2, scenario=scenario, threads=1
     )

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from srdeploy.bench.run import bench
-from srdeploy.bench.scenario import Scenario
 from srdeploy.bench.table import latency_table
 from srdeploy.data.images import write_png
 from srdeploy.export.coreml import export_coreml
+from srdeploy.measure.scenario import Scenario
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
 from srdeploy.runtime.open import open_session

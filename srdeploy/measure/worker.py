@@ -1,14 +1,16 @@
-"""The process that runs one artifact: ``python -m srdeploy.bench.worker``.
+"""The process that runs one artifact: ``python -m srdeploy.measure.worker``.
 
 It reads one JSON request per line from stdin and answers each with one JSON line on stdout:
 ``{"ok": true, ...}`` or ``{"ok": false, "error": sentence}``. Requests, in their order:
 
-    {"do": "open", "artifact", "runtime", "threads", "options"}  -> card, runtime, threads, load_ms
+    {"do": "open", "artifact", "runtime", "threads", "options"}
+                                     -> card, runtime, runtime_version, provider, threads, load_ms
     {"do": "feed", "path"}                    the input tensor, a .npy file of float32 [N, C, H, W]
     {"do": "first"}                                              -> first_ms
     {"do": "warm", "runs", "seconds"}
     {"do": "turn", "seconds"}                                    -> samples_ms
     {"do": "memory"}                                             -> peak_mb
+    {"do": "run", "path", "to"}               one untimed run, from one .npy file to another
     {"do": "quality", "data", "scale", "protocol"}               -> quality
 
 It ends when stdin does. Between requests it blocks, so that artifacts can take turns on a quiet
@@ -26,10 +28,12 @@ from typing import Any
 
 import numpy as np
 
-from srdeploy.bench.measure import Clock, take_samples, take_turn, time_run, wall_clock
-from srdeploy.bench.memory import peak_mb
 from srdeploy.errors import SrdeployError
+from srdeploy.measure.memory import peak_mb
+from srdeploy.measure.timing import Clock, take_samples, take_turn, time_run, wall_clock
+from srdeploy.runtime.providers import provider_name
 from srdeploy.runtime.session import Session
+from srdeploy.runtime.table import RUNTIMES
 
 Answer = dict[str, Any]
 
@@ -57,6 +61,7 @@ class Worker:
             "warm": self._warm,
             "turn": self._turn,
             "memory": self._memory,
+            "run": self._run_once,
             "quality": self._quality,
         }
         return actions[fields.pop("do")](**fields)
@@ -75,9 +80,12 @@ class Worker:
 
         load_ms = time_run(load, self._clock)
         session = self._opened()
+        providers = getattr(session, "providers", None)
         return {
             "card": session.card.to_json(),
             "runtime": session.runtime,
+            "runtime_version": runtime_version(session.runtime),
+            "provider": provider_name(providers[0]) if providers else None,
             "threads": session.threads,
             "load_ms": load_ms,
         }
@@ -105,6 +113,10 @@ class Worker:
     def _memory(self) -> Answer:
         return {"peak_mb": peak_mb()}
 
+    def _run_once(self, path: str, to: str) -> Answer:
+        np.save(to, self._opened().run(np.load(path)))
+        return {}
+
     def _quality(self, data: str, scale: int, protocol: str | None) -> Answer:
         from srdeploy.quality import evaluate
 
@@ -119,6 +131,12 @@ class Worker:
     def _opened(self) -> Session:
         assert self._session is not None
         return self._session
+
+
+def runtime_version(runtime: str) -> str | None:
+    """The installed version of a runtime; None where the table does not know it."""
+    row = RUNTIMES.get(runtime)
+    return row.module.version() if row else None
 
 
 def serve(requests: Iterable[str], reply: Callable[[Answer], None], worker: Worker) -> None:

@@ -6,7 +6,7 @@ import os
 import platform
 from pathlib import Path
 
-from srdeploy.bench.machine import machine_facts
+from srdeploy.measure.machine import machine_facts
 
 
 def test_says_what_matters() -> None:

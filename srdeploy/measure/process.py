@@ -16,7 +16,7 @@ from typing import Any
 
 from srdeploy.errors import SrdeployError
 
-COMMAND = (sys.executable, "-m", "srdeploy.bench.worker")
+COMMAND = (sys.executable, "-m", "srdeploy.measure.worker")
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from srdeploy.bench.process import WorkerFailed, WorkerProcess
+from srdeploy.measure.process import WorkerFailed, WorkerProcess
 
 
 def scripted(body: str, timeout: float = 20.0) -> WorkerProcess:

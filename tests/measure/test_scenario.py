@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from srdeploy.bench.scenario import Scenario, read_scenario
 from srdeploy.errors import UserError
+from srdeploy.measure.scenario import Scenario, read_scenario
 
 SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "scenarios").glob("*.yaml"))
 
@@ -25,8 +25,8 @@ def test_there_are_some() -> None:
     ("text", "reason"),
     [
         ("min_run: 3", "did you mean 'min_runs'"),
-        ("input: [0, 5]", "input"),
-        ("input: largest", "input"),
+        ("inputs: [0, 5]", "inputs"),
+        ("inputs: largest", "inputs"),
         ("min_runs: 0", "min_runs"),
         ("- 3", "no settings"),
     ],

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from srdeploy.bench.measure import take_samples, take_turn, time_run
+from srdeploy.measure.timing import take_samples, take_turn, time_run
 
 
 class FakeClock:

@@ -1,0 +1,1 @@
+"""Where networks run: this machine, boards, phones, browsers, and fakes of them."""

@@ -1,0 +1,65 @@
+"""The table of device kinds: what a URI may begin with, and whether that works from here."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+
+from srdeploy.runtime.table import Availability
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One row of the table.
+
+    Attributes:
+        name: What URIs begin with.
+        title: One line for lists.
+        example: A URI.
+        opens: ``module:class`` of the device.
+        program: A program of the user's that it needs, or None.
+        install: Where to get that program.
+    """
+
+    name: str
+    title: str
+    example: str
+    opens: str
+    program: str | None = None
+    install: str = ""
+
+    def availability(self) -> Availability:
+        """Whether such devices can be opened from here. Connects to nothing."""
+        if self.program is None:
+            return Availability(True, "needs nothing more")
+        found = shutil.which(self.program)
+        if found is None:
+            return Availability(False, f"{self.program} is not on PATH: {self.install}")
+        return Availability(True, f"{self.program} found")
+
+
+KINDS: dict[str, Kind] = {
+    row.name: row
+    for row in (
+        Kind(
+            "local",
+            "this machine",
+            "local",
+            "srdeploy.devices.local:LocalDevice",
+        ),
+        Kind(
+            "ssh",
+            "a Jetson, a Pi, any Linux machine by the user's own OpenSSH",
+            "ssh://user@orin",
+            "srdeploy.devices.ssh.device:SshDevice",
+            program="ssh",
+            install="install OpenSSH's client",
+        ),
+        Kind(
+            "fake",
+            "a device made of arithmetic, to try farms and scripts without boards",
+            "fake://desk?ms=5",
+            "srdeploy.devices.fake:FakeDevice",
+        ),
+    )
+}

@@ -1,0 +1,114 @@
+"""What is measured and for how long, as data: the built-in default, or a YAML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from srdeploy.strict import Strict, read_yaml
+
+Seconds = Annotated[float, Field(ge=0, le=86400)]
+Side = Annotated[int, Field(ge=1, le=16384)]
+
+
+def _size(value: Any) -> Any:
+    """``480x270`` as people write it, width first, to (270, 480); anything else as it is."""
+    if isinstance(value, str) and value != "median":
+        width, times, height = value.lower().partition("x")
+        if not (times and width.isdecimal() and height.isdecimal()):
+            raise ValueError(f"'{value}' is no size; write WIDTHxHEIGHT (480x270) or median")
+        return int(height), int(width)
+    return value
+
+
+def _listed(value: Any) -> Any:
+    """One input for a list of one; a pair of numbers is one size, not two."""
+    single = isinstance(value, str) or (
+        isinstance(value, (list, tuple)) and value and all(isinstance(n, int) for n in value)
+    )
+    return (value,) if single else value
+
+
+Size = tuple[Side, Side]
+"""Height and width in pixels."""
+
+Input = Annotated[Size | Literal["median"], BeforeValidator(_size)]
+Inputs = Annotated[tuple[Input, ...], BeforeValidator(_listed), Field(min_length=1)]
+
+
+class Scenario(Strict):
+    """A measurement's conditions.
+
+    Attributes:
+        name: What results call it.
+        description: One line for people.
+        inputs: The LR images that latency is measured on, one measurement each: sizes (in YAML
+            ``480x270``, or ``[270, 480]`` as height and width), or ``median``: the image of median
+            area of the benchmark set. A pre-upscaled network gets the image upscaled, so that all
+            artifacts do the same job.
+        tile: The image is cut into tiles of at most so many LR pixels a side, overlapped by the
+            network's receptive field; a sample is then a whole image. None for no tiles.
+        data: Benchmark set; None for the one that the command names.
+        batch: Images per run.
+        threads: CPU threads; None for the command's, else all.
+        warmup_runs: Runs thrown away after the first, and
+        warmup_seconds: for at least this long.
+        min_runs: Samples each artifact gives at least, and
+        min_seconds: time they cover at least.
+        turn_seconds: How long one artifact measures before the next takes over.
+        sustained: Artifacts take no turns: each runs alone, without a rest, so that it shows how
+            the device drifts and heats under it.
+        rest_seconds: Quiet time before the measurement (of each artifact, if sustained).
+        quality: Record PSNR and SSIM on the benchmark set.
+        memory: Record peak memory where the device tells.
+        sensors: Record power, temperatures and clocks where the device tells.
+        sensor_seconds: Time between two readings of them.
+        protocol: Protocol of the quality figures; default: the one natural to the network.
+        timeout_seconds: A run or an evaluation longer than this counts as hung.
+    """
+
+    name: str = "default"
+    description: str = "latency on the benchmark set's median image, quality on all of it"
+    inputs: Inputs = ("median",)
+    tile: Side | None = None
+    data: str | None = None
+    batch: Annotated[int, Field(ge=1, le=1024)] = 1
+    threads: Annotated[int, Field(ge=1)] | None = None
+    warmup_runs: Annotated[int, Field(ge=0)] = 3
+    warmup_seconds: Seconds = 0.5
+    min_runs: Annotated[int, Field(ge=1)] = 20
+    min_seconds: Seconds = 5.0
+    turn_seconds: Seconds = 0.5
+    sustained: bool = False
+    rest_seconds: Seconds = 0.0
+    quality: bool = True
+    memory: bool = True
+    sensors: bool = True
+    sensor_seconds: Annotated[float, Field(ge=0.01, le=60)] = 0.1
+    protocol: str | None = None
+    timeout_seconds: Annotated[float, Field(gt=0)] = 3600.0
+
+    @property
+    def input(self) -> Size | Literal["median"]:
+        """The only input.
+
+        Raises:
+            ValueError: there are several; :meth:`each` takes them apart.
+        """
+        (only,) = self.inputs
+        return only
+
+    def each(self) -> list[Scenario]:
+        """One scenario per input."""
+        return [self.model_copy(update={"inputs": (one,)}) for one in self.inputs]
+
+
+def read_scenario(path: str | Path) -> Scenario:
+    """Read a scenario file.
+
+    Raises:
+        UserError: the file is missing, no YAML, or holds a key or value that does not fit.
+    """
+    return read_yaml(Scenario, path)

@@ -1,0 +1,21 @@
+"""The kinds that need nothing but this machine keep the contract."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.contracts.device_contract import DeviceContract, onnx_artifact  # noqa: F401
+
+
+class TestLocalContract(DeviceContract):
+    @pytest.fixture
+    def uri(self) -> str:
+        return "local"
+
+
+class TestFakeContract(DeviceContract):
+    exact = False
+
+    @pytest.fixture
+    def uri(self) -> str:
+        return "fake://desk?ms=2"
