@@ -90,7 +90,7 @@ def bench(
         return
     base = read_scenario(scenario) if scenario else Scenario()
     settings = base.model_dump() | o.given(
-        input=o.parse_size(input_size) if input_size else None,
+        inputs=o.parse_size(input_size) if input_size else None,
         min_runs=runs,
         min_seconds=seconds,
         protocol=protocol,

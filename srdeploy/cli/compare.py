@@ -41,7 +41,7 @@ def compare(
     from srdeploy.strict import parse
 
     settings = o.given(
-        input=o.parse_size(input_size) if input_size else None,
+        inputs=o.parse_size(input_size) if input_size else None,
         min_runs=runs,
         min_seconds=seconds,
     )
