@@ -77,7 +77,7 @@ class SparseLayers(nn.Module):
     def __init__(self, n_feats: int, n_layers: int) -> None:
         super().__init__()
         self.ch_mask = nn.ModuleList([ChannelMask(n_feats) for _ in range(n_layers)])
-        self.body = nn.Sequential(*[conv3x3(n_feats, n_feats, False) for _ in range(n_layers)])
+        self.body = nn.ModuleList([conv3x3(n_feats, n_feats, False) for _ in range(n_layers)])
         self.collect = nn.Conv2d(n_feats * n_layers, n_feats, 1)
 
     def forward(self, x: Tensor, mask: Tensor, sparse: list[Tensor]) -> Tensor:
@@ -150,7 +150,7 @@ class SparseMaskModule(nn.Module):
     def mask(self, x: Tensor, temperature: float | None = None) -> Tensor:
         """Spatial mask ``[N, 1, H, W]`` of features ``[N, C, H, W]``: 1 where to compute."""
         logits = self.spa_mask(x)[..., : x.shape[-2], : x.shape[-1]]
-        return choose(*logits.split(1, 1), temperature)
+        return choose(logits[:, :1], logits[:, 1:], temperature)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, H, W]`` to the same."""
