@@ -1,0 +1,149 @@
+"""The native runner: a static program that times one network and needs nothing on its device.
+
+It is the same program on Android, boards and servers; ``export/`` holds what builds it. This module
+is its interface: the command line it takes, and the text it answers with.
+
+    srdeploy-runner --param FILE --bin FILE --input FILE --shape N,C,H,W --threads T
+                    --precision fp32|fp16 --warmup-runs R --warmup-seconds S
+                    --min-runs R --min-seconds S [--output FILE]
+    srdeploy-runner --version
+
+Inputs and outputs are raw little-endian float32 in NCHW order; ``--min-runs 0`` times nothing. It
+prints one ``key value`` per line and, as the last line, ``end ok``: a transport that lost the
+device half-way cannot fake that (``adb shell`` exits with 0 then)::
+
+    runtime ncnn 20260113
+    precision fp16
+    threads 4
+    load_ms 12.31
+    first_ms 45.02
+    sample_ms 31.20          (one line per sample, in the order taken)
+    peak_mb 61.3
+    output 1,3,540,960
+    end ok
+
+What fails ends with a line ``error SENTENCE`` and exit code 2, without ``end ok``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from srdeploy.devices.errors import DeviceError, DeviceLost
+from srdeploy.devices.protocol import Completed, Shape
+from srdeploy.errors import SrdeployError
+
+PROGRAM = "srdeploy-runner"
+END = "end ok"
+PRECISIONS = ("fp32", "fp16")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run of the program answered; times in milliseconds."""
+
+    runtime: str
+    version: str
+    precision: str
+    threads: int
+    load_ms: float
+    first_ms: float
+    samples_ms: list[float] = field(default_factory=list)
+    peak_mb: float | None = None
+    output: Shape | None = None
+
+
+def runner_arguments(
+    *,
+    param: str,
+    weights: str,
+    tensor: str,
+    shape: Shape,
+    threads: int,
+    precision: str = "fp32",
+    warmup: tuple[int, float] = (0, 0.0),
+    minimum: tuple[int, float] = (0, 0.0),
+    output: str | None = None,
+) -> list[str]:
+    """The program's arguments.
+
+    Args:
+        param: The network's structure on the device,
+        weights: and its weights (ncnn's two files).
+        tensor: The input there, raw float32.
+        shape: Its shape.
+        threads: CPU threads.
+        precision: What to compute in, one of :data:`PRECISIONS`.
+        warmup: Runs after the first that do not count, and seconds they take at least.
+        minimum: Runs that count, and seconds; (0, 0) for none.
+        output: Where to write the result of the first run.
+    """
+    arguments = [
+        *("--param", param),
+        *("--bin", weights),
+        *("--input", tensor),
+        *("--shape", ",".join(map(str, shape))),
+        *("--threads", str(threads)),
+        *("--precision", precision),
+        *("--warmup-runs", str(warmup[0])),
+        *("--warmup-seconds", f"{warmup[1]:g}"),
+        *("--min-runs", str(minimum[0])),
+        *("--min-seconds", f"{minimum[1]:g}"),
+    ]
+    return arguments + (["--output", output] if output is not None else [])
+
+
+def read_report(ended: Completed, device: str) -> Report:
+    """Read what the program printed.
+
+    Args:
+        ended: The command.
+        device: What to call the device in a sentence.
+
+    Raises:
+        DeviceLost: the answer has no end.
+        SrdeployError: the program said what is wrong.
+    """
+    lines = ended.stdout.replace("\r\n", "\n").splitlines()
+    for line in [*lines, *ended.stderr.splitlines()]:
+        if line.startswith("error "):
+            raise SrdeployError(f"{device}: {line.removeprefix('error ')}")
+    if not lines or lines[-1].strip() != END:
+        if ended.code == 126 or "exec format" in ended.stderr.lower():
+            raise DeviceError(f"{device} cannot run programs of this architecture.")
+        last = (ended.stderr.strip() or ended.stdout.strip() or "nothing").splitlines()[-1]
+        raise DeviceLost(
+            f"{device} went away, or the runner died there (exit code {ended.code}; it last said: "
+            f"{last[:200]})."
+        )
+    return _report(lines[:-1], device)
+
+
+def _report(lines: Sequence[str], device: str) -> Report:
+    pairs = [line.strip().partition(" ") for line in lines]
+    told = {key: value for key, _, value in pairs}
+    try:
+        name, _, version = told["runtime"].partition(" ")
+        shape = told.get("output")
+        return Report(
+            runtime=name,
+            version=version,
+            precision=told["precision"],
+            threads=int(told["threads"]),
+            load_ms=float(told["load_ms"]),
+            first_ms=float(told["first_ms"]),
+            samples_ms=[float(value) for key, _, value in pairs if key == "sample_ms"],
+            peak_mb=float(told["peak_mb"]) if "peak_mb" in told else None,
+            output=_shape(shape) if shape else None,
+        )
+    except (KeyError, ValueError) as error:
+        raise DeviceError(
+            f"The runner on {device} answered what this srdeploy cannot read ({error}); it is of "
+            "another version."
+        ) from None
+
+
+def _shape(text: str) -> Shape:
+    n, c, h, w = (int(part) for part in text.split(","))
+    return n, c, h, w
