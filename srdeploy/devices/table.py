@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 
-from srdeploy.runtime.table import Availability
+from srdeploy.runtime.table import Availability, Module
+
+_BROWSER = "pip install 'srdeploy[browser]'"
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Kind:
         opens: ``module:class`` of the device.
         program: A program of the user's that it needs, or None.
         install: Where to get that program.
+        modules: Python modules that it needs.
     """
 
     name: str
@@ -27,13 +30,16 @@ class Kind:
     opens: str
     program: str | None = None
     install: str = ""
+    modules: tuple[Module, ...] = ()
 
     def availability(self) -> Availability:
         """Whether such devices can be opened from here. Connects to nothing."""
+        for module in self.modules:
+            if not (found := module.availability()):
+                return found
         if self.program is None:
             return Availability(True, "needs nothing more")
-        found = shutil.which(self.program)
-        if found is None:
+        if shutil.which(self.program) is None:
             return Availability(False, f"{self.program} is not on PATH: {self.install}")
         return Availability(True, f"{self.program} found")
 
@@ -54,6 +60,15 @@ KINDS: dict[str, Kind] = {
             "srdeploy.devices.ssh.device:SshDevice",
             program="ssh",
             install="install OpenSSH's client",
+        ),
+        Kind(
+            "browser",
+            "any phone, tablet or computer by a page that its browser opens",
+            "browser",
+            "srdeploy.devices.browser.device:BrowserDevice",
+            modules=tuple(
+                Module(name, (name,), _BROWSER) for name in ("tornado", "cryptography", "segno")
+            ),
         ),
         Kind(
             "fake",

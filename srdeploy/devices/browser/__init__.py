@@ -1,0 +1,1 @@
+"""Phones, tablets and desktops as devices, by one page that their browser opens."""

@@ -1,0 +1,387 @@
+"""The server of the page: one thread, one address, one secret token, and nothing beyond them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import logging
+import mimetypes
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tornado import httpserver, netutil, web
+
+import srdeploy
+from srdeploy.devices.browser.address import in_url
+from srdeploy.devices.browser.agent import browser_name, system_name
+from srdeploy.devices.browser.certificate import Certificate
+from srdeploy.devices.browser.phone import Phone
+from srdeploy.devices.browser.runtime_files import FILES
+from srdeploy.errors import UserError
+
+PAGE = Path(srdeploy.__file__).parent / "assets" / "browser"
+
+_POLL_SECONDS = 20.0
+_SMALL = 1 << 20  # what strangers may send; outputs are let in by their exact size
+_LARGE = 2 << 30
+_HEADERS = {
+    # Isolation gives threads and a fine clock.
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; "
+    "worker-src 'self' blob:; img-src 'self' data:; style-src 'self' 'unsafe-inline'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+mimetypes.add_type("text/javascript", ".mjs")
+mimetypes.add_type("application/wasm", ".wasm")
+
+
+@dataclass
+class Server:
+    """A running server.
+
+    Args:
+        host: The address to listen on, and no other.
+        port: 0 for any free one.
+        runtime: Folder of onnxruntime-web.
+        certificate: None for plain http, which browsers trust on loopback only.
+        tell: Gets sentences for the person at the terminal.
+    """
+
+    host: str
+    port: int
+    runtime: Path
+    certificate: Certificate | None
+    tell: Callable[[str], None]
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+    phones: dict[str, Phone] = field(default_factory=dict)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    _blobs: dict[str, tuple[bytes, str]] = field(default_factory=dict)
+
+    def start(self) -> None:
+        """Listen.
+
+        Raises:
+            UserError: the address is not this machine's, or the port is taken.
+        """
+        context = self.certificate.context() if self.certificate else None
+        sockets = self._bind()
+        self.port = sockets[0].getsockname()[1]
+        self._loop = asyncio.new_event_loop()
+        self._wakes: dict[str, asyncio.Event] = {}
+        self._thread = threading.Thread(target=self._serve, args=(sockets, context), daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """The page's address."""
+        scheme = "https" if self.certificate else "http"
+        return f"{scheme}://{in_url(self.host)}:{self.port}/{self.token}/"
+
+    def put(self, content: bytes, kind: str = "application/octet-stream") -> str:
+        """Offer bytes to pages, named by their content."""
+        name = hashlib.sha256(content).hexdigest()[:32]
+        self._blobs[name] = (content, kind)
+        return name
+
+    def drop(self, name: str) -> None:
+        """Offer them no longer."""
+        self._blobs.pop(name, None)
+
+    def claim(self, name: str, seconds: float) -> Phone | None:
+        """The first free phone of this name (of any, without one); None if none comes in time."""
+        deadline = time.monotonic() + seconds
+        with self.changed:
+            while True:
+                for phone in self.phones.values():
+                    if not phone.claimed and phone.wanted == name and phone.alive:
+                        phone.claimed = True
+                        return phone
+                if (left := deadline - time.monotonic()) <= 0:
+                    return None
+                self.changed.wait(min(left, 0.5))
+
+    def stop(self) -> None:
+        """Tell every page that all is done, and stop listening."""
+        for phone in self.phones.values():
+            with phone.changed:
+                phone.job = {"id": 0, "do": "bye"}
+            phone.wake()
+        told = time.monotonic() + 2.0
+        while any(p.job and p.alive for p in self.phones.values()) and time.monotonic() < told:
+            time.sleep(0.02)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    # What follows runs in the server's thread.
+
+    def _bind(self) -> list[socket.socket]:
+        try:
+            # One family: a name such as localhost must not end in two ports.
+            family = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0][0]
+            return netutil.bind_sockets(self.port, address=self.host, family=family)
+        except socket.gaierror:
+            raise UserError(
+                f"There is no address '{self.host}'; give one of this machine's."
+            ) from None
+        except PermissionError:
+            raise UserError(f"Port {self.port} needs root; choose one above 1023.") from None
+        except OSError as error:
+            taken = "in use" in str(error)
+            what = (
+                f"port {self.port} of {self.host} is taken; choose another port"
+                if taken
+                else (f"'{self.host}' is not an address of this machine; choose one that is")
+            )
+            raise UserError(f"The page cannot be served: {what} ({error.strerror}).") from None
+
+    def _serve(self, sockets: list[socket.socket], context: Any) -> None:
+        asyncio.set_event_loop(self._loop)
+        prefix = f"/{self.token}"
+        shared = {"server": self}
+        application = web.Application(
+            [
+                (f"{prefix}/hello", _Hello, shared),
+                (f"{prefix}/beat", _Beat, shared),
+                (f"{prefix}/leave", _Leave, shared),
+                (f"{prefix}/next", _Next, shared),
+                (f"{prefix}/reply", _Reply, shared),
+                (f"{prefix}/output", _Output, shared),
+                (f"{prefix}/blob/([0-9a-f]+)", _Blob, shared),
+                (f"{prefix}/(?:(ort)/)?([\\w.-]*)", _File, shared),
+            ],
+            default_handler_class=_Nothing,
+            log_function=lambda handler: None,
+        )
+        _watch_handshakes(self)
+        server = httpserver.HTTPServer(
+            application, ssl_options=context, max_buffer_size=_LARGE, max_body_size=_SMALL
+        )
+
+        async def listen() -> None:
+            server.add_sockets(sockets)
+
+        self._loop.run_until_complete(listen())
+        self._loop.run_forever()
+        server.stop()
+        self._loop.run_until_complete(server.close_all_connections())
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.close()
+
+    def _meet(self, key: str, page: str, told: dict[str, Any], wanted: str) -> Phone:
+        with self.changed:
+            phone = self.phones.get(key)
+            if phone is None:
+                event = self._wakes[key] = asyncio.Event()
+                phone = self.phones[key] = Phone(
+                    key=key,
+                    name=wanted or f"phone-{len(self.phones) + 1}",
+                    wanted=wanted,
+                    told=told,
+                    page=page,
+                    wake=partial(self._loop.call_soon_threadsafe, event.set),
+                )
+            phone.met(page, told)
+            self._wakes[key].set()  # an older page's poll ends
+            self.changed.notify_all()
+            return phone
+
+    async def _job_for(self, phone: Phone, page: str) -> dict[str, Any] | None:
+        """The phone's job, awaited for a while; the same one again until it is answered."""
+        event = self._wakes[phone.key]
+        deadline = time.monotonic() + _POLL_SECONDS
+        while phone.page == page:
+            if phone.job is not None:
+                return phone.job
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            event.clear()
+            try:
+                await asyncio.wait_for(event.wait(), left)
+            except asyncio.TimeoutError:
+                break
+        return None
+
+
+class _Handler(web.RequestHandler):
+    def initialize(self, server: Server) -> None:
+        self.server = server
+
+    def set_default_headers(self) -> None:
+        self.clear_header("Server")
+        for name, value in _HEADERS.items():
+            self.set_header(name, value)
+
+    def write_error(self, status_code: int, **_: Any) -> None:
+        self.finish()
+
+    def phone(self) -> Phone:
+        """The phone that asks, by its present page; 409 for an older page, 404 for a stranger."""
+        phone = self.server.phones.get(self.get_query_argument("phone", ""))
+        if phone is None:
+            raise web.HTTPError(404)
+        if not hmac.compare_digest(phone.page, self.get_query_argument("page", "")):
+            raise web.HTTPError(409)
+        return phone
+
+    def number(self) -> int:
+        number = self.get_query_argument("job", "")
+        if not number.isdecimal():
+            raise web.HTTPError(400)
+        return int(number)
+
+    def document(self) -> dict[str, Any]:
+        try:
+            document = json.loads(self.request.body)
+        except ValueError:
+            raise web.HTTPError(400) from None
+        if not isinstance(document, dict):
+            raise web.HTTPError(400)
+        return document
+
+
+class _Hello(_Handler):
+    def post(self) -> None:
+        key, page = (self.get_query_argument(name, "")[:64] for name in ("phone", "page"))
+        document = self.document()
+        told = document.get("facts")
+        if not key or not page or not isinstance(told, dict):
+            raise web.HTTPError(400)
+        phone = self.server._meet(key, page, told, str(document.get("wanted") or "")[:40])
+        self.finish(
+            {"name": phone.name, "browser": browser_name(told), "system": system_name(told)}
+        )
+
+
+class _Beat(_Handler):
+    def post(self) -> None:
+        self.phone().beat(self.document())
+        self.set_status(204)
+
+
+class _Leave(_Handler):
+    def post(self) -> None:
+        self.phone().leave()
+        self.set_status(204)
+
+
+class _Next(_Handler):
+    async def get(self) -> None:
+        phone = self.phone()
+        phone.beat({})
+        job = await self.server._job_for(phone, self.get_query_argument("page"))
+        self.phone()  # it may have moved to another page meanwhile
+        if job is None:
+            self.set_status(204)
+            return
+        await self.finish(job)
+        if job["do"] == "bye":
+            phone.job = None
+
+
+class _Reply(_Handler):
+    def post(self) -> None:
+        self.phone().answer(self.number(), self.document())
+        self.finish({})
+
+
+@web.stream_request_body
+class _Output(_Handler):
+    """A tensor; its size is known beforehand, and no other is let in."""
+
+    def prepare(self) -> None:
+        self.chunks: list[bytes] = []
+        expected = self.phone().expected_bytes
+        if int(self.request.headers.get("Content-Length", -1)) != expected:
+            raise web.HTTPError(413)
+        connection: Any = self.request.connection
+        connection.set_max_body_size(expected)
+
+    def data_received(self, chunk: bytes) -> None:
+        self.chunks.append(chunk)
+
+    def post(self) -> None:
+        if not self.phone().take_output(self.number(), b"".join(self.chunks)):
+            raise web.HTTPError(400)
+        self.finish({})
+
+
+class _Blob(_Handler):
+    def get(self, name: str) -> None:
+        found = self.server._blobs.get(name)
+        if found is None:
+            raise web.HTTPError(404)
+        self.set_header("Content-Type", found[1])
+        self.finish(found[0])
+
+
+class _File(_Handler):
+    """The page's own files and the runtime's, by name; no other can be asked for."""
+
+    async def get(self, folder: str | None, name: str) -> None:
+        name = name or "index.html"
+        known = FILES if folder else tuple(path.name for path in PAGE.iterdir())
+        if name not in known:
+            raise web.HTTPError(404)
+        path = (self.server.runtime if folder else PAGE) / name
+        self.set_header("Content-Type", mimetypes.guess_type(name)[0] or "text/plain")
+        packed = path.with_name(f"{name}.gz")
+        if "gzip" in self.request.headers.get("Accept-Encoding", "") and packed.is_file():
+            self.set_header("Content-Encoding", "gzip")
+            path = packed
+        await self.finish(path.read_bytes())
+
+
+class _Nothing(web.RequestHandler):
+    """Any other address: a word to people, nothing to others."""
+
+    def prepare(self) -> None:
+        self.clear_header("Server")
+        self.set_status(404)
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish(
+            "This address is from an earlier session, or incomplete. Scan the code in the terminal "
+            "again, or open the address that it shows now.\n"
+        )
+
+
+class _Handshakes(logging.Filter):
+    """Failed handshakes: a browser's certificate warning for the user, noise otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.server: Server | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if "SSL" not in record.getMessage():
+            return True
+        server, self.server = self.server, None
+        if server is not None:
+            server.tell(
+                "A browser hesitates at the certificate, which is ours and unknown to it: choose "
+                "'Advanced' or 'Details' on its warning, then 'Proceed' or 'Visit this website'."
+            )
+        return False
+
+
+_HANDSHAKES = _Handshakes()
+
+
+def _watch_handshakes(server: Server) -> None:
+    _HANDSHAKES.server = server if server.certificate and server.certificate.own else None
+    logging.getLogger("tornado.general").addFilter(_HANDSHAKES)
