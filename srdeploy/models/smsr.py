@@ -125,10 +125,7 @@ class SparseMaskModule(nn.Module):
 
     Attributes:
         temperature: Of the Gumbel softmax in training mode; None for the hard masks of inference,
-            which evaluation mode always has. With hard masks no gradient reaches the masks, so
-            training leaves the choice of channels alone.
-        density: Computed fraction of each layer ``[n_layers]`` in the latest pass in training mode
-            (mean over images, pixels and output channels; differentiable), None before.
+            which evaluation mode always has. Hard masks have no gradient.
     """
 
     def __init__(self, n_feats: int, n_layers: int, mask_feats: int, reduction: int) -> None:
@@ -145,7 +142,6 @@ class SparseMaskModule(nn.Module):
         self.body = SparseLayers(n_feats, n_layers)
         self.ca = ChannelAttention(n_feats, reduction)
         self.temperature: float | None = None
-        self.density: Tensor | None = None
 
     def mask(self, x: Tensor, temperature: float | None = None) -> Tensor:
         """Spatial mask ``[N, 1, H, W]`` of features ``[N, C, H, W]``: 1 where to compute."""
@@ -157,13 +153,14 @@ class SparseMaskModule(nn.Module):
         temperature = self.temperature if self.training else None
         mask = self.mask(x, temperature)
         sparse = [channels(temperature) for channels in self.body.ch_mask]
-        if self.training:
-            self.density = layer_density(mask, sparse)
         return x + self.ca(self.body(x, mask, sparse))
 
 
-def layer_density(mask: Tensor, sparse: list[Tensor]) -> Tensor:
-    """Computed fraction of each layer, ``[n_layers]``: dense channels, and sparse ones inside.
+def computed_fraction(mask: Tensor, sparse: list[Tensor]) -> Tensor:
+    """What of each layer has to be computed, 0..1, ``[n_layers]``.
+
+    The mean over output channels, pixels and images: dense channels count fully, sparse ones
+    inside the mask (paper, eq. 5; differentiable).
 
     Args:
         mask: ``[N, 1, H, W]``.
@@ -251,17 +248,6 @@ class SMSR(nn.Module):
             raise ValueError(f"a temperature is above 0, got {value}")
         for module in self.mask_modules():
             module.temperature = value
-
-    def density(self) -> Tensor:
-        """Computed fraction ``[n_modules, n_layers]`` in the latest pass in training mode.
-
-        Raises:
-            RuntimeError: there was none.
-        """
-        found = [module.density for module in self.mask_modules()]
-        if any(density is None for density in found):
-            raise RuntimeError("density is known after a pass in training mode")
-        return torch.stack([density for density in found if density is not None])
 
     def facts(self) -> dict[str, Any]:
         """What the card says of this network."""

@@ -41,6 +41,7 @@ def finetune_recipe(
     else:
         iterations = given.get("iterations", 1000)
         settings = {
+            **masks_go_on(card),
             "data": {"folders": ["builtin"]},
             "scales": [card.scale],
             "patch": 41 if card.pre_upscaled else 48,
@@ -61,6 +62,11 @@ def finetune_recipe(
         settings["data"] = _data(given["data"])
     _watch(settings, given, base is not None)
     return parse(TrainRecipe, settings, where=f"'{base}'" if base else "These settings")
+
+
+def masks_go_on(card: Card) -> dict[str, Any]:
+    """For an SMSR whose masks are trained: they go on training as they ended."""
+    return {"sparsity": {"start": 0.4, "end": 0.4}} if card.arch == "smsr" else {}
 
 
 def fast_precision() -> str:

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from srdeploy.models.network import Network
+
 
 class Forward(NamedTuple):
     """One forward pass: inputs, the network's outputs and targets ``[N, C, H, W]``, float32."""
@@ -29,6 +31,16 @@ class StepHook:
     def detach(self) -> None:
         """Once, when training ends, however it ends: leave no trace on the module."""
 
+    def parameters(self) -> list[nn.Parameter]:
+        """What the hook learns besides the weights, and steps itself in :meth:`after_step`.
+
+        Their gradients are averaged over the processes like those of the weights.
+        """
+        return []
+
+    def before_forward(self, module: nn.Module, iteration: int) -> None:
+        """Before the network sees the iteration's batch."""
+
     def adjust_loss(self, loss: Tensor, forward: Forward, iteration: int) -> Tensor:
         """The loss to use in place of ``loss`` (a scalar in units of the value range)."""
         return loss
@@ -38,6 +50,10 @@ class StepHook:
 
     def after_step(self, module: nn.Module, iteration: int) -> None:
         """After the optimiser has changed the weights."""
+
+    def finish(self, network: Network) -> Network:
+        """The network to measure and hand on, from one with the run's weights."""
+        return network
 
     def report(self, module: nn.Module, iteration: int) -> dict[str, float]:
         """Figures for the journal, asked for every ``log_every`` iterations."""

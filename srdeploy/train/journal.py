@@ -11,7 +11,7 @@ from srdeploy.errors import UserError
 from srdeploy.files import atomic_path
 from srdeploy.progress import Tracker
 
-SHOWN = ("psnr_y", "loss", "penalty", "pruned", "kept", "lr")
+SHOWN = ("psnr_y", "loss", "density", "penalty", "pruned", "kept", "lr")
 """What stands below the progress bar where a run reports it, most important first."""
 
 

@@ -23,6 +23,7 @@ from srdeploy.runtime.open import open_session
 from srdeploy.strict import expand
 from srdeploy.train.checkpoint import Origin, load_state, save_state, weights_digest
 from srdeploy.train.distill import DistillHook
+from srdeploy.train.fake_quant import as_rounded
 from srdeploy.train.hdf5 import Hdf5Patches
 from srdeploy.train.hooks import StepHook
 from srdeploy.train.interrupt import StopRequest, TrainingStopped
@@ -31,8 +32,10 @@ from srdeploy.train.loader import Loader
 from srdeploy.train.patches import FolderPatches, PatchSource
 from srdeploy.train.precision import exact_float32, mixed
 from srdeploy.train.processes import Processes, environment, joined
-from srdeploy.train.recipe import TrainRecipe
+from srdeploy.train.quantise import QuantiseHook
+from srdeploy.train.recipe import Quantise, TrainRecipe
 from srdeploy.train.run import Run
+from srdeploy.train.sparsity import SparsityHook
 
 CHECKPOINT = "checkpoint.pt"
 BEST = "best.safetensors"
@@ -47,6 +50,11 @@ def starting_network(recipe: TrainRecipe) -> Network:
     """
     if recipe.network is None:
         raise UserError("The recipe has no `network` section; give a network file to start from.")
+    if recipe.network.arch == "smsr" and recipe.sparsity is None:
+        raise UserError(
+            "The recipe trains SMSR without training its masks; add a `sparsity` section "
+            "(`weight: 0` for no sparsity loss)."
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         network = create(recipe.network.arch, **recipe.network.config)
@@ -112,6 +120,11 @@ def train(
         SrdeployError: the loss is no longer finite (the last good checkpoint is kept), or
             another process has ended.
     """
+    if recipe.quantise and not any(isinstance(hook, QuantiseHook) for hook in hooks):
+        raise UserError(
+            "A recipe with `quantise` is for `srdeploy finetune` of a network that is trained; "
+            "leave the section out here."
+        )
     run_dir = Path(run_dir)
     if run_dir.exists() and not run_dir.is_dir():
         raise UserError(f"The run folder '{run_dir}' is a file; choose another.")
@@ -121,7 +134,7 @@ def train(
         stack.enter_context(joined())
         with processes.one_first():  # it decodes the images; the others find them in the cache
             source = _open_source(network, recipe, processes)
-        hooks = [*_distillation(network, recipe, teacher), *hooks]
+        hooks = [*_distillation(network, recipe, teacher), *_sparsity(network, recipe), *hooks]
         origin = Origin.of(recipe, network, source.digest)
         if not resume and processes.is_first:
             for name in (CHECKPOINT, BEST, "metrics.jsonl"):
@@ -151,7 +164,8 @@ def train(
             stack.callback(journal.close)
         loop = _Loop(run, run_dir, origin, journal, stop, resume)
         loop.run_to_end(source)
-    card = network.card.step(
+    result = run.averaged()
+    card = result.card.step(
         step=step,
         recipe=recipe.digest()[:16],
         data=source.digest[:16],
@@ -159,8 +173,9 @@ def train(
         batch=recipe.batch,
         loss=recipe.loss,
         seed=recipe.seed,
+        **_told(recipe.quantise),
     )
-    return Network(run.averaged().module, card)
+    return Network(result.module, card)
 
 
 class _Loop:
@@ -243,7 +258,8 @@ class _Loop:
         network = run.averaged()
         folder = check.data if check.data == "builtin" else expand(check.data)
         scale = check.scale or network.card.scale
-        with open_session(network, threads=torch.get_num_threads()) as session:
+        measured = network if run.recipe.quantise is None else as_rounded(network)
+        with open_session(measured, threads=torch.get_num_threads()) as session:
             quality = evaluate(session, folder, scale, check.protocol, progress=False)
         figures = quality.as_dict()
         del figures["per_image"]
@@ -292,6 +308,18 @@ def _distillation(network: Network, recipe: TrainRecipe, teacher: Network | None
     if teacher is None:
         raise UserError("The recipe distils but names no teacher; set `distill.teacher`.")
     return [DistillHook(teacher, network, recipe.distill, recipe)]
+
+
+def _told(quantise: Quantise | None) -> dict[str, str]:
+    if quantise is None:
+        return {}
+    return {"quantise": f"{quantise.precision}, {quantise.activations} activations"}
+
+
+def _sparsity(network: Network, recipe: TrainRecipe) -> list[StepHook]:
+    if recipe.sparsity is None:
+        return []
+    return [SparsityHook(network, recipe.sparsity)]
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from srdeploy.prune.srp import SRPPruner
 from srdeploy.prune.trained import TrainedPruner
 from srdeploy.prune.training import TrainedOptions, check_fit
 from srdeploy.strict import Strict, merged, parse, read_yaml
+from srdeploy.train.defaults import masks_go_on
 from srdeploy.train.evaluator import LoopEvaluator
 from srdeploy.train.hooks import StepHook
 from srdeploy.train.loop import train
@@ -73,7 +74,8 @@ def read_prune_recipe(path: str | Path, changes: Sequence[str] = ()) -> PruneRec
 
 
 def _defaults(card: Card) -> dict[str, Any]:
-    return {"scales": [card.scale], "patch": 41 if card.pre_upscaled else 48}
+    patch = 41 if card.pre_upscaled else 48
+    return {"scales": [card.scale], "patch": patch, **masks_go_on(card)}
 
 
 def prune_trained(

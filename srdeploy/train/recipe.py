@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
+from srdeploy.models.quantised import Activations, Method
 from srdeploy.strict import Strict, read_yaml
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -148,6 +149,39 @@ class Distillation(Strict):
     layers: tuple[str, ...] = ("body.*",)
 
 
+class Quantise(Strict):
+    """Learning under the rounding of 8 bits, so that `srdeploy export --precision int8` loses less.
+
+    The intervals of the activations begin where ``method`` finds them on the images of
+    ``calibration`` (default: the training images that come with srdeploy). Their ends are learned
+    for the first ``learn`` of the run (0: never), with Adam at the rate ``lr``: about that share of
+    themselves per iteration. ``activations: int8`` is the symmetric grid that TensorRT reads.
+    """
+
+    precision: Literal["int8"] = "int8"
+    method: Method = "mse"
+    calibration: str | None = None
+    activations: Activations = "uint8"
+    learn: Fraction = 0.5
+    lr: Positive = 1e-3
+
+
+class Sparsity(Strict):
+    """How the masks of SMSR train (Wang et al., CVPR 2021, sections 3.1 and 3.3).
+
+    ``weight`` times the computed fraction of the masked layers joins the loss (in units of 255 grey
+    levels), growing from 0 over the first ``warmup`` iterations. Masks are Gumbel softmax samples
+    whose temperature falls in a line from ``start`` to ``end`` over ``anneal`` iterations. Without
+    this section masks are binary as in inference and have no gradient.
+    """
+
+    weight: Annotated[float, Field(ge=0)] = 0.1
+    warmup: Annotated[int, Field(ge=0)] = 0
+    start: Positive = 1.0
+    end: Positive = 0.4
+    anneal: Annotated[int, Field(ge=0)] = 0
+
+
 class Checkpoints(Strict):
     """How often the run's state is saved; whichever comes first."""
 
@@ -180,6 +214,8 @@ class TrainRecipe(Strict):
     schedule: Annotated[Constant | Step | Cosine, Field(discriminator="kind")] = Constant()
     clip: Clip = Clip()
     distill: Distillation | None = None
+    sparsity: Sparsity | None = None
+    quantise: Quantise | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = True
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -193,6 +229,12 @@ class TrainRecipe(Strict):
     validation: Validation | None = None
     checkpoint: Checkpoints = Checkpoints()
     tensorboard: bool = False
+
+    @model_validator(mode="after")
+    def _can_round(self) -> "TrainRecipe":
+        if self.quantise is not None and (self.compile or self.precision == "fp16"):
+            raise ValueError("quantise goes with precision fp32 or bf16, and without compile")
+        return self
 
     def decisive(self) -> dict[str, Any]:
         """The settings that decide the weights, flattened to ``{"optimiser.lr": 1e-4, ...}``.

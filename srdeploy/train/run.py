@@ -56,6 +56,7 @@ class Run:
         torch.manual_seed(recipe.seed)
         for hook in hooks:
             hook.attach(self.module)
+        self._learned = [*self.parameters, *(p for hook in hooks for p in hook.parameters())]
         # Compiles at the first call. The module itself stays what is saved and what hooks see.
         self._forward: Callable[[Tensor], Tensor] = (
             torch.compile(self.module) if recipe.compile else self.module
@@ -68,6 +69,8 @@ class Run:
         for group in self.optimiser.param_groups:
             group["lr"] = lr
         inputs, targets = batch.to(self.device)
+        for hook in self.hooks:
+            hook.before_forward(self.module, self.iteration)
         with autocast(recipe.precision, self.device):
             outputs = self._forward(inputs)
         outputs = outputs.float()
@@ -76,7 +79,7 @@ class Run:
             loss = hook.adjust_loss(loss, Forward(inputs, outputs, targets), self.iteration)
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
-        self.processes.average_gradients(self.parameters)
+        self.processes.average_gradients(self._learned)
         self.scaler.unscale_(self.optimiser)
         for hook in self.hooks:
             hook.before_step(self.module, self.iteration)
@@ -106,24 +109,28 @@ class Run:
 
     def is_finite(self) -> bool:
         """Whether every weight is a number."""
-        return all(bool(torch.isfinite(p).all()) for p in self.parameters)
+        return all(bool(torch.isfinite(p).all()) for p in self._learned)
 
     def fingerprint(self) -> str:
         """Sums of the weights' bit patterns: exact, in whatever order they are added up."""
-        sums = [p.detach().view(torch.int32).sum(dtype=torch.int64) for p in self.parameters]
+        sums = [p.detach().view(torch.int32).sum(dtype=torch.int64) for p in self._learned]
         return str(torch.stack(sums).tolist())
 
     def averaged(self) -> Network:
         """The network to measure and hand on: averaged weights, evaluation mode, CPU.
 
-        Normalised weights are merged, so that it is an ordinary network.
+        Normalised weights are merged, so that it is an ordinary network, and hooks add what they
+        learned.
         """
         state = {k: v.detach().cpu().contiguous() for k, v in self.module.state_dict().items()}
         if self.ema is not None:
             state |= {k: v.cpu().contiguous() for k, v in self.ema.average.items()}
         result = self.network.copy()
         result.module.load_state_dict(state)
-        return Network(merge_weight_norm(result.module).eval(), result.card)
+        result = Network(merge_weight_norm(result.module).eval(), result.card)
+        for hook in self.hooks:
+            result = hook.finish(result)
+        return result
 
     def state(self) -> State:
         """Everything :meth:`restore` needs, sharing memory with the run."""
