@@ -1,15 +1,16 @@
-/* Convolution at listed pixels only: out[row] = epilogue(sum over segments of x[row + offset] W).
+/* Convolution at listed pixels only: out[row] = epilogue(sum over segments of x[row + shift] W).
  *
- * Features lie channels-last in rows of ldx floats, images with a border of zeros, so that a tap of
- * a 3x3 convolution is a fixed offset from a pixel's row, and the three taps of a line are one
- * contiguous segment. A tile of PIXELS x Q vectors of outputs stays in registers through the whole
- * sum: inputs are read in place (nothing is gathered or unfolded), weights stream from the cache.
+ * Features lie channels-last in rows, images with a border of zeros, so that a tap of a 3x3
+ * convolution is a fixed shift of the row, and the three taps of a line may be one segment. Features
+ * that exist at some pixels only lie one behind the other: `places` tells a pixel's row among them,
+ * 0 being a row of zeros. A tile of PIXELS x Q vectors of outputs stays in registers through the
+ * whole sum: inputs are read in place (nothing is gathered or unfolded), weights stream from the
+ * cache, and a segment that has nothing for any pixel of the tile is skipped.
  *
  * Weights are packed by srdeploy/sparse/native.py: blocks of at most QMAX vectors of output
  * channels, in each block [sum of segment lengths][Q * LANES].
  */
 #include <stdint.h>
-#include <string.h>
 
 #if defined(__AVX512F__)
 #define LANES 16
@@ -42,22 +43,34 @@ typedef int32_t ints __attribute__((vector_size(4 * LANES)));
 #define MAX_OUT 4096
 
 typedef struct {
-    const float *x;         /* features */
-    const int32_t *rows;    /* [n] rows to compute, rising */
-    int64_t n;              /* how many */
-    int64_t ldx;            /* floats per row of x */
-    const int64_t *segments; /* [n_segments][2]: offset from the row's first float, length */
+    const float *x;        /* rows of ld floats */
+    const int32_t *places; /* pixel's row -> row of x, or NULL: the same */
+    int64_t ld;
+} source;
+
+typedef struct {
+    int64_t source, shift, start, length; /* columns start..start+length of the row shifted by */
+} segment;
+
+typedef struct {
+    const source *sources;
+    const segment *segments;
     int64_t n_segments;
-    const float *weights;   /* packed */
-    int64_t n_out;          /* output channels; 0 only fills */
-    const float *bias;      /* [n_out rounded up], or NULL */
-    const float *scale;     /* [n_out rounded up]: out = residual + scale * (sum + bias), or NULL */
-    const float *residual;  /* rows as those of out, or NULL */
+    const int32_t *rows;   /* [n] pixels to compute, rising */
+    int64_t n;
+    const float *weights;  /* packed */
+    int64_t n_out;
+    const float *bias;     /* [n_out rounded up], or NULL */
+    const float *scale;    /* [n_out rounded up]: out = residual + scale * (sum + bias), or NULL */
+    const float *residual; /* [pixels][ldr], or NULL */
+    int64_t ldr;
     int64_t relu;
-    float *out;             /* rows of ldo floats, at least n_out rounded up */
+    float *out;            /* rows of ldo floats, at least n_out rounded up */
+    const int32_t *places; /* pixel's row -> row of out, or NULL: the same */
     int64_t ldo;
-    int64_t fill;           /* columns from n_out to here become 0 */
-    double *sums;           /* [n_out rounded up] += column sums of what was written, or NULL */
+    float *also;           /* [pixels][lda]: the first n_also columns again, or NULL */
+    int64_t lda, n_also;   /* n_also: a multiple of LANES */
+    double *sums;          /* [n_out rounded up] += column sums of what was written, or NULL */
 } job;
 
 int64_t srdeploy_lanes(void) { return LANES; }
@@ -67,14 +80,16 @@ int64_t srdeploy_block(void) { return QMAX; }
 static inline __attribute__((always_inline)) void finish(
     const job *j, const vec *acc, const int Q, int64_t row, int64_t column, float *sums)
 {
+    float *out = j->out + (j->places ? j->places[row] : row) * j->ldo;
     UNROLL for (int q = 0; q < Q; q++) {
         const int64_t at = column + q * LANES;
         vec y = acc[q];
         if (j->bias) y += *(const vec *)(j->bias + at);
         if (j->scale) y *= *(const vec *)(j->scale + at);
-        if (j->residual) y += *(const vec *)(j->residual + row * j->ldo + at);
+        if (j->residual) y += *(const vec *)(j->residual + row * j->ldr + at);
         if (j->relu) y = (vec)((ints)y & (y > 0)); /* a comparison gives all ones or zeros */
-        *(vec *)(j->out + row * j->ldo + at) = y;
+        *(vec *)(out + at) = y;
+        if (at < j->n_also) *(vec *)(j->also + row * j->lda + at) = y;
         if (sums) *(vec *)(sums + at) += y;
     }
 }
@@ -85,14 +100,29 @@ static void tile_##PIXELS##x##Q(const job *j, const int32_t *rows, int64_t n, co
                                 int64_t column, float *sums)                                     \
 {                                                                                                \
     vec acc[PIXELS][Q];                                                                          \
-    const float *p[PIXELS];                                                                      \
+    int64_t row[PIXELS];                                                                         \
     UNROLL for (int i = 0; i < PIXELS; i++) { /* repeats of the last are not written */          \
-        p[i] = j->x + (int64_t)rows[i < n ? i : n - 1] * j->ldx;                                 \
+        row[i] = rows[i < n ? i : n - 1];                                                        \
         UNROLL for (int q = 0; q < Q; q++) acc[i][q] = (vec){0};                                 \
     }                                                                                            \
     for (int64_t s = 0; s < j->n_segments; s++) {                                                \
-        const int64_t from = j->segments[2 * s], to = from + j->segments[2 * s + 1];             \
-        for (int64_t c = from; c < to; c++, w += Q * LANES) {                                    \
+        const segment *g = j->segments + s;                                                      \
+        const source *f = j->sources + g->source;                                                \
+        const float *end = w + g->length * Q * LANES;                                            \
+        const float *p[PIXELS];                                                                  \
+        if (f->places) {                                                                         \
+            int32_t any = 0;                                                                     \
+            UNROLL for (int i = 0; i < PIXELS; i++) {                                            \
+                const int32_t place = f->places[row[i] + g->shift];                              \
+                any |= place;                                                                    \
+                p[i] = f->x + place * f->ld + g->start;                                          \
+            }                                                                                    \
+            if (!any) w = end;                                                                   \
+        } else {                                                                                 \
+            UNROLL for (int i = 0; i < PIXELS; i++)                                              \
+                p[i] = f->x + (row[i] + g->shift) * f->ld + g->start;                            \
+        }                                                                                        \
+        for (int64_t c = 0; w < end; c++, w += Q * LANES) {                                      \
             vec b[Q];                                                                            \
             UNROLL for (int q = 0; q < Q; q++) b[q] = *(const vec *)(w + q * LANES);             \
             UNROLL for (int i = 0; i < PIXELS; i++)                                              \
@@ -100,7 +130,7 @@ static void tile_##PIXELS##x##Q(const job *j, const int32_t *rows, int64_t n, co
         }                                                                                        \
     }                                                                                            \
     UNROLL for (int i = 0; i < PIXELS; i++)                                                      \
-        if (i < n) finish(j, acc[i], Q, rows[i], column, sums);                                  \
+        if (i < n) finish(j, acc[i], Q, row[i], column, sums);                                   \
 }
 
 #if QMAX == 4
@@ -123,7 +153,7 @@ static void chunk(const job *j, const int32_t *rows, int64_t n, float *sums)
 {
     const float *w = j->weights;
     int64_t depth = 0, column = 0, left = (j->n_out + LANES - 1) / LANES;
-    for (int64_t s = 0; s < j->n_segments; s++) depth += j->segments[2 * s + 1];
+    for (int64_t s = 0; s < j->n_segments; s++) depth += j->segments[s].length;
     while (left > 0) {
         const int64_t q = left < QMAX ? left : QMAX;
         switch (q) {
@@ -143,9 +173,6 @@ static void chunk(const job *j, const int32_t *rows, int64_t n, float *sums)
         column += q * LANES;
         w += depth * q * LANES;
     }
-    if (column < j->fill)
-        for (int64_t i = 0; i < n; i++)
-            memset(j->out + (int64_t)rows[i] * j->ldo + column, 0, 4 * (j->fill - column));
 }
 
 void srdeploy_rows(const job *j, int64_t threads)

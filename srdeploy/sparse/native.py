@@ -14,6 +14,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,17 +22,27 @@ import torch
 from torch import Tensor
 
 from srdeploy.files import atomic_path, cache_dir
-from srdeploy.sparse.rowconv import RowConv, aligned
+from srdeploy.sparse.rowconv import Features, RowConv, aligned
 
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-std=gnu11", "-O3", "-fopenmp", "-fPIC", "-shared")
 MAX_OUT = 4096
 """Output channels that the kernel has room for."""
 
-_POINTERS = ("x", "rows", "segments", "weights", "bias", "scale", "residual", "out", "sums")
+
+class _Source(ctypes.Structure):
+    """``source`` of kernel.c."""
+
+    _fields_ = [("x", ctypes.c_void_p), ("places", ctypes.c_void_p), ("ld", ctypes.c_int64)]
+
+
+_POINTERS = (
+    *("sources", "segments", "rows", "weights", "bias", "scale", "residual", "out", "places"),
+    *("also", "sums"),
+)
 _FIELDS = (
-    *("x", "rows", "n", "ldx", "segments", "n_segments", "weights", "n_out", "bias", "scale"),
-    *("residual", "relu", "out", "ldo", "fill", "sums"),
+    *("sources", "segments", "n_segments", "rows", "n", "weights", "n_out", "bias", "scale"),
+    *("residual", "ldr", "relu", "out", "places", "ldo", "also", "lda", "n_also", "sums"),
 )
 
 
@@ -138,7 +149,7 @@ class NativeRowConv:
             raise ValueError(f"the kernel computes {MAX_OUT} channels at most, not {n_out}")
         self._conv, self._kernel = conv, kernel
         self._n_out = n_out
-        columns = -(-n_out // kernel.lanes) * kernel.lanes
+        columns = self._columns = -(-n_out // kernel.lanes) * kernel.lanes
         padded = torch.zeros(depth, columns)
         padded[:, :n_out] = conv.matrix
         blocks = padded.split(kernel.lanes * kernel.block, 1) if n_out else ()
@@ -151,42 +162,58 @@ class NativeRowConv:
 
     def __call__(
         self,
-        x: Tensor,
+        sources: Sequence[Features],
         rows: Tensor,
         line: int,
-        out: Tensor,
+        out: Features,
         *,
+        also: Tensor | None = None,
         scale: Tensor | None = None,
         residual: Tensor | None = None,
         sums: Tensor | None = None,
     ) -> None:
         """See :class:`PreparedConv`."""
-        width = out.shape[1]
-        assert aligned(self._n_out) <= width or self._n_out == 0
-        segments = self._place(x, line)
+        if self._n_out == 0 or rows.shape[0] == 0:
+            return
+        width = out.data.shape[1]
+        n_also = 0 if also is None else min(also.shape[1], aligned(self._n_out))
+        if width < self._columns or n_also % self._kernel.lanes:
+            raise ValueError(f"rows of {width} floats cannot take {self._n_out} outputs")
+        segments = self._place(line, [source.data.shape[1] for source in sources], sources)
+        table = (_Source * len(sources))(
+            *((s.data.data_ptr(), _pointer(s.places), s.data.shape[1]) for s in sources)
+        )
         job = _Job(
-            *(x.data_ptr(), rows.data_ptr(), rows.shape[0], x.shape[2]),
-            *(segments.data_ptr(), segments.shape[0], self._weights.data_ptr(), self._n_out),
-            *(_pointer(self._bias), _pointer(scale), _pointer(residual), int(self._conv.relu)),
-            *(out.data_ptr(), width, width, _pointer(sums)),
+            *(ctypes.addressof(table), segments.data_ptr(), segments.shape[0]),
+            *(rows.data_ptr(), rows.shape[0], self._weights.data_ptr(), self._n_out),
+            *(_pointer(self._bias), _pointer(scale)),
+            *(_pointer(residual), 0 if residual is None else residual.shape[1]),
+            *(int(self._conv.relu), out.data.data_ptr(), _pointer(out.places), width),
+            *(_pointer(also), 0 if also is None else also.shape[1], n_also, _pointer(sums)),
         )
         self._kernel.run(ctypes.byref(job), torch.get_num_threads())
 
-    def _place(self, x: Tensor, line: int) -> Tensor:
-        """The taps as stretches of floats, neighbours joined; remembered per size of image."""
-        key = (line, *x.shape)
+    def _place(self, line: int, widths: list[int], sources: Sequence[Features]) -> Tensor:
+        """The taps as segments, neighbours in memory joined; remembered per width of image."""
+        key = (line, *widths, *(source.places is None for source in sources))
         if key not in self._segments:
-            stretches: list[list[int]] = []
+            found: list[list[int]] = []
             for tap in self._conv.taps:
-                row = tap.plane * x.shape[1] + tap.dy * line + tap.dx
-                start = row * x.shape[2]
-                if stretches and sum(stretches[-1]) == start:
-                    stretches[-1][1] += tap.channels
+                shift = tap.dy * line + tap.dx
+                width = widths[tap.source]
+                last = found[-1] if found else None
+                if (
+                    last is not None
+                    and sources[tap.source].places is None
+                    and last[0] == tap.source
+                    and last[1] * width + last[2] + last[3] == shift * width + tap.start
+                ):
+                    last[3] += tap.channels
                 else:
-                    stretches.append([start, tap.channels])
+                    found.append([tap.source, shift, tap.start, tap.channels])
             if len(self._segments) > 64:
                 self._segments.clear()
-            self._segments[key] = torch.tensor(stretches, dtype=torch.int64).reshape(-1, 2)
+            self._segments[key] = torch.tensor(found, dtype=torch.int64).reshape(-1, 4)
         return self._segments[key]
 
 

@@ -1,0 +1,74 @@
+"""Which form is cheaper: both are timed here, and the quicker one for size and density is taken."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+SIDES = (32, 96)
+"""Sides of the squares that the forms are timed on."""
+
+REPEATS = 5
+
+
+@dataclass(frozen=True)
+class Line:
+    """Time as a straight line over work: ``fixed + slope * work``, milliseconds."""
+
+    fixed: float
+    slope: float
+
+    def at(self, work: float) -> float:
+        """Milliseconds for so much work."""
+        return self.fixed + self.slope * work
+
+    @staticmethod
+    def through(first: tuple[float, float], second: tuple[float, float]) -> Line:
+        """The line through two (work, ms), not falling and not starting below zero."""
+        (x1, y1), (x2, y2) = first, second
+        slope = max((y2 - y1) / (x2 - x1), 0.0)
+        return Line(max(y1 - slope * x1, 0.0), slope)
+
+
+@dataclass(frozen=True)
+class FormCosts:
+    """What one module (or layer) costs here, over its number of pixels.
+
+    Attributes:
+        empty: On listed pixels, the list being empty.
+        full: On listed pixels, all being listed.
+        dense: Everywhere, by the library's convolutions.
+    """
+
+    empty: Line
+    full: Line
+    dense: Line
+
+    def rows(self, pixels: int, density: float) -> float:
+        """Milliseconds on listed pixels, a share ``density`` of all."""
+        empty = self.empty.at(pixels)
+        return empty + density * max(self.full.at(pixels) - empty, 0.0)
+
+    def choose(self, pixels: int, density: float) -> str:
+        """``"rows"`` or ``"dense"``: the cheaper one."""
+        return "rows" if self.rows(pixels, density) <= self.dense.at(pixels) else "dense"
+
+    def break_even(self, pixels: int) -> float:
+        """Density up to which listing pixels pays: 0 (never) to 1 (always)."""
+        empty, full = self.empty.at(pixels), max(self.full.at(pixels), self.empty.at(pixels))
+        gain = self.dense.at(pixels) - empty
+        if full == empty:
+            return 1.0 if gain >= 0 else 0.0
+        return min(max(gain / (full - empty), 0.0), 1.0)
+
+
+def quickest(run: Callable[[], object], repeats: int = REPEATS) -> float:
+    """Shortest of some runs, ms: what a busy machine disturbs least."""
+    run()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times) * 1e3

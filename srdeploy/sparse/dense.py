@@ -1,0 +1,135 @@
+"""Dense-with-masks: everything is computed everywhere, then masked. Shapes are static.
+
+This is the form for exports and for processors that cannot skip. It equals
+:class:`srdeploy.models.smsr.SMSR` at half the work: that module runs dense and sparse inputs of a
+layer through two full convolutions; here packed channels (:mod:`srdeploy.sparse.pack`) leave one
+full convolution and the small corner that is wanted outside the mask.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from srdeploy.models.network import Network
+from srdeploy.models.smsr import SMSR
+from srdeploy.sparse.pack import PackedLayer, PackedModule, pack
+
+
+def _conv(kernel: Tensor, bias: Tensor | None = None, padding: int = 1) -> nn.Conv2d:
+    n_out, n_in, size = kernel.shape[:3]
+    layer = nn.Conv2d(n_in, n_out, size, padding=padding, bias=bias is not None)
+    layer.weight = nn.Parameter(kernel.clone(), requires_grad=False)
+    if bias is not None:
+        layer.bias = nn.Parameter(bias.clone(), requires_grad=False)
+    return layer
+
+
+class MaskBranch(nn.Module):
+    """Features to the spatial mask."""
+
+    def __init__(self, packed: PackedModule) -> None:
+        super().__init__()
+        self.first, self.second = packed.mask_layers[:2]
+        weight, bias = packed.mask_difference()
+        last = packed.mask_layers[2]
+        self.last = nn.ConvTranspose2d(
+            last.in_channels, 1, 3, stride=2, padding=1, output_padding=1
+        )
+        self.last.weight = nn.Parameter(weight, requires_grad=False)
+        self.last.bias = nn.Parameter(bias, requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, C, H, W]`` to ``[N, 1, H, W]``: 1 inside, 0 outside."""
+        y = functional.avg_pool2d(functional.relu(self.first(x)), 2, ceil_mode=True)
+        logit = self.last(functional.relu(self.second(y)))[..., : x.shape[-2], : x.shape[-1]]
+        return (logit > 0).to(y.dtype)
+
+
+class DenseModule(nn.Module):
+    """One sparse mask module, computed everywhere."""
+
+    def __init__(self, packed: PackedModule) -> None:
+        super().__init__()
+        self.spa_mask = MaskBranch(packed)
+        self.inside = nn.ModuleList([_conv(layer.inside) for layer in packed.layers])
+        self.outside = nn.ModuleDict(
+            {
+                str(number): _conv(layer.outside)
+                for number, layer in enumerate(packed.layers)
+                if number and layer.outside.numel() and not _all_dense(layer)
+            }
+        )
+        self.dense = packed.dense
+        self.dense_before = [packed.layers[0].inside.shape[1], *packed.dense[:-1]]
+        self.collect = _conv(packed.collect[:, :, None, None], packed.collect_bias, padding=0)
+        self.attention = packed.attention
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, C, H, W]`` to the same."""
+        return self.masked(x, self.spa_mask(x))
+
+    def masked(self, x: Tensor, mask: Tensor) -> Tensor:
+        """The same, with the mask ``[N, 1, H, W]`` known."""
+        outs: list[Tensor] = []
+        for number, layer in enumerate(self.inside):
+            y = functional.relu(layer(outs[-1] if outs else x))
+            outs.append(self._mask(number, y, outs[-1] if outs else x, mask))
+        y = self.collect(torch.cat(outs, 1))
+        return x + y * self.attention(y.mean((2, 3), keepdim=True))
+
+    def _mask(self, number: int, y: Tensor, before: Tensor, mask: Tensor) -> Tensor:
+        """``y`` inside the mask; outside, what dense inputs give dense outputs."""
+        dense, known = self.dense[number], self.dense_before[number]
+        if known == before.shape[1]:  # all inputs are known everywhere: dense outputs need no mask
+            if dense == 0:
+                return y * mask
+            return torch.cat([y[:, :dense], y[:, dense:] * mask], 1) if dense < y.shape[1] else y
+        y = y * mask
+        if str(number) not in self.outside:
+            return y  # no dense output, or no dense input for it: nothing outside
+        outside = functional.relu(self.outside[str(number)](before[:, :known])) * (1 - mask)
+        if dense == y.shape[1]:
+            return y + outside
+        return torch.cat([y[:, :dense] + outside, y[:, dense:]], 1)
+
+
+def _all_dense(layer: PackedLayer) -> bool:
+    """Whether the corner is the whole kernel."""
+    return layer.outside.shape == layer.inside.shape
+
+
+class DenseMasks(nn.Module):
+    """SMSR in its dense-with-masks form, for inference: same numbers, static shapes."""
+
+    def __init__(self, network: SMSR) -> None:
+        super().__init__()
+        self.scale, self.mean = network.scale, network.mean
+        if network.mean is not None:
+            self.sub_mean, self.add_mean = network.sub_mean, network.add_mean
+        self.head, self.collect, self.tail = network.head, network.collect, network.tail
+        self.body = nn.ModuleList([DenseModule(packed) for packed in pack(network)])
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, 3, H, W] in 0..value_range to [N, 3, H*scale, W*scale]; any H and W."""
+        if self.mean is not None:
+            x = self.sub_mean(x)
+        head = y = self.head(x)
+        outs: list[Tensor] = []
+        for module in self.body:
+            y = module(y)
+            outs.append(y)
+        y = self.tail(self.collect(torch.cat(outs, 1)) + head)
+        y = y + functional.interpolate(
+            x, scale_factor=self.scale, mode="bicubic", align_corners=False
+        )
+        return y if self.mean is None else self.add_mean(y)
+
+
+def dense_masks(network: Network) -> Network:
+    """A network whose module is the dense-with-masks form; others come back as they are."""
+    if not isinstance(network.module, SMSR):
+        return network
+    return Network(DenseMasks(network.module), network.card)
