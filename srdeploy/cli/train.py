@@ -75,6 +75,19 @@ def finetune(
         int | None, typer.Option(min=1, help="Iterations between measurements.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of patches and their order.")] = None,
+    quantise: Annotated[
+        str | None,
+        typer.Option(
+            "--quantise",
+            "--quantize",
+            metavar="int8",
+            help="Learn under 8-bit rounding; export then with --precision int8.",
+        ),
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="A network to learn from as well as from the images."),
+    ] = None,
     threads: o.Threads = None,
     run_dir: RunDir = None,
     fresh: Fresh = False,
@@ -89,6 +102,8 @@ def finetune(
     `srdeploy finetune pruned.safetensors --data DIV2K/HR --iterations 20000 -o tuned.safetensors`
 
     `srdeploy finetune pruned.safetensors --recipe configs/train/vdsr-recover.yaml -o v.safetensors`
+
+    `srdeploy finetune tuned.safetensors --quantise int8 --data DIV2K/HR -o tuned-int8.safetensors`
     """
     from srdeploy.models.load import load_network
     from srdeploy.train.defaults import finetune_recipe
@@ -104,6 +119,8 @@ def finetune(
         "eval_data": eval_data,
         "eval_every": eval_every,
         "seed": seed,
+        "quantise": quantise,
+        "teacher": teacher,
         "threads": threads,
     }
     settings = finetune_recipe(network.card, recipe, overrides, changes or ())
@@ -135,17 +152,26 @@ def _run(
     def tell(stage: object, figures: dict[str, Any]) -> None:
         if not json:
             value = next(v for k, v in figures.items() if k.startswith("psnr_"))
-            note(f"{stage!s:>8}: {value:.3f} dB  {figures['protocol']} on {watch.data}")
+            note(f"{stage!s:>10}: {value:.3f} dB  {figures['protocol']} on {watch.data}")
+
+    def measure(stage: str, version: Any) -> None:
+        if watch is None or not processes.is_first:
+            return
+        data = watch.data if watch.data == "builtin" else expand(watch.data)
+        scale = watch.scale or version.card.scale
+        quality[stage] = evaluate(version, data, scale, watch.protocol).as_dict()
+        del quality[stage]["per_image"]
+        tell(stage, quality[stage])
 
     with joined() as processes:
-        # Before training from scratch there is nothing to measure.
-        if step == "finetune" and watch is not None and processes.is_first:
-            data = watch.data if watch.data == "builtin" else expand(watch.data)
-            scale = watch.scale or network.card.scale
-            quality["before"] = evaluate(network, data, scale, watch.protocol).as_dict()
-            del quality["before"]["per_image"]
-            tell("before", quality["before"])
-        result = run_training(network, settings, folder, resume=not fresh, step=step)
+        if step == "finetune":  # before training from scratch there is nothing to measure
+            measure("before", network)
+        if settings.quantise is not None and step == "finetune":
+            from srdeploy.export.quantise_finetune import finetune_int8
+
+            result = finetune_int8(network, settings, folder, resume=not fresh, measure=measure)
+        else:
+            result = run_training(network, settings, folder, resume=not fresh, step=step)
     if not processes.is_first:
         return
     save_network(result, output)

@@ -45,8 +45,7 @@ from srdeploy.export.probe import (
     run_torch,
     trace_operations,
 )
-from srdeploy.export.quantise_graph import Activations
-from srdeploy.export.quantise_ranges import Method
+from srdeploy.export.quantise_names import from_card, is_stale
 from srdeploy.export.report import ExportReport, Parity, artifact_facts, tool_versions
 from srdeploy.export.targets import AUTO, PIXEL_SHUFFLES
 from srdeploy.export.trt_accept import require_acceptance
@@ -54,6 +53,7 @@ from srdeploy.files import atomic_path
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.models.digest import weights_sha256
 from srdeploy.models.network import Network
+from srdeploy.models.quantised import Activations, Method
 from srdeploy.runtime.onnx_session import OnnxSession
 
 Exporter = Literal["trace", "dynamo"]
@@ -151,7 +151,12 @@ def export_onnx(
     if precision != "fp32":
         if check:
             _check_float(network, model)
-        written = write_precision(model, network.card, request, measure=check)
+        trained = None if precision == "fp16" else from_card(model, network)
+        if is_stale(network):
+            notes.append(
+                "the weights changed after fine-tuning for 8 bits: its ranges are not used"
+            )
+        written = write_precision(model, network.card, request, trained=trained, measure=check)
         model = written.model
         notes += written.notes
     if pixel_shuffle == AUTO:

@@ -16,18 +16,22 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from srdeploy.data.builtin import BUILTIN
-from srdeploy.errors import SrdeployError
+from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.precision_fp16 import HEADROOM, audit_ranges, audit_rows, to_half
 from srdeploy.export.precision_graph import convolution_kinds, layers_of
 from srdeploy.export.precision_images import network_inputs
 from srdeploy.export.precision_request import PrecisionRequest
-from srdeploy.export.quantise_graph import Range, quantise
+from srdeploy.export.quantise_graph import quantise
+from srdeploy.export.quantise_names import Trained
 from srdeploy.export.quantise_ranges import watch
 from srdeploy.export.quantise_search import (
     Cost,
@@ -37,6 +41,7 @@ from srdeploy.export.quantise_search import (
     usual_layers,
 )
 from srdeploy.models.card import CARD_KEY, Card
+from srdeploy.models.quantised import Activations, Method
 from srdeploy.quality import Quality, evaluate
 from srdeploy.runtime.onnx_session import OnnxSession
 
@@ -101,7 +106,12 @@ class Gate:
 
 
 def write_precision(
-    model: onnx.ModelProto, card: Card, request: PrecisionRequest, *, measure: bool = True
+    model: onnx.ModelProto,
+    card: Card,
+    request: PrecisionRequest,
+    *,
+    trained: Trained | None = None,
+    measure: bool = True,
 ) -> Written:
     """Write a precision into a float32 model.
 
@@ -109,10 +119,11 @@ def write_precision(
         model: float32; its value range already folded, for fp16.
         card: The network's own.
         request: What to write; not fp32.
+        trained: What fine-tuning for 8 bits found; int8 and mixed write it.
         measure: Measure the loss on ``request.data`` (a limit is always measured).
 
     Raises:
-        UserError: a folder that cannot be read.
+        UserError: a folder that cannot be read, or another grid than was trained.
         SrdeployError: the loss is above the limit; the sentence names the dearest layers and says
             what would pass.
     """
@@ -121,7 +132,7 @@ def write_precision(
     if request.precision == "fp16":
         written = _half(model, card, request)
     else:
-        written = _Quantiser(model, card, request).write(gate)
+        written = _Quantiser(model, card, request, trained).write(gate)
     if gate is not None and written.quality is None:
         written.quality = gate.facts(gate.drop(written.model))
     if gate is not None and written.quality is not None:
@@ -158,25 +169,55 @@ def _half(model: onnx.ModelProto, card: Card, request: PrecisionRequest) -> Writ
 class _Quantiser:
     """Rounds a model to 8 bits, all that is usual or all that is bearable."""
 
-    def __init__(self, model: onnx.ModelProto, card: Card, request: PrecisionRequest) -> None:
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        card: Card,
+        request: PrecisionRequest,
+        trained: Trained | None,
+    ) -> None:
         self.model, self.card, self.request = model, card, request
-        self.layers = layers_of(model)
-        self.inputs = network_inputs(request.calibration or BUILTIN, card)
-        tensors = [t for layer in self.layers for t in (*layer.inputs, layer.output)]
-        self.ranges: dict[str, Range] = ranges_of(
-            model,
-            watch(model, tensors, self.inputs),
-            request.method,
-            symmetric=request.activations == "int8",
-            value_range=card.value_range,
+        self.trained = None if request.calibrates else trained
+        self.activations: Activations = request.activations or (
+            self.trained.activations if self.trained else "uint8"
         )
+        if self.trained and self.activations != self.trained.activations:
+            raise UserError(
+                f"The network was fine-tuned for {self.trained.activations} activations, not "
+                f"{self.activations}: leave --activations out, fine-tune it with "
+                f"--set quantise.activations={self.activations}, or calibrate with --calibration."
+            )
+        self.method: Method = request.method or "mse"
+        self.layers = layers_of(model)
+        self.usual = self.trained.layers if self.trained else usual_layers(model)
+        self.ranges = dict(self.trained.ranges) if self.trained else {}
+        needed = [
+            tensor
+            for layer in self.layers
+            if request.precision == "mixed" or layer.name in self.usual
+            for tensor in (*layer.inputs, layer.output)
+        ]
+        self.calibrated = [tensor for tensor in needed if tensor not in self.ranges]
+        if self.calibrated:
+            self.ranges |= ranges_of(
+                model,
+                watch(model, self.calibrated, self.inputs),
+                self.method,
+                symmetric=self.activations == "int8",
+                value_range=card.value_range,
+            )
+
+    @cached_property
+    def inputs(self) -> list[NDArray[np.float32]]:
+        """Images for calibration and for finding the dearest layers."""
+        return network_inputs(self.request.calibration or BUILTIN, self.card)
 
     def write(self, gate: Gate | None) -> Written:
         """The model that was asked for, within its limit."""
         if self.request.precision == "mixed":
             assert gate is not None
             return self._bearable(gate)
-        usual = usual_layers(self.model)
+        usual = self.usual
         if all(layer.is_sum for layer in self.layers if layer.name in usual):
             raise SrdeployError(
                 "The network has no convolution between its ends, so there is nothing to run in "
@@ -239,12 +280,12 @@ class _Quantiser:
             names,
             self.ranges,
             self.inputs[:: -(-len(self.inputs) // _SENSITIVITY_PATCHES)],
-            activations=self.request.activations,
+            activations=self.activations,
             value_range=self.card.value_range,
         )
 
     def _quantised(self, names: Sequence[str]) -> onnx.ModelProto:
-        return quantise(self.model, names, self.ranges, activations=self.request.activations)
+        return quantise(self.model, names, self.ranges, activations=self.activations)
 
     def _written(self, names: Sequence[str], noise: dict[str, float]) -> Written:
         rows: list[dict[str, Any]] = []
@@ -266,15 +307,19 @@ class _Quantiser:
         notes = [
             f"{count - len(floats)} of {count} convolutions in int8; in fp32: "
             f"{', '.join(spared) or 'none'}",
-            f"ranges by {request.method} from {len(self.inputs)} patches of "
-            f"{request.calibration or 'the training images that come with srdeploy'}",
         ]
-        facts = {
-            "kept_fp32": spared,
-            "method": request.method,
-            "activations": request.activations,
-            "calibration_patches": len(self.inputs),
-        }
+        facts: dict[str, Any] = {"kept_fp32": spared, "activations": self.activations}
+        if self.trained:
+            notes.append("ranges as fine-tuning for 8 bits learned them")
+        if self.calibrated:
+            which = f" of {len(self.calibrated)} more tensors" if self.trained else ""
+            notes.append(
+                f"ranges{which} by {self.method} from {len(self.inputs)} patches of "
+                f"{request.calibration or 'the training images that come with srdeploy'}"
+            )
+            facts |= {"method": self.method, "calibration_patches": len(self.inputs)}
+        if self.trained:
+            facts["method"] = "trained"
         return Written(self._quantised(names), floats, rows, facts, notes)
 
 

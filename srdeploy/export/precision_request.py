@@ -8,32 +8,41 @@ from typing import Any
 
 from srdeploy.data.builtin import BUILTIN
 from srdeploy.errors import UserError, unknown_name
-from srdeploy.export.quantise_graph import ACTIVATIONS, Activations
-from srdeploy.export.quantise_ranges import METHODS, Method
+from srdeploy.export.quantise_ranges import METHODS
 from srdeploy.export.targets import NO_BF16, ONNX_PRECISIONS
+from srdeploy.models.quantised import ACTIVATIONS, Activations, Method
 
 
 @dataclass(frozen=True)
 class PrecisionRequest:
     """What to write, and how.
 
+    Of a network that was fine-tuned for 8 bits (``srdeploy finetune --quantise int8``) the layers
+    and ranges of its card are written, unless ``calibration`` or ``method`` is given.
+
     Attributes:
         precision: One of :data:`ONNX_PRECISIONS`.
         calibration: Images that ranges are found on: a benchmark folder; ``builtin``: for 8 bits
             the training images that come with srdeploy. None: ``builtin``; for fp16, ``data``.
-        method: How many extremes 8 bits leave out (:mod:`srdeploy.export.quantise_ranges`).
+        method: How many extremes 8 bits leave out (:mod:`srdeploy.export.quantise_ranges`);
+            None: mse.
         activations: ``uint8`` (asymmetric, fastest in onnxruntime), or ``int8`` (symmetric: what
-            TensorRT reads).
+            TensorRT reads); None: uint8.
         max_drop: dB of PSNR that may be lost on ``data``; None: no limit (``mixed``: 0.05).
         data: Benchmark set that the loss is measured on.
     """
 
     precision: str = "fp32"
     calibration: str | None = None
-    method: Method = "mse"
-    activations: Activations = "uint8"
+    method: Method | None = None
+    activations: Activations | None = None
     max_drop: float | None = None
     data: str = BUILTIN
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether ranges are to be found on images although fine-tuning has learned them."""
+        return self.calibration is not None or self.method is not None
 
     def check(self) -> None:
         """Raise UserError unless all of it is offered."""
@@ -44,7 +53,7 @@ class PrecisionRequest:
             ("calibration method", self.method, METHODS),
             ("type of activations", self.activations, ACTIVATIONS),
         ):
-            if name not in known:
+            if name is not None and name not in known:
                 raise unknown_name(kind, name, known)
         if self.max_drop is not None and not self.max_drop > 0:
             raise UserError(f"--max-drop is a loss in dB above 0, not {self.max_drop:g}.")

@@ -13,8 +13,6 @@ convolution is rounded; what an 8-bit convolution made is rounded once, on its o
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import onnx
@@ -29,37 +27,7 @@ from srdeploy.export.precision_graph import (
     readers_of,
     store,
 )
-
-Activations = Literal["uint8", "int8"]
-ACTIVATIONS: tuple[Activations, ...] = ("uint8", "int8")
-_WEIGHT_STEPS = 127
-_SMALLEST_SCALE = 1e-9
-
-
-@dataclass(frozen=True)
-class Range:
-    """The interval of a tensor that 8 bits cover; what lies outside is clipped.
-
-    Attributes:
-        low: Its lower end, not above 0.
-        high: Its upper end, not below 0.
-    """
-
-    low: float
-    high: float
-
-    def grid(self, activations: Activations) -> tuple[np.float32, NDArray]:
-        """Scale and zero point: 0 is always one of the steps.
-
-        ``uint8`` spends all 256 steps on the interval; ``int8`` is symmetric around 0 (what
-        NVIDIA's parser reads), so a ReLU's output gets 128.
-        """
-        low, high = min(self.low, 0.0), max(self.high, 0.0)
-        if activations == "int8":
-            scale = max(-low, high) / 127
-            return np.float32(max(scale, _SMALLEST_SCALE)), np.int8(0)
-        scale = max((high - low) / 255, _SMALLEST_SCALE)
-        return np.float32(scale), np.uint8(np.clip(np.round(-low / scale), 0, 255))
+from srdeploy.models.quantised import SMALLEST_SCALE, WEIGHT_STEPS, Activations, Range
 
 
 def quantise_weights(weights: NDArray, axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
@@ -70,9 +38,9 @@ def quantise_weights(weights: NDArray, axis: int) -> tuple[NDArray[np.int8], NDA
         axis: The dimension of output channels.
     """
     others = tuple(d for d in range(weights.ndim) if d != axis)
-    scales = np.maximum(np.abs(weights).max(axis=others) / _WEIGHT_STEPS, _SMALLEST_SCALE)
+    scales = np.maximum(np.abs(weights).max(axis=others) / WEIGHT_STEPS, SMALLEST_SCALE)
     steps = np.round(weights / _along(scales, axis, weights.ndim))
-    return np.clip(steps, -127, 127).astype(np.int8), scales.astype(np.float32)
+    return np.clip(steps, -WEIGHT_STEPS, WEIGHT_STEPS).astype(np.int8), scales.astype(np.float32)
 
 
 def quantise(

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import onnx
@@ -26,11 +25,9 @@ from numpy.typing import NDArray
 from srdeploy.errors import SrdeployError, unknown_name
 from srdeploy.export.precision_graph import with_outputs
 from srdeploy.export.probe import INPUT
-from srdeploy.export.quantise_graph import Range
+from srdeploy.models.quantised import Method, Range
 from srdeploy.progress import track
 from srdeploy.runtime.session import default_threads
-
-Method = Literal["minmax", "percentile", "entropy", "mse"]
 
 BINS = 2048
 _PERCENTILE = 99.99
@@ -105,11 +102,18 @@ def peaks(
     return found
 
 
-def runner(model: onnx.ModelProto) -> Callable[[NDArray], dict[str, NDArray]]:
-    """A function from the model's input to its outputs and its input, by name, in onnxruntime."""
+def runner(model: onnx.ModelProto, *, fuse: bool = True) -> Callable[[NDArray], dict[str, NDArray]]:
+    """A function from the model's input to its outputs and its input, by name, in onnxruntime.
+
+    Args:
+        model: What to run.
+        fuse: False: every node on its own, so that what is rounded is computed in float32.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = default_threads()
     options.log_severity_level = 3
+    if not fuse:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )

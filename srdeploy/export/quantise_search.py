@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from srdeploy.export.precision_graph import layers_of, readers_of
 from srdeploy.export.probe import INPUT
-from srdeploy.export.quantise_graph import Activations, Range, quantise
-from srdeploy.export.quantise_ranges import Method, Statistics, choose_range, runner
+from srdeploy.export.quantise_graph import quantise
+from srdeploy.export.quantise_ranges import Statistics, choose_range, runner
+from srdeploy.models.quantised import Activations, Method, Range
 from srdeploy.progress import track
 
 

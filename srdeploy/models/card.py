@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from srdeploy.errors import UserError
+from srdeploy.models.quantised import Quantised
 
 CARD_KEY = "srdeploy.card"
 """Metadata key of the card in safetensors headers, ONNX files and CoreML packages."""
@@ -33,6 +34,7 @@ class Card(BaseModel):
         receptive_field: Width in input pixels of the square that can influence one output pixel;
             0 when the whole image does (global pooling).
         proof: Record of the equality check made when channels were removed.
+        quantised: Layers and ranges that fine-tuning for 8 bits found, of these very weights.
         history: One entry per step from the weights to this network.
         quality: Measured figures by data set and protocol.
     """
@@ -54,6 +56,7 @@ class Card(BaseModel):
     size_multiple: int = Field(default=1, ge=1)
     receptive_field: int = Field(default=0, ge=0)
     proof: dict[str, Any] | None = None
+    quantised: Quantised | None = None
     history: list[dict[str, Any]] = Field(default_factory=list)
     quality: dict[str, Any] = Field(default_factory=dict)
 

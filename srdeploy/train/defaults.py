@@ -26,7 +26,7 @@ def finetune_recipe(
         card: Of the network to tune.
         base: A recipe file to start from, or None.
         overrides: data, iterations, batch, patch, lr, precision, eval_data, eval_every, seed,
-            threads; those that are None change nothing.
+            quantise, teacher, threads; those that are None change nothing.
         changes: Settings of the base to replace (``optimiser.lr=1e-3``).
 
     Raises:
@@ -58,6 +58,10 @@ def finetune_recipe(
             settings[key] = given[key]
     if "lr" in given:
         settings["optimiser"]["lr"] = given["lr"]
+    if "quantise" in given:
+        settings["quantise"] = settings.get("quantise", {}) | {"precision": given["quantise"]}
+    if "teacher" in given:
+        settings["distill"] = settings.get("distill", {}) | {"teacher": given["teacher"]}
     if "data" in given:
         settings["data"] = _data(given["data"])
     _watch(settings, given, base is not None)
