@@ -39,10 +39,18 @@ class Series:
         return [sample for one in self.rounds for sample in one]
 
     def satisfies(self, scenario: Scenario) -> bool:
-        """Whether there are enough runs, covering enough time."""
-        samples = self.samples
-        enough_time = sum(samples) >= scenario.min_seconds * 1e3
-        return len(samples) >= scenario.min_runs and enough_time
+        """Whether there are enough runs, covering enough time, or as much time as may be."""
+        return progress(scenario, len(self.samples), sum(self.samples) / 1e3) >= 1
+
+
+def progress(scenario: Scenario, runs: int, seconds: float) -> float:
+    """How far runs that cover so many seconds are on their way, 1 being enough."""
+    share = runs / scenario.min_runs
+    if scenario.min_seconds:
+        share = min(share, seconds / scenario.min_seconds)
+    if scenario.max_seconds:
+        share = max(share, seconds / scenario.max_seconds)
+    return min(share, 1.0)
 
 
 Key = TypeVar("Key", int, str)
@@ -64,8 +72,8 @@ def interleave(
         takers: The artifacts.
         scenario: Length of a turn, and how much is enough.
         on_turn: Called with key, round and samples after each turn.
-        sleep: Waits that many seconds; called before each turn (0 for
-            one who has nobody to wait for).
+        sleep: Waits that many seconds; called before each turn, with 0 where nobody else
+            has run.
     """
     series = {key: Series() for key in takers}
     number = 0

@@ -1,8 +1,14 @@
 """One artifact's result: what the table shows and JSON holds."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+
+from srdeploy.bench.drift import drift_of
+from srdeploy.bench.stats import Latency, paired_speedup, turns_of
+from srdeploy.measure.measurement import Measurement
 
 
 class Row(BaseModel):
@@ -13,15 +19,25 @@ class Row(BaseModel):
     Attributes:
         artifact: Name of the file, or of a shipped network.
         sha256: Its content; None for what is no file.
-        runtime: What ran it.
+        device: Where it was measured.
+        session: Shared by the artifacts whose turns were interleaved.
+        repeat: Number of the repetition.
+        started: When, UTC.
+        runtime: What ran it, and
+        runtime_version: its version;
+        provider: where in it.
+        precision: What was really computed in.
         threads: CPU threads of one run.
         scenario: The conditions, in full.
-        machine: See :func:`srdeploy.measure.machine.machine_facts`.
+        machine: What the device is, and its load before (``load_1min``).
+        before: Power mode, clocks and temperatures before the samples, and
+        after: after them; what is missing was not told.
         scale: Upscaling factor.
         lr_size: Height and width of the LR image.
         input: Shape of the tensor that was run, [N, C, H, W].
         params: Trainable parameters.
         macs_720p: Multiply-accumulates for a 1280x720 output.
+        build_ms: Building an engine; 0 where one was cached.
         load_ms: Opening the artifact, runtime's import included.
         first_ms: The first run after that, never part of the samples.
         p50_ms: Median of the samples; ``p90_ms`` and ``p99_ms`` likewise.
@@ -31,6 +47,14 @@ class Row(BaseModel):
         n_samples: How many.
         samples_ms: All of them, in the order taken.
         turns: How many of them each round gave, in order.
+        compute_p50_ms: Median of the accelerator alone, where the runtime tells it apart from
+        compute_ms: those samples.
+        drift: Of runs of a minute and more: times slower in the last tenth than in the first,
+        drift_low: lower end of its 95 % interval,
+        drift_high: upper end.
+        power_w: Mean power while it ran, where the device tells, and
+        energy_mj: millijoules per image;
+        power_source: what they cover.
         speedup: Times faster than the first artifact of the same call, paired by round.
         speedup_low: Lower end of its 95 % interval (bootstrap over rounds);
         speedup_high: upper end.
@@ -50,15 +74,25 @@ class Row(BaseModel):
 
     artifact: str
     sha256: str | None = None
+    device: str = "local"
+    session: str | None = None
+    repeat: int = 0
+    started: str | None = None
     runtime: str | None = None
+    runtime_version: str | None = None
+    provider: str | None = None
+    precision: str | None = None
     threads: int | None = None
     scenario: dict[str, Any]
     machine: dict[str, Any]
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
     scale: int
     lr_size: tuple[int, int] | None = None
     input: tuple[int, int, int, int] | None = None
     params: int | None = None
     macs_720p: int | None = None
+    build_ms: float | None = None
     load_ms: float | None = None
     first_ms: float | None = None
     p50_ms: float | None = None
@@ -70,6 +104,14 @@ class Row(BaseModel):
     n_samples: int = 0
     samples_ms: list[float] = []
     turns: list[int] = []
+    compute_p50_ms: float | None = None
+    compute_ms: list[float] = []
+    drift: float | None = None
+    drift_low: float | None = None
+    drift_high: float | None = None
+    power_w: float | None = None
+    energy_mj: float | None = None
+    power_source: str | None = None
     speedup: float | None = None
     speedup_low: float | None = None
     speedup_high: float | None = None
@@ -83,3 +125,55 @@ class Row(BaseModel):
     protocol: str | None = None
     note: str | None = None
     error: str | None = None
+
+
+def row_of(measurement: Measurement, base: Measurement) -> Row:
+    """The row of a measurement.
+
+    Args:
+        measurement: Complete or failed.
+        base: What its speed-up refers to, if the two took turns; itself for the first.
+    """
+    facts = measurement.facts.model_dump(mode="json")
+    figures: dict[str, Any] = {}
+    if measurement.samples_ms:
+        figures |= Latency.of(measurement.samples_ms).as_dict()
+        figures |= drift_of(measurement).as_dict()
+    if base is not measurement and base.session == measurement.session is not None:
+        ratio = paired_speedup(turns_of(base), turns_of(measurement))
+        if ratio is not None:
+            names = ("speedup", "speedup_low", "speedup_high")
+            figures |= dict(zip(names, ratio.rounded(), strict=True))
+    if (power := measurement.power) is not None:
+        figures |= {"power_w": power.mean_w, "energy_mj": 1e3 * power.energy_j_per_frame}
+        figures["power_source"] = power.source
+    if (quality := measurement.quality) is not None:
+        figures |= {
+            "data": quality.data,
+            f"psnr_{quality.colour}": quality.psnr,
+            f"ssim_{quality.colour}": quality.ssim,
+            "n_images": quality.n_images,
+            "protocol": quality.protocol,
+        }
+    same = {name: getattr(measurement, name) for name in _SAME}
+    return Row(
+        **same,
+        **figures,
+        scenario=measurement.scenario.model_dump(mode="json"),
+        machine={**facts, "load_1min": measurement.before.load_1min},
+        before=measurement.before.model_dump(mode="json", exclude_defaults=True),
+        after=measurement.after.model_dump(mode="json", exclude_defaults=True),
+        scale=measurement.scale or 1,
+        n_samples=len(measurement.samples_ms),
+        compute_p50_ms=measurement.compute_p50_ms,
+        note="; ".join(measurement.notes) or None,
+    )
+
+
+_SAME = (
+    *("artifact", "sha256", "device", "session", "repeat", "started", "runtime"),
+    *("runtime_version", "provider", "precision", "threads", "lr_size", "input", "params"),
+    *("macs_720p", "build_ms", "load_ms", "first_ms", "samples_ms", "turns", "compute_ms"),
+    *("peak_mb", "error"),
+)
+"""Fields that a row has from its measurement as they are."""

@@ -64,6 +64,8 @@ def _milliseconds(value: float | None) -> str:
 def _speedup(row: Row) -> str:
     if row.speedup is None:
         return _NONE
+    if row.speedup_low is None or row.speedup_high is None:
+        return f"{row.speedup:.2f}"
     return f"{row.speedup:.2f}\n{row.speedup_low:.2f}-{row.speedup_high:.2f}"
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from srdeploy.errors import unknown_name
 from srdeploy.strict import Strict, read_yaml
 
 Seconds = Annotated[float, Field(ge=0, le=86400)]
@@ -56,7 +57,8 @@ class Scenario(Strict):
         warmup_runs: Runs thrown away after the first, and
         warmup_seconds: for at least this long.
         min_runs: Samples each artifact gives at least, and
-        min_seconds: time they cover at least.
+        min_seconds: time they cover at least; but
+        max_seconds: once they cover this, it is enough; None for no such end.
         turn_seconds: How long one artifact measures before the next takes over.
         sustained: Artifacts take no turns: each runs alone, without a rest, so that it shows how
             the device drifts and heats under it.
@@ -80,6 +82,7 @@ class Scenario(Strict):
     warmup_seconds: Seconds = 0.5
     min_runs: Annotated[int, Field(ge=1)] = 20
     min_seconds: Seconds = 5.0
+    max_seconds: Seconds | None = None
     turn_seconds: Seconds = 0.5
     sustained: bool = False
     rest_seconds: Seconds = 0.0
@@ -103,6 +106,26 @@ class Scenario(Strict):
     def each(self) -> list[Scenario]:
         """One scenario per input."""
         return [self.model_copy(update={"inputs": (one,)}) for one in self.inputs]
+
+
+def shipped_scenarios() -> dict[str, Path]:
+    """The scenarios that come with the package: file by name."""
+    folder = Path(__file__).parents[1] / "assets" / "scenarios"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_scenario(name: str) -> Scenario:
+    """A shipped scenario by its name, or one's own by its file.
+
+    Raises:
+        UserError: neither; the nearest name is offered.
+    """
+    shipped = shipped_scenarios()
+    if name in shipped:
+        return read_scenario(shipped[name])
+    if Path(name).is_file() or name.endswith((".yaml", ".yml")):
+        return read_scenario(name)
+    raise unknown_name("scenario", name, shipped)
 
 
 def read_scenario(path: str | Path) -> Scenario:

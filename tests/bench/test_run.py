@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from srdeploy.bench import process
 from srdeploy.bench.row import Row
 from srdeploy.bench.run import bench
 from srdeploy.bench.table import latency_table
@@ -17,6 +16,7 @@ from srdeploy.data.images import write_png
 from srdeploy.errors import UserError
 from srdeploy.export.onnx import export_onnx
 from srdeploy.files import sha256
+from srdeploy.measure import process
 from srdeploy.measure.scenario import Scenario
 from srdeploy.models.count import count
 from srdeploy.models.registry import create
@@ -160,7 +160,7 @@ def test_fixed_input_without_quality(folder: Path) -> None:
 
 DIES_AT_ITS_THIRD_TURN = """
 import os
-from srdeploy.bench import worker
+from srdeploy.measure import worker
 
 class Mortal(worker.Worker):
     turns = 0

@@ -1,0 +1,164 @@
+"""Artifacts on one device: interleaved, watched by the device's sensors, quality last.
+
+This is the one way in which anything is timed: a laptop, a board at the end of an ssh line and a
+phone's browser differ in their :class:`srdeploy.devices.protocol.Device` only.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srdeploy.bench.contestant import Contestant
+from srdeploy.bench.feed import choose_image
+from srdeploy.bench.interleave import Series, interleave, progress
+from srdeploy.bench.request import Outcome, Request
+from srdeploy.devices.protocol import Device, Watch
+from srdeploy.errors import SrdeployError, UserError
+from srdeploy.measure.measurement import Conditions
+from srdeploy.measure.scenario import Scenario
+from srdeploy.progress import track
+from srdeploy.runtime.bicubic_session import NAME as BICUBIC
+
+OnTurn = Callable[[int, int, list[float]], None]
+OnOutcome = Callable[[Outcome], None]
+
+
+def measure_on(
+    device: Device,
+    artifacts: Sequence[str],
+    request: Request,
+    *,
+    name: str = "",
+    repeat: int = 0,
+    on_turn: OnTurn = lambda index, number, samples: None,
+    on_outcome: OnOutcome = lambda outcome: None,
+) -> list[Outcome]:
+    """Measure artifacts on a device whose context has been entered.
+
+    All are loaded and take turns, one running at a time, until each has the scenario's runs and
+    seconds; then memory is read and quality computed from what the device puts out. A sustained
+    scenario has them run one after another instead, each alone and without a pause. One that fails
+    says so in its outcome, the others finish.
+
+    Args:
+        device: Where.
+        artifacts: Files, or names of shipped networks.
+        request: What is asked.
+        name: What the results call the device; default: its URI.
+        repeat: Number of the repetition.
+        on_turn: Called with index, round and samples (ms) after each turn.
+        on_outcome: Called with each outcome as soon as it is there.
+
+    Returns:
+        One outcome per artifact, in the order given.
+
+    Raises:
+        UserError: no artifact, or a benchmark set that cannot be read.
+    """
+    check_artifacts(artifacts)
+    scenario = request.scenario
+    size = None if scenario.input == "median" else scenario.input
+    lr = choose_image(request.folder, request.scale, size)
+    contestants = {i: Contestant(device, one, request) for i, one in enumerate(artifacts)}
+    together = [[i] for i in contestants] if scenario.sustained else [list(contestants)]
+    outcomes: list[Outcome] = []
+    for group in together:
+        time.sleep(scenario.rest_seconds)
+        common = {
+            "device": name or device.uri,
+            "facts": device.facts,
+            "scenario": scenario,
+            "session": uuid.uuid4().hex,
+            "repeat": repeat,
+            "scale": request.scale,
+            "lr_size": lr.shape[:2],
+        }
+        ours = {i: contestants[i] for i in group}
+        outcomes += _measure_together(device, ours, scenario, lr, common, on_turn, on_outcome)
+    return outcomes
+
+
+def check_artifacts(artifacts: Sequence[str]) -> None:
+    """Raise UserError where there is nothing that could be measured."""
+    if not artifacts:
+        raise UserError("There is nothing to measure; name at least one network or artifact.")
+    if BICUBIC in artifacts:
+        raise UserError(
+            "Bicubic is the baseline of quality, not a network with a latency; use `srdeploy eval`."
+        )
+
+
+def now() -> str:
+    """The time, UTC, as results give it."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _measure_together(
+    device: Device,
+    contestants: dict[int, Contestant],
+    scenario: Scenario,
+    lr: NDArray[np.uint8],
+    common: dict[str, Any],
+    on_turn: OnTurn,
+    on_outcome: OnOutcome,
+) -> list[Outcome]:
+    with ExitStack() as stack:
+        for contestant in contestants.values():
+            stack.callback(contestant.close)
+        common |= {"before": _conditions(device), "started": now()}
+        with track("load and warm up", len(contestants)) as bar:
+            for contestant in contestants.values():
+                contestant.load(lr)
+                bar.update()
+        zero = time.monotonic()
+        watch: Watch | None = None
+        with ExitStack() as watching:
+            if scenario.sensors and device.sensors is not None:
+                watch = watching.enter_context(device.sensors.watch(scenario.sensor_seconds))
+            series = _take_turns(contestants, scenario, on_turn)
+        common |= {"after": _conditions(device), "ended": now()}
+        outcomes = []
+        with track("quality", len(contestants)) as bar:
+            for index, contestant in contestants.items():
+                contestant.finish()
+                rounds = series.get(index, Series()).rounds
+                outcomes.append(contestant.outcome(rounds, common, watch, zero))
+                on_outcome(outcomes[-1])
+                bar.update()
+        return outcomes
+
+
+def _take_turns(
+    contestants: dict[int, Contestant], scenario: Scenario, on_turn: OnTurn
+) -> dict[int, Series]:
+    takers = {i: c for i, c in contestants.items() if c.timed}
+    runs, seconds, done = (dict.fromkeys(takers, 0.0) for _ in range(3))
+    with track("measure", len(takers)) as bar:
+
+        def turned(index: int, number: int, samples: list[float]) -> None:
+            on_turn(index, number, samples)
+            runs[index] += len(samples)
+            seconds[index] += sum(samples) / 1e3
+            share = progress(scenario, int(runs[index]), seconds[index])
+            bar.update(share - done[index], ms=f"{np.median(samples):.1f}")
+            done[index] = share
+
+        series = interleave(takers, scenario, turned)
+    for index, one in series.items():
+        contestants[index].failure = one.failure
+    return series
+
+
+def _conditions(device: Device) -> Conditions:
+    if device.sensors is not None:
+        with suppress(SrdeployError):  # a device that is gone says so when it is asked to run
+            return device.sensors.conditions()
+    return Conditions()

@@ -1,0 +1,219 @@
+"""What is to be measured where: batches of artifacts, resumed from a store, rows as they come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from srdeploy.bench.on_device import check_artifacts, measure_on, now
+from srdeploy.bench.request import Outcome, Request
+from srdeploy.bench.row import Row, row_of
+from srdeploy.devices.errors import DeviceError
+from srdeploy.devices.open import open_device
+from srdeploy.devices.protocol import Device
+from srdeploy.devices.uri import DeviceUri
+from srdeploy.measure.measurement import DeviceFacts, Measurement
+from srdeploy.measure.scenario import Scenario
+from srdeploy.measure.store import Store
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Artifacts that take turns on one device under one scenario.
+
+    Attributes:
+        device: Its URI.
+        request: What is asked.
+        repeat: Number of the repetition: each is a fresh start of everything.
+    """
+
+    device: str
+    request: Request
+    repeat: int = 0
+
+
+def plan(
+    devices: Sequence[str],
+    scenarios: Sequence[Scenario],
+    *,
+    repeats: int = 1,
+    **settings: Any,
+) -> list[Batch]:
+    """Every scenario, input and repetition on every device, one device after another.
+
+    Args:
+        devices: URIs.
+        scenarios: With as many inputs as they like.
+        repeats: How often each.
+        settings: The other fields of :class:`srdeploy.bench.request.Request`.
+    """
+    return [
+        Batch(device, Request(scenario=one, **settings), repeat)
+        for device in devices
+        for scenario in scenarios
+        for one in scenario.each()
+        for repeat in range(repeats)
+    ]
+
+
+class Watcher:
+    """Hears what happens; does nothing itself."""
+
+    def turn(self, batch: Batch, artifact: str, samples_ms: list[float]) -> None:
+        """An artifact has taken a turn."""
+
+    def row(self, batch: Batch, artifact: str, row: Row, stored: bool) -> None:
+        """An artifact is measured, or (``stored``) was so before."""
+
+
+def run(
+    artifacts: Sequence[str],
+    batches: Sequence[Batch],
+    *,
+    store: Store | None = None,
+    journal: Path | None = None,
+    watcher: Watcher | None = None,
+) -> list[Row]:
+    """Measure batch by batch.
+
+    What the store has finished is not measured again; what is measured goes there at once. A device
+    that cannot be reached costs its own rows, unless it is the only one.
+
+    Args:
+        artifacts: Files, or names of shipped networks; ratios refer to the first.
+        batches: See :func:`plan`.
+        store: Keeps the measurements.
+        journal: File that gets every turn and row as a JSON line.
+        watcher: Hears of every turn and row.
+
+    Returns:
+        One row per batch and artifact, in that order.
+
+    Raises:
+        UserError: nothing to measure, a URI of no device, or a benchmark set that cannot be read.
+        DeviceError: the only device cannot be reached.
+    """
+    check_artifacts(artifacts)
+    devices = {batch.device: open_device(batch.device) for batch in batches}
+    with ExitStack() as stack:
+        log = _Journal(stack.enter_context(open(journal, "a")) if journal else None)
+        runner = _Runner(artifacts, store, log, watcher or Watcher())
+        rows: list[Row] = []
+        for uri, device in devices.items():
+            mine = [batch for batch in batches if batch.device == uri]
+            rows += runner.on(device, mine, only=len(devices) == 1)
+        return rows
+
+
+class _Runner:
+    def __init__(
+        self, artifacts: Sequence[str], store: Store | None, log: _Journal, watcher: Watcher
+    ) -> None:
+        self._artifacts, self._store, self._log, self._watcher = artifacts, store, log, watcher
+
+    def on(self, device: Device, batches: Sequence[Batch], only: bool) -> list[Row]:
+        """All batches of one device, which is entered when the first has something left to do."""
+        rows: list[Row] = []
+        with ExitStack() as stack:
+            entered: Device | DeviceError | None = None
+            for batch in batches:
+                found = self._stored(batch)
+                missing = [a for a in self._artifacts if found.get(a) is None]
+                if missing and entered is None:
+                    try:
+                        entered = stack.enter_context(device)
+                    except DeviceError as error:
+                        if only:
+                            raise
+                        entered = error
+                rows += self._batch(batch, found, missing, entered)
+        return rows
+
+    def _stored(self, batch: Batch) -> dict[str, Measurement]:
+        found: dict[str, Measurement] = {}
+        for artifact in self._artifacts if self._store else ():
+            assert self._store is not None
+            key = batch.request.key(artifact, batch.device, batch.repeat)
+            measurement = self._store.get(key)
+            if measurement is not None and measurement.error is None:
+                found[artifact] = measurement
+        return found
+
+    def _batch(
+        self,
+        batch: Batch,
+        found: dict[str, Measurement],
+        missing: list[str],
+        device: Device | DeviceError | None,
+    ) -> list[Row]:
+        self._log.write(
+            "start",
+            artifacts=[Path(a).name for a in self._artifacts],
+            device=batch.device,
+            scenario=batch.request.scenario.model_dump(mode="json"),
+        )
+        rows: list[Row] = []
+        measured: list[Measurement] = []
+
+        def told(artifact: str, measurement: Measurement, stored: bool) -> None:
+            measured.append(measurement)
+            rows.append(row_of(measurement, measured[0]))
+            self._log.write("row", **rows[-1].model_dump(mode="json"))
+            self._watcher.row(batch, artifact, rows[-1], stored)
+
+        def on_turn(index: int, number: int, samples: list[float]) -> None:
+            self._log.write("turn", artifact=index, round=number, samples_ms=samples)
+            self._watcher.turn(batch, missing[index], samples)
+
+        def on_outcome(outcome: Outcome) -> None:
+            if self._store is not None:
+                key = batch.request.key(outcome.artifact, batch.device, batch.repeat)
+                self._store.add(outcome.measurement, key)
+            told(outcome.artifact, outcome.measurement, stored=False)
+
+        for artifact, measurement in found.items():
+            told(artifact, measurement, stored=True)
+        if isinstance(device, DeviceError):
+            for artifact in missing:
+                on_outcome(_unreached(batch, artifact, device))
+        elif missing and device is not None:
+            measure_on(
+                device,
+                missing,
+                batch.request,
+                repeat=batch.repeat,
+                on_turn=on_turn,
+                on_outcome=on_outcome,
+            )
+        return rows
+
+
+class _Journal:
+    """JSON lines, each on the disk before the next thing happens."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, event: str, **fields: Any) -> None:
+        if self._stream is not None:
+            self._stream.write(json.dumps({"event": event, **fields}) + "\n")
+            self._stream.flush()
+
+
+def _unreached(batch: Batch, artifact: str, error: DeviceError) -> Outcome:
+    name = Path(artifact).name
+    measurement = Measurement(
+        artifact=name,
+        device=batch.device,
+        facts=DeviceFacts(kind=DeviceUri.parse(batch.device).kind, model="not reached"),
+        scenario=batch.request.scenario,
+        repeat=batch.repeat,
+        started=now(),
+        scale=batch.request.scale,
+        error=f"{name}: {error}",
+    )
+    return Outcome(artifact, measurement, error)
