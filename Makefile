@@ -48,6 +48,10 @@ test-slow: $(VENV)/.dev  ## Tests that take minutes
 test-gpu: $(VENV)/.dev  ## Tests that need an NVIDIA GPU
 	$(BIN)/pytest -m gpu
 
+.PHONY: test-browser
+test-browser: $(VENV)/.dev  ## Tests of the page in a real browser (needs Chromium and chromedriver)
+	$(BIN)/pytest -m browser
+
 .PHONY: lint
 lint: $(VENV)/.dev  ## Formatting, lint and types
 	$(BIN)/ruff format --check .
