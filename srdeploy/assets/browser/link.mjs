@@ -34,9 +34,10 @@ export class Link {
   // Starts the pulse; a closed page says so itself, a dead one is noticed by its silence.
   live() {
     const beat = () => this.ask("beat", { hidden: document.hidden, ...this.state }, { signal: AbortSignal.timeout(4000) }).catch(() => {});
-    setInterval(beat, 1000);
-    document.addEventListener("visibilitychange", beat);
-    addEventListener("pagehide", () => navigator.sendBeacon(`leave?${this.who}`));
+    this.timer = setInterval(beat, 1000);
+    document.addEventListener("visibilitychange", () => this.timer && beat());
+    addEventListener("pagehide", () => this.timer && navigator.sendBeacon(`leave?${this.who}`));
     addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
   }
+  end() { clearInterval(this.timer); this.timer = undefined; }
 }

@@ -6,10 +6,10 @@ import * as view from "./view.mjs";
 const link = new Link();
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 const DOING = {
-  open: ["Loading", "fetching the network and starting the runtime"],
-  prepare: ["Warming up", "the first run, then a few untimed ones"],
-  turn: ["Measuring", "leave the phone alone for a moment"],
-  run: ["Upscaling test pictures", "the results go back to the computer, which works out the PSNR"],
+  open: ["Loading", "Fetching the network and starting the runtime."],
+  prepare: ["Warming up", "The first run, then a few untimed ones."],
+  turn: ["Measuring", "Leave the device alone for a moment."],
+  run: ["Upscaling test pictures", "The results go back to the computer, which works out the PSNR."],
 };
 
 let worker, workerOf;
@@ -49,6 +49,7 @@ function show(job) {
 // Serves one job; false when the computer has no more.
 async function serve(job) {
   if (job.do === "bye") {
+    link.end();
     view.progress(undefined);
     view.say("All done, thank you", "The results are on the computer; this page may be closed.", "done");
     return false;
@@ -78,7 +79,7 @@ const ENDS = {
 
 async function main() {
   view.arm();
-  view.say("Getting ready", "asking the browser what it can do", "busy");
+  view.say("Getting ready", "Asking the browser what it can do.", "busy");
   if (typeof Worker !== "function" || typeof WebAssembly !== "object") {
     view.say("This browser is too old", "It has no WebAssembly; use a current Chrome, Edge, Firefox or Safari.", "error");
     return;
@@ -92,7 +93,7 @@ async function main() {
         const { name, browser, system } = await link.hello(facts);
         view.name(name);
         view.facts(describe({ ...facts, browser, system }));
-        if (!lost) link.live();
+        if (!link.timer) link.live();
         view.say("Ready", "Waiting for the computer to send the first network.");
         met = true; lost = 0;
       }
@@ -101,6 +102,7 @@ async function main() {
       if (job) live = await serve(job);
     } catch (error) {
       if (error instanceof Gone) {
+        link.end();
         view.progress(undefined);
         view.say(...ENDS[error.message], "error");
         return;

@@ -1,6 +1,7 @@
 // Everything that is seen; nothing here talks to the computer.
 const $ = (id) => document.getElementById(id);
-const figure = (ms) => (ms === undefined ? "–" : ms < 10 ? ms.toFixed(2) : ms < 100 ? ms.toFixed(1) : ms.toFixed(0));
+const digits = (value) => value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0);
+const figure = (ms) => (ms === undefined ? ["–", ""] : ms < 10000 ? [digits(ms), "ms"] : [digits(ms / 1000), "s"]);
 const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
 
 export function say(headline, detail = "", state = "idle") {
@@ -50,10 +51,10 @@ export function result(key, title, news) {
   );
   for (const [label, value] of shown) {
     const cell = document.createElement("div");
-    const count = label === "samples";
+    const [number, unit] = label === "samples" ? [value, ""] : figure(value);
     cell.append(Object.assign(document.createElement("span"), { textContent: label }),
-      Object.assign(document.createElement("strong"), { textContent: count ? value : figure(value) }));
-    if (!count && value !== undefined) cell.append(Object.assign(document.createElement("small"), { textContent: " ms" }));
+      Object.assign(document.createElement("strong"), { textContent: number }),
+      Object.assign(document.createElement("small"), { textContent: ` ${unit}` }));
     row.node.lastElementChild.append(cell);
   }
   if (row.samples.length > 1) row.node.append(strip(row.samples));
@@ -65,7 +66,7 @@ function strip(samples) {
   svg.setAttribute("viewBox", "0 0 400 36");
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", `${samples.length} samples from ${figure(Math.min(...samples))} to ${figure(Math.max(...samples))} ms`);
+  svg.setAttribute("aria-label", `${samples.length} samples from ${figure(Math.min(...samples)).join(" ")} to ${figure(Math.max(...samples)).join(" ")}`);
   const line = document.createElementNS(svg.namespaceURI, "polyline");
   const points = shown.map((ms, i) => `${((i / (shown.length - 1)) * 400).toFixed(1)},${(35 - ((ms - low) / (high - low || 1)) * 34).toFixed(1)}`);
   line.setAttribute("points", points.join(" "));

@@ -44,6 +44,11 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
+_STRAY = """<!doctype html><html lang="en"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
+<title>srdeploy</title><p style="font: 18px/1.5 system-ui, sans-serif; margin: 2em">This address is
+from an earlier session, or incomplete. Scan the code in the terminal again, or open the address
+that it shows now.</p>"""
 mimetypes.add_type("text/javascript", ".mjs")
 mimetypes.add_type("application/wasm", ".wasm")
 
@@ -353,11 +358,8 @@ class _Nothing(web.RequestHandler):
     def prepare(self) -> None:
         self.clear_header("Server")
         self.set_status(404)
-        self.set_header("Content-Type", "text/plain; charset=utf-8")
-        self.finish(
-            "This address is from an earlier session, or incomplete. Scan the code in the terminal "
-            "again, or open the address that it shows now.\n"
-        )
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.finish(_STRAY)
 
 
 class _Handshakes(logging.Filter):
