@@ -8,7 +8,7 @@ import typer
 from srdeploy.cli import options as o
 from srdeploy.cli.output import emit, note, quantity, say
 
-METHODS = ("l1", "srp", "assl", "gassl")
+METHODS = ("l1", "srp", "assl", "gassl", "fade")
 
 
 def register(app: typer.Typer) -> None:
@@ -25,8 +25,8 @@ def prune(
     method: Annotated[
         str | None,
         typer.Option(
-            help="l1: one-shot by filter norm; srp, assl, gassl: train the channels away first. "
-            "Default: the recipe's, else l1."
+            help="l1: one-shot by filter norm; srp, assl, gassl, fade: train the channels away "
+            "first. Default: the recipe's, else l1."
         ),
     ] = None,
     criterion: Annotated[
@@ -34,7 +34,9 @@ def prune(
     ] = "l1",
     recipe: Annotated[
         Path | None,
-        typer.Option(help="srp, assl, gassl: a YAML recipe (configs/prune/, configs/recipes/)."),
+        typer.Option(
+            help="srp, assl, gassl, fade: a YAML recipe (configs/prune/, configs/recipes/)."
+        ),
     ] = None,
     changes: o.Changes = None,
     common_set: Annotated[
@@ -43,15 +45,19 @@ def prune(
     ] = None,
     train_data: Annotated[
         list[str] | None,
-        typer.Option(metavar="DIR", help="srp, assl, gassl: training images; repeatable."),
+        typer.Option(metavar="DIR", help="srp, assl, gassl, fade: training images; repeatable."),
     ] = None,
     finetune: Annotated[
         int | None,
-        typer.Option(min=0, help="srp, assl, gassl: iterations of recovery; 0 leaves it out."),
+        typer.Option(
+            min=0, help="srp, assl, gassl, fade: iterations of recovery; 0 leaves it out."
+        ),
     ] = None,
     run_dir: Annotated[
         Path | None,
-        typer.Option(help="srp, assl, gassl: checkpoints and curves; default: runs/<output>."),
+        typer.Option(
+            help="srp, assl, gassl, fade: checkpoints and curves; default: runs/<output>."
+        ),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
     threads: o.Threads = None,
@@ -133,7 +139,7 @@ def prune(
         if recipe or changes or common_set or train_data or finetune is not None:
             raise UserError(
                 "Recipes, training images and fine-tuning belong to the methods that train; "
-                "choose --method srp, assl or gassl, or recover with `srdeploy finetune`."
+                "choose --method srp, assl, gassl or fade, or recover with `srdeploy finetune`."
             )
         small, report = _one_shot(network, choice, criterion, default_exclude, show)
         more: dict[str, Any] = {}

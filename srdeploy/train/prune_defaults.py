@@ -12,7 +12,24 @@ from srdeploy.strict import merged, parse
 from srdeploy.train.defaults import fast_precision
 from srdeploy.train.method import PruneRecipe, read_prune_recipe
 
-METHODS = ("srp", "assl", "gassl")
+METHODS = ("srp", "assl", "gassl", "fade")
+
+FADE: dict[str, Any] = {
+    "prune": {
+        "method": "srp",
+        "common_set": "joint",
+        "penalty": {
+            "growth": 0.01,
+            "limit": 1.0,
+            "hold": 0,
+            "first": None,
+            "through": "decoupled",
+        },
+    },
+    "training": {"distill": {"output": 0.9}},
+    "regularise": {"schedule": {"kind": "constant"}, "clip": {"kind": "norm", "limit": 1.0}},
+}
+"""Our own method, as settings of SRP: see ``configs/prune/fade.yaml``, which says the same."""
 
 
 def prune_recipe(
@@ -46,8 +63,10 @@ def prune_recipe(
     if base is not None:
         values = read_prune_recipe(base, changes).model_dump(mode="json", exclude_unset=True)
     else:
-        values = _short(method or "srp")
-    if method is not None:
+        values = _short("srp" if method in (None, "fade") else method)
+    if method == "fade":
+        values = merged(values, FADE)
+    elif method is not None:
         values["prune"]["method"] = method
     laid = {"prune": prune or {}, "training": training or {}, "finetune": finetune or {}}
     for section, given in laid.items():
@@ -59,7 +78,7 @@ def prune_recipe(
     return parse(PruneRecipe, values, where=f"'{base}'" if base else "These settings")
 
 
-def _short(method: str) -> dict[str, Any]:
+def _short(method: str | None) -> dict[str, Any]:
     penalty = {"growth": 5.0, "every": 10, "limit": 250.0, "hold": 150}
     prune: dict[str, Any] = {"method": method, "ratio": 0.5, "penalty": penalty}
     if method != "srp":

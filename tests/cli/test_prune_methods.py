@@ -93,7 +93,7 @@ def test_other_options_start_over_only_when_asked(
         (["--method", "assl", "--criterion", "l2"], "--criterion belongs to --method l1"),
         (["--method", "srp", "--common-set", "best"], "common_set"),
         (["--method", "srp", "--set", "prune.ratio=0.5"], "name one with --recipe"),
-        (["--method", "l1", "--finetune", "10"], "choose --method srp, assl or gassl"),
+        (["--method", "l1", "--finetune", "10"], "choose --method srp, assl, gassl or fade"),
         (["--method", "srp", "--train-data", "."], "holds no images"),
         (["--method", "srp", "--layer-ratio", "tail.*=0.5"], "cannot be pruned"),
         (["--recipe", "absent.yaml"], "There is no file 'absent.yaml'"),
