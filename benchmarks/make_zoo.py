@@ -112,7 +112,7 @@ def report() -> None:
           everything, "make zoo SRDEPLOY_DATA=DATA")  # fmt: skip
 
 
-def family_rows(family: list[Entry]) -> tuple[list[list[Any]], dict[str, Any]]:
+def family_rows(family: list[Entry]) -> tuple[list[list[Any]], list[Any]]:
     """Table rows and raw data of one scale's networks."""
     with tempfile.TemporaryDirectory() as scratch:
         onnx = [f"{scratch}/{entry.name}.onnx" for entry in family]
@@ -121,7 +121,7 @@ def family_rows(family: list[Entry]) -> tuple[list[list[Any]], dict[str, Any]]:
         timed = srdeploy("bench", *onnx, "--data", "builtin", "--scale", str(family[0].scale),
                          "--threads", "2", "--input", "240x160")  # fmt: skip
     rows = []
-    for entry, time in zip(family, timed["rows"], strict=True):
+    for entry, time in zip(family, timed, strict=True):
         network = read_network(entry.shipped)
         size, quality = count(network), network.card.quality
         figures = [f"{quality[s]['psnr_y']:.2f} / {quality[s]['ssim_y']:.4f}" for s in SETS]

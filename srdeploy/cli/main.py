@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from srdeploy import __version__
-from srdeploy.cli import bench, compare, deploy, doctor, explain, networks, prune, train
+from srdeploy.cli import bench, compare, deploy, doctor, explain, networks, prune, train, zoo
 from srdeploy.errors import SrdeployError
 
 app = typer.Typer(
@@ -52,6 +52,7 @@ deploy.register(app)
 bench.register(app)
 compare.register(app)
 explain.register(app)
+zoo.register(app)
 doctor.register(app)
 
 
