@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contracts.device_contract import DeviceContract, onnx_artifact  # noqa: F401
+from tests.contracts.device_contract import (  # noqa: F401
+    DeviceContract,
+    onnx_artifact,
+    small_set,
+)
 
 
 class TestLocalContract(DeviceContract):

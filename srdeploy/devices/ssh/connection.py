@@ -1,0 +1,211 @@
+"""One connection through the user's own OpenSSH: commands and bytes over a shared master.
+
+The client on PATH does the work, so that the user's configuration, keys, agents and jump hosts
+count, and host keys are checked as always. One master process (``ssh -M``) is started per device;
+every command rides on it, which takes milliseconds in place of a handshake.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from srdeploy.devices.errors import DeviceError, DeviceLost
+from srdeploy.devices.ssh.refusals import explain
+
+_CONNECT_SECONDS = 15
+_ALIVE_SECONDS, _ALIVE_COUNT = 5, 3
+_SSH_FAILED = 255
+
+
+class SshConnection:
+    """A master connection; a context manager that ends it.
+
+    Args:
+        host: Name or address, or an alias of the user's configuration.
+        user: None for what the configuration says.
+        port: None likewise.
+        config: A configuration file in place of ``~/.ssh/config``.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        *,
+        user: str | None = None,
+        port: int | None = None,
+        config: str | None = None,
+    ) -> None:
+        self.name = f"{user}@{host}" if user else host
+        self._host = host
+        self._where = [
+            *(("-F", config) if config else ()),
+            *(("-p", str(port)) if port else ()),
+            *(("-l", user) if user else ()),
+        ]
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._master: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> SshConnection:
+        """Connect.
+
+        Raises:
+            DeviceRefused: there is no such host, it refuses us, or its key changed.
+        """
+        # A short path: sockets have room for about a hundred characters.
+        self._folder = tempfile.TemporaryDirectory(prefix="sr-", dir=_short_folder())
+        said = Path(self._folder.name) / "said"
+        with open(said, "wb") as stderr:
+            self._master = subprocess.Popen(
+                self._command("-M", "-N", "-o", "ControlPersist=no"),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                start_new_session=True,  # an interrupt is ours to handle, not the master's
+            )
+        deadline = time.monotonic() + _CONNECT_SECONDS + 5
+        while not self._socket.exists():
+            if self._master.poll() is not None or time.monotonic() > deadline:
+                text = said.read_text(errors="replace")
+                self.close()
+                raise explain(text, self.name)
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the master, and with it whatever still runs over it."""
+        if self._master is not None:
+            self._master.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._master.wait(5)
+            if self._master.poll() is None:
+                self._master.kill()
+                self._master.wait()
+            self._master = None
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the master still has its connection."""
+        return self._master is not None and self._master.poll() is None
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        timeout: float | None = None,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a program there.
+
+        Args:
+            command: Program and arguments; no shell there reads them.
+            stdin: What it reads.
+            timeout: Seconds; the program is ended over there after them.
+
+        Raises:
+            DeviceLost: the connection broke before the program ended.
+            DeviceError: it did not end in time.
+        """
+        words = shlex.join(command)
+        if timeout is not None:
+            # Ended there too, so that nothing keeps the device busy; most systems have it.
+            limit = f"timeout {max(1, round(timeout))}"
+            words = f"if command -v timeout >/dev/null; then {limit} {words}; else {words}; fi"
+        return self.script(words, stdin=stdin, timeout=timeout, what=command[0])
+
+    def script(
+        self,
+        text: str,
+        *,
+        stdin: bytes = b"",
+        timeout: float | None = None,
+        what: str = "a script",
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run POSIX shell text there; see :meth:`run`."""
+        try:
+            ended = subprocess.run(
+                self.remote(text),
+                input=stdin,
+                capture_output=True,
+                timeout=None if timeout is None else timeout + 10,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise self._late(what, timeout) from None
+        if ended.returncode == _SSH_FAILED and not self._answers():
+            raise self.lost(what)
+        if ended.returncode == 124 and timeout is not None:
+            raise self._late(what, timeout)
+        return ended
+
+    def remote(self, text: str) -> list[str]:
+        """The local command that runs shell text there over the master.
+
+        The text ends with its own ``exit``, so that a program killed by a signal is told from a
+        broken connection.
+        """
+        whole = f"PATH=$PATH:/usr/sbin:/sbin; {{ {text}\n}}; exit $?"
+        return [*self._command("-o", "ControlMaster=no"), f"sh -c {shlex.quote(whole)}"]
+
+    def lost(self, what: str) -> DeviceLost:
+        """The error for a connection that broke during ``what``."""
+        return DeviceLost(
+            f"'{self.name}' went away during '{what}': the ssh connection broke; check its power "
+            "and network, then run again."
+        )
+
+    def _late(self, what: str, timeout: float | None) -> DeviceError:
+        if not self._answers():
+            return self.lost(what)
+        return DeviceError(f"'{what}' did not end on '{self.name}' within {timeout:g} s.")
+
+    def _answers(self) -> bool:
+        """Whether a fresh command still gets through the master."""
+        if not self.alive:
+            return False
+        try:
+            probe = subprocess.run(
+                self.remote("true"), capture_output=True, timeout=_CONNECT_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return False
+        return probe.returncode == 0
+
+    def _command(self, *options: str) -> list[str]:
+        return [
+            "ssh",
+            *self._where,
+            *("-o", "BatchMode=yes"),  # never ask: nobody may be there to answer
+            *("-o", f"ConnectTimeout={_CONNECT_SECONDS}"),
+            *("-o", f"ServerAliveInterval={_ALIVE_SECONDS}"),
+            *("-o", f"ServerAliveCountMax={_ALIVE_COUNT}"),
+            *("-o", f"ControlPath={self._socket}"),
+            *("-o", "LogLevel=ERROR"),
+            *("-o", "RemoteCommand=none"),
+            *("-o", "RequestTTY=no"),
+            *options,
+            "--",
+            self._host,
+        ]
+
+    @property
+    def _socket(self) -> Path:
+        assert self._folder is not None, "the device is entered before it is used"
+        return Path(self._folder.name) / "s"
+
+
+def _short_folder() -> str | None:
+    folder = os.environ.get("XDG_RUNTIME_DIR", "")
+    return folder if 0 < len(folder) < 40 and os.access(folder, os.W_OK) else "/tmp"

@@ -1,0 +1,161 @@
+"""A network on any Linux machine, run by the static native runner on its CPU."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srdeploy.devices.errors import DeviceUnfit
+from srdeploy.devices.native import Report, read_report, runner_arguments
+from srdeploy.devices.protocol import Completed, Loaded, Shape, Turn
+from srdeploy.devices.ssh.connection import SshConnection
+from srdeploy.devices.ssh.files import SshFiles
+from srdeploy.models.card import Card
+
+ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64", "armv7l": "armv7l"}
+"""What ``uname -m`` says, and the runner for it."""
+
+
+def runner_for(arch: str, device: str) -> Path:
+    """The runner for a processor.
+
+    Raises:
+        DeviceUnfit: there is none for this architecture.
+        UserError: it is not built yet; the sentence says how.
+    """
+    if arch not in ARCHITECTURES:
+        raise DeviceUnfit(
+            f"'{device}' is {arch}; the native runner exists for "
+            f"{', '.join(sorted(set(ARCHITECTURES.values())))}."
+        )
+    from srdeploy.devices.native_build import runner_binary
+
+    return runner_binary(ARCHITECTURES[arch])
+
+
+class NativeModel:
+    """See :class:`srdeploy.devices.protocol.LoadedModel`."""
+
+    def __init__(
+        self,
+        connection: SshConnection,
+        files: SshFiles,
+        *,
+        runner: Path,
+        network: tuple[Path, Path],
+        card: Card,
+        threads: int,
+        precision: str,
+        timeout: float,
+    ) -> None:
+        self._connection = connection
+        self._files = files
+        self._program = files.push(runner)
+        connection.run(["chmod", "+x", self._program])
+        self._param, self._weights = (files.push(path) for path in network)
+        self._card, self._threads, self._precision = card, threads, precision
+        self._timeout = timeout
+        self._folder = f"{files.folder}/run/{uuid.uuid4().hex}"
+        self._prepared: tuple[str, Shape] | None = None
+        self._peak_mb: float | None = None
+        self._loaded = Loaded(
+            card=card,
+            runtime="ncnn",
+            provider="cpu",
+            threads=threads,
+            notes=(
+                "timed by the native runner; every turn is a process that loads the network and "
+                "runs it once before",
+            ),
+        )
+
+    @property
+    def loaded(self) -> Loaded:
+        """What is known; more once a run was prepared."""
+        return self._loaded
+
+    def prepare(self, x: NDArray[np.float32], *, runs: int, seconds: float) -> float | None:
+        """Copy the tensor there, run it, warm up."""
+        n, c, h, w = x.shape
+        self._prepared = (self._write(x, "timed.bin"), (n, c, h, w))
+        report = self._run(*self._prepared, warmup=(runs, seconds))
+        self._loaded = replace(
+            self._loaded,
+            runtime=report.runtime,
+            runtime_version=report.version,
+            precision=report.precision,
+            threads=report.threads,
+            load_ms=report.load_ms,
+        )
+        return report.first_ms
+
+    def turn(self, seconds: float) -> Turn:
+        """One run of the program."""
+        assert self._prepared is not None, "prepare() comes before turn()"
+        return Turn(self._run(*self._prepared, minimum=(1, seconds)).samples_ms)
+
+    def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One run, and its output."""
+        n, c, h, w = x.shape
+        output = f"{self._folder}/y.bin"
+        report = self._run(self._write(x, "x.bin"), (n, c, h, w), output=output)
+        values = np.frombuffer(self._files.read(output), "<f4").astype(np.float32)
+        self._files.remove(output)
+        s = self._card.network_scale
+        return values.reshape(report.output or (n, c, h * s, w * s))
+
+    def peak_mb(self) -> float | None:
+        """The most of all runs so far."""
+        return self._peak_mb
+
+    def close(self) -> None:
+        """Delete the tensors; runner and network stay for the next time."""
+        if self._connection.alive:
+            self._connection.run(["rm", "-rf", self._folder])
+
+    def __enter__(self) -> NativeModel:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+    def _run(
+        self,
+        tensor: str,
+        shape: Shape,
+        *,
+        warmup: tuple[int, float] = (0, 0.0),
+        minimum: tuple[int, float] = (0, 0.0),
+        output: str | None = None,
+    ) -> Report:
+        arguments = runner_arguments(
+            param=self._param,
+            weights=self._weights,
+            tensor=tensor,
+            shape=shape,
+            threads=self._threads,
+            precision=self._precision,
+            warmup=warmup,
+            minimum=minimum,
+            output=output,
+        )
+        limit = self._timeout + warmup[1] + minimum[1]
+        ended = self._connection.run([self._program, *arguments], timeout=limit)
+        told = Completed(
+            ended.returncode,
+            ended.stdout.decode(errors="replace"),
+            ended.stderr.decode(errors="replace"),
+        )
+        report = read_report(told, f"'{self._connection.name}'")
+        if report.peak_mb is not None:
+            self._peak_mb = max(report.peak_mb, self._peak_mb or 0.0)
+        return report
+
+    def _write(self, x: NDArray[np.float32], name: str) -> str:
+        path = f"{self._folder}/{name}"
+        self._files.write(path, x.astype("<f4").tobytes())
+        return path
