@@ -10,6 +10,7 @@ eight.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -62,12 +63,41 @@ def imresize(
     out = image.reshape(height, width, channels)
     # MATLAB starts with the dimension that shrinks most; equal factors start with the height.
     for axis in sorted((0, 1), key=lambda axis: factors[axis]):
-        rows = np.ascontiguousarray(np.swapaxes(out, 0, axis))
-        rest = rows.shape[1:]
-        weights, sources = _taps(rows.shape[0], size[axis], factors[axis], antialias)
-        resized = _weighted_rows(rows.reshape(rows.shape[0], -1), weights, sources)
-        out = np.swapaxes(resized.reshape(size[axis], *rest), 0, axis)
+        out = _along(out, axis, *_taps(out.shape[axis], size[axis], factors[axis], antialias))
     return np.ascontiguousarray(out).reshape(size if image.ndim == 2 else (*size, channels))
+
+
+def imresize_part(
+    read: Callable[[slice, slice], NDArray],
+    size: tuple[int, int],
+    scale: float,
+    rows: slice,
+    columns: slice,
+) -> NDArray:
+    """Some pixels of ``imresize(image, scale)``, bit for bit, from the pixels they depend on.
+
+    Args:
+        read: gives ``image[rows, columns]`` of a source of two or three dimensions.
+        size: height and width of that source.
+        scale: as in :func:`imresize`.
+        rows: of the result, without a step; within it.
+        columns: likewise.
+
+    Returns:
+        ``imresize(image, scale)[rows, columns]``.
+    """
+    taps = []
+    for length, wanted in zip(size, (rows, columns), strict=True):
+        weights, sources = _taps(length, math.ceil(length * scale - 1e-9), float(scale), True)
+        part = sources[:, wanted]
+        taps.append((weights[:, wanted], part - part.min(), slice(part.min(), part.max() + 1)))
+    out = read(taps[0][2], taps[1][2])
+    flat = out.ndim == 2
+    out = out[..., None] if flat else out
+    for axis, (weights, sources, _) in enumerate(taps):
+        out = _along(out, axis, weights, sources)
+    out = np.ascontiguousarray(out)
+    return out[..., 0] if flat else out
 
 
 def _cubic(distance: NDArray) -> NDArray:
@@ -93,6 +123,15 @@ def _taps(
     sources = np.where(mirrored < n_in, mirrored, 2 * n_in - 1 - mirrored)
     used = np.any(weights != 0, axis=1)
     return weights[used], sources[used]
+
+
+def _along(
+    image: NDArray, axis: int, weights: NDArray[np.float64], sources: NDArray[np.int64]
+) -> NDArray:
+    """Resize ``[H, W, C]`` along one axis (a view)."""
+    rows = np.ascontiguousarray(np.swapaxes(image, 0, axis))
+    resized = _weighted_rows(rows.reshape(rows.shape[0], -1), weights, sources)
+    return np.swapaxes(resized.reshape(-1, *rows.shape[1:]), 0, axis)
 
 
 def _weighted_rows(

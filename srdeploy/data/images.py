@@ -133,9 +133,19 @@ def rgb_to_y(image: NDArray) -> NDArray[np.float64]:
 
 def rgb_to_ycbcr(image: NDArray) -> NDArray[np.float64]:
     """RGB ``[..., 3]`` in 0..255 to YCbCr ``float64 [..., 3]``: Y 16..235, Cb and Cr 16..240."""
-    return image @ _YCBCR_FROM_RGB.T + _YCBCR_OFFSET
+    return _mixed(image, _YCBCR_FROM_RGB.T) + _YCBCR_OFFSET
 
 
 def ycbcr_to_rgb(image: NDArray) -> NDArray[np.float64]:
     """The inverse of :func:`rgb_to_ycbcr`: ``float64 [..., 3]``, neither rounded nor clipped."""
-    return (np.asarray(image, np.float64) - _YCBCR_OFFSET) @ _RGB_FROM_YCBCR.T
+    return _mixed(np.asarray(image, np.float64) - _YCBCR_OFFSET, _RGB_FROM_YCBCR.T)
+
+
+def _mixed(image: NDArray, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``image @ matrix`` of ``[..., 3]``, rounded alike in every place of an array.
+
+    BLAS adds up the last rows of an array in another order, and a tile must equal its part of the
+    whole.
+    """
+    first, second, third = (image[..., k, None] * matrix[k] for k in range(3))
+    return first + second + third

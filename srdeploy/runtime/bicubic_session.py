@@ -26,6 +26,7 @@ class BicubicSession(Session):
             channels=3,
             value_range=255.0,
             pre_upscaled=True,
+            receptive_field=1,
         )
         super().__init__(card, threads=1)
 

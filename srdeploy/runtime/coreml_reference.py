@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from srdeploy.runtime.coreml_program import Program, Watch
 from srdeploy.runtime.coreml_session import PackageSession
+from srdeploy.runtime.sizes import InputSizes
 from srdeploy.runtime.torch_session import lend_threads
 
 
@@ -41,6 +42,11 @@ class CoremlReferenceSession(PackageSession):
         self.program = Program(self.package)
         self.watch: Watch | None = None
         self._any_size = any_size
+
+    @property
+    def sizes(self) -> InputSizes | None:
+        """See :class:`srdeploy.runtime.session.Session`."""
+        return None if self._any_size else super().sizes
 
     def _check_size(self, height: int, width: int) -> None:
         if not self._any_size:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.runtime.coreml_package import Package, quiet, read_package
 from srdeploy.runtime.session import Session
+from srdeploy.runtime.sizes import InputSizes
 
 ComputeUnits = Literal["ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE"]
 
@@ -32,6 +33,11 @@ class PackageSession(Session):
     def __init__(self, path: str | Path, threads: int | None = None) -> None:
         self.package = read_package(path)
         super().__init__(self.package.card, threads)
+
+    @property
+    def sizes(self) -> InputSizes | None:
+        """See :class:`Session`."""
+        return self.package.input.sizes
 
     def _run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         self._check_size(*x.shape[2:])

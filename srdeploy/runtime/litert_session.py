@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from srdeploy.errors import UserError
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.runtime.session import Session
+from srdeploy.runtime.sizes import InputSizes
 from srdeploy.runtime.table import LITERT
 
 MAGIC = b"TFL3"
@@ -49,6 +50,11 @@ class LitertSession(Session):
                 f"LiteRT cannot load '{path}' ({' '.join(str(error).split())[:200]}); it may be "
                 "truncated."
             ) from error
+
+    @property
+    def sizes(self) -> InputSizes | None:
+        """See :class:`Session`."""
+        return InputSizes.of_shape([int(n) for n in self._input["shape"][2:]])
 
     def close(self) -> None:
         """Give the memory and the threads back."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from srdeploy.errors import SrdeployError
 from srdeploy.models.card import Card
+from srdeploy.runtime.sizes import InputSizes
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -27,15 +28,25 @@ class Session(ABC):
         runtime: The runtime's name in results, for instance ``"torch"``.
         card: What the network is and eats.
         threads: CPU threads one ``run`` may use.
+        precision: What its convolutions really compute in, where the runtime tells: ``fp32``,
+            ``bf16``, ``int8+fp32`` (the commonest first).
+        notes: What its user should know, a sentence each.
     """
 
     runtime: ClassVar[str]
+    precision: str | None = None
+    notes: tuple[str, ...] = ()
 
     def __init__(self, card: Card, threads: int | None = None) -> None:
         if threads is not None and threads < 1:
             raise ValueError(f"a session needs at least one thread, got {threads}")
         self.card = card
         self.threads = threads or default_threads()
+
+    @property
+    def sizes(self) -> InputSizes | None:
+        """The input sizes it takes; None: any multiple of ``card.size_multiple``."""
+        return None
 
     def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run the network once.

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from srdeploy.errors import UserError
 
 Size = tuple[int, int]
 """Height and width in pixels."""
+
+UNLIMITED = 1 << 20
+"""The largest side where nothing limits it."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,21 @@ class InputSizes:
         if dots and (sizes.low[0] > sizes.high[0] or sizes.low[1] > sizes.high[1]):
             raise UserError(f"The range '{text}' is empty; write the smaller size first.")
         return sizes
+
+    @classmethod
+    def of_shape(cls, sides: Sequence[object]) -> InputSizes | None:
+        """From height and width in a file's signature, where what varies is no number.
+
+        Returns:
+            None where both vary.
+        """
+        given = [side if isinstance(side, int) else None for side in sides]
+        height, width = given
+        if height is None and width is None:
+            return None
+        if height is not None and width is not None:
+            return cls(((height, width),))
+        return cls(low=(height or 1, width or 1), high=(height or UNLIMITED, width or UNLIMITED))
 
     @property
     def fixed(self) -> bool:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.runtime.cuda import Cuda, Gpu
 from srdeploy.runtime.session import Session
+from srdeploy.runtime.sizes import InputSizes
 from srdeploy.runtime.table import RUNTIMES
 from srdeploy.runtime.trt_sidecar import Sidecar, read_sidecar, require_whole, this_platform
 
@@ -71,6 +72,12 @@ class EngineSession(Session):
             self._cuda.close()
             raise
         super().__init__(self.facts.card, threads or 1)
+
+    @property
+    def sizes(self) -> InputSizes | None:
+        """See :class:`Session`."""
+        low, high = self.facts.profile.min[2:], self.facts.profile.max[2:]
+        return InputSizes((low,)) if low == high else InputSizes(low=low, high=high)
 
     def close(self) -> None:
         """Free the engine, its memory and the GPU's context."""
