@@ -1,8 +1,8 @@
 """SMSR that skips: computes inside the masks, or everywhere where that is quicker.
 
-The sparse path pays on a CPU, where the published one does not, because features stay channels-last
-inside a border of zeros (a pixel's neighbourhood is three stretches of memory, nothing is unfolded),
-and because masks cost few passes (:mod:`srdeploy.sparse.module`).
+The sparse path pays on a CPU, where the published one does not, because features stay
+channels-last inside a border of zeros (a pixel's neighbourhood is three stretches of memory,
+nothing is unfolded), and because masks cost few passes (:mod:`srdeploy.sparse.module`).
 """
 
 from __future__ import annotations

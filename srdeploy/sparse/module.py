@@ -1,8 +1,8 @@
 """One sparse mask module on rows: what is inside the mask, what is outside, and the attention.
 
-Inside, one product gives all of a layer's outputs, which lie one behind the other; outside, a small
-one gives the dense outputs from dense inputs, at their pixels. Dense outputs from inside are written
-there too, for the neighbours outside.
+Inside, one product gives all of a layer's outputs, which lie one behind the other; outside, a
+small one gives the dense outputs from dense inputs, at their pixels. Dense outputs from inside are
+written there too, for the neighbours outside.
 
 The channel attention costs no pass over the features: the mean of a 1x1 convolution's output
 follows from the means of its inputs, which the layers add up as they go. So its factors are known
@@ -63,7 +63,8 @@ class RowModule:
         self.macs_inside = sum(layer.inside.numel() for layer in packed.layers)
         self.macs_inside += packed.collect.numel()
         self.macs_outside = sum(layer.outside.numel() for layer in packed.layers) + columns.numel()
-        self._everywhere = DenseModule(packed).to(memory_format=torch.channels_last)
+        self._everywhere = DenseModule(packed)
+        self._everywhere.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def dense(self, space: Workspace, x: Tensor, out: Tensor, inside: Tensor) -> None:
         """Compute everywhere with the library's convolutions, then mask.

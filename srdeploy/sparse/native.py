@@ -181,7 +181,7 @@ class NativeRowConv:
             raise ValueError(f"rows of {width} floats cannot take {self._n_out} outputs")
         segments = self._place(line, [source.data.shape[1] for source in sources], sources)
         table = (_Source * len(sources))(
-            *((s.data.data_ptr(), _pointer(s.places), s.data.shape[1]) for s in sources)
+            *(_Source(s.data.data_ptr(), _pointer(s.places), s.data.shape[1]) for s in sources)
         )
         job = _Job(
             *(ctypes.addressof(table), segments.data_ptr(), segments.shape[0]),
