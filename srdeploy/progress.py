@@ -29,13 +29,34 @@ def set_quiet(quiet: bool) -> None:
     _quiet = quiet
 
 
+def is_quiet() -> bool:
+    """Whether nothing is to be said of progress."""
+    return _quiet
+
+
+def drawn() -> bool:
+    """Whether progress is drawn: stderr is a terminal, and nobody asked for quiet."""
+    return not _quiet and sys.stderr.isatty()
+
+
+@contextmanager
+def hidden() -> Iterator[None]:
+    """No bars inside: something else draws there."""
+    global _quiet
+    before, _quiet = _quiet, True
+    try:
+        yield
+    finally:
+        _quiet = before
+
+
 @contextmanager
 def track(description: str, total: int, completed: int = 0) -> Iterator[Tracker]:
     """A progress bar for ``total`` units of work, starting at ``completed`` when resuming.
 
     Nothing is drawn when stderr is not a terminal, so logs and JSON pipelines stay clean.
     """
-    if _quiet or not sys.stderr.isatty():
+    if not drawn():
         yield _Silent()
         return
     from rich.console import Console, RenderableType

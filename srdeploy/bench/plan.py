@@ -60,6 +60,9 @@ def plan(
     ]
 
 
+__all__ = ["Batch", "Watcher", "check_artifacts", "plan", "run"]
+
+
 class Watcher:
     """Hears what happens; does nothing itself."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -11,12 +12,29 @@ from rich.text import Text
 from srdeploy.bench.row import Row
 
 _NONE = "-"
+NOT_TOLD = "not told"
+"""What stands where a device keeps a figure to itself."""
 
 
-def latency_table(rows: Sequence[Row]) -> Table:
-    """One line per artifact, for 80 columns; failures and protocols are listed underneath."""
+def tables(rows: Sequence[Row]) -> list[Table]:
+    """One table per device, scenario and input, in the order of the rows."""
+
+    def batch(row: Row) -> tuple[str, str, str, int]:
+        return row.device, row.scenario["name"], str(row.scenario["inputs"]), row.repeat
+
+    groups = [list(group) for _, group in groupby(rows, batch)]
+    return [latency_table(group, named=len(groups) > 1) for group in groups]
+
+
+def latency_table(rows: Sequence[Row], named: bool = False) -> Table:
+    """One line per artifact, for 80 columns; failures and protocols are listed underneath.
+
+    Args:
+        rows: Of one device and scenario.
+        named: Say which.
+    """
     table = Table(
-        title=Text(_title(rows[0])) if rows else None,
+        title=Text(_title(rows, named)) if rows else None,
         title_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -25,14 +43,21 @@ def latency_table(rows: Sequence[Row]) -> Table:
         caption_justify="left",
     )
     table.add_column("artifact", overflow="fold", min_width=11)
-    for name in _COLUMNS:
+    extra = {name: show for name, show in _EXTRA.items() if any(show(row) != _NONE for row in rows)}
+    columns = {**_COLUMNS, **extra}
+    for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         label = Text(row.artifact)
         if row.runtime:
             label.append(f"\n{row.runtime}", style="dim")
-        table.add_row(label, *(Text(show(row)) for show in _COLUMNS.values()))
+        table.add_row(label, *(Text(show(row)) for show in columns.values()))
     return table
+
+
+def milliseconds(value: float | None) -> str:
+    """Four digits: more are noise."""
+    return _NONE if value is None else f"{value:.{max(0, 4 - len(str(int(value))))}f}"
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
@@ -41,14 +66,54 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     ]
     if any(row.speedup is not None for row in rows):
         notes.append("times faster than the first, paired by round, with its 95 % interval")
+    if any(row.drift is not None for row in rows):
+        notes.append("drift: times slower in the last tenth than in the first, 95 % interval")
+    notes += sorted({f"power: {row.power_source}" for row in rows if row.power_source})
+    notes += sorted({line for row in rows if row.n_samples for line in _conditions(row)})
     notes += sorted({row.note for row in rows if row.note})
     return notes + [row.error for row in rows if row.error]
 
 
-def _title(row: Row) -> str:
+def _conditions(row: Row) -> list[str]:
+    """What the device told of itself before and after, where it told anything."""
+    pairs = []
+    for key, unit in (("temperatures_c", " C"), ("clocks_mhz", " MHz")):
+        ends = [max(end.get(key, {}).values(), default=None) for end in (row.before, row.after)]
+        if ends[0] is not None and ends[1] is not None:
+            pairs.append(f"{ends[0]:.0f} to {ends[1]:.0f}{unit}")
+    for key, label in (("power_mode", "power mode "), ("thermal", "thermal state ")):
+        words = list(dict.fromkeys(str(end[key]) for end in (row.before, row.after) if key in end))
+        if words:
+            pairs.append(label + " to ".join(words))
+    lines = [", ".join(pairs)] if pairs else []
+    load, cpus = row.machine.get("load_1min"), row.machine.get("cpus")
+    if load is not None and cpus and load > cpus / 2:
+        lines.append(f"not a quiet machine: load {load:.1f} on {cpus} CPUs before the measurement")
+    silent = [
+        name
+        for name, told in (
+            ("temperatures", row.after.get("temperatures_c")),
+            ("clocks", row.after.get("clocks_mhz")),
+            ("power", row.power_w),
+        )
+        if not told
+    ]
+    if silent and (pairs or row.scenario["sustained"]):
+        lines.append(f"{', '.join(silent)}: {NOT_TOLD}")
+    return lines
+
+
+def _title(rows: Sequence[Row], named: bool) -> str:
+    row = next((row for row in rows if not row.error), rows[0])
     size = f"LR {row.lr_size[1]}x{row.lr_size[0]}" if row.lr_size else "no input"
     threads = f"{row.threads} thread{'s' if row.threads != 1 else ''}" if row.threads else ""
-    parts = [f"x{row.scale}", size, threads, str(row.machine.get("cpu", ""))]
+    machine = row.machine.get("model") or row.machine.get("cpu")
+    parts = [f"x{row.scale}", size, threads, str(machine or "")]
+    if row.device != "local":
+        parts.append(row.device)
+    if named:
+        parts.append(row.scenario["name"])
+        parts.append(f"run {row.repeat + 1}" if row.repeat else "")
     return ", ".join(part for part in parts if part)
 
 
@@ -56,17 +121,10 @@ def _number(value: float | None, digits: int) -> str:
     return _NONE if value is None else f"{value:.{digits}f}"
 
 
-def _milliseconds(value: float | None) -> str:
-    """Four digits: more are noise."""
-    return _NONE if value is None else f"{value:.{max(0, 4 - len(str(int(value))))}f}"
-
-
-def _speedup(row: Row) -> str:
-    if row.speedup is None:
+def _ratio(value: float | None, low: float | None, high: float | None) -> str:
+    if value is None:
         return _NONE
-    if row.speedup_low is None or row.speedup_high is None:
-        return f"{row.speedup:.2f}"
-    return f"{row.speedup:.2f}\n{row.speedup_low:.2f}-{row.speedup_high:.2f}"
+    return f"{value:.2f}" if low is None or high is None else f"{value:.2f}\n{low:.2f}-{high:.2f}"
 
 
 def _quality(luma: float | None, rgb: float | None, digits: int) -> str:
@@ -74,13 +132,21 @@ def _quality(luma: float | None, rgb: float | None, digits: int) -> str:
 
 
 _COLUMNS: dict[str, Callable[[Row], str]] = {
-    "p50\nms": lambda row: _milliseconds(row.p50_ms),
-    "p90\nms": lambda row: _milliseconds(row.p90_ms),
-    "times\nfaster": _speedup,
-    "first\nms": lambda row: _milliseconds(row.first_ms),
+    "p50\nms": lambda row: milliseconds(row.p50_ms),
+    "p90\nms": lambda row: milliseconds(row.p90_ms),
+    "times\nfaster": lambda row: _ratio(row.speedup, row.speedup_low, row.speedup_high),
+    "first\nms": lambda row: milliseconds(row.first_ms),
     "peak\nMB": lambda row: _number(row.peak_mb, 0),
     "params": lambda row: _NONE if row.params is None else f"{row.params / 1e3:.0f}K",
     "MACs\n720p": lambda row: _NONE if row.macs_720p is None else f"{row.macs_720p / 1e9:.1f}G",
     "PSNR\ndB": lambda row: _quality(row.psnr_y, row.psnr_rgb, 2),
     "SSIM": lambda row: _quality(row.ssim_y, row.ssim_rgb, 4),
 }
+
+_EXTRA: dict[str, Callable[[Row], str]] = {
+    "compute\nms": lambda row: milliseconds(row.compute_p50_ms),
+    "drift": lambda row: _ratio(row.drift, row.drift_low, row.drift_high),
+    "W": lambda row: _number(row.power_w, 1),
+    "mJ/\nimage": lambda row: milliseconds(row.energy_mj),
+}
+"""Columns that are there when a row has something to put in."""

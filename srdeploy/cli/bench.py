@@ -41,10 +41,15 @@ def bench(
     ],
     data: o.Data = "builtin",
     scale: o.Scale = None,
-    device: Annotated[str, typer.Option(help="Where to measure: local.")] = "local",
-    scenario: Annotated[
-        Path | None, typer.Option(help="A YAML file of conditions (configs/scenarios/).")
+    device: o.Devices = "local",
+    scenario: o.ScenarioNames = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Keep every result here as it comes, and skip what is there."
+        ),
     ] = None,
+    repeats: o.Repeats = 1,
     input_size: o.InputSize = None,
     runs: o.Runs = None,
     seconds: o.Seconds = None,
@@ -68,53 +73,92 @@ def bench(
 ) -> None:
     """Measure latency, memory and quality; artifacts take turns, so that ratios are fair.
 
+    `srdeploy scenarios` lists what can be measured, `srdeploy devices` where. Two measurements are
+    held against each other by `srdeploy bench compare`.
+
     **Examples**
 
     `srdeploy bench dense.onnx pruned.onnx --data Set5 --scale 2`
 
     `srdeploy bench edsr-s-x2 edsr-s-x2.onnx --input 480x270 --no-quality --json`
 
+    `srdeploy bench dense.onnx pruned.onnx --device local,ssh://user@orin --scenario paper-set
+    --store results.sqlite`
+
     `srdeploy bench dense.onnx pruned.onnx --why`
     """
-    from srdeploy.bench.run import bench as run_bench
-    from srdeploy.measure.scenario import Scenario, read_scenario
-    from srdeploy.errors import unknown_name
-    from srdeploy.strict import parse
-
-    if device != "local":
-        raise unknown_name("device", device, ["local"])
     if why:
         from srdeploy.cli.why import tell_why
 
         tell_why(artifacts, data, scale, input_size, runs, threads, arch, value_range, json)
         return
-    base = read_scenario(scenario) if scenario else Scenario()
-    settings = base.model_dump() | o.given(
-        inputs=o.parse_size(input_size) if input_size else None,
-        min_runs=runs,
-        min_seconds=seconds,
-        protocol=protocol,
-    )
-    if not quality:
-        settings["quality"] = False
+    from srdeploy.bench.plan import check_artifacts, plan
+
+    check_artifacts(artifacts)
     options = o.given(arch=arch, value_range=value_range)
-    rows = run_bench(
-        artifacts,
-        data=data,
+    batches = plan(
+        o.listed(device),
+        scenarios_of(scenario, input_size, runs, seconds, protocol, quality),
+        repeats=repeats,
         scale=scale or o.own_scale(artifacts[0], options),
-        scenario=parse(Scenario, settings, where="These conditions"),
+        data=data,
         runtime=runtime,
         threads=threads,
         options=options,
-        journal=output,
     )
+    rows = _run(artifacts, batches, store, output)
     if json:
         emit([row.model_dump(mode="json") for row in rows])
     else:
         from rich.console import Console
 
-        from srdeploy.bench.table import latency_table
+        from srdeploy.bench.table import tables
 
-        Console().print(latency_table(rows))
+        for table in tables(rows):
+            Console().print(table)
     if any(row.error for row in rows):
         raise typer.Exit(1)
+
+
+def scenarios_of(
+    names: str | None,
+    input_size: str | None,
+    runs: int | None,
+    seconds: float | None,
+    protocol: str | None,
+    quality: bool,
+) -> list[Any]:
+    """The scenarios asked for, with what the options change in them."""
+    from srdeploy.measure.scenario import Scenario, find_scenario
+    from srdeploy.strict import parse
+
+    changes = o.given(
+        inputs=o.parse_size(input_size) if input_size else None,
+        min_runs=runs,
+        min_seconds=seconds,
+        protocol=protocol,
+        quality=None if quality else False,
+    )
+    if names is None:
+        return [parse(Scenario, changes, where="These conditions")]
+    found = [find_scenario(name) for name in o.listed(names)]
+    changed = [one.model_dump() | changes for one in found]
+    for one, values in zip(found, changed, strict=True):
+        if values != one.model_dump():  # it is not what its name promises any more
+            values["name"] = f"{one.name} (changed)"
+    return [parse(Scenario, values, where="These conditions") for values in changed]
+
+
+def _run(artifacts: list[str], batches: list[Any], store: Path | None, journal: Path | None) -> Any:
+    from contextlib import ExitStack
+
+    from srdeploy.bench.live import live_table
+    from srdeploy.bench.plan import Watcher, run
+    from srdeploy.measure.store import Store
+
+    with ExitStack() as stack:
+        kept = stack.enter_context(Store.open(store)) if store else None
+        watcher = Watcher()
+        if len(batches) > 1:
+            watcher = stack.enter_context(live_table(len(batches) * len(artifacts)))
+        return run(artifacts, batches, store=kept, journal=journal, watcher=watcher)

@@ -9,7 +9,19 @@ from typing import Annotated, Any
 import typer
 
 from srdeploy import __version__
-from srdeploy.cli import bench, compare, deploy, doctor, explain, networks, prune, train, zoo
+from srdeploy.cli import (
+    bench,
+    bench_compare,
+    compare,
+    deploy,
+    doctor,
+    explain,
+    networks,
+    prune,
+    results,
+    train,
+    zoo,
+)
 from srdeploy.errors import SrdeployError
 
 app = typer.Typer(
@@ -50,6 +62,8 @@ prune.register(app)
 train.register(app)
 deploy.register(app)
 bench.register(app)
+bench_compare.register(app)
+results.register(app)
 compare.register(app)
 explain.register(app)
 zoo.register(app)

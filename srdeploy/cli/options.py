@@ -54,6 +54,38 @@ InputSize = Annotated[
 ]
 Runs = Annotated[int | None, typer.Option(min=1, help="At least so many (20).")]
 Seconds = Annotated[float | None, typer.Option(min=0.0, help="At least so long (5).")]
+Devices = Annotated[
+    str,
+    typer.Option(metavar="URI[,URI]", help="Where to measure: `srdeploy devices` lists kinds."),
+]
+ScenarioNames = Annotated[
+    str | None,
+    typer.Option(
+        "--scenario",
+        metavar="NAME[,NAME]",
+        help="Conditions: a name of `srdeploy scenarios`, or a YAML file.",
+    ),
+]
+Repeats = Annotated[int, typer.Option(min=1, help="So many runs of each, all from a fresh start.")]
+
+
+def share(text: str) -> float:
+    """``5%`` (or ``0.05``) as 0.05."""
+    from srdeploy.errors import UserError
+
+    number = text.strip().removesuffix("%")
+    try:
+        value = float(number) / (100 if number != text.strip() else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise UserError(f"'{text}' is no share; write it in percent, e.g. 5%.")
+    return value
+
+
+def listed(text: str) -> list[str]:
+    """The parts of a list with commas."""
+    return [part for part in (part.strip() for part in text.split(",")) if part]
 
 
 def given(**values: Any) -> dict[str, Any]:

@@ -1,0 +1,106 @@
+"""The two sides of a comparison: read from stores and exports, or measured now in turns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from srdeploy.bench.on_device import measure_on
+from srdeploy.bench.plan import plan
+from srdeploy.devices.open import open_device
+from srdeploy.errors import UserError, unknown_name
+from srdeploy.measure.export import read_json
+from srdeploy.measure.measurement import Measurement
+from srdeploy.measure.scenario import Scenario
+from srdeploy.measure.store import Store
+
+_SQLITE = b"SQLite format 3\0"
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Measurements of BASE and NEW; ``same_names``: artifacts belong together by name."""
+
+    base: list[Measurement]
+    new: list[Measurement]
+    same_names: bool
+
+
+def is_kept(text: str) -> bool:
+    """Whether this names kept measurements (a store or export), and no artifact to be measured."""
+    path = Path(text.partition("#")[0])
+    if path.suffix.lower() == ".json":
+        return True
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(len(_SQLITE)) == _SQLITE
+    except OSError:
+        return path.suffix.lower() in (".sqlite", ".db")
+
+
+def kept_sides(
+    base: str, new: str, *, scenario: str | None = None, device: str | None = None
+) -> Sides:
+    """Read both sides.
+
+    Args:
+        base: ``FILE`` or ``FILE#ARTIFACT``.
+        new: Likewise. With one artifact named on each side the two belong together whatever
+            their names.
+        scenario: Only these, separated by commas; None for all.
+        device: Likewise.
+
+    Raises:
+        UserError: no such file or artifact, or something else in the file.
+    """
+    chosen = [_chosen(text, scenario, device) for text in (base, new)]
+    return Sides(chosen[0], chosen[1], same_names=not ("#" in base and "#" in new))
+
+
+def _chosen(text: str, scenario: str | None, device: str | None) -> list[Measurement]:
+    name, _, artifact = text.partition("#")
+    path = Path(name)
+    if path.suffix.lower() == ".json":
+        found = read_json(path)
+    else:
+        with Store.open(path, create=False) as store:
+            found = list(store.measurements())
+    if artifact:
+        known = {one.artifact for one in found}
+        if artifact not in known:
+            raise unknown_name(f"artifact in '{name}'", artifact, known)
+        found = [one for one in found if one.artifact == artifact]
+    if scenario:
+        found = [one for one in found if one.scenario.name in scenario.split(",")]
+    if device:
+        found = [one for one in found if one.device in device.split(",")]
+    if not found:
+        raise UserError(f"'{text}' holds no measurement of that scenario and device.")
+    return found
+
+
+def measured_sides(
+    base: str,
+    new: str,
+    devices: Sequence[str],
+    scenarios: Sequence[Scenario],
+    **settings: Any,
+) -> Sides:
+    """Measure both now, in turns, so that their ratios are paired.
+
+    Args:
+        base: An artifact.
+        new: Another, perhaps of the same name.
+        devices: URIs.
+        scenarios: The conditions.
+        settings: As :func:`srdeploy.bench.plan.plan`.
+    """
+    sides = Sides([], [], same_names=False)
+    for batch in plan(devices, scenarios, **settings):
+        with open_device(batch.device) as device:
+            before, after = measure_on(device, [base, new], batch.request, repeat=batch.repeat)
+        sides.base.append(before.measurement)
+        sides.new.append(after.measurement)
+    return sides
