@@ -14,6 +14,7 @@ that only ``torch.export`` understands.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import tempfile
@@ -47,6 +48,7 @@ from srdeploy.export.probe import (
 )
 from srdeploy.export.quantise_names import from_card, is_stale
 from srdeploy.export.report import ExportReport, Parity, artifact_facts, tool_versions
+from srdeploy.export.smsr_onnx import SPARSE_NOTE, trace_sparse
 from srdeploy.export.targets import AUTO, PIXEL_SHUFFLES
 from srdeploy.export.trt_accept import require_acceptance
 from srdeploy.files import atomic_path
@@ -55,6 +57,7 @@ from srdeploy.models.digest import weights_sha256
 from srdeploy.models.network import Network
 from srdeploy.models.quantised import Activations, Method
 from srdeploy.runtime.onnx_session import OnnxSession
+from srdeploy.sparse.dense import dense_masks
 
 Exporter = Literal["trace", "dynamo"]
 
@@ -85,6 +88,7 @@ def export_onnx(
     activations: Activations | None = None,
     max_drop: float | None = None,
     data: str | None = None,
+    sparse: bool = False,
 ) -> ExportReport:
     """Write one self-contained ONNX file; its ends are float32 in every precision.
 
@@ -111,6 +115,8 @@ def export_onnx(
         activations: ``uint8`` or ``int8``; int8 and mixed.
         max_drop: dB of PSNR that may be lost on ``data``.
         data: Benchmark set that the loss is measured on.
+        sparse: SMSR in the form that skips pixels (:mod:`srdeploy.export.smsr_onnx`), fp32 only;
+            else it is dense-with-masks, with static shapes.
 
     Returns:
         The report; ``parity`` is None with ``check=False``, and the notes say so.
@@ -138,13 +144,19 @@ def export_onnx(
     )
     trace = trace_operations(network)
     notes = []
-    source = network
+    source = dense_masks(network)
     if precision == "fp16":
-        folded = fold_range(network)
+        folded = fold_range(source)
         source = folded.network
         notes.append(folded.note())
-    exported = _from_trace(source, opset) if exporter == "trace" else _from_dynamo(source, opset)
-    model = _simplify(exported)
+    if sparse:
+        trace_part = functools.partial(_traced_part, opset=opset)
+        model = trace_sparse(network, precision, trace_part)
+        notes.append(SPARSE_NOTE)
+    elif exporter == "trace":
+        model = _simplify(_from_trace(source, opset))
+    else:
+        model = _simplify(_from_dynamo(source, opset))
     _check_shuffles(model, trace.shuffles)
     _name_sizes(model, network.card)
     written = None
@@ -255,19 +267,32 @@ def check_parity(network: Network, path: str | Path, tolerance: float = TOLERANC
 
 def _from_trace(network: Network, opset: int) -> onnx.ModelProto:
     example = torch.from_numpy(probe_input(network.card, probe_sizes(network.card)[0]))
+    return _trace(network.module, (example,), (INPUT,), opset)
+
+
+def _traced_part(
+    module: torch.nn.Module, examples: tuple[torch.Tensor, ...], names: tuple[str, ...], opset: int
+) -> onnx.ModelProto:
+    """A part of a network, simplified; its inputs bear the given names."""
+    return _simplify(_trace(module, examples, names, opset))
+
+
+def _trace(
+    module: torch.nn.Module, examples: tuple[torch.Tensor, ...], names: tuple[str, ...], opset: int
+) -> onnx.ModelProto:
     axes = {0: "N", 2: "H", 3: "W"}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "traced.onnx"
         with _quiet(), _exporter_errors("trace"):
             torch.onnx.export(
-                network.module,
-                (example,),
+                module,
+                examples,
                 path,
                 opset_version=opset,
                 dynamo=False,
-                input_names=[INPUT],
+                input_names=list(names),
                 output_names=[OUTPUT],
-                dynamic_axes={INPUT: axes, OUTPUT: axes},
+                dynamic_axes=dict.fromkeys((*names, OUTPUT), axes),
             )
         return onnx.load(path)
 

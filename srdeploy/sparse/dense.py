@@ -17,7 +17,8 @@ from srdeploy.models.smsr import SMSR
 from srdeploy.sparse.pack import PackedLayer, PackedModule, pack
 
 
-def _conv(kernel: Tensor, bias: Tensor | None = None, padding: int = 1) -> nn.Conv2d:
+def plain_conv(kernel: Tensor, bias: Tensor | None = None, padding: int = 1) -> nn.Conv2d:
+    """A convolution with copies of given weights ``[n_out, n_in, k, k]``, not to be trained."""
     n_out, n_in, size = kernel.shape[:3]
     layer = nn.Conv2d(n_in, n_out, size, padding=padding, bias=bias is not None)
     layer.weight = nn.Parameter(kernel.clone(), requires_grad=False)
@@ -53,17 +54,17 @@ class DenseModule(nn.Module):
     def __init__(self, packed: PackedModule) -> None:
         super().__init__()
         self.spa_mask = MaskBranch(packed)
-        self.inside = nn.ModuleList([_conv(layer.inside) for layer in packed.layers])
+        self.inside = nn.ModuleList([plain_conv(layer.inside) for layer in packed.layers])
         self.outside = nn.ModuleDict(
             {
-                str(number): _conv(layer.outside)
+                str(number): plain_conv(layer.outside)
                 for number, layer in enumerate(packed.layers)
                 if number and layer.outside.numel() and not _all_dense(layer)
             }
         )
         self.dense = packed.dense
         self.dense_before = [packed.layers[0].inside.shape[1], *packed.dense[:-1]]
-        self.collect = _conv(packed.collect[:, :, None, None], packed.collect_bias, padding=0)
+        self.collect = plain_conv(packed.collect[:, :, None, None], packed.collect_bias, padding=0)
         self.attention = packed.attention
 
     def forward(self, x: Tensor) -> Tensor:
