@@ -183,7 +183,7 @@ def collect(traced: Trace, module: nn.Module) -> Grouping:
             reason = "it is the only one of its kind, and one stays"
         if reason is not None:
             status, why = "untouchable", [reason]
-        elif len(producers) == 1 and not ties:
+        elif len(producers) == 1 and all(len(atom.members[producers[0]]) == 1 for atom in atoms):
             status, why = "free", [f"read only by {_shorten(readers)}"]
         else:
             status, why = "coupled", ties

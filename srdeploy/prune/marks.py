@@ -64,7 +64,7 @@ class Marks:
         """Marks that are constant over every dimension but ``dim``."""
         view = [1] * len(shape)
         view[dim] = -1
-        labels = torch.as_tensor(nodes, dtype=torch.float64).view(view)
+        labels = torch.from_numpy(nodes.astype(np.float64)).view(view)
         if clean is None:
             return Marks(labels, torch.ones([1] * len(shape), dtype=torch.float64), shape)
         return Marks.of(labels, clean.double().view(view), shape)
