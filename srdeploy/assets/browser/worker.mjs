@@ -13,7 +13,8 @@ class Refusal extends Error {
 function explain(error) {
   if (error instanceof Refusal) return { code: error.code, error: error.message };
   const text = String(error?.message ?? error).replace(/\s+/g, " ").slice(0, 300);
-  if (/out of memory|bad_alloc|allocation failed|could not allocate|memory access out of bounds|not enough memory/i.test(text))
+  // 32-bit WASM cannot even count the bytes of what is too large: an "integer overflow".
+  if (/out of memory|integer overflow|bad_alloc|allocation failed|could not allocate|memory access out of bounds|not enough memory/i.test(text))
     return { code: "memory", error: "the browser ran out of memory; use a smaller input or a tile, or close other tabs and apps." };
   if (/device (was |is )?lost|lost device/i.test(text))
     return { code: "device-lost", error: `the GPU was taken away from the page (${text}); reload the page, or use wasm.` };

@@ -11,7 +11,7 @@ from typing import Any
 
 from srdeploy.devices.errors import DeviceError, DeviceLost, DeviceUnfit
 
-SILENT_SECONDS = 6.0
+SILENT_SECONDS = 10.0
 """Without a pulse for so long a page counts as gone; it beats every second."""
 
 _LEFT_SECONDS = 2.0  # a page that said goodbye may only be reloading

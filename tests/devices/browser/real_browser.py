@@ -64,7 +64,7 @@ def browser_process() -> Iterator[Any]:
 
 
 @pytest.fixture
-def browser(browser_process: Any) -> Iterator[Any]:
+def browser(browser_process: Any) -> Any:
     """The browser with one fresh tab and nothing remembered."""
     tabs = browser_process.window_handles
     browser_process.switch_to.new_window("tab")
@@ -73,9 +73,11 @@ def browser(browser_process: Any) -> Iterator[Any]:
         browser_process.switch_to.window(tab)
         browser_process.close()
     browser_process.switch_to.window(fresh)
-    browser_process.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": "*", "storageTypes": "all"})
+    browser_process.execute_cdp_cmd(
+        "Storage.clearDataForOrigin", {"origin": "*", "storageTypes": "all"}
+    )
     browser_process.get_log("browser")
-    yield browser_process
+    return browser_process
 
 
 def complaints(browser: Any) -> list[str]:
