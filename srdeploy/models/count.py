@@ -9,6 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from srdeploy.models.network import Network
+from srdeploy.models.smsr import SMSR
 
 OUTPUT_720P = (720, 1280)
 """Height and width of the *output* every published MACs column refers to."""
@@ -42,8 +43,13 @@ def lr_size_720p(network: Network) -> tuple[int, int]:
 
 
 def macs(network: Network, height: int, width: int) -> int:
-    """MACs of one input image of the given height and width, frozen mean shifts excepted."""
-    module = copy.deepcopy(network.module).to("meta")
+    """MACs of one input image of the given height and width, frozen mean shifts excepted.
+
+    SMSR is counted as if it skipped nothing; what it skips depends on the image.
+    """
+    masked = isinstance(network.module, SMSR)
+    module = network.module.without_masks() if masked else copy.deepcopy(network.module)
+    module = module.to("meta")
     x = torch.empty(1, network.card.channels, height, width, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(x)

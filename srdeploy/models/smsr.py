@@ -16,6 +16,7 @@ do batches, empty masks and layers with no dense or no sparse channel.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -72,7 +73,12 @@ class SparseLayers(nn.Module):
     """The body of a sparse mask module: bias-free 3x3 convolutions under masks, then a 1x1.
 
     All layers' outputs are concatenated before the 1x1 convolution (paper, fig. 3).
+
+    Attributes:
+        masked: False to compute each layer once and everywhere, as if every channel were dense.
     """
+
+    masked = True
 
     def __init__(self, n_feats: int, n_layers: int) -> None:
         super().__init__()
@@ -94,7 +100,9 @@ class SparseLayers(nn.Module):
         outs: list[Tensor] = []
         for layer, is_sparse in zip(self.body, sparse, strict=True):
             where = 1 - is_sparse + is_sparse * mask  # dense channels everywhere
-            if not outs:
+            if not self.masked:
+                y = layer(outs[-1] if outs else x)
+            elif not outs:
                 y = layer(x) * where
             else:
                 before, was_sparse = outs[-1], sparse[len(outs) - 1]
@@ -248,6 +256,13 @@ class SMSR(nn.Module):
             raise ValueError(f"a temperature is above 0, got {value}")
         for module in self.mask_modules():
             module.temperature = value
+
+    def without_masks(self) -> SMSR:
+        """A copy that computes every layer once and everywhere: what tables call its dense MACs."""
+        dense = copy.deepcopy(self)
+        for module in dense.mask_modules():
+            module.body.masked = False
+        return dense
 
     def facts(self) -> dict[str, Any]:
         """What the card says of this network."""

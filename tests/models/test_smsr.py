@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from srdeploy.models.count import count
 from srdeploy.models.load import load_network
 from srdeploy.models.registry import create
 from srdeploy.models.smsr import SMSR, ChannelMask, choose, computed_fraction
@@ -139,6 +140,15 @@ def test_computed_fraction() -> None:
     mask = torch.tensor([[1.0, 0.0], [0.0, 0.0]])[None, None]
     sparse = [torch.tensor([0.0, 1.0])[None, :, None, None], torch.ones(1, 3, 1, 1)]
     assert computed_fraction(mask, sparse).tolist() == [0.625, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("scale", "params", "macs"), [(2, 985e3, 224.1e9), (3, 993e3, 100.5e9), (4, 1006e3, 57.2e9)]
+)
+def test_published_sizes(scale: int, params: float, macs: float) -> None:
+    counts = count(create("smsr", scale=scale))
+    assert counts.params == pytest.approx(params, rel=0.006)
+    assert counts.macs_720p == pytest.approx(macs, rel=0.005)
 
 
 def test_files(tmp_path: Path) -> None:
