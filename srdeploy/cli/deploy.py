@@ -171,25 +171,52 @@ def export(
 
 def rebuild(
     engine: Annotated[Path, typer.Argument(metavar="ENGINE", help="An .engine of srdeploy's.")],
-    on: Annotated[str, typer.Option(help="Where to build it: local.")] = "local",
+    on: Annotated[
+        str,
+        typer.Option(
+            metavar="DEVICE", help="Where to build it: local, or a board: ssh://user@host."
+        ),
+    ] = "local",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Bring it here as this file; default: in its place."),
+    ] = None,
+    leave: Annotated[
+        bool, typer.Option("--leave", help="Leave it on the board; nothing here changes.")
+    ] = False,
     emit_script: Annotated[
         Path | None,
         typer.Option(help="Also write what rebuilds it elsewhere: .py, or .sh for trtexec."),
     ] = None,
     json: o.AsJson = False,
 ) -> None:
-    """Build a TensorRT engine again from the ONNX beside it, for the GPU and TensorRT here.
+    """Build a TensorRT engine again from the ONNX beside it, for the GPU and TensorRT of a device.
 
-    **Example**
+    On a board its own trtexec builds (TensorRT 8.5 to 11); the engine stays in our folder there,
+    with its sidecar, and is brought here.
+
+    **Examples**
 
     `srdeploy rebuild tuned.engine`
-    """
-    from srdeploy.errors import unknown_name
-    from srdeploy.export.trt import rebuild_engine
 
-    if on != "local":
-        raise unknown_name("device", on, ["local"])
-    report = rebuild_engine(engine, emit_script=emit_script)
+    `srdeploy rebuild tuned.engine --on ssh://me@orin -o tuned-orin.engine`
+
+    `srdeploy rebuild tuned.engine --on ssh://me@orin --leave`
+    """
+    from srdeploy.errors import UserError
+
+    if on == "local":
+        from srdeploy.export.trt import rebuild_engine
+
+        if output is not None or leave:
+            raise UserError("--output and --leave are for boards; name one with --on.")
+        report = rebuild_engine(engine, emit_script=emit_script)
+    else:
+        from srdeploy.devices.ssh.rebuild import rebuild_on
+
+        if emit_script is not None:
+            raise UserError("--emit-script is for engines built here; leave --on out.")
+        report = rebuild_on(on, engine, None if leave else output or engine)
     _tell(report, TARGETS[report.target].title, json)
 
 

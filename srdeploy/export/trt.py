@@ -31,6 +31,7 @@ from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.runtime.onnx_session import OnnxSession
 from srdeploy.runtime.open import open_session
+from srdeploy.runtime.session import Session
 from srdeploy.runtime.sizes import InputSizes
 from srdeploy.runtime.trt_sidecar import (
     Profile,
@@ -172,7 +173,7 @@ def export_engine(
     if pixel_shuffle == AUTO:
         pixel_shuffle = "crd"
         notes.append("PixelShuffle as crd: TensorRT's default, other forms were not timed on it")
-    with _staged(path) as engine:
+    with staged(path) as engine:
         if isinstance(network, Network):
             written = export_onnx(
                 network,
@@ -222,10 +223,10 @@ def rebuild_engine(engine: str | Path, *, emit_script: Path | None = None) -> Ex
         tf32=facts.tf32,
         timing_cache=None if rtx else timing_cache_path(),
     )
-    with _staged(engine) as staged:
-        shutil.copyfile(source, onnx_path(staged))
+    with staged(engine) as place:
+        shutil.copyfile(source, onnx_path(place))
         card = facts.card.model_copy(update={"history": facts.card.history[:-1]})
-        return _build(staged, Path(engine), request, card, [], started, emit_script)
+        return _build(place, Path(engine), request, card, [], started, emit_script)
 
 
 def timing_cache_path() -> Path:
@@ -234,7 +235,7 @@ def timing_cache_path() -> Path:
 
 
 @contextmanager
-def _staged(path: str | Path) -> Iterator[Path]:
+def staged(path: str | Path) -> Iterator[Path]:
     """A path to build an engine and its companions at; moved to ``path`` together at the end.
 
     The sidecar comes last, so that it never describes an engine that is not there yet.
@@ -264,9 +265,12 @@ def _build(
     engine.write_bytes(built.engine)
     target = TARGET_NAMES[request.builder]
     tools = tool_versions(ONNX_TOOLS) | {request.builder: built.version}
-    facts = _describe(engine, source, request, built, card, tools)
+    facts = describe(engine, source, request, built, card, tools)
     sidecar_path(engine).write_text(facts.to_json(), encoding="utf-8")
-    parity = _compare(engine, source, facts) if built.verified else None
+    parity = None
+    if built.verified:
+        with open_session(engine) as ours:
+            parity = compare_with_source(ours, source, facts)
     if emit_script is not None:
         write_script(emit_script, facts, final.name)
         notes.append(f"{emit_script} builds it again from {facts.onnx}")
@@ -277,7 +281,7 @@ def _build(
         target=target,
         path=str(final),
         **artifact_facts(engine),
-        precision=_label(facts),
+        precision=label(facts),
         opset=next(o.version for o in require_onnx(model, "the ONNX").opset_import if not o.domain),
         parity=parity,
         operators=built.layers,
@@ -292,9 +296,10 @@ def _build(
     )
 
 
-def _describe(
+def describe(
     engine: Path, source: Path, request: Request, built: Built, card: Card, tools: dict[str, str]
 ) -> Sidecar:
+    """The sidecar of an engine that was just built on this machine."""
     return Sidecar(
         builder=request.builder,  # type: ignore[arg-type]
         version=built.version,
@@ -326,25 +331,27 @@ def _describe(
     )
 
 
-def _label(facts: Sidecar) -> str:
+def label(facts: Sidecar) -> str:
+    """The precision of an engine in words."""
     if facts.precision == "mixed":
         parts = ", ".join(f"{count} {kind}" for kind, count in facts.convolutions.items())
         return f"mixed ({parts})"
     return "tf32" if facts.tf32 and facts.precision == "fp32" else facts.precision
 
 
-def _compare(engine: Path, source: Path, facts: Sidecar) -> Parity:
-    """Run the engine against its ONNX in onnxruntime at sizes that its profile holds."""
+def compare_with_source(ours: Session, source: Path, facts: Sidecar) -> Parity:
+    """Run an engine against its ONNX in onnxruntime at sizes that its profile holds.
+
+    Raises:
+        SrdeployError: they differ by more than :data:`TOLERANCES` allow.
+    """
     low, high = facts.profile.min[2:], facts.profile.max[2:]
     batch = facts.profile.min[0]
     tolerance = TOLERANCES["tf32" if facts.tf32 else facts.precision]
     worst = worst_relative = 0.0
     sizes = sorted({_clamp(size, low, high) for size in probe_sizes(facts.card)})
     value_range, scale = facts.card.value_range, facts.card.scale
-    with (
-        open_session(engine) as ours,
-        OnnxSession(source, threads=1, value_range=value_range, scale=scale) as reference,
-    ):
+    with OnnxSession(source, threads=1, value_range=value_range, scale=scale) as reference:
         for size in sizes:
             x = probe_input(facts.card, size, batch)
             expected = reference.run(x)

@@ -157,7 +157,9 @@ class SshConnection:
         broken connection.
         """
         whole = f"PATH=$PATH:/usr/sbin:/sbin; {{ {text}\n}}; exit $?"
-        return [*self._command("-o", "ControlMaster=no"), f"sh -c {shlex.quote(whole)}"]
+        # Over the master or not at all: a client that finds none would connect anew.
+        over = ("-o", "ControlMaster=no", "-o", "ProxyCommand=false")
+        return [*self._command(*over), f"sh -c {shlex.quote(whole)}"]
 
     def lost(self, what: str) -> DeviceLost:
         """The error for a connection that broke during ``what``."""

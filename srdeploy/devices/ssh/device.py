@@ -19,6 +19,7 @@ from srdeploy.devices.ssh.trt_model import TrtexecModel
 from srdeploy.devices.uri import DeviceUri
 from srdeploy.errors import UserError, unknown_name
 from srdeploy.measure.measurement import DeviceFacts
+from srdeploy.models.card import Card
 from srdeploy.runtime.trt_sidecar import Profile, read_sidecar
 
 RUNTIMES = ("tensorrt", "ncnn")
@@ -110,30 +111,28 @@ class SshDevice:
         with tempfile.TemporaryDirectory() as folder:
             onnx = onnx_of(job, Path(folder))
             if runtime == "ncnn":
+                runner = runner_for(self.facts.arch, self._connection.name)
                 from srdeploy.devices.native_build import native_model
 
                 return NativeModel(
                     self._connection,
                     self.files,
-                    runner=runner_for(self.facts.arch, self._connection.name),
+                    runner=runner,
                     network=native_model(onnx),
                     card=card,
                     threads=job.threads or self.facts.cpus or 1,
                     precision=self._options.get("precision", "fp32"),
                     timeout=job.timeout_seconds,
                 )
-            engine = self._engine(job, Source.read(onnx))
-            program = self.host.trtexec
-            assert program is not None
-            return TrtexecModel(
-                self._connection,
-                self.files,
-                program,
-                engine,
-                card,
-                self.facts.gpu,
-                job.timeout_seconds,
-            )
+            return self.load_engine(self._engine(job, Source.read(onnx)), card, job.timeout_seconds)
+
+    def load_engine(self, engine: Engine, card: Card, timeout: float = 3600.0) -> TrtexecModel:
+        """An engine that was built there, ready to run."""
+        program = self.host.trtexec
+        assert program is not None, "it built the engine"
+        return TrtexecModel(
+            self._connection, self.files, program, engine, card, self.facts.gpu, timeout
+        )
 
     def build(
         self,
