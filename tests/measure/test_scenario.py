@@ -35,3 +35,19 @@ def test_bad_scenarios(text: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(text)
     with pytest.raises(UserError, match=reason):
         read_scenario(tmp_path / "s.yaml")
+
+
+def test_inputs_as_people_write_them(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("inputs: [480x270, [540, 960], median]\nthreads: 4\n")
+    scenario = read_scenario(tmp_path / "s.yaml")
+    assert scenario.inputs == ((270, 480), (540, 960), "median")  # widths_first in text
+    assert [one.input for one in scenario.each()] == [(270, 480), (540, 960), "median"]
+    with pytest.raises(ValueError, match="unpack"):
+        _ = scenario.input
+
+
+@pytest.mark.parametrize("text", ["480x270", "median", "[270, 480]"])
+def test_one_input_needs_no_list(text: str, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(f"inputs: {text}\n")
+    expected = "median" if text == "median" else (270, 480)
+    assert read_scenario(tmp_path / "s.yaml").input == expected
