@@ -1,3 +1,61 @@
-"""srdeploy: from published super-resolution weights to a small, proven, fast network on devices."""
+"""srdeploy: from published super-resolution weights to a small, proven, fast network on devices.
+
+``import srdeploy as sr`` is instant; the first name that needs something heavy loads it. The names
+are those of :mod:`srdeploy.api`. Some are also stages with a folder of their own: ``sr.prune`` is
+the package ``srdeploy.prune``, and calling it is calling :func:`srdeploy.api.prune`.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from srdeploy.api import *  # noqa: F403
 
 __version__ = "0.1.0"
+
+_STAGES = ("bench", "compact", "export", "prune", "report")
+
+
+class _Stage(ModuleType):
+    """A package that can be called: as the function of its name in the api."""
+
+    def _function(self) -> Any:
+        return getattr(import_module("srdeploy.api"), self.__name__.rpartition(".")[2])
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        return self._function()(*given, **named)
+
+    @property
+    def __signature__(self) -> Any:
+        from inspect import signature
+
+        return signature(self._function())
+
+
+class _Package(ModuleType):
+    def __setattr__(self, name: str, value: Any) -> None:
+        # The import of a sub-package ends here: Python sets it on its parent.
+        if name in _STAGES and isinstance(value, ModuleType):
+            value.__class__ = _Stage
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    if not name.startswith("_"):
+        if name in _STAGES:
+            return import_module(f"srdeploy.{name}")
+        api = import_module("srdeploy.api")
+        if name in api.__all__:
+            return getattr(api, name)
+    raise AttributeError(f"module 'srdeploy' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_STAGES, *import_module("srdeploy.api").__all__})

@@ -1,0 +1,104 @@
+"""``import srdeploy as sr``: light to import, typed, and the whole line as functions."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import srdeploy as sr
+from srdeploy.errors import UserError
+from srdeploy.models.registry import create
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, time; t = time.perf_counter(); import srdeploy as sr; "
+        "seconds = time.perf_counter() - t; "
+        "heavy = {'torch', 'numpy', 'onnx', 'onnxruntime', 'nni', 'typer'} & set(sys.modules); "
+        "assert not heavy, heavy; print(sr.__version__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == sr.__version__
+
+
+def test_names() -> None:
+    from srdeploy import api
+
+    assert set(api.__all__) <= set(dir(sr))
+    assert sr.load is api.load
+    for name in ("load", "prune", "compact", "finetune", "export", "bench"):
+        assert callable(getattr(sr, name)), name
+    for name in ("prune", "compact", "export", "bench"):
+        signature = inspect.signature(getattr(sr, name))
+        assert signature == inspect.signature(getattr(api, name))
+        assert getattr(sr, name).__path__  # still the package
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        sr.nonsense  # noqa: B018
+
+
+def test_a_package_imported_first_can_still_be_called() -> None:
+    code = (
+        "from srdeploy.prune.options import PruneOptions; import srdeploy as sr; "
+        "import srdeploy.prune.plan as plan; assert plan.Plan; "
+        "print(sr.prune('edsr-s-x2', 0.5).card.widths['head.0'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "16"
+
+
+def test_the_line(tmp_path: Path) -> None:
+    dense = create("ledsr", n_blocks=1, n_feats=8)
+    sr.save(dense, tmp_path / "dense.safetensors")
+    plan = sr.plan(tmp_path / "dense.safetensors", 0.5)
+    small = sr.compact(dense, plan)
+    again = sr.prune(dense, 0.5)
+    for name, tensor in small.module.state_dict().items():
+        assert torch.equal(tensor, again.module.state_dict()[name])
+    assert small.card.widths["head.0"] == 4
+    tuned = sr.finetune(small, run_dir=tmp_path / "run", iterations=2, batch=1, patch=8)
+    assert tuned.card.history[-1]["step"] == "finetune"
+    report = sr.export(tuned, tmp_path / "tuned.onnx")
+    assert report.parity is not None
+    assert report.parity.relative < 1e-4
+    quality = sr.evaluate(tmp_path / "tuned.onnx")
+    assert quality.psnr == pytest.approx(sr.evaluate(tuned).psnr, abs=1e-3)
+    (row,) = sr.bench(
+        tmp_path / "tuned.onnx", scenario=sr.Scenario(inputs=(16, 16), min_runs=2, min_seconds=0)
+    )
+    assert row.p50_ms is not None
+    assert row.p50_ms > 0
+
+
+def test_methods_that_train(tmp_path: Path) -> None:
+    from srdeploy.data.images import write_png
+
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    (tmp_path / "images").mkdir()
+    write_png(tmp_path / "images" / "1.png", noise)
+    small = sr.prune(
+        create("ledsr", n_blocks=1, n_feats=4),
+        0.5,
+        method="fade",
+        data=tmp_path / "images",
+        iterations=1,
+        run_dir=tmp_path / "run",
+    )
+    assert small.card.widths["head.0"] == 2
+
+
+def test_refusals(tmp_path: Path) -> None:
+    dense = create("ledsr", n_blocks=1, n_feats=4)
+    with pytest.raises(UserError, match="run_dir"):
+        sr.prune(dense, method="srp")
+    with pytest.raises(UserError, match="belong to the methods that train"):
+        sr.prune(dense, iterations=5)
+    with pytest.raises(UserError, match=r"No target writes '\.xyz'"):
+        sr.export(dense, tmp_path / "a.xyz")
+    with pytest.raises(UserError, match="nothing to measure"):
+        sr.bench()
