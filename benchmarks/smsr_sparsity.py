@@ -1,6 +1,6 @@
 """The weight of SMSR's sparsity loss: less computed for less quality, on the small twin.
 
-    python benchmarks/smsr_sparsity.py DATA [--weights 0 0.1 1] [--run-dir DIR]
+    python benchmarks/smsr_sparsity.py DATA [--weights 0 0.1 ...] [--run-dir DIR]
 
 Trains configs/recipes/smsr-small.yaml once per weight (about a minute each on one undisturbed core;
 the same command resumes) and measures each network on Set5 and on the shipped images.
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from results_io import srdeploy, table, write
 
-from srdeploy.data.benchmark import load_benchmark
+from srdeploy.data.benchmark import open_benchmark
 from srdeploy.models.load import load_network
 from srdeploy.models.smsr import SMSR
 from srdeploy.train.journal import read_metrics
@@ -29,8 +29,8 @@ def density(network: str, folder: Path) -> float:
     module = load_network(network).module
     assert isinstance(module, SMSR)
     shares = []
-    for image in load_benchmark(folder, 2):
-        x = torch.from_numpy(image.lr).permute(2, 0, 1)[None].float()
+    for pair in open_benchmark(folder, 2):
+        x = torch.from_numpy(pair.lr()).permute(2, 0, 1)[None].float()
         shares.append(float(hard_density(module, x).mean()))
     return sum(shares) / len(shares)
 
@@ -38,7 +38,7 @@ def density(network: str, folder: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--weights", nargs="+", default=["0", "0.1", "1"])
+    parser.add_argument("--weights", nargs="+", default=["0", "0.01", "0.03", "0.06", "0.1", "1"])
     parser.add_argument("--run-dir", type=Path, default=Path("runs/smsr-sparsity"))
     options = parser.parse_args()
     set5 = options.data / "benchmark" / "Set5"
