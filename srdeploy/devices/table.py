@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from srdeploy.runtime.table import Availability, Module
 
 _BROWSER = "pip install 'srdeploy[browser]'"
+_HOSTED = "pip install 'srdeploy[hosted]'"
+_PAGE = tuple(Module(name, (name,), _BROWSER) for name in ("tornado", "cryptography", "segno"))
+_SELENIUM = Module("selenium", ("selenium",), _HOSTED)
+_BOTO3 = Module("boto3", ("boto3",), _HOSTED)
 
 
 @dataclass(frozen=True)
@@ -66,9 +70,21 @@ KINDS: dict[str, Kind] = {
             "any phone, tablet or computer by a page that its browser opens",
             "browser",
             "srdeploy.devices.browser.device:BrowserDevice",
-            modules=tuple(
-                Module(name, (name,), _BROWSER) for name in ("tornado", "cryptography", "segno")
-            ),
+            modules=_PAGE,
+        ),
+        Kind(
+            "webdriver",
+            "a browser on a hosted or own device, through Remote WebDriver",
+            "webdriver?config=phone.yaml",
+            "srdeploy.devices.hosted.webdriver:WebdriverDevice",
+            modules=(*_PAGE, _SELENIUM),
+        ),
+        Kind(
+            "aws-device-farm",
+            "a phone of AWS Device Farm, through its WebDriver endpoint",
+            "aws-device-farm?config=phone.yaml",
+            "srdeploy.devices.hosted.device_farm:DeviceFarmDevice",
+            modules=(*_PAGE, _SELENIUM, _BOTO3),
         ),
         Kind(
             "fake",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import ClassVar
 from urllib.parse import quote
 
 from srdeploy.devices.browser.address import is_loopback, qr_code
@@ -44,13 +45,15 @@ class BrowserDevice:
         adb: Serial of a phone on a cable; empty for the only one attached.
     """
 
+    known_options: ClassVar[tuple[str, ...]] = OPTIONS
+
     def __init__(self, uri: DeviceUri, tell: Callable[[str], None] = to_stderr) -> None:
         """Take a URI apart; nothing listens yet.
 
         Raises:
             UserError: an unknown or unsuitable option.
         """
-        uri.check_options(OPTIONS)
+        uri.check_options(self.known_options)
         options = uri.options
         self.uri = uri.text
         self.commands = None

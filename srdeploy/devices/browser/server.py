@@ -13,12 +13,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tornado import httpserver, netutil, web
+from tornado.iostream import StreamClosedError
 
 import srdeploy
 from srdeploy.devices.browser.address import in_url
@@ -294,7 +296,8 @@ class _Next(_Handler):
         if job is None:
             self.set_status(204)
             return
-        await self.finish(job)
+        with suppress(StreamClosedError):  # the page was closed just now: the job waits for it
+            await self.finish(job)
         if job["do"] == "bye":
             phone.job = None
 
@@ -349,7 +352,8 @@ class _File(_Handler):
         if "gzip" in self.request.headers.get("Accept-Encoding", "") and packed.is_file():
             self.set_header("Content-Encoding", "gzip")
             path = packed
-        await self.finish(path.read_bytes())
+        with suppress(StreamClosedError):
+            await self.finish(path.read_bytes())
 
 
 class _Nothing(web.RequestHandler):
