@@ -53,8 +53,10 @@ def kept_sides(
         device: Likewise.
 
     Raises:
-        UserError: no such file or artifact, or something else in the file.
+        UserError: no such file or artifact, something else in the file, or twice the same.
     """
+    if base == new:
+        raise UserError("BASE and NEW are the same; nothing could ever differ.")
     chosen = [_chosen(text, scenario, device) for text in (base, new)]
     return Sides(chosen[0], chosen[1], same_names=not ("#" in base and "#" in new))
 

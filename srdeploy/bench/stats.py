@@ -153,14 +153,12 @@ def _draws(runs: Sequence[NDArray[np.float64]], seed: int) -> NDArray[np.float64
     """
     generator = np.random.default_rng(seed)
     count = len(runs)
-    per_run = np.stack(
-        [
-            np.median(generator.choice(run, size=(RESAMPLES * count, run.size)), axis=1)
-            for run in runs
-        ]
-    ).reshape(count, RESAMPLES, count)
     chosen = generator.integers(count, size=(RESAMPLES, count))
-    slots = np.take_along_axis(per_run, chosen[None], axis=0)[0]
+    slots = np.empty(chosen.shape)
+    for number, run in enumerate(runs):
+        mine = chosen == number
+        again = generator.choice(run, size=(int(mine.sum()), run.size))
+        slots[mine] = np.median(again, axis=1)
     drawn = slots.mean(axis=1)
     units = count if count > 1 else runs[0].size
     if units == 1:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srdeploy.bench.feed import network_input
 from srdeploy.devices.protocol import Loaded, LoadedModel, Turn
-from srdeploy.errors import UserError
 from srdeploy.measure.scenario import Scenario
 from srdeploy.models.card import Card
+from srdeploy.runtime.tiling import plan_grid
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,8 @@ class TimedInput:
 def timed_input(card: Card, lr: NDArray[np.uint8], scale: int, scenario: Scenario) -> TimedInput:
     """The tensor for an LR image, whole or in tiles as the scenario says.
 
-    All tiles are of one size, those at the edges reaching further in, so one of them stands for
-    all.
+    Tiles are cut as :func:`srdeploy.runtime.tiling.plan_grid` cuts them: all of one size, so that
+    one stands for all.
 
     Args:
         card: The network's.
@@ -43,41 +42,26 @@ def timed_input(card: Card, lr: NDArray[np.uint8], scale: int, scenario: Scenari
         scenario: Its ``tile`` and ``batch``.
 
     Raises:
-        UserError: the network cannot be tiled, or only in larger tiles; it does not serve this
-            scale.
+        UserError: the tiles are too small for the network's overlap; it does not serve this scale.
     """
-    height, width = lr.shape[:2]
-    tile = scenario.tile
-    if tile is None or tile >= max(height, width):
-        return TimedInput(network_input(card, lr, scale, scenario.batch))
-    margin = _margin(card, scale)
-    if tile <= 2 * margin:
-        raise UserError(
-            f"Tiles of {tile} are too small for this {card.arch} network, which looks {margin} "
-            f"pixels around each; give at least {2 * margin + 1}."
-        )
-    sides = [min(tile, side) for side in (height, width)]
-    down, across = (
-        1 if side <= tile else ceil((side - 2 * margin) / (tile - 2 * margin))
-        for side in (height, width)
-    )
-    x = network_input(card, lr[: sides[0], : sides[1]], scale, scenario.batch)
+    x = network_input(card, lr, scale, scenario.batch)
+    if scenario.tile is None:
+        return TimedInput(x)
+    side = scenario.tile * scale // card.network_scale  # LR pixels to the network's own
+    side = max(side // card.size_multiple, 1) * card.size_multiple
+    grid = plan_grid(card, *x.shape[2:], tile=(side, side))
+    if grid.whole:
+        return TimedInput(x)
+    count, (height, width) = len(grid.tiles), grid.tile
     remark = (
-        f"{down * across} tiles of {sides[1]}x{sides[0]} with {margin} pixels of overlap a side; a "
-        "sample is the time of all of them, without cutting and joining"
+        f"{count} tiles of {width}x{height} with {grid.overlap} pixels of overlap; a sample is "
+        "the time of all of them, without cutting and joining"
     )
-    return TimedInput(x, down * across, remark)
-
-
-def _margin(card: Card, scale: int) -> int:
-    """LR pixels around a tile that its outermost output pixels depend on."""
-    if card.receptive_field == 0:
-        raise UserError(
-            f"This {card.arch} network cannot be tiled: every output pixel depends on the whole "
-            "image."
-        )
-    reach = ceil(card.receptive_field / 2)
-    return ceil(reach / scale) + 2 if card.pre_upscaled else reach  # bicubic looks 2 pixels around
+    if not grid.exact:
+        remark += "; the picture is not exactly the whole image's"
+    first = grid.tiles[0]
+    part = np.ascontiguousarray(x[:, :, first.rows, first.columns])
+    return TimedInput(part, count, remark)
 
 
 class Tiled:

@@ -112,8 +112,8 @@ def judge(
             whatever it is called.
 
     Raises:
-        UserError: a side is empty, nothing of the two belongs together, both are the same, or no
-            line has what a limit is about.
+        UserError: a side is empty, nothing of the two belongs together, or no line has what a limit
+            is about.
     """
     for side, name in ((base, "BASE"), (new, "NEW")):
         if not side:
@@ -124,8 +124,6 @@ def judge(
             "BASE and NEW have no measurement in common: none is of the same artifact, device, "
             "scenario and input; name one artifact on each side with FILE#ARTIFACT."
         )
-    if {_identity(m) for m in base} == {_identity(m) for m in new}:
-        raise UserError("BASE and NEW are the same measurements; nothing could ever differ.")
     lines = [
         _line(before.get(key, []), after.get(key, []), limits)
         for key in {**before, **after}  # in the order of BASE, then what is new
@@ -134,10 +132,6 @@ def judge(
     words = [line.verdict for line in lines]
     worst = next((word for word in WORST_FIRST if word in words), None)
     return Verdict(limits, lines, worst)
-
-
-def _identity(one: Measurement) -> tuple[Any, ...]:
-    return one.artifact, one.sha256, one.device, one.session, one.started, one.repeat
 
 
 def _grouped(side: Sequence[Measurement], same_names: bool) -> dict[Any, list[Measurement]]:
@@ -172,6 +166,8 @@ def _line(base: list[Measurement], new: list[Measurement], limits: Limits) -> Li
         line.latency = _latency(line, different, limits.max_slowdown)
     if line.base_psnr is not None:
         line.quality = _quality(line, base[-1], new[-1], limits.max_drop)
+    if any(one in base for one in new):
+        line.reasons.append("the very same measurement on both sides")
     line.reasons += _remarks(base[-1], new[-1])
     words = (line.latency, line.quality)
     line.verdict = next((word for word in WORST_FIRST if word in words), None)

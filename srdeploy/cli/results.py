@@ -155,7 +155,7 @@ def _list(found: list[Any], store: Path) -> None:
         size = f"{row['lr_width']}x{row['lr_height']}" if row["lr_width"] else ""
         psnr = "" if row["psnr"] is None else f"{row['psnr']:.2f}"
         times = [milliseconds(row[name]) for name in ("p50_ms", "p90_ms")]
-        state = one.started[:16].replace("T", " ") if one.error is None else "failed"
+        state = one.started[:10] if one.error is None else "failed"
         view.add_row(one.artifact, one.device, scenario, size, *times, psnr, state)
     _show(view)
     for error in dict.fromkeys(one.error for one in found if one.error):
