@@ -16,6 +16,7 @@ from srdeploy.cli import (
     deploy,
     doctor,
     explain,
+    masks,
     networks,
     prune,
     results,
@@ -66,6 +67,7 @@ bench_compare.register(app)
 results.register(app)
 compare.register(app)
 explain.register(app)
+masks.register(app)
 zoo.register(app)
 doctor.register(app)
 
