@@ -38,11 +38,15 @@ demo: $(VENV)/.run  ## Prune, fine-tune, export and measure the shipped network 
 
 .PHONY: test
 test: $(VENV)/.dev lint  ## Lint, types and all fast tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto -m "not slow and not gpu and not emulated"
 
 .PHONY: test-slow
 test-slow: $(VENV)/.dev  ## Tests that take minutes
 	$(BIN)/pytest -m slow
+
+.PHONY: test-emulated
+test-emulated: $(VENV)/.dev  ## Devices of another processor, emulated (Debian: proot, qemu-user-static, openssh-server)
+	$(BIN)/pytest -m emulated
 
 .PHONY: test-gpu
 test-gpu: $(VENV)/.dev  ## Tests that need an NVIDIA GPU

@@ -32,7 +32,15 @@ class Loopback:
         cache: The host's cache folder.
     """
 
-    def __init__(self, folder: Path, *, programs: tuple[str, ...], version: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        programs: tuple[str, ...],
+        version: str,
+        environment: dict[str, str] | None = None,
+        server: str = "",
+    ) -> None:
         self.folder = folder
         self.bin, self.cache = folder / "bin", folder / "cache"
         self.bin.mkdir()
@@ -46,7 +54,7 @@ class Loopback:
         shutil.copy(folder / "user_key.pub", folder / "authorized")
         self.known = folder / "known_hosts"
         self.trust("host_key")
-        self._write_server_config(version)
+        self._write_server_config(version, environment or {}, server)
         self.config = self.client_config("user_key")
         self._process = self._start()
 
@@ -104,7 +112,7 @@ class Loopback:
         os.killpg(self._process.pid, signal.SIGTERM)
         self._process.wait(10)
 
-    def _write_server_config(self, version: str) -> None:
+    def _write_server_config(self, version: str, changes: dict[str, str], more: str) -> None:
         environment = {
             "PATH": f"{self.bin}:/usr/bin:/bin",
             "XDG_CACHE_HOME": str(self.cache),
@@ -112,13 +120,14 @@ class Loopback:
             "TRTEXEC_TROUBLE": str(self.folder / "trouble"),
             "TRTEXEC_LOG": str(self.folder / "trtexec.log"),
             "TEGRASTATS_LINE": ORIN,
+            **changes,
         }
         pairs = " ".join(f'"{key}={value}"' for key, value in environment.items())
         (self.folder / "sshd_config").write_text(
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.folder / 'host_key'}\n"
             f"AuthorizedKeysFile {self.folder / 'authorized'}\nPasswordAuthentication no\n"
             "KbdInteractiveAuthentication no\nUsePAM no\nStrictModes no\nPidFile none\n"
-            f"MaxSessions 50\nSetEnv {pairs}\n"
+            f"MaxSessions 50\nSetEnv {pairs}\n{more}"
         )
 
     def _start(self) -> subprocess.Popen[bytes]:
