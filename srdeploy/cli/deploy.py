@@ -67,6 +67,14 @@ def export(
     tf32: Annotated[
         bool, typer.Option("--tf32", help="Let fp32 engines round factors to 10 bits (faster).")
     ] = False,
+    sparse: Annotated[
+        bool | None,
+        typer.Option(
+            "--sparse/--dense-masks",
+            help="SMSR: skip pixels outside the masks (onnx), or compute and mask them (default).",
+            show_default=False,
+        ),
+    ] = None,
     check: Annotated[
         str | None, typer.Option(metavar="trt", help="TensorRT's parser must accept the ONNX.")
     ] = None,
@@ -136,6 +144,7 @@ def export(
     row = find_target(target)
     asked: dict[str, Any] = {
         "precision": precision,
+        "sparse": sparse,
         "sizes": input_size,
         "opset": opset,
         "pixel_shuffle": pixel_shuffle,

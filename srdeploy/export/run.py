@@ -8,8 +8,10 @@ from typing import Any
 
 from srdeploy.errors import UserError
 from srdeploy.export.report import ExportReport
-from srdeploy.export.targets import find_target
+from srdeploy.export.targets import Target, find_target
 from srdeploy.models.network import Network
+from srdeploy.models.smsr import SMSR
+from srdeploy.sparse.dense import dense_masks
 
 
 def export(network: Network | Path, target: str, path: str | Path, **options: Any) -> ExportReport:
@@ -19,7 +21,9 @@ def export(network: Network | Path, target: str, path: str | Path, **options: An
         network: float32, on the CPU; or an ONNX file, for targets that take one.
         target: A name from :data:`srdeploy.export.targets.TARGETS`.
         path: Where to; its ending must be the target's.
-        options: The target's own, for instance ``opset`` for ``onnx``.
+        options: The target's own, for instance ``opset`` for ``onnx``. ``sparse`` (SMSR only): the
+            form that skips pixels; a target that cannot take it gets dense-with-masks, and the
+            report says so.
 
     Raises:
         UserError: unknown target or option, a target that can't be built here, or a path with
@@ -27,7 +31,16 @@ def export(network: Network | Path, target: str, path: str | Path, **options: An
         SrdeployError: the conversion failed, or its result is not the network; nothing is written.
     """
     row = find_target(target)
+    sparse = options.pop("sparse", None)
     row.check_options(options)
+    if isinstance(network, Network) and isinstance(network.module, SMSR):
+        network, note = _smsr_form(network, row, bool(sparse), options)
+    elif sparse is not None:
+        raise UserError(
+            "--sparse and --dense-masks choose between forms of SMSR networks; leave them out."
+        )
+    else:
+        note = None
     if Path(path).suffix.lower() != row.suffix:
         raise UserError(f"'{path}' must end in {row.suffix} to be exported to {target}.")
     if not (can := row.availability()):
@@ -35,4 +48,28 @@ def export(network: Network | Path, target: str, path: str | Path, **options: An
     if "precision" not in row.options:  # checked above: it is the only one the exporter writes
         options.pop("precision", None)
     module, function = row.exporter.split(":")
-    return getattr(importlib.import_module(module), function)(network, path, **options)
+    report: ExportReport = getattr(importlib.import_module(module), function)(
+        network, path, **options
+    )
+    if note:
+        report.notes.append(note)
+    return report
+
+
+def _smsr_form(
+    network: Network, row: Target, sparse: bool, options: dict[str, Any]
+) -> tuple[Network, str | None]:
+    """What to hand the exporter of an SMSR network, and what to tell about it."""
+    if row.sparse:
+        if sparse:
+            options["sparse"] = True
+        return network, None
+    note = (
+        f"the target {row.name} cannot take the sparse form ({_NO_SPARSE}): this is the dense one"
+    )
+    if row.exporter.startswith("srdeploy.export.trt:"):  # goes through ONNX, dense by default
+        return network, note if sparse else None
+    return dense_masks(network, portable=True), note if sparse else None
+
+
+_NO_SPARSE = "what it computes has no sizes before a mask is known"

@@ -42,6 +42,10 @@ NO_BF16 = (
 )
 
 
+_OF_ALL = ("precision", "sparse")
+"""Options that may be asked of every target."""
+
+
 @dataclass(frozen=True)
 class Target:
     """One row of the table.
@@ -56,13 +60,14 @@ class Target:
         runs_on: Where the artifact runs, for people.
         runtime: Name in :data:`srdeploy.runtime.table.RUNTIMES` of what runs it here.
         exporter: ``module:function`` taking (network, path, **options).
-        options: Keyword arguments the exporter takes; ``precision`` may be asked of every row, and
-            reaches exporters that list it.
+        options: Keyword arguments the exporter takes; ``precision`` and ``sparse`` may be asked of
+            every row, and reach exporters that can have them.
         pixel_shuffles: Forms of PixelShuffle it can be given, the default first; empty where the
             format has one of its own.
         platforms: Values of ``sys.platform`` it can be built on; empty for all.
         nvidia: Building needs an NVIDIA GPU.
         takes_onnx: The exporter takes an ONNX file in place of a network.
+        sparse: It can take SMSR's sparse form.
     """
 
     name: str
@@ -79,6 +84,7 @@ class Target:
     platforms: tuple[str, ...] = ()
     nvidia: bool = False
     takes_onnx: bool = False
+    sparse: bool = False
 
     def availability(self) -> Availability:
         """Whether this machine can build it: versions found, or reasons with remedies."""
@@ -99,7 +105,7 @@ class Target:
                 this one does not have.
         """
         for name in options:
-            if name not in (*self.options, "precision"):
+            if name not in (*self.options, *_OF_ALL):
                 raise UserError(
                     f"{flag(name)} does not apply to --target {self.name}; leave it out."
                 )
@@ -168,6 +174,7 @@ TARGETS: dict[str, Target] = {
                 *("calibration_method", "activations", "max_drop", "data"),
             ),
             pixel_shuffles=PIXEL_SHUFFLES,
+            sparse=True,
         ),
         Target(
             "trt",

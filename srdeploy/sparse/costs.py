@@ -6,10 +6,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import Tensor
+
 SIDES = (32, 96)
 """Sides of the squares that the forms are timed on."""
 
 REPEATS = 5
+
+Decide = Callable[[int, Tensor], str]
+"""A module's number and its mask (bool ``[pixels]``) to the form it takes: ``rows``, ``dense``."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,9 @@ class Line:
         """Milliseconds for so much work."""
         return self.fixed + self.slope * work
 
+    def __add__(self, other: Line) -> Line:
+        return Line(self.fixed + other.fixed, self.slope + other.slope)
+
     @staticmethod
     def through(first: tuple[float, float], second: tuple[float, float]) -> Line:
         """The line through two (work, ms), not falling and not starting below zero."""
@@ -33,7 +41,7 @@ class Line:
 
 @dataclass(frozen=True)
 class FormCosts:
-    """What one module (or layer) costs here, over its number of pixels.
+    """What one module (or layer) costs here, over the number of pixels.
 
     Attributes:
         empty: On listed pixels, the list being empty.
@@ -63,12 +71,35 @@ class FormCosts:
         return min(max(gain / (full - empty), 0.0), 1.0)
 
 
-def quickest(run: Callable[[], object], repeats: int = REPEATS) -> float:
-    """Shortest of some runs, ms: what a busy machine disturbs least."""
-    run()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return min(times) * 1e3
+class Timings:
+    """Shortest times of things that take turns: what disturbs one round disturbs all of them.
+
+    Attributes:
+        points: By name, (work, ms).
+    """
+
+    def __init__(self) -> None:
+        self.points: dict[str, list[tuple[float, float]]] = {}
+        self._waiting: list[tuple[str, float, Callable[[], object]]] = []
+
+    def note(self, name: str, work: float, run: Callable[[], object]) -> None:
+        """Have ``run`` timed, which does so much work."""
+        self._waiting.append((name, work, run))
+
+    def take(self, repeats: int = REPEATS) -> None:
+        """Time what waits, one after the other, so many rounds and one to warm up."""
+        best = [float("inf")] * len(self._waiting)
+        for number in range(repeats + 1):
+            for place, (_, _, run) in enumerate(self._waiting):
+                start = time.perf_counter()
+                run()
+                if number:
+                    best[place] = min(best[place], (time.perf_counter() - start) * 1e3)
+        for (name, work, _), ms in zip(self._waiting, best, strict=True):
+            self.points.setdefault(name, []).append((work, ms))
+        self._waiting.clear()
+
+    def line(self, name: str) -> Line:
+        """Through the first and the last of its points."""
+        points = self.points[name]
+        return Line.through(points[0], points[-1])

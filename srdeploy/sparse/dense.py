@@ -101,16 +101,62 @@ def _all_dense(layer: PackedLayer) -> bool:
     return layer.outside.shape == layer.inside.shape
 
 
-class DenseMasks(nn.Module):
-    """SMSR in its dense-with-masks form, for inference: same numbers, static shapes."""
+class BicubicConv(nn.Module):
+    """torch's bicubic upsampling (a = -0.75, no aligned corners) by a whole factor, as a
+    convolution with fixed weights and a PixelShuffle: for formats that lack it.
+    """
 
-    def __init__(self, network: SMSR) -> None:
+    weight: Tensor
+
+    def __init__(self, scale: int, channels: int = 3) -> None:
         super().__init__()
-        self.scale, self.mean = network.scale, network.mean
+        self.scale, self.channels = scale, channels
+        impulse = torch.zeros(1, 1, 11, 11)
+        impulse[0, 0, 5, 5] = 1  # its picture, phase by phase and mirrored, is the kernel
+        picture = functional.interpolate(
+            impulse, scale_factor=scale, mode="bicubic", align_corners=False
+        )
+        phases = functional.pixel_unshuffle(picture, scale)[0, :, 3:8, 3:8].flip(1, 2)
+        kernel = phases[:, None].repeat(channels, 1, 1, 1)
+        self.register_buffer("weight", kernel.contiguous())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, channels, H, W]`` to ``[N, channels, H * scale, W * scale]``."""
+        x = functional.pad(x, (2, 2, 2, 2), mode="replicate")
+        y = functional.conv2d(x, self.weight, groups=self.channels)
+        return functional.pixel_shuffle(y, self.scale)
+
+
+class Bicubic(nn.Module):
+    """The same by torch's own operator."""
+
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, C, H, W]`` to ``[N, C, H * scale, W * scale]``."""
+        return functional.interpolate(
+            x, scale_factor=self.scale, mode="bicubic", align_corners=False
+        )
+
+
+class DenseMasks(nn.Module):
+    """SMSR in its dense-with-masks form, for inference: same numbers, static shapes.
+
+    Args:
+        network: The network; its plain layers are shared.
+        portable: Write the bicubic upsampling as a convolution.
+    """
+
+    def __init__(self, network: SMSR, portable: bool = False) -> None:
+        super().__init__()
+        self.mean = network.mean
         if network.mean is not None:
             self.sub_mean, self.add_mean = network.sub_mean, network.add_mean
         self.head, self.collect, self.tail = network.head, network.collect, network.tail
         self.body = nn.ModuleList([DenseModule(packed) for packed in pack(network)])
+        self.upscale = BicubicConv(network.scale) if portable else Bicubic(network.scale)
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -122,15 +168,12 @@ class DenseMasks(nn.Module):
         for module in self.body:
             y = module(y)
             outs.append(y)
-        y = self.tail(self.collect(torch.cat(outs, 1)) + head)
-        y = y + functional.interpolate(
-            x, scale_factor=self.scale, mode="bicubic", align_corners=False
-        )
+        y = self.tail(self.collect(torch.cat(outs, 1)) + head) + self.upscale(x)
         return y if self.mean is None else self.add_mean(y)
 
 
-def dense_masks(network: Network) -> Network:
+def dense_masks(network: Network, portable: bool = False) -> Network:
     """A network whose module is the dense-with-masks form; others come back as they are."""
     if not isinstance(network.module, SMSR):
         return network
-    return Network(DenseMasks(network.module), network.card)
+    return Network(DenseMasks(network.module, portable), network.card)

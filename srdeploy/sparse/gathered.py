@@ -26,6 +26,9 @@ SPARSE_BELOW = 0.4
 class GatheredModule(nn.Module):
     """One sparse mask module whose layers compute at gathered pixels."""
 
+    collect_sparse: Tensor
+    bias: Tensor
+
     def __init__(self, packed: PackedModule) -> None:
         super().__init__()
         self.widths, self.dense = packed.widths, packed.dense
@@ -47,7 +50,9 @@ class GatheredModule(nn.Module):
         collect = packed.collect
         self.register_buffer("collect_sparse", collect[:, columns[~is_dense]].t().contiguous())
         weight = collect[:, columns[is_dense]][:, :, None, None]
-        self.collect_dense = plain_conv(weight, padding=0) if weight.numel() else None
+        self.collect_dense: nn.Module | None = None
+        if weight.numel():
+            self.collect_dense = plain_conv(weight, padding=0)
         self.register_buffer("bias", packed.collect_bias[:, None, None].clone())
         self.attention = packed.attention
 
@@ -172,7 +177,9 @@ class Traceable(nn.Module):
         self.dense = [module for module in self.frame.body if isinstance(module, DenseModule)]
         places = [_Place(module, number) for number, module in enumerate(self.dense)]
         self.frame.body = nn.ModuleList(places)
-        self.channels = network.head[2].out_channels
+        last = network.head[2]
+        assert isinstance(last, nn.Conv2d)
+        self.channels = last.out_channels
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,12 @@ from srdeploy.sparse.workspace import Workspace
 
 
 class RowMaskBranch:
-    """conv, ReLU, 2x2 mean, conv, ReLU, transposed conv: features to a mask."""
+    """conv, ReLU, 2x2 mean, conv, ReLU, transposed conv: features to a mask.
+
+    Attributes:
+        first: The convolution at full size.
+        decide: Logits to mask, bool of the same shape; may be replaced, to study given masks.
+    """
 
     def __init__(self, backend: Backend, packed: PackedModule) -> None:
         first, second, _ = packed.mask_layers
@@ -23,6 +30,7 @@ class RowMaskBranch:
         bias = None if second.bias is None else second.bias.detach()
         self._second = backend.prepare(spatial(second.weight.detach(), bias, relu=True))
         self._second_width = second.out_channels
+        self.decide: Callable[[Tensor], Tensor] = lambda logit: logit > 0
         self._last = backend.prepare(_four_phases(*packed.mask_difference()))
 
     def __call__(self, space: Workspace, half: HalfSize, x: Tensor, form: str) -> Tensor:
@@ -38,7 +46,7 @@ class RowMaskBranch:
         phases = small.plane("logit", aligned(4))
         self._last([Features(deep)], small.rows, inner, Features(phases))
         logit = torch.pixel_shuffle(small.inner(phases, 4), 2)
-        return (logit[0, 0, : space.height, : space.width] > 0).flatten()
+        return self.decide(logit[0, 0, : space.height, : space.width]).flatten().bool()
 
 
 class HalfSize:
