@@ -1,1 +1,1 @@
-"""Devices that somebody else keeps: adapters for hosted farms, each as thin as its library allows."""
+"""Devices that others keep: adapters for hosted farms, each as thin as its library allows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, ClassVar
@@ -84,15 +85,18 @@ class WebdriverDevice(BrowserDevice):
             options.set_capability(name, value)
         endpoint = self.endpoint(stack)
         try:
-            driver = Remote(command_executor=endpoint, options=options)
+            with warnings.catch_warnings():  # keys in URLs are how these services give them out
+                warnings.simplefilter("ignore", UserWarning)
+                driver = Remote(command_executor=endpoint, options=options)
             stack.callback(driver.quit)
             driver.get(self.url)
         except (WebDriverException, HTTPError, OSError) as error:
             host = urlsplit(endpoint).hostname  # never the whole: it holds the user's key
             reason = " ".join(str(getattr(error, "msg", None) or error).split())[:200]
             raise DeviceRefused(
-                f"The WebDriver server at {host} opened no page ({_without_key(reason, endpoint)}); "
-                "check the endpoint, the capabilities, and that the device reaches the page."
+                f"The WebDriver server at {host} opened no page "
+                f"({_without_key(reason, endpoint)}); check the endpoint, the capabilities, and "
+                "that the device reaches the page."
             ) from None
         self._tell(f"The page opens through {urlsplit(endpoint).hostname}.")
 
