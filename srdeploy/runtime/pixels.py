@@ -1,18 +1,32 @@
-"""Images through a session: value range, padding, luma and colour, the same for every runtime."""
+"""Images through a session: value range, padding, luma and colour, the same for every runtime.
+
+Everything is made part by part, from the pixels that the part depends on, and a part is bit for
+bit what it is within the whole: an image can be as large as it likes.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from srdeploy.data.bicubic import imresize
+from srdeploy.data.bicubic import imresize_part
 from srdeploy.data.images import rgb_to_ycbcr, ycbcr_to_rgb
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.models.card import Card
 from srdeploy.runtime.session import Session
+from srdeploy.runtime.sizes import InputSizes, Size
+from srdeploy.runtime.tiling import Grid, plan_grid
+
+Part = tuple[slice, slice, NDArray[np.float64]]
+"""Rows and columns of the upscaled image, and its pixels there."""
 
 
-def upscale_rgb(session: Session, lr: NDArray, scale: int) -> NDArray[np.float64]:
+def upscale_rgb(
+    session: Session, lr: NDArray, scale: int, grid: Grid | None = None
+) -> NDArray[np.float64]:
     """Upscale an RGB image.
 
     A luma-only network upscales Y of YCbCr; Cb and Cr are upscaled bicubically around it, as VDSR's
@@ -20,8 +34,9 @@ def upscale_rgb(session: Session, lr: NDArray, scale: int) -> NDArray[np.float64
 
     Args:
         session: the network.
-        lr: ``[h, w, 3]`` in 0..255, ``uint8`` or floating.
+        lr: ``[h, w, 3]`` in 0..255, ``uint8`` or floating, or ``uint16`` in 0..65535.
         scale: output size over ``lr`` size; must be among the card's ``scales``.
+        grid: how the input is cut (:func:`plan_image`); default: not at all.
 
     Returns:
         ``float64 [h * scale, w * scale, 3]``, about 0..255, neither rounded nor clipped.
@@ -30,12 +45,7 @@ def upscale_rgb(session: Session, lr: NDArray, scale: int) -> NDArray[np.float64
         UserError: the network does not serve this scale.
         SrdeployError: the network returned values that are not finite.
     """
-    if session.card.luma_only:
-        ycbcr = rgb_to_ycbcr(lr)
-        y = upscale_y(session, ycbcr[..., 0], scale)
-        colour = imresize(ycbcr[..., 1:], scale)
-        return ycbcr_to_rgb(np.concatenate([y[..., None], colour], axis=2))
-    return _upscale(session, np.asarray(lr, np.float64), scale)
+    return _joined(upscale_parts(session, lr, scale, grid), lr, scale)
 
 
 def upscale_y(session: Session, y: NDArray[np.float64], scale: int) -> NDArray[np.float64]:
@@ -52,7 +62,67 @@ def upscale_y(session: Session, y: NDArray[np.float64], scale: int) -> NDArray[n
     Raises:
         UserError, SrdeployError: as :func:`upscale_rgb`.
     """
-    return _upscale(session, np.asarray(y, np.float64)[..., None], scale)[..., 0]
+    planes = np.asarray(y, np.float64)[..., None]
+    return _joined(_network_parts(session, planes, scale, None), planes, scale)[..., 0]
+
+
+def upscale_parts(
+    session: Session, lr: NDArray, scale: int, grid: Grid | None = None
+) -> Iterator[Part]:
+    """As :func:`upscale_rgb`, tile by tile and row by row of tiles: no large array is made."""
+    card = session.card
+    if not card.luma_only:
+        yield from _network_parts(session, lr, scale, grid)
+        return
+
+    def read_colour(rows: slice, columns: slice) -> NDArray[np.float64]:
+        return rgb_to_ycbcr(_levels(lr[rows, columns]))[..., 1:]
+
+    for rows, columns, y in _network_parts(session, lr, scale, grid):
+        colour = imresize_part(read_colour, lr.shape[:2], scale, rows, columns)
+        yield rows, columns, ycbcr_to_rgb(np.concatenate([y, colour], axis=2))
+
+
+def plan_image(
+    card: Card,
+    size: Size,
+    scale: int,
+    *,
+    pixels: int | None = None,
+    tile: Size | None = None,
+    overlap: int | None = None,
+    sizes: InputSizes | None = None,
+) -> Grid:
+    """Cut an image into tiles, for the network that will upscale it.
+
+    An image smaller than anything an artifact takes is enlarged by reflection. Its borders then
+    are not those of the exact result, and the grid says so.
+
+    Args:
+        card: Of the network.
+        size: The image's height and width.
+        scale: Output size over image size.
+        pixels: The most network input pixels a tile may have.
+        tile: As in :func:`srdeploy.runtime.tiling.plan_grid`.
+        overlap: Likewise.
+        sizes: What the artifact takes, as ``Session.sizes``.
+
+    Raises:
+        UserError: as :func:`srdeploy.runtime.tiling.plan_grid`, or a scale that is not served.
+    """
+    height, width = _input_size(card, size, scale)
+    smallest = _smallest(sizes, height, width)
+    grid = plan_grid(
+        card,
+        max(height, smallest[0]),
+        max(width, smallest[1]),
+        pixels=pixels,
+        tile=tile,
+        overlap=overlap,
+        sizes=sizes,
+    )
+    enlarged = (grid.height, grid.width) != (height, width)
+    return replace(grid, exact=False) if enlarged else grid
 
 
 def check_scale(card: Card, scale: int) -> None:
@@ -62,24 +132,105 @@ def check_scale(card: Card, scale: int) -> None:
         raise UserError(f"This {card.arch} network upscales by {served}, not by x{scale}.")
 
 
-def _upscale(session: Session, image: NDArray[np.float64], scale: int) -> NDArray[np.float64]:
-    """``[h, w, C]`` in 0..255 through the network, C being the card's channels."""
-    card = session.card
+def _input_size(card: Card, size: Size, scale: int) -> Size:
+    """Height and width of the network's input: multiples of what it wants."""
     check_scale(card, scale)
     # A network with several output scales in one module would need to be told which; the only ones
     # that serve several are pre-upscaled, and there the input's size says it.
-    if card.pre_upscaled:
-        image = imresize(image, scale)
+    factor, multiple = scale if card.pre_upscaled else 1, card.size_multiple
+    height, width = (-(-side * factor // multiple) * multiple for side in size)
+    return height, width
+
+
+def _smallest(sizes: InputSizes | None, height: int, width: int) -> Size:
+    """The size an input must have at least; of several, the one that is nearest."""
+    if sizes is None:
+        return 1, 1
+    if not sizes.listed:
+        return sizes.low
+    return min(sizes.listed, key=lambda s: (max(s[0], height) * max(s[1], width), -s[0] * s[1]))
+
+
+def _network_parts(
+    session: Session, image: NDArray, scale: int, grid: Grid | None
+) -> Iterator[Part]:
+    """``[h, w, C]`` through the network, C being what it takes, or 3 where it takes luma."""
+    card = session.card
     height, width = image.shape[:2]
-    below, right = -height % card.size_multiple, -width % card.size_multiple
-    padded = np.pad(image, ((0, below), (0, right), (0, 0)), mode="reflect")
-    planes = np.ascontiguousarray(padded.transpose(2, 0, 1)[None] * (card.value_range / 255.0))
-    out = session.run(planes.astype(np.float32))[0]
-    if not np.isfinite(out).all():
-        raise SrdeployError(
-            f"The {card.arch} network returned values that are not finite under {session.runtime}; "
-            "its weights or its precision are broken."
-        )
+    grid = grid or plan_image(card, (height, width), scale)
+    check_scale(card, scale)
     s = card.network_scale
-    pixels = out.transpose(1, 2, 0)[: height * s, : width * s].astype(np.float64)
-    return pixels * (255.0 / card.value_range)
+    true_height, true_width = height * scale, width * scale
+    source = _Input(card, image, scale, grid)
+    for tile in grid.tiles:
+        rows, columns = tile.outer(s)
+        rows = slice(rows.start, min(rows.stop, true_height))
+        columns = slice(columns.start, min(columns.stop, true_width))
+        if rows.start >= rows.stop or columns.start >= columns.stop:
+            continue  # nothing but padding
+        out = session.run(source.window(tile.rows, tile.columns))[0]
+        top, left = (tile.rows.start * s, tile.columns.start * s)
+        out = out[:, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+        if not np.isfinite(out).all():
+            raise SrdeployError(
+                f"The {card.arch} network returned values that are not finite under "
+                f"{session.runtime}; its weights or its precision are broken."
+            )
+        yield rows, columns, out.transpose(1, 2, 0).astype(np.float64) * (255.0 / card.value_range)
+
+
+class _Input:
+    """The network's input, of which windows are made when they are needed."""
+
+    def __init__(self, card: Card, image: NDArray, scale: int, grid: Grid) -> None:
+        self.card, self.image, self.scale = card, image, scale
+        factor = scale if card.pre_upscaled else 1
+        # Which pixel stands at each place of the padded input: beyond the edge, its reflection.
+        self._rows, self._columns = (
+            np.pad(np.arange(side * factor), (0, whole - side * factor), mode="reflect")
+            for side, whole in zip(image.shape[:2], (grid.height, grid.width), strict=True)
+        )
+
+    def window(self, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """``float32 [1, C, h, w]`` in 0..value_range."""
+        wanted_rows, wanted_columns = self._rows[rows], self._columns[columns]
+        top, left = wanted_rows.min(), wanted_columns.min()
+        part = self._pixels(
+            slice(top, wanted_rows.max() + 1), slice(left, wanted_columns.max() + 1)
+        )
+        if part.shape[:2] != (len(wanted_rows), len(wanted_columns)):
+            part = part[wanted_rows - top][:, wanted_columns - left]
+        planes = part.transpose(2, 0, 1)[None] * (self.card.value_range / 255.0)
+        return np.ascontiguousarray(planes, dtype=np.float32)
+
+    def _pixels(self, rows: slice, columns: slice) -> NDArray[np.float64]:
+        if self.card.pre_upscaled:
+            size = self.image.shape[:2]
+            return imresize_part(self._read, size, self.scale, rows, columns)
+        return self._read(rows, columns)
+
+    def _read(self, rows: slice, columns: slice) -> NDArray[np.float64]:
+        part = _levels(self.image[rows, columns])
+        if self.card.luma_only and part.shape[2] == 3:
+            return rgb_to_ycbcr(part)[..., :1]
+        return part
+
+
+def _levels(part: NDArray) -> NDArray[np.float64]:
+    """Pixels in 0..255, whatever they are stored in."""
+    levels = part.astype(np.float64)
+    return levels / 257.0 if part.dtype == np.uint16 else levels
+
+
+def _joined(parts: Iterator[Part], lr: NDArray, scale: int) -> NDArray[np.float64]:
+    """All parts as one array."""
+    height, width = lr.shape[0] * scale, lr.shape[1] * scale
+    whole = None
+    for rows, columns, part in parts:
+        if part.shape[:2] == (height, width):
+            return part
+        if whole is None:
+            whole = np.empty((height, width, part.shape[2]))
+        whole[rows, columns] = part
+    assert whole is not None, "an image has at least one tile"
+    return whole
