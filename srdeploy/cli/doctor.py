@@ -34,10 +34,11 @@ def doctor(json: o.AsJson = False) -> None:
         emit({"machine": machine_facts(), "rows": rows, "networks": sorted(shipped_networks())})
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    view = Table("kind", "name", "", "what it is", "found, or what to do")
+    name = Column("name", no_wrap=True)
+    view = Table("kind", name, "", "what it is", "found, or what to do")
     for found in rows:
         mark = "[green]yes[/]" if found["available"] else "[yellow]no[/]"
         cells = [str(found[key]) for key in ("kind", "name", "title", "reason")]

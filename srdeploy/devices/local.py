@@ -119,14 +119,18 @@ class LocalModel:
         self._card = Card.from_json(answer["card"])
         row = RUNTIMES.get(answer["runtime"])
         self._timed = row is None or row.timed
-        self._precision = precision_of(job.artifact, answer["runtime"], answer["provider"])
+        self._precision = answer["precision"] or precision_of(
+            job.artifact, answer["runtime"], answer["provider"]
+        )
 
     @property
     def loaded(self) -> Loaded:
         """What the process answered, and the precision that another one read back."""
         told = self._answer
         name = told["runtime"]
-        notes = () if self._timed else (f"{name}: quality only, its speed would mean nothing",)
+        notes = tuple(told["notes"])
+        if not self._timed:
+            notes += (f"{name}: quality only, its speed would mean nothing",)
         return Loaded(
             card=self._card,
             runtime=name,

@@ -43,8 +43,8 @@ def precision_of(artifact: str | Path, runtime: str, provider: str | None = None
         from srdeploy.runtime.trt_sidecar import read_sidecar
 
         return read_sidecar(artifact).precision  # read back from the engine when it was built
-    if runtime != "onnxruntime":
-        return None
+    if not runtime.startswith("onnxruntime"):
+        return None  # or its session tells
     command = [sys.executable, "-m", "srdeploy.measure.precision", str(artifact)]
     ended = subprocess.run(
         command + ([provider] if provider else []), capture_output=True, text=True, check=False

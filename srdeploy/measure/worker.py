@@ -4,7 +4,7 @@ It reads one JSON request per line from stdin and answers each with one JSON lin
 ``{"ok": true, ...}`` or ``{"ok": false, "error": sentence}``. Requests, in their order:
 
     {"do": "open", "artifact", "runtime", "threads", "options"}
-                                     -> card, runtime, runtime_version, provider, threads, load_ms
+               -> card, runtime, runtime_version, provider, precision, notes, threads, load_ms
     {"do": "feed", "path"}                    the input tensor, a .npy file of float32 [N, C, H, W]
     {"do": "first"}                                              -> first_ms
     {"do": "warm", "runs", "seconds"}
@@ -86,6 +86,8 @@ class Worker:
             "runtime": session.runtime,
             "runtime_version": runtime_version(session.runtime),
             "provider": provider_name(providers[0]) if providers else None,
+            "precision": session.precision,
+            "notes": list(session.notes),
             "threads": session.threads,
             "load_ms": load_ms,
         }

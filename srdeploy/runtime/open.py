@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from srdeploy.errors import UserError, unknown_name
 from srdeploy.runtime.bicubic_session import NAME as BICUBIC
 from srdeploy.runtime.bicubic_session import BicubicSession
+from srdeploy.runtime.onnx_file import NotComputed
+from srdeploy.runtime.providers import PROVIDERS
 from srdeploy.runtime.session import Session
-from srdeploy.runtime.table import RUNTIMES, Runtime
+from srdeploy.runtime.table import ONNXRUNTIME, RUNTIMES, Runtime
 
 if TYPE_CHECKING:
     from srdeploy.models.network import Network
+
+BF16_RUNTIMES = ("openvino", "onnx-reference")
+"""What opens a bf16 ONNX file unless a runtime is named: the first that is here and computes it."""
 
 # Imports of runtimes stay inside the functions, so that an artifact is measured without torch in
 # its memory and torch networks run where onnxruntime is missing.
@@ -40,7 +45,8 @@ def open_session(
         arch: architecture of a foreign checkpoint that does not show it, as ``load_network``.
         scale: upscaling factor of a foreign file that does not show it.
         value_range: 1 or 255, for an ONNX file without a card.
-        provider: onnxruntime's execution provider (:data:`srdeploy.runtime.providers.PROVIDERS`).
+        provider: onnxruntime's execution provider (:data:`srdeploy.runtime.providers.PROVIDERS`):
+            ``cuda`` is short for the runtime ``onnxruntime-cuda``.
 
     Raises:
         UserError: the file cannot be read, or the runtime or provider does not exist or cannot run
@@ -51,28 +57,26 @@ def open_session(
     if source == BICUBIC:
         return BicubicSession()
     if not isinstance(source, (str, Path)):
-        _require(runtime, "torch", f"this {source.card.arch} network")
-        return _open_torch(source.copy(), threads)
+        _require_network(runtime, f"this {source.card.arch} network")
+        return _open_network(source.copy(), runtime, threads)
     if (fitting := artifact_runtime(source, runtime)) is not None:
+        if provider is not None:
+            fitting = _with_provider(provider, source)
+            runtime = None if runtime == ONNXRUNTIME.name else runtime
         _require(runtime, fitting.name, f"'{source}'")
-        if fitting.name == "onnxruntime":
-            from srdeploy.runtime.onnx_session import OnnxSession
-            from srdeploy.runtime.providers import provider_list
-
-            return OnnxSession(
-                source,
-                threads=threads,
-                providers=provider_list(provider),
-                scale=scale,
-                value_range=value_range,
-            )
-        _no_provider(provider, source)
-        return _open_artifact(fitting, source, threads)
-    _require(runtime, "torch", f"'{source}'")
-    _no_provider(provider, source)
+        foreign = {"value_range": value_range, "scale": scale} if _is_onnx(source) else {}
+        try:
+            return _open_artifact(fitting, source, threads, **foreign)
+        except NotComputed:
+            if (other := _that_computes(source, threads, **foreign)) is None or runtime is not None:
+                raise
+            return other
+    _require_network(runtime, f"'{source}'")
+    if provider is not None:
+        _refuse_provider(source)
     from srdeploy.models.load import load_network
 
-    return _open_torch(load_network(source, arch=arch, scale=scale), threads)
+    return _open_network(load_network(source, arch=arch, scale=scale), runtime, threads)
 
 
 def artifact_runtime(path: str | Path, asked: str | None = None) -> Runtime | None:
@@ -95,27 +99,65 @@ def artifact_runtime(path: str | Path, asked: str | None = None) -> Runtime | No
     return next(iter([*named, *here, *fitting]), None)
 
 
-def _open_artifact(row: Runtime, path: str | Path, threads: int | None) -> Session:
+def _open_artifact(
+    row: Runtime, path: str | Path, threads: int | None, **foreign: float | None
+) -> Session:
     if not Path(path).exists():
         raise UserError(f"There is no file '{path}'.")
     if row.session is None:
         raise UserError(f"'{path}' cannot be run here: {row.availability().reason}.")
     module, name = row.session.split(":")
-    return getattr(importlib.import_module(module), name)(path, threads=threads)
+    return getattr(importlib.import_module(module), name)(path, threads=threads, **foreign)
 
 
-def _open_torch(network: Network, threads: int | None) -> Session:
+def _that_computes(
+    path: str | Path, threads: int | None, **foreign: float | None
+) -> Session | None:
+    """A session for a bf16 file that onnxruntime does not run: one that really computes in it."""
+    for row in (RUNTIMES[name] for name in BF16_RUNTIMES):
+        if row.availability():
+            session = _open_artifact(row, path, threads, **foreign)
+            if "bf16" in (session.precision or ""):
+                return session
+            session.close()
+    return None
+
+
+def _is_onnx(path: str | Path) -> bool:
+    return Path(path).suffix.lower() == ".onnx"
+
+
+def _open_network(network: Network, runtime: str | None, threads: int | None) -> Session:
+    if runtime == "sparse":
+        from srdeploy.runtime.sparse_session import SparseSession
+
+        return SparseSession(network, threads)
     from srdeploy.runtime.torch_session import TorchSession
 
+    if network.card.arch == "smsr":  # the same numbers at half the work
+        from srdeploy.sparse.dense import dense_masks
+
+        network = dense_masks(network)
     return TorchSession(network, threads)
 
 
-def _no_provider(provider: str | None, source: str | Path) -> None:
-    if provider is not None:
-        raise UserError(
-            f"Only onnxruntime has providers, and it does not run '{source}'; export it to ONNX or "
-            "leave the provider out."
-        )
+def _with_provider(provider: str, source: str | Path) -> Runtime:
+    if provider not in PROVIDERS:
+        raise unknown_name("provider", provider, PROVIDERS)
+    if not _is_onnx(source):
+        _refuse_provider(source)
+    return RUNTIMES[ONNXRUNTIME.name + ("" if provider == "cpu" else f"-{provider}")]
+
+
+def _refuse_provider(source: str | Path) -> NoReturn:
+    raise UserError(
+        f"Only onnxruntime has providers, and it does not run '{source}'; export it to ONNX or "
+        "leave the provider out."
+    )
+
+
+def _require_network(asked: str | None, what: str) -> None:
+    _require(None if asked == "sparse" else asked, "torch", what)
 
 
 def _require(asked: str | None, fitting: str, what: str) -> None:

@@ -12,6 +12,10 @@ import importlib.util
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from srdeploy.runtime.providers import REMEDIES
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,11 @@ class Module:
 TORCH = Module("torch", ("torch",), "pip install torch")
 ONNX = Module("onnx", ("onnx",), "pip install onnx")
 ONNXSIM = Module("onnxsim", ("onnxsim",), "pip install onnxsim")
-ONNXRUNTIME = Module("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "pip install onnxruntime")
+ONNXRUNTIME = Module(
+    "onnxruntime",
+    ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml"),
+    "pip install onnxruntime",
+)
 COREMLTOOLS = Module("coremltools", ("coremltools",), "pip install coremltools")
 TENSORRT = Module(
     "tensorrt",
@@ -81,6 +89,8 @@ TENSORRT_RTX = Module(
 )
 LITERT_TORCH = Module("litert_torch", ("litert-torch",), "pip install 'srdeploy[litert]'")
 LITERT = Module("ai_edge_litert", ("ai-edge-litert",), "pip install ai-edge-litert")
+
+OPENVINO = Module("openvino", ("openvino",), "pip install 'srdeploy[openvino]'")
 
 NVIDIA_PLATFORMS = ("linux", "win32")
 
@@ -96,6 +106,24 @@ def nvidia_driver() -> Availability:
             False, "no NVIDIA driver here: run on a machine with an NVIDIA GPU, or install it"
         )
     return Availability(True, "NVIDIA driver")
+
+
+def provider_availability(name: str) -> Availability:
+    """Whether the installed onnxruntime was built with an execution provider. Imports nothing.
+
+    Args:
+        name: One of :data:`srdeploy.runtime.providers.PROVIDERS`, not the CPU's.
+    """
+    if not (found := ONNXRUNTIME.availability()):
+        return Availability(False, f"{found.reason}; for this provider {REMEDIES[name]}")
+    if name == "coreml" and sys.platform == "darwin":
+        return found  # part of onnxruntime itself there
+    spec = importlib.util.find_spec("onnxruntime")
+    library = "DirectML" if name == "directml" else f"onnxruntime_providers_{name}"
+    folder = Path(spec.origin).parent / "capi" if spec and spec.origin else Path()
+    if not any(library in file.name for file in folder.glob("*")):
+        return Availability(False, f"{found.reason} has no {name} provider: {REMEDIES[name]}")
+    return found
 
 
 def platform_availability(platforms: tuple[str, ...]) -> Availability:
@@ -119,6 +147,7 @@ class Runtime:
         platforms: Values of ``sys.platform`` it exists on; empty for all.
         nvidia: It needs an NVIDIA GPU and its driver.
         timed: Its speed is the artifact's; an interpreter that only gives results has none.
+        provider: Of onnxruntime's execution providers, the one that must take the network.
     """
 
     name: str
@@ -129,6 +158,7 @@ class Runtime:
     platforms: tuple[str, ...] = ()
     nvidia: bool = False
     timed: bool = True
+    provider: str | None = None
 
     def availability(self) -> Availability:
         """Whether a session can be opened here. Imports nothing."""
@@ -137,12 +167,27 @@ class Runtime:
         if self.session is None:  # don't send anyone to install what would not be used
             found = f" ({self.module.name} {v} found)" if (v := self.module.version()) else ""
             return Availability(False, f"srdeploy opens no session in it yet{found}")
-        found_module = self.module.availability()
+        if self.provider is None:
+            found_module = self.module.availability()
+        else:
+            found_module = provider_availability(self.provider)
         if not found_module or not self.nvidia:
             return found_module
         if not (driver := nvidia_driver()):
             return Availability(False, f"{found_module.reason}, but {driver.reason}")
         return found_module
+
+
+def _provider_row(name: str, title: str, **facts: Any) -> Runtime:
+    return Runtime(
+        f"{ONNXRUNTIME.name}-{name}",
+        f"ONNX Runtime, {title}",
+        ONNXRUNTIME,
+        suffixes=(".onnx",),
+        session=f"srdeploy.runtime.onnx_session:Onnx{name.title()}Session",
+        provider=name,
+        **facts,
+    )
 
 
 _PLATFORM_NAMES = {"darwin": "macOS", "linux": "Linux", "win32": "Windows"}
@@ -157,12 +202,38 @@ RUNTIMES: dict[str, Runtime] = {
             session="srdeploy.runtime.torch_session:TorchSession",
         ),
         Runtime(
+            "sparse",
+            "SMSR networks, computing inside their masks only (PyTorch, CPU)",
+            TORCH,
+            session="srdeploy.runtime.sparse_session:SparseSession",
+        ),
+        Runtime(
             "onnxruntime",
             "ONNX Runtime",
             ONNXRUNTIME,
             suffixes=(".onnx",),
             session="srdeploy.runtime.onnx_session:OnnxSession",
         ),
+        Runtime(
+            "openvino",
+            "OpenVINO on the CPU",
+            OPENVINO,
+            suffixes=(".onnx",),
+            session="srdeploy.runtime.openvino_session:OpenvinoSession",
+        ),
+        Runtime(
+            "onnx-reference",
+            "bf16 ONNX files, interpreted: results without speed",
+            ONNXRUNTIME,
+            suffixes=(".onnx",),
+            session="srdeploy.runtime.onnx_reference:OnnxReferenceSession",
+            timed=False,
+        ),
+        _provider_row("cuda", "NVIDIA GPUs", platforms=NVIDIA_PLATFORMS, nvidia=True),
+        _provider_row("tensorrt", "through TensorRT", platforms=NVIDIA_PLATFORMS, nvidia=True),
+        _provider_row("openvino", "through OpenVINO"),
+        _provider_row("coreml", "through Core ML", platforms=("darwin",)),
+        _provider_row("directml", "through DirectX 12", platforms=("win32",)),
         Runtime(
             "coreml",
             "Core ML",
@@ -206,12 +277,3 @@ RUNTIMES: dict[str, Runtime] = {
         ),
     )
 }
-
-
-def onnx_providers() -> list[str]:
-    """Execution providers of the installed onnxruntime (imports it), best first; [] without it."""
-    if not ONNXRUNTIME.availability():
-        return []
-    import onnxruntime
-
-    return list(onnxruntime.get_available_providers())

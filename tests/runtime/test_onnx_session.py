@@ -166,5 +166,5 @@ def test_not_a_super_resolution_network(tmp_path: Path) -> None:
 
 
 def test_unknown_provider(artifact: Path) -> None:
-    with pytest.raises(UserError, match=r"provider named 'CPUExecutionProvidr'.*did you mean"):
-        OnnxSession(artifact, providers=["CPUExecutionProvidr"])
+    with pytest.raises(UserError, match=r"provider named 'cudda'.*did you mean 'cuda'"):
+        open_session(artifact, provider="cudda")

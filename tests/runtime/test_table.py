@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from srdeploy.runtime.table import RUNTIMES, Availability, Module, Runtime, onnx_providers
+from srdeploy.runtime.table import RUNTIMES, Availability, Module, Runtime
 
 
 def test_rows_are_sound() -> None:
@@ -50,7 +50,3 @@ def test_module_versions() -> None:
     assert absent.version() is None
     assert absent.availability().reason == "no_such_module is not installed: pip install it"
     assert Module("json", (), "").version() == "unknown version"  # importable, no distribution
-
-
-def test_onnx_providers() -> None:
-    assert "CPUExecutionProvider" in onnx_providers()
