@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from srdeploy.errors import UserError
-from srdeploy.measure.scenario import Scenario, read_scenario
+from srdeploy.measure.scenario import Scenario, find_scenario, read_scenario, shipped_scenarios
 
 SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "scenarios").glob("*.yaml"))
 
@@ -51,3 +51,32 @@ def test_one_input_needs_no_list(text: str, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(f"inputs: {text}\n")
     expected = "median" if text == "median" else (270, 480)
     assert read_scenario(tmp_path / "s.yaml").input == expected
+
+
+def test_by_name_or_file(tmp_path: Path) -> None:
+    assert find_scenario("paper-set").name == "paper-set"
+    (tmp_path / "own.yaml").write_text("name: own\ninputs: [320x180, median]\n")
+    assert find_scenario(str(tmp_path / "own.yaml")).inputs == ((180, 320), "median")
+    with pytest.raises(UserError, match="did you mean 'mobile-540p'"):
+        find_scenario("mobil-540p")
+    with pytest.raises(UserError, match="There is no file"):
+        find_scenario(str(tmp_path / "absent.yaml"))
+
+
+def test_the_shipped_ones_are_in_the_package_and_in_configs() -> None:
+    assert {path.name for path in SHIPPED} == {p.name for p in shipped_scenarios().values()}
+    expected = {"paper-set", "frame-720p", "tiled-4k", "sustained", "quick"}
+    assert expected <= shipped_scenarios().keys()
+
+
+def test_the_three_run_tiers_of_mlperf_mobile() -> None:
+    tiers = [find_scenario(f"mobile-540p{tier}") for tier in ("", "-quick", "-rapid")]
+    told = [(t.min_runs, t.min_seconds, t.max_seconds) for t in tiers]
+    assert told == [(1024, 60, 600), (128, 10, 60), (64, 6, 60)]
+    assert {t.inputs for t in tiers} == {((540, 960),)}
+
+
+def test_sustained_is_ten_minutes_from_rest() -> None:
+    scenario = find_scenario("sustained")
+    assert (scenario.min_seconds, scenario.sustained, scenario.sensors) == (600, True, True)
+    assert scenario.rest_seconds >= 60
