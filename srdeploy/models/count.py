@@ -47,8 +47,8 @@ def macs(network: Network, height: int, width: int) -> int:
 
     SMSR is counted as if it skipped nothing; what it skips depends on the image.
     """
-    masked = isinstance(network.module, SMSR)
-    module = network.module.without_masks() if masked else copy.deepcopy(network.module)
+    original = network.module
+    module = original.without_masks() if isinstance(original, SMSR) else copy.deepcopy(original)
     module = module.to("meta")
     x = torch.empty(1, network.card.channels, height, width, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
