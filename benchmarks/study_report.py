@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from svg_plot import Series, line_plot
-
+from srdeploy.bench.svg_plot import Series, line_plot
 from srdeploy.files import atomic_path
 
 Result = dict[str, Any]

@@ -24,7 +24,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import study  # type: ignore[import-not-found]  # noqa: E402
 import study_report  # type: ignore[import-not-found]  # noqa: E402
-import svg_plot  # type: ignore[import-not-found]  # noqa: E402
+
+from srdeploy.bench import svg_plot  # noqa: E402
 
 PENALTY = {"growth": 1.0, "every": 1, "limit": 2.0, "hold": 1}
 SEARCH = {"growth": 0.5, "every": 1, "limit": 0.5}

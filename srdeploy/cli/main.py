@@ -12,6 +12,7 @@ from srdeploy import __version__
 from srdeploy.cli import (
     bench,
     bench_compare,
+    bench_sparse,
     compare,
     deploy,
     doctor,
@@ -64,6 +65,7 @@ train.register(app)
 deploy.register(app)
 bench.register(app)
 bench_compare.register(app)
+bench_sparse.register(app)
 results.register(app)
 compare.register(app)
 explain.register(app)

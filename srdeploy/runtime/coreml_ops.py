@@ -363,6 +363,7 @@ TABLE: dict[str, Callable[[Arguments], Result]] = {
     "pow": _binary(torch.pow),
     "maximum": _binary(torch.maximum),
     "minimum": _binary(torch.minimum),
+    "greater": _binary(torch.gt),
     "reduce_mean": _reduce(torch.mean),
     "reduce_sum": _reduce(torch.sum),
     "reduce_max": _reduce(torch.amax),

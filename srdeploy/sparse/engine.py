@@ -47,6 +47,8 @@ class SparseEngine:
 
     Attributes:
         backend: What computes on rows.
+        modules: The masked layers.
+        width: Floats per pixel of the features between modules.
         frame: What runs the network around the masked layers.
         costs: What the masked layers of a module were found to cost.
         choices: What every masked layer did in the latest run, by module, image after image.
@@ -72,15 +74,15 @@ class SparseEngine:
         self.choices: list[Choice] = []
         self._form = form
         packed = pack(network)
-        self._modules = [
+        self.modules = [
             RowModule(self.backend, one, f"body.{number}") for number, one in enumerate(packed)
         ]
         self.frame: RowFrame | ImageFrame = (
-            RowFrame(network, self.backend, packed, self._modules)
+            RowFrame(network, self.backend, packed, self.modules)
             if self.backend.name == "native"
-            else ImageFrame(network, self._modules)
+            else ImageFrame(network, self.modules)
         )
-        self._width = aligned(packed[0].collect.shape[0])
+        self.width = aligned(packed[0].collect.shape[0])
         self.costs = self._measure()
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -98,7 +100,7 @@ class SparseEngine:
         }
 
     def _decide(self, number: int, inside: Tensor) -> str:
-        module, pixels = self._modules[number], inside.shape[0]
+        module, pixels = self.modules[number], inside.shape[0]
         density = float(inside.sum()) / pixels
         form = self.costs.choose(pixels, density) if self._form == "auto" else self._form
         self.choices += [
@@ -109,14 +111,12 @@ class SparseEngine:
 
     def _measure(self) -> FormCosts:
         """Time the forms of the first module at two sizes, masks being empty and full."""
-        timings, module = Timings(), self._modules[0]
+        timings, module = Timings(), self.modules[0]
         with torch.inference_mode():
             for side in SIDES:
                 space = Workspace(Arena(), side, side)
-                x, out = space.plane("x", self._width), space.plane("out", self._width)
-                space.inner(x, self._width).copy_(
-                    torch.sin(torch.arange(self._width))[:, None, None]
-                )
+                x, out = space.plane("x", self.width), space.plane("out", self.width)
+                space.inner(x, self.width).copy_(torch.sin(torch.arange(self.width))[:, None, None])
                 pixels = side * side
                 none = torch.zeros(pixels, dtype=torch.bool)
                 timings.note("empty", pixels, partial(module.rows, space, x, out, none))

@@ -111,6 +111,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def line(x1: float, y1: float, x2: float, y2: float, colour: str, width: int = 1) -> str:
+    """An SVG line."""
     return (
         f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" '
         f'stroke-width="{width}"/>'
@@ -118,4 +119,5 @@ def line(x1: float, y1: float, x2: float, y2: float, colour: str, width: int = 1
 
 
 def text(x: float, y: float, content: str, anchor: str, more: str = "") -> str:
+    """An SVG text."""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {more}>{escape(content)}</text>'
