@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -42,20 +44,30 @@ def read_rgb(path: str | Path) -> NDArray[np.uint8]:
         UserError: the file is missing, not an image, truncated, or holds floating-point pixels.
     """
     path = Path(path)
+    with decoding(path), Image.open(path) as image:
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode == "F":
+            raise UserError(
+                f"'{path}' holds floating-point pixels, whose range is unknown; "
+                "save it with 8 or 16 bits."
+            )
+        if upright.mode.startswith("I"):
+            wide = np.asarray(upright, dtype=np.float64)
+            grey = np.clip(np.floor(wide / 257.0 + 0.5), 0, 255).astype(np.uint8)
+            return np.repeat(grey[:, :, None], 3, axis=2)
+        return np.array(upright.convert("RGB"), dtype=np.uint8)
+
+
+@contextmanager
+def decoding(path: Path) -> Iterator[None]:
+    """While a file is decoded: what goes wrong becomes one sentence.
+
+    Raises:
+        UserError: the file is missing, not an image, truncated, or too large.
+    """
     try:
-        with Image.open(path) as image:
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode == "F":
-                raise UserError(
-                    f"'{path}' holds floating-point pixels, whose range is unknown; "
-                    "save it with 8 or 16 bits."
-                )
-            if upright.mode.startswith("I"):
-                wide = np.asarray(upright, dtype=np.float64)
-                grey = np.clip(np.floor(wide / 257.0 + 0.5), 0, 255).astype(np.uint8)
-                return np.repeat(grey[:, :, None], 3, axis=2)
-            return np.array(upright.convert("RGB"), dtype=np.uint8)
+        yield
     except FileNotFoundError as error:
         raise UserError(f"There is no image '{path}'.") from error
     except Image.DecompressionBombError as error:

@@ -1,0 +1,193 @@
+"""Pictures to files: PNG row by row, the other formats at the end; whole or not at all."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+from srdeploy.data.png import PngWriter
+from srdeploy.errors import UserError, unknown_name
+from srdeploy.files import atomic_path
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format for results.
+
+    Attributes:
+        name: What ``--format`` takes.
+        suffixes: Its file endings, the usual one first.
+        sixteen_bits: It can hold 16 bits to a channel.
+        alpha: It can hold transparency.
+        largest: Longest side in pixels.
+        streamed: Rows go to the file as they come; the others are held in memory to the end.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    sixteen_bits: bool
+    alpha: bool
+    largest: int
+    streamed: bool = False
+
+
+FORMATS: dict[str, Format] = {
+    row.name: row
+    for row in (
+        Format("png", (".png",), True, True, 2**31 - 1, streamed=True),
+        Format("jpeg", (".jpg", ".jpeg"), False, False, 65535),
+        Format("webp", (".webp",), False, True, 16383),
+        Format("tiff", (".tif", ".tiff"), True, True, 2**31 - 1),
+    )
+}
+
+
+def find_format(name: str) -> Format:
+    """The format of that name (or file ending).
+
+    Raises:
+        UserError: there is none; the nearest is offered.
+    """
+    wanted = name.lower().removeprefix(".")
+    for row in FORMATS.values():
+        if wanted == row.name or f".{wanted}" in row.suffixes:
+            return row
+    raise unknown_name("image format", name, FORMATS)
+
+
+def format_of(path: str | Path) -> Format | None:
+    """The format that a file's ending names, or None."""
+    suffix = Path(path).suffix.lower()
+    return next((row for row in FORMATS.values() if suffix in row.suffixes), None)
+
+
+class PictureWriter(ABC):
+    """Takes a picture from top to bottom."""
+
+    @abstractmethod
+    def write(self, rows: NDArray) -> None:
+        """Append ``[n, W, C]``."""
+
+
+@contextmanager
+def open_writer(
+    path: str | Path,
+    kind: Format,
+    size: tuple[int, int],
+    channels: int,
+    dtype: type | np.dtype,
+    *,
+    icc: bytes | None = None,
+    exif: bytes | None = None,
+    quality: int = 95,
+) -> Iterator[PictureWriter]:
+    """A file that is written while the body runs, and gets its name when the body has ended well.
+
+    Args:
+        path: Where to.
+        kind: From :data:`FORMATS`.
+        size: Height and width.
+        channels: 1 to 4, as :class:`srdeploy.data.picture.Picture`; no alpha where the format has
+            none.
+        dtype: ``uint8``, or ``uint16`` where the format has 16 bits.
+        icc: Colour profile.
+        exif: EXIF block.
+        quality: 1 to 100, for JPEG and WebP (100: WebP is lossless).
+
+    Raises:
+        UserError: the path cannot be written to, or the picture is too large for the format.
+        ValueError: channels or a type that the format cannot hold.
+    """
+    if max(size) > kind.largest:
+        raise UserError(
+            f"'{path}' would have {size[1]}x{size[0]} pixels, and {kind.name} ends at "
+            f"{kind.largest} a side; choose --format png."
+        )
+    if (channels in (2, 4) and not kind.alpha) or (dtype == np.uint16 and not kind.sixteen_bits):
+        raise ValueError(f"{kind.name} cannot hold {channels} channels of {np.dtype(dtype)}")
+    with atomic_path(path) as temporary:
+        if kind.streamed:
+            with open(temporary, "wb") as stream:
+                writer = _Rows(PngWriter(stream, size, channels, dtype, icc=icc, exif=exif))
+                yield writer
+                writer.png.finish()
+            return
+        whole = _Whole(size, channels, dtype)
+        yield whole
+        if dtype == np.uint16:
+            _save_wide_tiff(temporary, whole.pixels, icc)
+        else:
+            _save(temporary, kind, whole.pixels, icc, exif, quality)
+
+
+class _Rows(PictureWriter):
+    def __init__(self, png: PngWriter) -> None:
+        self.png = png
+
+    def write(self, rows: NDArray) -> None:
+        self.png.write(rows)
+
+
+class _Whole(PictureWriter):
+    def __init__(self, size: tuple[int, int], channels: int, dtype: type | np.dtype) -> None:
+        self.pixels = np.empty((*size, channels), dtype)
+        self._next = 0
+
+    def write(self, rows: NDArray) -> None:
+        self.pixels[self._next : self._next + len(rows)] = rows
+        self._next += len(rows)
+
+
+def _save(
+    path: Path, kind: Format, pixels: NDArray, icc: bytes | None, exif: bytes | None, quality: int
+) -> None:
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    options: dict[str, object] = {"icc_profile": icc} if icc else {}
+    if exif:
+        options["exif"] = exif
+    if kind.name == "jpeg":
+        options |= {"quality": quality, "subsampling": 0}
+    elif kind.name == "webp":
+        image = image.convert("RGBA" if pixels.shape[2] in (2, 4) else "RGB")
+        options |= {"quality": quality, "lossless": quality == 100, "exact": True}
+    elif kind.name == "tiff" and not _has_details(exif):
+        options["compression"] = "tiff_adobe_deflate"
+    image.save(path, format=kind.name.upper(), **options)
+
+
+def _has_details(exif: bytes | None) -> bool:
+    """Whether a block has tables of its own (exposure, place), which Pillow cannot write into a
+    compressed TIFF.
+    """
+    block = Image.Exif()
+    block.load(exif or b"")
+    return any(table in block for table in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo))
+
+
+def _save_wide_tiff(path: Path, pixels: NDArray[np.uint16], icc: bytes | None) -> None:
+    if find_spec("tifffile") is None:
+        raise UserError(
+            f"Writing '{path.suffix}' with 16 bits needs tifffile; install it with "
+            "`pip install 'srdeploy[tiff]'`, or choose --format png."
+        )
+    import tifffile
+
+    channels = pixels.shape[2]
+    tifffile.imwrite(
+        path,
+        pixels[..., 0] if channels == 1 else pixels,
+        photometric="rgb" if channels > 2 else "minisblack",
+        planarconfig="contig" if channels > 1 else None,
+        extrasamples=["unassalpha"] if channels in (2, 4) else None,
+        compression="zlib",
+        iccprofile=icc,
+        metadata=None,
+    )
