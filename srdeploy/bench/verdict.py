@@ -208,10 +208,12 @@ def _figures(line: Line, base: list[Measurement], new: list[Measurement]) -> Non
 def _slowdown(line: Line, base: list[Measurement], new: list[Measurement]) -> Ratio | None:
     by_session = {one.session: one for one in base if one.session is not None}
     together = [(by_session[one.session], one) for one in new if one.session in by_session]
-    if together:
+    paired = paired_ratio([(turns_of(before), turns_of(after)) for before, after in together])
+    if paired is not None and paired.low is not None:
         line.paired = True
         line.runs = len(together), len(together)
-        return paired_ratio([(turns_of(before), turns_of(after)) for before, after in together])
+        return paired
+    # One turn each is no pairing that could tell a spread; its blocks are at least something.
     return unpaired_ratio([rounds_of(one) for one in base], [rounds_of(one) for one in new])
 
 
