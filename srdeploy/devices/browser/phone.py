@@ -64,9 +64,9 @@ class Phone:
             self.changed.notify_all()
 
     def beat(self, state: Mapping[str, Any]) -> None:
-        """The page lives."""
+        """The page lives; one that has said goodbye does not, whatever overtakes its farewell."""
         with self.changed:
-            self._seen, self._left = time.monotonic(), None
+            self._seen = time.monotonic()
             if state:
                 self.state = dict(state)
 

@@ -139,7 +139,7 @@ def test_a_page_closed_half_way_is_told_within_seconds_and_goes_on_when_opened_a
         browser.get("about:blank")
         closed = time.monotonic()
         _await(lambda: "was closed" in said[-1], "the closed page is told")
-        assert time.monotonic() - closed < 15  # 2 s after its farewell, on an idle machine
+        assert time.monotonic() - closed < 8
         assert said[-1] == (
             "The page on phone-1 was closed; open the address again and it goes on "
             "(nothing is lost)."

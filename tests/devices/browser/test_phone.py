@@ -90,3 +90,15 @@ def test_a_job_that_takes_too_long_is_given_up(phone: Phone) -> None:
     with pytest.raises(DeviceError, match=r"did not finish 'run' within 0.3 s"):
         _ask(phone, timeout=0.3)
     assert time.monotonic() - begun < 3
+
+
+def test_a_pulse_that_overtakes_the_farewell_does_not_revive(
+    phone: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LEFT_SECONDS", 0.1)
+    phone.leave()
+    phone.beat({"hidden": True})
+    with pytest.raises(DeviceLost, match="was closed and did not return"):
+        _ask(phone, patience=0.2)
+    phone.met("b", {})
+    assert phone.alive
