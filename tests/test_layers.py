@@ -22,12 +22,12 @@ LAYERS = [
     ["train"],
     ["compact"],
     ["prune"],
-    ["quality"],
+    ["quality", "upscaling"],
     ["runtime"],
     ["sparse"],
     ["models"],
     ["metrics", "data"],
-    ["strict", "files", "progress"],
+    ["strict", "files", "progress", "quiet"],
     ["errors", ""],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -22,6 +22,7 @@ from srdeploy.cli import (
     prune,
     results,
     train,
+    upscale,
     zoo,
 )
 from srdeploy.errors import SrdeployError
@@ -71,6 +72,7 @@ compare.register(app)
 explain.register(app)
 masks.register(app)
 zoo.register(app)
+upscale.register(app)
 doctor.register(app)
 
 

@@ -38,7 +38,7 @@ def bytes_per_pixel(session: Session) -> float:
     x = np.zeros(shape, np.float32)
     before = _reset_peak()
     session.run(x)
-    after = peak()
+    after = _watermark()
     if before is None or after is None:
         return estimate * _MARGIN
     own = 4 * side * side * card.channels * card.network_scale**2  # the result, at the very least
@@ -49,11 +49,20 @@ def resident() -> int | None:
     """Bytes of memory this process holds now; None where unknown."""
     if (field := _status("VmRSS")) is not None:
         return field
-    return peak()
+    return _watermark()
 
 
 def peak() -> int | None:
-    """The most bytes this process has held (on Linux: since :func:`_reset_peak`); None: unknown."""
+    """The most bytes this process has held; None where unknown."""
+    mark = _watermark()
+    return None if mark is None else max(mark, _before_reset)
+
+
+_before_reset = 0
+
+
+def _watermark() -> int | None:
+    """The most bytes held, on Linux since :func:`_reset_peak`."""
     if (field := _status("VmHWM")) is not None:
         return field
     if sys.platform == "darwin":
@@ -77,10 +86,13 @@ def available() -> int | None:
 
 def _reset_peak() -> int | None:
     """Start counting the peak anew where the kernel can; returns what is held now."""
+    global _before_reset
+    mark = _watermark()
     try:
         _CLEAR.write_text("5")  # proc(5): resets VmHWM to VmRSS
     except OSError:
-        return peak()  # a high-water mark that is not reset still shows growth
+        return mark  # a high-water mark that is not reset still shows growth
+    _before_reset = max(_before_reset, mark or 0)
     return resident()
 
 

@@ -1,0 +1,228 @@
+"""The command that uses a network: upscale."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from srdeploy.cli import options as o
+from srdeploy.cli.output import emit, note, say
+
+if TYPE_CHECKING:
+    from srdeploy.upscaling.compare import Comparison
+    from srdeploy.upscaling.folder import Outcome
+    from srdeploy.upscaling.image import Upscaler
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(upscale)
+
+
+def upscale(
+    file: o.Artifact,
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="IN...", help="Pictures, folders or 'patterns*.png'.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Folder for the results; for one picture also a file."),
+    ],
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare", help="Also draw bicubic, network and original where they differ most."
+        ),
+    ] = False,
+    versions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with", metavar="FILE", help="Another network in the comparison; repeatable."
+        ),
+    ] = None,
+    hr: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Originals to compare with; default: HR/ of the set."),
+    ] = None,
+    scale: o.Scale = None,
+    format: Annotated[
+        str, typer.Option(help="png, jpeg, webp, tiff, or same: as the picture.")
+    ] = "png",
+    bits: Annotated[int | None, typer.Option(help="8 or 16; default: as the picture.")] = None,
+    quality: Annotated[int, typer.Option(help="Of jpeg and webp, 1..100.")] = 95,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="What the process may hold, e.g. 2GB (default) or 800MB."
+        ),
+    ] = None,
+    overlap: Annotated[
+        int | None,
+        typer.Option(min=0, help="Of tiles, in pixels; default: the receptive field's half."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Make results anew that exist.")
+    ] = False,
+    runtime: o.RuntimeName = None,
+    threads: o.Threads = None,
+    arch: o.Arch = None,
+    value_range: o.ValueRange = None,
+    json: o.AsJson = False,
+) -> None:
+    """Upscale pictures: any size (in tiles that equal the whole), grey, alpha, 16 bits.
+
+    A rerun skips what is finished. A picture that cannot be read is reported and the others go on;
+    the exit code is then 2.
+
+    **Examples**
+
+    `srdeploy upscale edsr-s-x2 photo.jpg -o photo_x2.png`
+
+    `srdeploy upscale tuned.onnx holiday/ -o large --format jpeg --memory 1.5GB`
+
+    `srdeploy upscale pruned.safetensors Set5/LR_bicubic/X2 -o seen --compare --with edsr-s-x2`
+    """
+    from srdeploy.runtime.open import open_session
+    from srdeploy.upscaling.folder import Settings, find_pictures, name_results, upscale_pictures
+    from srdeploy.upscaling.image import Upscaler
+
+    opening: dict[str, Any] = {"threads": threads, "scale": scale, "arch": arch}
+    opening["value_range"] = value_range
+    pictures = find_pictures(inputs)
+    with ExitStack() as stack:
+        session = stack.enter_context(open_session(file, runtime=runtime, **opening))
+        limits: dict[str, Any] = {"memory": parse_memory(memory), "overlap": overlap}
+        upscaler = Upscaler(session, scale, **limits)
+        settings = Settings(format, bits, quality, overwrite, f"{_identity(file)} {overlap}")
+        targets = name_results(pictures, output, upscaler.scale, settings)
+        comparison = None
+        if compare or versions or hr is not None:
+            others = [
+                (
+                    name,
+                    Upscaler(
+                        stack.enter_context(open_session(name, **opening)), upscaler.scale, **limits
+                    ),
+                )
+                for name in versions or []
+            ]
+            comparison = _comparison(file, upscaler, others, hr)
+        outcomes = upscale_pictures(upscaler, targets, settings, comparison)
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    if json:
+        emit(_document(file, upscaler, outcomes))
+    else:
+        _tell(outcomes, upscaler)
+    for outcome in failed:
+        note(f"srdeploy: {outcome.reason}")
+    if failed:
+        raise typer.Exit(2)
+
+
+def parse_memory(text: str | None) -> int | None:
+    """Bytes of ``2GB``, ``1.5 GiB``, ``800MB``; a bare number counts bytes."""
+    import re
+
+    from srdeploy.errors import UserError
+
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", text.strip().lower())
+    if match is None or float(match[1]) == 0:
+        raise UserError(f"--memory '{text}' is no size; write for instance 2GB or 800MB.")
+    power = " kmgt".index(match[2] or " ")
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
+
+
+def _identity(file: str) -> str:
+    """What tells a network from others: its content, else its name."""
+    from srdeploy.files import sha256
+    from srdeploy.models.load import shipped_networks
+
+    path = Path(file)
+    if not path.exists():
+        path = shipped_networks().get(file, path)
+    return sha256(path) if path.exists() else file
+
+
+def _comparison(
+    file: str, own: "Upscaler", others: "list[tuple[str, Upscaler]]", hr: Path | None
+) -> "Comparison":
+    from srdeploy.errors import UserError
+    from srdeploy.upscaling.compare import Comparison, Version
+
+    if hr is not None and not hr.exists():
+        raise UserError(f"There is no '{hr}' with originals.")
+    versions = [
+        Version(
+            "pruned" if upscaler.session.card.pruned else "dense",
+            Path(name).name,
+            None if upscaler is own else upscaler,
+        )
+        for name, upscaler in [*others, (file, own)]
+    ]
+    versions.sort(key=lambda version: version.label)  # dense comes first
+    return Comparison(versions, hr, " ".join(_identity(name) for name, _ in others))
+
+
+def _document(file: str, upscaler: "Upscaler", outcomes: "list[Outcome]") -> dict[str, Any]:
+    from srdeploy.runtime.footprint import peak
+
+    return {
+        "file": file,
+        "runtime": upscaler.session.runtime,
+        "threads": upscaler.session.threads,
+        "scale": upscaler.scale,
+        "memory": upscaler.memory,
+        "pictures": [outcome.to_dict() for outcome in outcomes],
+        "peak_memory": peak(),
+    }
+
+
+def _tell(outcomes: "list[Outcome]", upscaler: "Upscaler") -> None:
+    for outcome in outcomes:
+        if outcome.state == "failed":
+            continue
+        if outcome.state == "finished":
+            say(f"{outcome.output}: finished before")
+            continue
+        height, width = outcome.size
+        tiles = "whole"
+        if outcome.tiles > 1:
+            tall, wide = outcome.tile
+            tiles = f"{outcome.tiles} tiles of {wide}x{tall}, overlap {outcome.overlap}"
+        say(f"{outcome.output}: {width}x{height}, {tiles}, {outcome.seconds:.1f} s")
+        for remark in [*outcome.notes, *_remarks(outcome, upscaler)]:
+            say(f"  {remark}")
+        if outcome.comparison:
+            figures = ", ".join(
+                f"{row['label']} {row[key]:.2f} dB"
+                for row in outcome.comparison["versions"]
+                for key in row
+                if key.startswith("psnr") and key != "psnr_region"
+            )
+            say(f"  {outcome.comparison['sheet']}" + (f": {figures}" if figures else ""))
+    states = [outcome.state for outcome in outcomes]
+    counts = {"written": "written", "finished": "finished before", "failed": "failed"}
+    said = [f"{states.count(state)} {word}" for state, word in counts.items() if state in states]
+    if len(outcomes) > 1:
+        say(f"{len(outcomes)} pictures: {', '.join(said)}")
+
+
+def _remarks(outcome: "Outcome", upscaler: "Upscaler") -> list[str]:
+    remarks = []
+    if not outcome.exact and outcome.tiles > 1:
+        why = (
+            "the overlap is smaller than half the receptive field"
+            if upscaler.session.card.receptive_field
+            else "the network looks at the whole picture at once (global pooling)"
+        )
+        remarks.append(f"not exactly what the whole picture would give: {why}")
+    elif not outcome.exact:
+        remarks.append("smaller than what the artifact takes: its borders are mirrored outward")
+    if outcome.work > 2:
+        remarks.append(
+            f"overlaps make {outcome.work:.1f} times the work; more --memory makes larger tiles"
+        )
+    return remarks

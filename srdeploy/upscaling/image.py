@@ -1,0 +1,212 @@
+"""One picture through a network: grey, alpha, 16 bits, and a bound on memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srdeploy.data.bicubic import imresize_part
+from srdeploy.data.images import to_uint8
+from srdeploy.data.picture import Picture
+from srdeploy.errors import UserError
+from srdeploy.runtime.footprint import available, bytes_per_pixel, resident
+from srdeploy.runtime.pixels import check_scale, plan_image, upscale_parts
+from srdeploy.runtime.session import Session
+from srdeploy.runtime.tiling import Grid, smallest_tile
+
+DEFAULT_MEMORY = 2_000_000_000
+"""Bytes of memory to stay within unless told (half of what is free, if that is less)."""
+
+_GREY = np.array([0.299, 0.587, 0.114])  # BT.601, for networks that tint grey a little
+_OUTPUT_BYTES = 3 * 8 * 4  # of one output pixel on its way: float64 RGB, about four times
+
+
+class Upscaler:
+    """A network, with how much memory it may take.
+
+    Attributes:
+        session: The network; stays the caller's to close.
+        scale: Output size over input size.
+        memory: Bytes that the whole process may hold.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        scale: int | None = None,
+        *,
+        memory: int | None = None,
+        overlap: int | None = None,
+    ) -> None:
+        """Take a network.
+
+        Args:
+            session: The network.
+            scale: Default: the network's own.
+            memory: Bytes; default: :data:`DEFAULT_MEMORY`.
+            overlap: Of tiles, in network input pixels, instead of what is exact.
+
+        Raises:
+            UserError: the network does not serve this scale.
+        """
+        self.session = session
+        self.scale = scale or session.card.scale
+        check_scale(session.card, self.scale)
+        free = available()
+        self.memory = memory or min(DEFAULT_MEMORY, free // 2 if free else DEFAULT_MEMORY)
+        self._overlap = overlap
+        self._cost: float | None = None
+
+    def plan(self, size: tuple[int, int], row_bytes: int = 0, extra_bytes: int = 0) -> Grid:
+        """How a picture is cut so that memory suffices; the picture itself is held already.
+
+        Args:
+            size: Height and width of the picture.
+            row_bytes: Of results kept per row of network input.
+            extra_bytes: Of what else will be held.
+
+        Raises:
+            UserError: the smallest sensible tile does not fit into the memory.
+        """
+        card, sizes = self.session.card, self.session.sizes
+        whole = plan_image(card, size, self.scale, overlap=self._overlap, sizes=sizes)
+        # Tiles of this many pixels cost less than the bookkeeping, whatever the network.
+        least = smallest_tile(card, self._overlap)
+        if whole.height * whole.width <= least**2 or (sizes is not None and sizes.listed):
+            return whole
+        if self._cost is None:
+            self._cost = bytes_per_pixel(self.session)
+            self._cost += _OUTPUT_BYTES * card.network_scale**2
+        room = self.memory - (resident() or 0) - extra_bytes
+        tallest = min(whole.height, max(least, int(max(room, 0) / self._cost) // whole.width))
+        pixels = int((room - tallest * row_bytes) / self._cost)
+        if pixels < min(least, whole.height) * min(least, whole.width):
+            needed = self.memory - room + tallest * row_bytes + self._cost * least**2
+            raise UserError(
+                f"{_giga(self.memory)} of memory is too little for this picture and network; give "
+                f"--memory {_giga(needed * 1.05)} or more (or a smaller --overlap, which is no "
+                "longer exact)."
+            )
+        return plan_image(card, size, self.scale, pixels=pixels, overlap=self._overlap, sizes=sizes)
+
+    def bands(
+        self, picture: Picture, dtype: type | np.dtype, grid: Grid, alpha: bool = True
+    ) -> Iterator[NDArray]:
+        """The upscaled picture from top to bottom, one row of tiles at a time.
+
+        Args:
+            picture: What to upscale.
+            dtype: ``uint8`` or ``uint16``.
+            grid: From :meth:`plan`.
+            alpha: Upscale alpha (bicubically); otherwise it is left out.
+
+        Yields:
+            ``[n, W * scale, C]``, C as in the picture.
+
+        Raises:
+            SrdeployError: the network returned values that are not finite.
+        """
+        colour, opacity = picture.colour, picture.alpha
+        if opacity is not None:
+            colour = with_hidden_filled(colour, opacity)
+        grey = colour.shape[2] == 1
+        rgb = np.broadcast_to(colour, (*colour.shape[:2], 3))
+        width = picture.size[1] * self.scale
+        channels = colour.shape[2] + (alpha and opacity is not None)
+        band, place = np.empty((0, width, channels), dtype), slice(0, 0)
+        for rows, columns, part in upscale_parts(self.session, rgb, self.scale, grid):
+            if rows != place:
+                if place.stop:
+                    yield band
+                band, place = np.empty((rows.stop - rows.start, width, channels), dtype), rows
+            if alpha and opacity is not None:
+                band[:, columns, -1] = _stored(self._alpha(opacity, rows, columns), dtype)
+            shown = (part @ _GREY)[..., None] if grey else part
+            band[:, columns, : shown.shape[2]] = _stored(shown, dtype)
+        yield band
+
+    def _alpha(self, alpha: NDArray, rows: slice, columns: slice) -> NDArray[np.float64]:
+        def read(y: slice, x: slice) -> NDArray[np.float64]:
+            return alpha[y, x] / (257.0 if alpha.dtype == np.uint16 else 1.0)
+
+        return imresize_part(read, alpha.shape, self.scale, rows, columns)
+
+
+def upscale_array(
+    session: Session, pixels: NDArray, scale: int | None = None, *, memory: int | None = None
+) -> NDArray:
+    """Upscale a picture held in an array.
+
+    Args:
+        session: The network.
+        pixels: ``[H, W]`` or ``[H, W, C]``, ``uint8`` or ``uint16``; C is 1 (grey), 2 (grey,
+            alpha), 3 (RGB) or 4 (RGB, alpha).
+        scale: Default: the network's own.
+        memory: Bytes that the process may hold; beyond that, tiles are made.
+
+    Returns:
+        The same type and channels, ``scale`` times as large.
+
+    Raises:
+        UserError: a scale that the network does not serve, or too little memory.
+        ValueError: an array of another shape or type.
+    """
+    if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim not in (2, 3) or 0 in pixels.shape:
+        raise ValueError(f"upscaling takes uint8 or uint16, got {pixels.dtype} {pixels.shape}")
+    if pixels.ndim == 3 and pixels.shape[2] > 4:
+        raise ValueError(f"upscaling takes 1 to 4 channels, got {pixels.shape}")
+    upscaler = Upscaler(session, scale, memory=memory)
+    picture = Picture(pixels if pixels.ndim == 3 else pixels[..., None])
+    result = pixels.nbytes * upscaler.scale**2
+    grid = upscaler.plan(picture.size, extra_bytes=2 * result)
+    whole = np.concatenate(list(upscaler.bands(picture, pixels.dtype, grid)))
+    return whole if pixels.ndim == 3 else whole[..., 0]
+
+
+def with_hidden_filled(colour: NDArray, alpha: NDArray, reach: int = 8) -> NDArray:
+    """Give fully transparent pixels the colours around them.
+
+    What lies under them is arbitrary (mostly black), and upscaling would let it bleed into the
+    visible edge.
+
+    Args:
+        colour: ``[H, W, C]``.
+        alpha: ``[H, W]``.
+        reach: How far into the transparent part, in pixels.
+    """
+    known = alpha > 0
+    if known.all() or not known.any():
+        return colour
+    colour = colour.copy()
+    height, width = known.shape
+    for _ in range(reach):
+        near = np.zeros_like(known)
+        near[1:] |= known[:-1]
+        near[:-1] |= known[1:]
+        near[:, 1:] |= known[:, :-1]
+        near[:, :-1] |= known[:, 1:]
+        y, x = np.nonzero(near & ~known)
+        if not len(y):
+            break
+        total, count = np.zeros((len(y), colour.shape[2])), np.zeros((len(y), 1))
+        for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+            there_y, there_x = np.clip(y + dy, 0, height - 1), np.clip(x + dx, 0, width - 1)
+            counts = known[there_y, there_x][:, None]
+            total += colour[there_y, there_x] * counts
+            count += counts
+        colour[y, x] = np.rint(total / count)
+        known[y, x] = True
+    return colour
+
+
+def _stored(values: NDArray[np.float64], dtype: type | np.dtype) -> NDArray:
+    """Levels 0..255 rounded to what is kept."""
+    if dtype == np.uint8:
+        return to_uint8(values)
+    return np.clip(np.floor(values * 257.0 + 0.5), 0, 65535).astype(np.uint16)
+
+
+def _giga(size: float) -> str:
+    return f"{size / 1e9:.2g}GB"

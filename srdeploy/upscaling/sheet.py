@@ -1,0 +1,99 @@
+"""Drawing a side-by-side: labelled panels of one region, and where it lies in the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+_PANEL_WIDTH = 480  # about, for a panel on screen
+_MARGIN = 16
+_HEADER = 58
+_FOOTER = 40
+_CAPTION = 34
+_PAPER, _INK, _FAINT, _MARK = (250, 250, 248), (28, 30, 34), (110, 114, 120), (214, 54, 44)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One version of the region.
+
+    Attributes:
+        label: What it is: ``bicubic``, ``dense``, ``pruned``, ``HR``.
+        name: The file behind it.
+        pixels: ``uint8 [h, w, 3]``.
+        text: Below it.
+        figures: The numbers in the text, for programs.
+    """
+
+    label: str
+    name: str
+    pixels: NDArray[np.uint8]
+    text: str
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+def draw_sheet(
+    panels: Sequence[Panel],
+    picture: NDArray[np.uint8],
+    region: tuple[slice, slice],
+    caption: str,
+) -> Image.Image:
+    """The panels in a row, enlarged pixel by pixel, after the whole picture with a frame in it.
+
+    Args:
+        panels: From left to right.
+        picture: The whole result ``uint8 [H, W, 3]``.
+        region: What the panels show of it.
+        caption: One line below everything.
+    """
+    height, width = panels[0].pixels.shape[:2]
+    zoom = max(1, round(_PANEL_WIDTH / width))
+    tall, wide = height * zoom, width * zoom
+    overview = _overview(picture, region, tall, wide)
+    total = overview.width + len(panels) * (wide + _MARGIN) + 2 * _MARGIN
+    sheet = Image.new("RGB", (total, _HEADER + tall + _FOOTER + _CAPTION), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    rows, columns = region
+    place = f"{width}x{height} pixels at ({columns.start}, {rows.start})"
+    _words(draw, _MARGIN, "where", place, overview.width)
+    sheet.paste(overview, (_MARGIN, _HEADER))
+    left = 2 * _MARGIN + overview.width
+    for panel in panels:
+        _words(draw, left, panel.label, panel.name, wide)
+        enlarged = Image.fromarray(np.ascontiguousarray(panel.pixels))
+        sheet.paste(enlarged.resize((wide, tall), Image.Resampling.NEAREST), (left, _HEADER))
+        draw.text((left, _HEADER + tall + 9), panel.text, _INK, ImageFont.load_default(20))
+        left += wide + _MARGIN
+    y = _HEADER + tall + _FOOTER + 2
+    draw.text((_MARGIN, y), caption, _FAINT, ImageFont.load_default(16))
+    return sheet
+
+
+def _words(draw: ImageDraw.ImageDraw, left: int, label: str, name: str, width: int) -> None:
+    draw.text((left, 6), label, _INK, ImageFont.load_default(24))
+    small = ImageFont.load_default(15)
+    while name and draw.textlength(name, small) > width:
+        name = name[1:] if len(name) < 3 else "…" + name[2:]
+    draw.text((left, 35), name, _FAINT, small)
+
+
+def _overview(
+    picture: NDArray[np.uint8], region: tuple[slice, slice], tall: int, wide: int
+) -> Image.Image:
+    """The whole picture as high as the panels (or narrower), with the region framed."""
+    height, width = picture.shape[:2]
+    scale = min(tall / height, 1.25 * wide / width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    step = max(1, int(1 / scale) // 2)  # large pictures are thinned out before they are filtered
+    thinned = Image.fromarray(np.ascontiguousarray(picture[::step, ::step]))
+    small = thinned.resize(size, Image.Resampling.LANCZOS)
+    rows, columns = region
+    box = [round(n * scale) for n in (columns.start, rows.start, columns.stop, rows.stop)]
+    draw = ImageDraw.Draw(small)
+    draw.rectangle((box[0] - 1, box[1] - 1, box[2], box[3]), outline=(255, 255, 255), width=4)
+    draw.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), outline=_MARK, width=2)
+    return small
