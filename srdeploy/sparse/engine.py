@@ -50,12 +50,12 @@ class SparseEngine:
         modules: The masked layers.
         width: Floats per pixel of the features between modules.
         frame: What runs the network around the masked layers.
-        costs: What the masked layers of a module were found to cost.
+        costs: What the masked layers of a module were found to cost; None where a form was given.
         choices: What every masked layer did in the latest run, by module, image after image.
     """
 
     def __init__(self, network: SMSR, *, backend: str = "auto", form: str = "auto") -> None:
-        """Split and pack the weights, and time the forms (some 50 ms) with torch's threads.
+        """Split and pack the weights; for ``auto``, time the forms with torch's threads (50 ms).
 
         Args:
             network: Trained; float32 on the CPU. It is not changed.
@@ -83,7 +83,7 @@ class SparseEngine:
             else ImageFrame(network, self.modules)
         )
         self.width = aligned(packed[0].collect.shape[0])
-        self.costs = self._measure()
+        self.costs = self._measure() if form == "auto" else None
 
     def __call__(self, x: Tensor) -> Tensor:
         """[N, 3, H, W] in 0..value_range, float32, to [N, 3, H*scale, W*scale]; any H and W."""
@@ -102,7 +102,7 @@ class SparseEngine:
     def _decide(self, number: int, inside: Tensor) -> str:
         module, pixels = self.modules[number], inside.shape[0]
         density = float(inside.sum()) / pixels
-        form = self.costs.choose(pixels, density) if self._form == "auto" else self._form
+        form = self._form if self.costs is None else self.costs.choose(pixels, density)
         self.choices += [
             Choice(f"{module.name}.body.body.{layer}", density, form)
             for layer in range(module.n_layers)
