@@ -1,21 +1,28 @@
-"""What 8 bits gain and lose in ONNX Runtime, and which part of the recipe matters.
+r"""What 8 bits gain and lose in ONNX Runtime, and which part of the recipe matters.
 
 Exports a network in fp32, fp16 and int8, and in variants of int8 that each leave one idea out;
-measures PSNR on benchmark sets and times fp32 and int8 in turns.
+measures PSNR on benchmark sets and times fp32 and int8 in turns. With ``--trained`` also the
+network that fine-tuning for 8 bits made of it, held against the fp32 of the one before.
 
-    python benchmarks/int8_study.py --network edsr-s-x2 --data DIR_WITH_Set5_AND_B100
+    srdeploy finetune edsr-s-x2 --recipe configs/train/int8.yaml -o trained.safetensors
+    python benchmarks/int8_study.py --network edsr-s-x2 --trained trained.safetensors \
+        --data DIR_WITH_Set5_AND_B100
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import shlex
+import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import onnx
-from results_io import shown, srdeploy, table, write
+from results_io import shown, table, write
 
 from srdeploy.export.onnx import export_onnx
 from srdeploy.export.precision_graph import layers_of
@@ -30,17 +37,25 @@ from srdeploy.quality import evaluate
 from srdeploy.runtime.onnx_session import OnnxSession
 
 SETS = ("Set5", "B100")
-HEADLINE = ("fp32", "fp16", "int8")  # measured on every set; the variants on the first alone
+HEADLINE = (
+    "fp32",
+    "fp16",
+    "int8",
+    "int8-trained",
+)  # measured on every set; the variants on the first alone
+TIMED = ("fp32", "int8", "int8-trained", "no-sums", "everything")
 SIZE = "480x270"
 
 
-def variants(network: Network, folder: Path) -> dict[str, tuple[str, Path]]:
+def variants(
+    network: Network, trained: Network | None, folder: Path
+) -> dict[str, tuple[str, Path]]:
     """Description and file of every artifact, the reference first."""
     made: dict[str, tuple[str, Path]] = {}
 
-    def export(name: str, told: str, **options: Any) -> Path:
+    def export(name: str, told: str, source: Network = network, **options: Any) -> Path:
         path = folder / f"{name}.onnx"
-        export_onnx(network, path, check=False, **options)
+        export_onnx(source, path, check=False, **options)
         made[name] = (told, path)
         return path
 
@@ -49,6 +64,11 @@ def variants(network: Network, folder: Path) -> dict[str, tuple[str, Path]]:
     export(
         "int8", "`--precision int8`: ranges by mse, long skip and ends in fp32", precision="int8"
     )
+    if trained is not None:
+        export(
+            "int8-trained", "after fine-tuning for 8 bits, ranges as learned",
+            trained, precision="int8",
+        )  # fmt: skip
     for method in ("minmax", "percentile", "entropy"):
         export(
             f"int8-{method}", f"the same, ranges by {method}",
@@ -80,22 +100,40 @@ def variants(network: Network, folder: Path) -> dict[str, tuple[str, Path]]:
     return made
 
 
+def tuning(network: Network) -> str:
+    """What the latest step on a card was."""
+    step = network.card.history[-1]
+    return ", ".join(f"{key} {value}" for key, value in step.items() if key != "step")
+
+
+def bench(launcher: str, *arguments: str) -> list[dict[str, Any]]:
+    """Rows of ``srdeploy bench``, started by ``launcher``."""
+    command = [*shlex.split(launcher), sys.executable, "-m", "srdeploy", "-q", "bench", *arguments]
+    done = subprocess.run([*command, "--json"], check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--network", required=True, help="a network file or a shipped name")
     parser.add_argument("--name", help="what the page calls it; default: the network's name")
+    parser.add_argument("--trained", type=Path, help="the network fine-tuned for 8 bits from it")
+    parser.add_argument(
+        "--launcher", default="", help="what starts the timing, e.g. 'taskset -c 0,1'"
+    )
     parser.add_argument("--data", required=True, type=Path, help="folder of Set5 and B100")
     parser.add_argument("--seconds", default="2", help="timing per artifact and turn")
     options = parser.parse_args(argv)
     name = options.name or Path(options.network).stem
     network = load_network(options.network)
+    trained = load_network(options.trained) if options.trained else None
     scale = network.card.scale
     with tempfile.TemporaryDirectory() as folder:
-        made = variants(network, Path(folder))
-        timed = [made[key][1] for key in ("fp32", "int8", "no-sums", "everything")]
+        made = variants(network, trained, Path(folder))
+        timed = [made[key][1] for key in TIMED if key in made]
         conditions = ("--input", SIZE, "--no-quality", "--threads", "2", "--runs", "8")
-        rows = srdeploy("bench", *map(str, timed), *conditions, "--seconds", options.seconds)
+        rows = bench(options.launcher, *map(str, timed), *conditions, "--seconds", options.seconds)
         latency = {path.stem: row for path, row in zip(timed, rows, strict=True)}
         quality: dict[str, dict[str, float]] = {}
         for key, (_, path) in made.items():
@@ -133,15 +171,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     text = (
         f"PSNR of Y, border {scale}, 8-bit output, MATLAB's luma; in brackets the change from "
         "fp32. Ranges were found on the training images that come with srdeploy. "
-        f"Latency: {SIZE} input, two threads, artifacts in turns; the machine was shared, so read "
-        f"the ratios (`{shown('bench', '...', *conditions)}`).\n\n" + table(header, lines)
+        f"Latency: {SIZE} input, two threads, artifacts in turns "
+        f"(`{shown('bench', '...', *conditions)}`); "
+        + (
+            "other work on the machine was paused meanwhile"
+            if options.launcher
+            else "the machine was shared, so read the ratios"
+        )
+        + ".\n\n"
+        + table(header, lines)
+        + (f"\n\nFine-tuning: {tuning(trained)}." if trained else "")
     )
     own = f"--network {Path(options.network).name}" + (f" --name {name}" if options.name else "")
+    own += " --trained TRAINED" if trained else ""
     repeat = f"python benchmarks/int8_study.py {own} --data DIR"
     data = {
         "network": {"name": name, "sha256": sha256(Path(options.network))}
         if Path(options.network).is_file()
         else {"name": name},
+        "trained": trained.card.history[-1] if trained else None,
         "quality": quality,
         "latency": latency,
         "bytes": sizes,

@@ -57,10 +57,12 @@ def finetune(
         list[str] | None,
         typer.Option(metavar="DIR", help="Training images (repeatable), or an HDF5 file."),
     ] = None,
-    iterations: Annotated[int | None, typer.Option(min=1, help="Default 1000.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Default 16.")] = None,
+    iterations: Annotated[
+        int | None, typer.Option(min=1, help="Default 1000; 8 bits: 400.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Default 16; 8 bits: 8.")] = None,
     patch: Annotated[
-        int | None, typer.Option(min=8, help="Input patch size; default 48 (VDSR: 41).")
+        int | None, typer.Option(min=8, help="Input patch size; default 48 (VDSR: 41; 8 bits: 32).")
     ] = None,
     lr: Annotated[
         float | None, typer.Option(min=0.0, help="Learning rate, decayed by a cosine.")

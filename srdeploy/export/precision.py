@@ -5,8 +5,8 @@
 * ``mixed``: 8 bits wherever they cost little: the layers that cost most are spared, as few as will
   do to lose no more than ``max_drop``.
 
-bf16 is not among them: ONNX has bfloat16 convolutions from operator set 22 on, which is more than
-the exporter writes, and onnxruntime's CPU cannot run them, so nobody could check one here.
+* ``bf16``: bfloat16 within, float32 ends. onnxruntime's CPU cannot compute it: OpenVINO measures it
+  where it is installed, else an interpreter that rounds as the file says.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from srdeploy.data.builtin import BUILTIN
 from srdeploy.errors import SrdeployError, UserError
+from srdeploy.export.precision_bf16 import OPSET, to_bfloat16
 from srdeploy.export.precision_fp16 import HEADROOM, audit_ranges, audit_rows, to_half
 from srdeploy.export.precision_graph import convolution_kinds, layers_of
 from srdeploy.export.precision_images import network_inputs
@@ -43,7 +44,7 @@ from srdeploy.export.quantise_search import (
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.models.quantised import Activations, Method
 from srdeploy.quality import Quality, evaluate
-from srdeploy.runtime.onnx_session import OnnxSession
+from srdeploy.runtime.open import open_session
 
 MAX_DROP = 0.05
 """What ``mixed`` may lose unless told, dB."""
@@ -101,7 +102,8 @@ class Gate:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
             path.write_bytes(labelled.SerializeToString())
-            with OnnxSession(path) as session:
+            with open_session(path) as session:
+                self.runtime = session.runtime
                 return evaluate(session, self.data, self.card.scale, progress=False)
 
 
@@ -131,14 +133,18 @@ def write_precision(
     gate = Gate(model, card, request.data) if wanted else None
     if request.precision == "fp16":
         written = _half(model, card, request)
+    elif request.precision == "bf16":
+        written = _bfloat(model)
     else:
         written = _Quantiser(model, card, request, trained).write(gate)
     if gate is not None and written.quality is None:
         written.quality = gate.facts(gate.drop(written.model))
     if gate is not None and written.quality is not None:
         drop = written.quality["drop"]
-        if request.max_drop is not None and not drop <= request.max_drop:  # only fp16 gets here
-            raise SrdeployError(f"{_loss('fp16', gate, drop, request.max_drop)}.")
+        if request.max_drop is not None and not drop <= request.max_drop:  # of 16 bits
+            raise SrdeployError(f"{_loss(request.precision, gate, drop, request.max_drop)}.")
+        if request.precision == "bf16":
+            written.notes.append(_who_measured(gate.runtime))
         written.notes.append(_kept_quality(gate, drop))
     _read_back(written, request.precision)
     return written
@@ -164,6 +170,30 @@ def _half(model: onnx.ModelProto, card: Card, request: PrecisionRequest) -> Writ
     convolutions = [layer for layer in layers_of(model) if not layer.is_sum]
     float_layers = [layer.name for layer in convolutions if layer.node in kept]
     return Written(converted, float_layers, rows, {"kept_fp32": kept}, notes)
+
+
+def _bfloat(model: onnx.ModelProto) -> Written:
+    converted, kept = to_bfloat16(model)
+    layers = layers_of(model)
+    rows: list[dict[str, Any]] = [
+        {"layer": layer.name, "precision": "fp32" if layer.node in kept else "bf16"}
+        for layer in layers
+    ]
+    notes = [
+        f"operator set {OPSET}, the first with bfloat16 convolutions",
+        f"in fp32, so that the result keeps its digits: {', '.join(kept)}",
+    ]
+    float_layers = [layer.name for layer in layers if not layer.is_sum and layer.node in kept]
+    return Written(converted, float_layers, rows, {"kept_fp32": kept}, notes)
+
+
+def _who_measured(runtime: str) -> str:
+    if runtime == "onnx-reference":
+        return (
+            "no runtime here computes bf16: measured with each operation computed in fp32 and "
+            "rounded to bf16; a device that rounds less often differs a little"
+        )
+    return f"measured in {runtime}, which computes it in bf16"
 
 
 class _Quantiser:
@@ -310,7 +340,10 @@ class _Quantiser:
         ]
         facts: dict[str, Any] = {"kept_fp32": spared, "activations": self.activations}
         if self.trained:
-            notes.append("ranges as fine-tuning for 8 bits learned them")
+            notes.append(
+                "ranges as fine-tuning for 8 bits learned them; fp32 below is the fine-tuned "
+                "network, not the one before"
+            )
         if self.calibrated:
             which = f" of {len(self.calibrated)} more tensors" if self.trained else ""
             notes.append(
@@ -325,7 +358,7 @@ class _Quantiser:
 
 def _read_back(written: Written, precision: str) -> None:
     """What the graph holds must be what its label will say, layer by layer."""
-    narrow = "fp16" if precision == "fp16" else "int8"
+    narrow = precision if precision in ("fp16", "bf16") else "int8"
     found = convolution_kinds(written.model)
     names = {layer.node: layer.name for layer in layers_of(written.model)}
     spared = set(written.float_layers)

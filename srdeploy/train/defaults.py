@@ -20,7 +20,8 @@ def finetune_recipe(
     """A recipe for fine-tuning a network.
 
     Without a base: L1 loss, Adam with a short warm-up and a cosine, weights averaged over the last
-    stretch, patches of the network's customary size.
+    stretch, patches of the network's customary size. For 8 bits a short run at a low rate, in which
+    the network learns from itself as it was in float: nothing new, only how to do the same.
 
     Args:
         card: Of the network to tune.
@@ -39,20 +40,23 @@ def finetune_recipe(
     elif changes:
         raise UserError("--set changes settings of a recipe; name one with --recipe.")
     else:
-        iterations = given.get("iterations", 1000)
+        rounded = "quantise" in given
+        iterations = given.get("iterations", 400 if rounded else 1000)
         settings = {
-            **masks_go_on(card),
             "data": {"folders": ["builtin"]},
             "scales": [card.scale],
-            "patch": 41 if card.pre_upscaled else 48,
+            "patch": 41 if card.pre_upscaled else 32 if rounded else 48,
+            "batch": 8 if rounded else 16,
             "iterations": iterations,
-            "optimiser": {"kind": "adam", "lr": 5e-4},
+            "optimiser": {"kind": "adam", "lr": 1e-4 if rounded else 5e-4},
             "schedule": {"kind": "cosine", "warmup": min(100, iterations // 10), "final": 0.01},
             "clip": {"kind": "norm", "limit": 1.0},
             "ema": 0.99 if iterations < 5000 else 0.999,
-            "precision": fast_precision(),
+            "precision": "fp32" if rounded else fast_precision(),
             "log_every": max(1, min(100, iterations // 10)),
         }
+        if rounded:
+            settings["distill"] = {"output": 1.0}
     for key in ("iterations", "batch", "patch", "precision", "seed", "threads"):
         if key in given:
             settings[key] = given[key]
