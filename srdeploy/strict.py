@@ -36,11 +36,15 @@ def read_yaml(model: type[Model], path: str | Path, changes: Sequence[str] = ())
         UserError: the file (or its base) is missing, is no YAML mapping, or does not fit ``model``;
             or a change is not of that form.
     """
-    values = _load(Path(path))
+    values = read_mapping(path)
     for change in changes:
-        values = merged(values, _change(change))
-    where = f"'{path}'" + (f" with {', '.join(changes)}" if changes else "")
-    return parse(model, values, where=where)
+        values = merged(values, read_change(change))
+    return parse(model, values, where=named(path, changes))
+
+
+def named(path: str | Path, changes: Sequence[str] = ()) -> str:
+    """How errors call a file with its changes."""
+    return f"'{path}'" + (f" with {', '.join(changes)}" if changes else "")
 
 
 def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -59,6 +63,15 @@ def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def _same_kind(old: dict[str, Any], new: dict[str, Any]) -> bool:
     return "kind" not in new or new["kind"] == old.get("kind")
+
+
+def read_mapping(path: str | Path) -> dict[str, Any]:
+    """The settings in a YAML file, laid over those of its ``base``; not checked.
+
+    Raises:
+        UserError: the file (or its base) is missing, or is no YAML mapping.
+    """
+    return _load(Path(path))
 
 
 def _load(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -82,7 +95,12 @@ def _load(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     return merged(_load(path.parent / base, above), values)
 
 
-def _change(text: str) -> dict[str, Any]:
+def read_change(text: str) -> dict[str, Any]:
+    """``a.b=1`` as ``{"a": {"b": 1}}``, the value being YAML.
+
+    Raises:
+        UserError: it is not of that form.
+    """
     import yaml
 
     key, separator, value = text.partition("=")
@@ -120,12 +138,21 @@ def expand(text: str) -> Path:
     Raises:
         UserError: a variable is not set.
     """
-    expanded = os.path.expanduser(os.path.expandvars(text))
+    return Path(os.path.expanduser(expand_variables(text)))
+
+
+def expand_variables(text: str) -> str:
+    """Text with ``$VARIABLES`` expanded.
+
+    Raises:
+        UserError: a variable is not set.
+    """
+    expanded = os.path.expandvars(text)
     if unset := re.search(r"\$\{?(\w+)", expanded):
         raise UserError(
             f"The path '{text}' needs the environment variable {unset[1]}, which is not set."
         )
-    return Path(expanded)
+    return expanded
 
 
 def _explain(model: type[BaseModel], problem: Any) -> str:
