@@ -1,7 +1,8 @@
-"""Linux's own sensors: thermal zones, CPU clocks and governor, and RAPL's energy counters.
+"""Linux's own sensors: thermal zones, hwmon, CPU clocks and governor, and RAPL's energy counters.
 
 The names and units are the kernel's (Documentation/ABI/testing/sysfs-class-thermal,
-sysfs-devices-system-cpu, sysfs-class-powercap). What may not be read is left out.
+sysfs-class-hwmon, sysfs-devices-system-cpu, sysfs-class-powercap). What may not be read is left
+out.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from srdeploy.measure.measurement import Conditions, Reading
 ABSENT_BELOW_C = -40.0
 """A sensor that is not there reads -256 or -273; nothing that runs is colder than this."""
 
+COMPUTING_CHIPS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "amdgpu")
+"""hwmon chips whose temperature is that of what computes; disks and network cards have one too."""
+
 
 class SysfsReader:
     """Finds the sensors once, and reads them quickly afterwards.
@@ -27,6 +31,25 @@ class SysfsReader:
         self._zones = [
             (_text(zone / "type") or zone.name, zone / "temp")
             for zone in sorted(root.glob("class/thermal/thermal_zone*"))
+        ]
+        chips = [
+            (name, chip)
+            for chip in sorted(root.glob("class/hwmon/hwmon*"))
+            if (name := _text(chip / "name"))
+        ]
+        self._zones += [
+            (name, path)
+            for name, chip in chips
+            if name in COMPUTING_CHIPS
+            for path in sorted(chip.glob("temp*_input"))
+        ]
+        self._power = [
+            (
+                f"{name}/{_text(chip / path.name.replace('_input', '_label')) or path.name[:-6]}",
+                path,
+            )
+            for name, chip in chips
+            for path in sorted(chip.glob("power*_input"))
         ]
         cpu = root / "devices/system/cpu"
         self._clocks = sorted(cpu.glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))
@@ -67,8 +90,10 @@ class SysfsReader:
         return {"cpu": max(found)} if found else {}
 
     def watts(self) -> dict[str, float]:
-        """Mean power by package since the last call; empty at the first."""
-        found: dict[str, float] = {}
+        """Power by rail: of RAPL's packages the mean since the last call (none at the first)."""
+        found = {
+            name: int(text) / 1e6 for name, path in self._power if (text := _text(path)) is not None
+        }
         for name, path, span in self._energy:
             now, text = time.monotonic(), _text(path)
             if text is None:

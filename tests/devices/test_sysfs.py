@@ -33,6 +33,21 @@ def test_a_laptop(tmp_path: Path) -> None:
     assert found.power_mode == "powersave"
 
 
+def test_hwmon_where_there_are_no_zones(tmp_path: Path) -> None:
+    """An AMD processor shows its temperature only there; a disk's is nobody's business."""
+    for number, (chip, milli) in enumerate((("k10temp", 61500), ("nvme", 80000))):
+        write(tmp_path, f"class/hwmon/hwmon{number}/name", chip)
+        write(tmp_path, f"class/hwmon/hwmon{number}/temp1_input", str(milli))
+    write(tmp_path, "class/hwmon/hwmon2/name", "ina226")
+    write(tmp_path, "class/hwmon/hwmon2/power1_input", "3250000")
+    write(tmp_path, "class/hwmon/hwmon2/power1_label", "board")
+    write(tmp_path, "class/hwmon/hwmon2/power2_input", "1000000")
+    reader = SysfsReader(tmp_path)
+    assert reader.temperatures() == {"k10temp": 61.5}
+    assert reader.watts() == {"ina226/board": 3.25, "ina226/power2": 1.0}
+    assert reader.total_rails == ()  # nobody says that these two are all of it
+
+
 def test_power_is_the_difference_of_energy_and_its_counter_wraps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
