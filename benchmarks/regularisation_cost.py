@@ -11,7 +11,6 @@ of large numbers.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from results_io import RESULTS, own_command, table, write
 
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
@@ -89,7 +89,7 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--patch", type=int, default=48)
     parser.add_argument("--precision", default="fp32")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="folder; default: benchmarks/results")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     recipe = TrainRecipe.model_validate(
@@ -133,11 +133,33 @@ def main() -> int:
         },
         "samples_ms": {n: [round(1e3 * v, 2) for v in values] for n, values in times.items()},
     }
-    text = json.dumps(result, indent=1)
-    if given.out:
-        given.out.write_text(text + "\n")
-    print(text)
+    cores = f"{given.threads}thread{'s' if given.threads != 1 else ''}"
+    where = "gpu" if torch.cuda.is_available() else f"cpu-{cores}"
+    name = f"regularisation-cost-{given.arch}-{given.precision}-batch{given.batch}-{where}"
+    write(
+        name,
+        "What a growing penalty costs",
+        story(result),
+        result,
+        own_command(),
+        given.out or RESULTS,
+    )
     return 0
+
+
+def story(result: dict[str, Any]) -> str:
+    """The page's text."""
+    step, ratio, own = (result[key] for key in ("step_ms", "ratio", "own_time_ratio"))
+    rows = [
+        (name, step[name], ratio.get(name, ""), f"{own[name]:.2%}" if name in own else "")
+        for name in step
+    ]
+    return (
+        f"{result['arch']} x2, {result['precision']}, batch {result['batch']}, patch "
+        f"{result['patch']}, {result['device']}, {result['threads']} threads, {result['rounds']} "
+        "rounds in turns; medians.\n\n"
+        + table(["step", "ms", "times the plain step", "the penalty's own time"], rows)
+    )
 
 
 if __name__ == "__main__":

@@ -40,14 +40,9 @@ def write(name: str, title: str, text: str, data: Any, repeat: str, out: Path = 
         out: Folder.
     """
     machine = machine_facts()
-    where = (
-        f"{machine['cpu']}, {machine['usable_cpus']} CPUs, {machine['os']}, "
-        f"Python {machine['python']}, "
-        + ", ".join(f"{tool} {version}" for tool, version in machine["versions"].items())
-    )
-    page = f"# {title}\n\n{text.strip()}\n\nMachine: {where}.\n\nRepeat: `{repeat}`\n"
+    text = page(title, text, repeat, machine)
     for suffix, content in (
-        (".md", page),
+        (".md", text),
         (
             ".json",
             json.dumps({"title": title, "machine": machine, "data": names_only(data)}, indent=1)
@@ -56,7 +51,38 @@ def write(name: str, title: str, text: str, data: Any, repeat: str, out: Path = 
     ):
         with atomic_path(out / f"{name}{suffix}") as temporary:
             temporary.write_text(content, encoding="utf-8")
-    print(page)
+    print(text)
+
+
+def page(title: str, text: str, repeat: str, machine: dict[str, Any] | None = None) -> str:
+    """A page of results: what was found, on which machine, how busy, and how to repeat it.
+
+    Args:
+        title: Heading.
+        text: Body (Markdown).
+        repeat: The command that makes it again.
+        machine: See :func:`srdeploy.measure.machine.machine_facts`; default: this one, now.
+    """
+    machine = machine or machine_facts()
+    where = (
+        f"{machine['cpu']}, {machine['usable_cpus']} CPUs, {machine['os']}, "
+        f"Python {machine['python']}, "
+        + ", ".join(f"{tool} {version}" for tool, version in machine["versions"].items())
+    )
+    if (load := machine.get("load_1min")) is not None:
+        where += f"; load at the end {load:g}"
+    return f"# {title}\n\n{text.strip()}\n\nMachine: {where}.\n\nRepeat: `{repeat}`\n"
+
+
+def own_command() -> str:
+    """The command line of the running script, for people to repeat from the project's root."""
+    return shlex.join(
+        [
+            "python",
+            f"benchmarks/{Path(sys.argv[0]).name}",
+            *(Path(word).name if word.startswith("/") else word for word in sys.argv[1:]),
+        ]
+    )
 
 
 def names_only(data: Any) -> Any:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from results_io import own_command, page
+
 from srdeploy.bench.svg_plot import Series, line_plot
 from srdeploy.files import atomic_path
 
@@ -23,7 +25,8 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / f"{name}.json", json.dumps(results, indent=1) + "\n")
     write(folder / f"{name}.csv", table_csv(results))
-    write(folder / f"{name}.md", markdown(results, study, settings))
+    text = page("The pruning study", markdown(results, study, settings), own_command())
+    write(folder / f"{name}.md", text)
     for bench in study.benchmarks:
         write(folder / f"{name}-macs-{bench.lower()}.svg", macs_plot(results, study, bench))
     for ratio in sorted({r["ratio"] for r in results}):
@@ -64,8 +67,6 @@ def markdown(results: list[Result], study: Any, settings: str) -> str:
     """Final PSNR by method and ratio, the loss at removal, and what was done."""
     ratios = sorted({r["ratio"] for r in results})
     lines = [
-        "# The pruning study",
-        "",
         f"Network `{study.network}`, {study.steps} optimiser steps for every cell (penalised "
         f"stages included), seeds {list(study.seeds)}; settings: {settings}. Mean "
         "and, after ±, half the spread between the seeds, dB. Every number is `"

@@ -100,7 +100,11 @@ def test_finished_cells_are_not_run_again_and_the_report_is_complete(
     assert None not in results
     study_report.write_report(results, config, "settings", out)
     text = (out / "study.md").read_text()
+    assert text.startswith("# The pruning study\n")
     assert "psnr[y, crop=2, u8, matlab]" in text
+    assert "Machine: " in text
+    assert "load at the end" in text
+    assert "Repeat: `python benchmarks/" in text
     for method in ("l1", "srp"):
         assert f"| {method} |" in text
     assert len((out / "study.csv").read_text().splitlines()) == 3
