@@ -55,7 +55,7 @@ class SparseEngine:
     """
 
     def __init__(self, network: SMSR, *, backend: str = "auto", form: str = "auto") -> None:
-        """Split and pack the weights; for ``auto``, time the forms with torch's threads (50 ms).
+        """Split and pack the weights; for ``auto``, time the forms with torch's threads (0.3 s).
 
         Args:
             network: Trained; float32 on the CPU. It is not changed.

@@ -17,7 +17,7 @@ def test_line_through_points() -> None:
 def test_break_even() -> None:
     costs = FormCosts(Line(0, 1e-3), Line(0, 5e-3), Line(0, 3e-3))
     assert costs.break_even(1000) == pytest.approx(0.5)
-    assert costs.choose(1000, 0.49) == "rows"
+    assert costs.choose(1000, 0.45) == "rows"
     assert costs.choose(1000, 0.51) == "dense"
     always = FormCosts(Line(0, 1e-3), Line(0, 2e-3), Line(0, 3e-3))
     never = FormCosts(Line(9, 0), Line(9, 1e-3), Line(0, 1e-3))
