@@ -19,6 +19,16 @@ def within(readings: Sequence[Reading], windows: Sequence[Window]) -> list[Readi
     ]
 
 
+def busy(readings: Sequence[Reading]) -> list[Reading]:
+    """Those taken while the GPU worked, where its load is told; otherwise all.
+
+    A turn of trtexec begins with seconds of loading, during which the board draws little.
+    """
+    loads = [reading.load_percent.get("gpu", 0.0) for reading in readings]
+    top = max(loads, default=0.0)
+    return [r for r, load in zip(readings, loads, strict=True) if load >= top / 2]
+
+
 def power_of(
     readings: Sequence[Reading],
     rails: Sequence[str],
@@ -28,7 +38,7 @@ def power_of(
     """Summarise power over the readings of an artifact's own turns.
 
     Args:
-        readings: See :func:`within`.
+        readings: See :func:`within`; of them, those of :func:`busy`.
         rails: Those whose sum is the device's total.
         samples_ms: End-to-end times: runs follow one another, so their mean is the time from one
             to the next.
@@ -39,7 +49,7 @@ def power_of(
     """
     totals = [
         sum(reading.power_w[rail] for rail in rails)
-        for reading in readings
+        for reading in busy(readings)
         if rails and all(rail in reading.power_w for rail in rails)
     ]
     if not totals or not samples_ms:

@@ -37,3 +37,23 @@ def test_what_is_not_told() -> None:
     assert power_of([reading(0, a=2)], ("a", "b"), [1.0]) is None  # a part of the total is none
     assert power_of([], ("a",), [1.0]) is None
     assert power_of([reading(0, a=2)], ("a",), []) is None
+
+
+def test_loading_an_engine_is_not_running_it() -> None:
+    readings = [
+        Reading(seconds=n, power_w={"VDD_IN": 4.0}, load_percent={"gpu": 0}) for n in range(8)
+    ]
+    readings += [
+        Reading(seconds=9 + n, power_w={"VDD_IN": 15.0}, load_percent={"gpu": 97}) for n in range(2)
+    ]
+    power = power_of(readings, ("VDD_IN",), [20.0] * 100)
+    assert power is not None
+    assert (power.mean_w, power.readings) == (15, 2)
+    assert power.energy_j_per_frame == pytest.approx(0.3)
+
+
+def test_without_a_gpu_at_work_all_readings_count() -> None:
+    idle = [Reading(seconds=n, power_w={"a": 3.0}, load_percent={"gpu": 0}) for n in range(4)]
+    power = power_of(idle, ("a",), [1.0])
+    assert power is not None
+    assert power.readings == 4
