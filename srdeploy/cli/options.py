@@ -35,7 +35,8 @@ Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: 
 Data = Annotated[
     str,
     typer.Option(
-        metavar="DIR", help="Benchmark folder (HR/, LR_bicubic/X2/... or plain images); `builtin`."
+        metavar="DIR",
+        help="Benchmark folder: EDSR's or BasicSR's layout, or plain images; `builtin`.",
     ),
 ]
 ProtocolName = Annotated[
@@ -74,11 +75,12 @@ def share(text: str) -> float:
     from srdeploy.errors import UserError
 
     number = text.strip().removesuffix("%")
+    percent = number != text.strip()
     try:
-        value = float(number) / (100 if number != text.strip() else 1)
+        value = float(number) / (100 if percent else 1)
     except ValueError:
         value = -1.0
-    if not 0 <= value < 1:
+    if not 0 <= value < (1e6 if percent else 1):  # a bare 5 may mean 5 % or five times
         raise UserError(f"'{text}' is no share; write it in percent, e.g. 5%.")
     return value
 

@@ -1,8 +1,7 @@
 """Benchmark sets: folders of original images, and the low-resolution inputs that belong to them.
 
-Two layouts are read. EDSR's: ``HR/<name>.png`` with ``LR_bicubic/X2/<name>x2.png``. Flat: the
-originals directly in the folder (``LR_bicubic`` may stand beside them). Where there is no
-``LR_bicubic/X<scale>``, the inputs are made by our own bicubic and kept in the cache.
+Where they lie in a folder, :mod:`srdeploy.data.layouts` knows. Where there are no inputs for a
+scale, they are made by our own bicubic and kept in the cache.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from srdeploy.data.bicubic import imresize
 from srdeploy.data.builtin import BENCHMARK_IMAGES, BUILTIN
 from srdeploy.data.images import list_images, modcrop, read_rgb, write_png
+from srdeploy.data.layouts import find_layout
 from srdeploy.errors import UserError
 from srdeploy.files import cache_dir, sha256
 
@@ -85,26 +85,16 @@ def open_benchmark(folder: str | Path, scale: int) -> list[Pair]:
     """The pairs of a benchmark set, in the natural order of their names.
 
     Args:
-        folder: a folder in either layout, or ``"builtin"``: the images shipped with srdeploy.
+        folder: a folder in any of the layouts, or ``"builtin"``: the images shipped with srdeploy.
         scale: the upscaling factor.
 
     Raises:
-        UserError: no such folder, no images in it, or an ``LR_bicubic/X<scale>`` that lacks the
-            input of one of them.
+        UserError: no such folder, no images in it, several sets in it, or a folder of inputs that
+            lacks the one of an original.
     """
-    root = BENCHMARK_IMAGES if str(folder) == BUILTIN else Path(folder)
-    originals = list_images(root / "HR" if (root / "HR").is_dir() else root)
-    lr_folder = root / "LR_bicubic" / f"X{scale}"
-    if not lr_folder.is_dir():
+    layout = find_layout(BENCHMARK_IMAGES if str(folder) == BUILTIN else folder, "measure")
+    originals = list_images(layout.originals)
+    inputs = layout.inputs_for(originals, scale)
+    if inputs is None:
         return [Pair(path.stem, scale, path) for path in originals]
-    inputs = {path.stem: path for path in list_images(lr_folder)}
-    pairs = []
-    for path in originals:
-        lr_path = inputs.get(f"{path.stem}x{scale}") or inputs.get(path.stem)
-        if lr_path is None:
-            raise UserError(
-                f"'{lr_folder}' has no '{path.stem}x{scale}.png' for '{path}'; "
-                "add the file, or remove the folder to have all of them made."
-            )
-        pairs.append(Pair(path.stem, scale, path, lr_path))
-    return pairs
+    return [Pair(o.stem, scale, o, i) for o, i in zip(originals, inputs, strict=True)]

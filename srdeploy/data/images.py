@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from srdeploy.data.decoded import DECODED, read_decoded
 from srdeploy.errors import UserError
 from srdeploy.files import atomic_path
 
@@ -44,6 +45,8 @@ def read_rgb(path: str | Path) -> NDArray[np.uint8]:
         UserError: the file is missing, not an image, truncated, or holds floating-point pixels.
     """
     path = Path(path)
+    if path.suffix.lower() in DECODED:
+        return _rgb_of(read_decoded(path))
     with decoding(path), Image.open(path) as image:
         image.load()
         upright = ImageOps.exif_transpose(image)
@@ -53,10 +56,17 @@ def read_rgb(path: str | Path) -> NDArray[np.uint8]:
                 "save it with 8 or 16 bits."
             )
         if upright.mode.startswith("I"):
-            wide = np.asarray(upright, dtype=np.float64)
-            grey = np.clip(np.floor(wide / 257.0 + 0.5), 0, 255).astype(np.uint8)
-            return np.repeat(grey[:, :, None], 3, axis=2)
+            return _rgb_of(np.asarray(upright, dtype=np.float64)[:, :, None] / 257.0)
         return np.array(upright.convert("RGB"), dtype=np.uint8)
+
+
+def _rgb_of(pixels: NDArray) -> NDArray[np.uint8]:
+    """``[H, W, 1..4]``, ``uint8``, ``uint16`` or levels 0..255, as RGB without alpha."""
+    colour = pixels[..., : 1 if pixels.shape[2] < 3 else 3]
+    if colour.dtype == np.uint16:
+        colour = colour / 257.0
+    colour = colour if colour.dtype == np.uint8 else to_uint8(colour)
+    return np.repeat(colour, 3, axis=2) if colour.shape[2] == 1 else np.ascontiguousarray(colour)
 
 
 @contextmanager
@@ -84,6 +94,9 @@ def decoding(path: Path) -> Iterator[None]:
 def list_images(folder: str | Path) -> list[Path]:
     """The image files directly in a folder, in natural order (``img2`` before ``img10``).
 
+    Decoded images (:mod:`srdeploy.data.decoded`) count where there are no others: caches lie
+    beside what they were made from.
+
     Raises:
         UserError: the folder is missing, is not a folder, or holds no images.
     """
@@ -92,13 +105,13 @@ def list_images(folder: str | Path) -> list[Path]:
         raise UserError(f"There is no folder '{folder}'; give one that holds images.")
     if not folder.is_dir():
         raise UserError(f"'{folder}' is a file; give the folder that holds the images.")
-    images = [
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    ]
+    files = [path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file()]
+    images = [path for path in files if path.suffix.lower() in SUFFIXES]
+    images = images or [path for path in files if path.suffix.lower() in DECODED]
     if not images:
-        raise UserError(f"The folder '{folder}' holds no images ({' '.join(SUFFIXES)}).")
+        raise UserError(
+            f"The folder '{folder}' holds no images ({' '.join((*SUFFIXES, *DECODED))})."
+        )
     return sorted(images, key=_natural_key)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps
 
+from srdeploy.data.decoded import DECODED, read_decoded
 from srdeploy.data.images import decoding
 from srdeploy.errors import UserError
 
@@ -71,6 +72,8 @@ def read_picture(path: str | Path) -> Picture:
             levels between black and white.
     """
     path = Path(path)
+    if path.suffix.lower() in DECODED:
+        return Picture(read_decoded(path))
     with decoding(path), _large_pictures(), Image.open(path) as image:
         notes = []
         frames = getattr(image, "n_frames", 1)

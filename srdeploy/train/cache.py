@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -24,6 +25,8 @@ from numpy.typing import NDArray
 
 from srdeploy.data.bicubic import imresize
 from srdeploy.data.images import list_images, modcrop, read_rgb, rgb_to_y
+from srdeploy.data.layouts import find_layout
+from srdeploy.errors import UserError
 from srdeploy.files import atomic_path, cache_dir, sha256
 from srdeploy.progress import track
 
@@ -66,15 +69,19 @@ def open_folder(folder: Path, scales: Iterable[int], *, luma: bool, upscaled: bo
     """Open a folder's decoded images, making what the cache lacks.
 
     Args:
-        folder: images of any format that :func:`srdeploy.data.images.read_rgb` reads.
-        scales: factors by which inputs are shrunk (after mod-crop, by MATLAB's bicubic).
+        folder: as :func:`srdeploy.data.layouts.find_layout` knows them.
+        scales: factors of the inputs. For colour they are read where the folder has them; for luma
+            (whose protocol rounds nothing) and elsewhere they are made: shrunk by MATLAB's bicubic
+            after mod-crop.
         luma: keep MATLAB's Y, never rounded (1/64 grey level), instead of 8-bit RGB.
         upscaled: enlarge the inputs to the targets' size again, with the same rounding.
 
     Raises:
-        UserError: no such folder, no images in it, or an image that cannot be read.
+        UserError: no such folder, no images in it, an image that cannot be read, or an input that
+            is missing or does not fit its original.
     """
-    files = list_images(folder)
+    layout = find_layout(folder, "train")
+    files = list_images(layout.originals)
     digest = _digest(files)
     kind = "y" if luma else "rgb"
 
@@ -82,7 +89,8 @@ def open_folder(folder: Path, scales: Iterable[int], *, luma: bool, upscaled: bo
         image = read_rgb(files[index])
         return _to_luma(rgb_to_y(image)[:, :, None]) if luma else image
 
-    targets = _packed(f"{digest[:24]}-{kind}", len(files), decode, f"Decoding {folder.name}")
+    name = f"{digest[:24]}-{kind}"
+    targets = _packed(name, len(files), decode, f"Decoding {folder.name}")
     inputs = {}
     for scale in scales:
 
@@ -91,8 +99,31 @@ def open_folder(folder: Path, scales: Iterable[int], *, luma: bool, upscaled: bo
 
         suffix = f"x{scale}{'up' if upscaled else ''}"
         title = f"Shrinking {folder.name} x{scale}"
-        inputs[scale] = _packed(f"{digest[:24]}-{kind}-{suffix}", len(files), degrade, title)
+        make: Callable[[int], NDArray] = degrade
+        if not luma and (small := layout.inputs_for(files, scale)) is not None:
+            make = partial(_given, small, files, targets, scale, upscaled)
+            given = _digest(small)
+            suffix, title = f"{suffix}-{given[:24]}", f"Decoding {small[0].parent.name}"
+            digest = hashlib.sha256(f"{digest} {given}".encode()).hexdigest()
+        inputs[scale] = _packed(f"{name}-{suffix}", len(files), make, title)
     return CachedFolder(digest, targets, inputs)
+
+
+def _given(
+    small: list[Path], files: list[Path], targets: Packed, scale: int, upscaled: bool, index: int
+) -> NDArray:
+    """An input that lies on disk, if it fits its original."""
+    image = read_rgb(small[index])
+    height, width = (int(side) for side in targets.sizes[index])
+    if image.shape[:2] != (height // scale, width // scale):
+        raise UserError(
+            f"'{small[index]}' is {image.shape[1]}x{image.shape[0]}, but its original "
+            f"'{files[index]}' ({width}x{height}) needs {width // scale}x{height // scale} at "
+            f"scale {scale}; replace the file, or remove the folder to have it made."
+        )
+    if upscaled:
+        return imresize(image, size=(height // scale * scale, width // scale * scale))
+    return image
 
 
 def _degrade(image: NDArray, scale: int, upscaled: bool) -> NDArray:

@@ -155,13 +155,16 @@ class Compared:
         panels = [self._panel(*row, region, pair[0][2], pair[0][0]) for row in shown]
         if self._original is not None:
             panels.append(Panel("HR", "", self._original[region], ""))
+        if len(shown) > 2:
+            panels.append(_difference(panels[1], panels[len(shown) - 1]))
         label = _PROTOCOL.label(self._scale)
         caption = (
-            f"{label}: first the region, then the whole picture"
+            f"{label} of the whole picture; of the region, nothing is cut off"
             if self._original is not None
             else f"{label} to {pair[0][0]}, as there is no original"
         )
-        image = draw_sheet(panels, self._own, region, caption)
+        best = pair[0][2] if self._original is None else self._original
+        image = draw_sheet(panels, best, region, caption)
         with atomic_path(sheet) as temporary:
             image.save(temporary, format="PNG")
         rows, columns = region
@@ -169,7 +172,10 @@ class Compared:
             "sheet": str(sheet),
             "region": [columns.start, rows.start, columns.stop, rows.stop],
             "protocol": label,
-            "versions": [{"label": p.label, "name": p.name, **p.figures} for p in panels],
+            "versions": [
+                {"label": panel.label, "name": panel.name, **panel.figures}
+                for panel in panels[: len(shown)]
+            ],
         }
 
     def _panel(
@@ -229,6 +235,15 @@ class Compared:
             return np.empty(shape, np.uint8)
         with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
             return np.memmap(file.name, np.uint8, "w+", shape=shape)
+
+
+def _difference(a: Panel, b: Panel) -> Panel:
+    """What sets two versions apart: |difference of Y|, made visible."""
+    difference = np.abs(rgb_to_y(a.pixels) - rgb_to_y(b.pixels))
+    room = 255 / max(float(difference.max()), 1.0)
+    gain = next(gain for gain in (32, 16, 8, 4, 2, 1) if gain <= room)
+    shown = np.repeat(to_uint8(gain * difference)[..., None], 3, axis=2)
+    return Panel("difference", f"of {a.label} and {b.label}, {gain} times", shown, "")
 
 
 def find_region(

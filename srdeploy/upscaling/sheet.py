@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 _PANEL_WIDTH = 480  # about, for a panel on screen
 _MARGIN = 16
+_MOST_IN_A_ROW = 4
 _HEADER = 58
 _FOOTER = 40
 _CAPTION = 34
@@ -42,10 +43,10 @@ def draw_sheet(
     region: tuple[slice, slice],
     caption: str,
 ) -> Image.Image:
-    """The panels in a row, enlarged pixel by pixel, after the whole picture with a frame in it.
+    """The whole picture with a frame in it, then the panels, enlarged pixel by pixel.
 
     Args:
-        panels: From left to right.
+        panels: In their order.
         picture: The whole result ``uint8 [H, W, 3]``.
         region: What the panels show of it.
         caption: One line below everything.
@@ -53,32 +54,39 @@ def draw_sheet(
     height, width = panels[0].pixels.shape[:2]
     zoom = max(1, round(_PANEL_WIDTH / width))
     tall, wide = height * zoom, width * zoom
-    overview = _overview(picture, region, tall, wide)
-    total = overview.width + len(panels) * (wide + _MARGIN) + 2 * _MARGIN
-    sheet = Image.new("RGB", (total, _HEADER + tall + _FOOTER + _CAPTION), _PAPER)
+    count = len(panels) + 1
+    in_a_row = count if count <= _MOST_IN_A_ROW else -(-count // 2)
+    rows = -(-count // in_a_row)
+    cell = _HEADER + tall + _FOOTER
+    sheet = Image.new(
+        "RGB", (in_a_row * (wide + _MARGIN) + _MARGIN, rows * cell + _CAPTION), _PAPER
+    )
     draw = ImageDraw.Draw(sheet)
-    rows, columns = region
-    place = f"{width}x{height} pixels at ({columns.start}, {rows.start})"
-    _words(draw, _MARGIN, "where", place, overview.width)
-    sheet.paste(overview, (_MARGIN, _HEADER))
-    left = 2 * _MARGIN + overview.width
+    place = f"{width}x{height} pixels at ({region[1].start}, {region[0].start})"
+    where = _overview(picture, region, tall, wide)
+    cells = [("where", place, "", where)]
     for panel in panels:
-        _words(draw, left, panel.label, panel.name, wide)
         enlarged = Image.fromarray(np.ascontiguousarray(panel.pixels))
-        sheet.paste(enlarged.resize((wide, tall), Image.Resampling.NEAREST), (left, _HEADER))
-        draw.text((left, _HEADER + tall + 9), panel.text, _INK, ImageFont.load_default(20))
-        left += wide + _MARGIN
-    y = _HEADER + tall + _FOOTER + 2
-    draw.text((_MARGIN, y), caption, _FAINT, ImageFont.load_default(16))
+        enlarged = enlarged.resize((wide, tall), Image.Resampling.NEAREST)
+        cells.append((panel.label, panel.name, panel.text, enlarged))
+    for number, (label, name, text, image) in enumerate(cells):
+        left = _MARGIN + number % in_a_row * (wide + _MARGIN)
+        top = number // in_a_row * cell
+        _words(draw, left, top, label, name, wide)
+        sheet.paste(image, (left, top + _HEADER))
+        draw.text((left, top + _HEADER + tall + 9), text, _INK, ImageFont.load_default(20))
+    draw.text((_MARGIN, rows * cell + 2), caption, _FAINT, ImageFont.load_default(16))
     return sheet
 
 
-def _words(draw: ImageDraw.ImageDraw, left: int, label: str, name: str, width: int) -> None:
-    draw.text((left, 6), label, _INK, ImageFont.load_default(24))
+def _words(
+    draw: ImageDraw.ImageDraw, left: int, top: int, label: str, name: str, width: int
+) -> None:
+    draw.text((left, top + 6), label, _INK, ImageFont.load_default(24))
     small = ImageFont.load_default(15)
     while name and draw.textlength(name, small) > width:
         name = name[1:] if len(name) < 3 else "…" + name[2:]
-    draw.text((left, 35), name, _FAINT, small)
+    draw.text((left, top + 35), name, _FAINT, small)
 
 
 def _overview(
@@ -86,7 +94,7 @@ def _overview(
 ) -> Image.Image:
     """The whole picture as high as the panels (or narrower), with the region framed."""
     height, width = picture.shape[:2]
-    scale = min(tall / height, 1.25 * wide / width)
+    scale = min(tall / height, wide / width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     step = max(1, int(1 / scale) // 2)  # large pictures are thinned out before they are filtered
     thinned = Image.fromarray(np.ascontiguousarray(picture[::step, ::step]))

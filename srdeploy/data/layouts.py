@@ -1,0 +1,140 @@
+"""Where a data set's originals and inputs lie: the trees that people already have.
+
+Read are, for a folder given as data:
+
+* plain: images directly in it, with ``LR_bicubic/X2`` beside them or not;
+* EDSR-PyTorch's benchmark sets: ``HR`` and ``LR_bicubic/X2/<name>x2.png``;
+* EDSR-PyTorch's ``--dir_data``: ``DIV2K/DIV2K_train_HR`` and ``DIV2K_train_LR_bicubic/X2``, the
+  same below ``DIV2K/bin`` (``sep`` caches), and ``benchmark/<set>``;
+* BasicSR's pairs: ``GTmod12`` and ``LRbicx2``, ``GT`` and ``LQ``, ``DIV2K_train_HR_sub`` and
+  ``DIV2K_train_LR_bicubic/X2_sub``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from srdeploy.data.decoded import DECODED
+from srdeploy.data.images import SUFFIXES, list_images
+from srdeploy.errors import UserError
+
+Use = Literal["measure", "train"]
+
+_ORIGINALS = ("HR", "GTmod12", "GT", "gt", "hr")
+_INPUTS = ("LR_bicubic/X{s}", "LRbicx{s}", "LR/X{s}", "LR_x{s}", "X{s}", "LQ", "lq", "LR", "lr")
+_SPLITS: dict[Use, tuple[str, ...]] = {"measure": ("valid", "val", "test"), "train": ("train",)}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A data set on disk.
+
+    Attributes:
+        originals: Folder of the high-resolution images.
+        inputs: Patterns of the folder of low-resolution images, ``{s}`` being the scale.
+    """
+
+    originals: Path
+    inputs: tuple[Path, ...] = ()
+
+    def inputs_folder(self, scale: int) -> Path | None:
+        """The folder with inputs for a scale, or None where they are to be made."""
+        folders = (Path(str(path).format(s=scale)) for path in self.inputs)
+        return next((folder for folder in folders if _has_images(folder)), None)
+
+    def inputs_for(self, originals: list[Path], scale: int) -> list[Path] | None:
+        """The input of each original, or None where they are to be made.
+
+        Raises:
+            UserError: there is a folder for this scale, but an original has no input in it.
+        """
+        folder = self.inputs_folder(scale)
+        if folder is None:
+            return None
+        there = {path.stem: path for path in list_images(folder)}
+        found = []
+        for path in originals:
+            names = (f"{path.stem}x{scale}", path.stem)
+            if (match := next((there[n] for n in names if n in there), None)) is None:
+                raise UserError(
+                    f"'{folder}' has no '{path.stem}x{scale}.png' for '{path}'; "
+                    "add the file, or remove the folder to have all of them made."
+                )
+            found.append(match)
+        return found
+
+
+def find_layout(folder: str | Path, use: Use) -> Layout:
+    """Recognise a folder given as data.
+
+    Args:
+        folder: What the user named.
+        use: To measure or to train: of a tree that holds both, that part is taken.
+
+    Raises:
+        UserError: it holds several sets, or none for this use. A folder that holds nothing
+            recognised is taken as plain.
+    """
+    root = Path(folder)
+    if _has_images(root) or not root.is_dir():
+        return Layout(root, (root / "LR_bicubic" / "X{s}",))
+    if (pair := _pair(root)) is not None:
+        return pair
+    split = next(_splits(root, use), None)
+    if split is not None:
+        return split
+    other: Use = "train" if use == "measure" else "measure"
+    sets = _sets(root)
+    if use == "measure" and len(sets) == 1:
+        return find_layout(sets[0], use)
+    if use == "measure" and sets:
+        names = ", ".join(path.name for path in sets)
+        raise UserError(f"'{root}' holds the sets {names}; name one of them, e.g. '{sets[0]}'.")
+    if (found := next(_splits(root, other), None)) is not None:
+        raise UserError(
+            f"'{root}' holds images to {other} on ('{found.originals.name}') and none to {use} on; "
+            "name that folder itself if you mean it."
+        )
+    return Layout(root)
+
+
+def _pair(root: Path) -> Layout | None:
+    """``HR`` and ``LR_bicubic``, or BasicSR's names for them, side by side."""
+    originals = next((root / name for name in _ORIGINALS if _has_images(root / name)), None)
+    if originals is None:
+        return None
+    return Layout(originals, tuple(root / name for name in _INPUTS))
+
+
+def _splits(root: Path, use: Use) -> Iterator[Layout]:
+    """``DIV2K_train_HR`` and its kind, in the folder, in ``DIV2K`` below it, and in its caches."""
+    for place in (root, root / "bin", root / "DIV2K", root / "DIV2K" / "bin"):
+        if not place.is_dir():
+            continue
+        for split in _SPLITS[use]:
+            for ending in ("", "_sub"):
+                for originals in sorted(place.glob(f"*_{split}_HR{ending}")):
+                    if _has_images(originals):
+                        base = originals.name.removesuffix(f"HR{ending}")
+                        inputs = place / f"{base}LR_bicubic" / f"X{{s}}{ending}"
+                        yield Layout(originals, (inputs,))
+
+
+def _sets(root: Path) -> list[Path]:
+    """The benchmark sets in a folder, or in ``benchmark`` below it."""
+    for place in (root / "benchmark", root):
+        if place.is_dir():
+            found = [path for path in sorted(place.iterdir()) if path.is_dir() and _pair(path)]
+            if found:
+                return found
+    return []
+
+
+def _has_images(folder: Path) -> bool:
+    return folder.is_dir() and any(
+        path.suffix.lower() in (*SUFFIXES, *DECODED) and not path.name.startswith(".")
+        for path in folder.iterdir()
+    )
