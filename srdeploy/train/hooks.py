@@ -46,7 +46,7 @@ class StepHook:
         return loss
 
     def before_step(self, module: nn.Module, iteration: int) -> None:
-        """After the backward pass, with true-scale gradients, before clipping and the step."""
+        """After the backward pass, with true-scale, clipped gradients, before the step."""
 
     def after_step(self, module: nn.Module, iteration: int) -> None:
         """After the optimiser has changed the weights."""

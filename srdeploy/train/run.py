@@ -81,9 +81,9 @@ class Run:
         self.scaler.scale(loss).backward()
         self.processes.average_gradients(self._learned)
         self.scaler.unscale_(self.optimiser)
+        clip_gradients(self.parameters, recipe.clip, lr)  # of the loss: a penalty may be large
         for hook in self.hooks:
             hook.before_step(self.module, self.iteration)
-        clip_gradients(self.parameters, recipe.clip, lr)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         for hook in self.hooks:
