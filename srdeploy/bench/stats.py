@@ -13,6 +13,8 @@ from srdeploy.measure.measurement import Measurement
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
+FEWEST = 3
+"""Rounds, or runs where there are several, from which on an interval is given."""
 
 Rounds = Sequence[Sequence[float]]
 """Samples of one run of an artifact, by turn."""
@@ -48,7 +50,7 @@ class Latency:
 class Ratio:
     """A ratio of times with its 95 % interval.
 
-    ``low`` and ``high`` are None where there is only one round, which cannot tell its own spread.
+    ``low`` and ``high`` are None below :data:`FEWEST` observations, which tell no spread.
     """
 
     value: float
@@ -149,7 +151,7 @@ def _draws(runs: Sequence[NDArray[np.float64]], seed: int) -> NDArray[np.float64
     Few observations spread less than what they are drawn from, and a normal tail is too short for
     them; both are made up for by widening (Hesterberg, "What Teachers Should Know About the
     Bootstrap", The American Statistician 69:4, 2015, section 4.3): by sqrt(n / (n - 1)), and by
-    Student's t over the normal quantile. One observation tells nothing: infinitely wide.
+    Student's t over the normal quantile. Fewer than :data:`FEWEST` give NaN.
     """
     generator = np.random.default_rng(seed)
     count = len(runs)
@@ -161,8 +163,8 @@ def _draws(runs: Sequence[NDArray[np.float64]], seed: int) -> NDArray[np.float64
         slots[mine] = np.median(again, axis=1)
     drawn = slots.mean(axis=1)
     units = count if count > 1 else runs[0].size
-    if units == 1:
-        return np.where(np.arange(RESAMPLES) % 2, np.inf, -np.inf)
+    if units < FEWEST:
+        return np.full(RESAMPLES, np.nan)
     widening = math.sqrt(units / (units - 1)) * _t_quantile(units - 1) / _Z
     centre = _estimate(runs)
     return centre + widening * (drawn - centre)
@@ -173,7 +175,7 @@ def _ratio(value: float, draws: NDArray[np.float64]) -> Ratio:
         return Ratio(math.exp(value), None, None)
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(draws, [tail, 100 - tail])
-    return Ratio(*(math.exp(min(x, 700.0)) for x in (value, low, high)))
+    return Ratio(*(math.exp(x) for x in (value, low, high)))
 
 
 _Z = 1.959964
@@ -183,14 +185,12 @@ _Z = 1.959964
 def _t_quantile(freedom: int) -> float:
     """97.5 % quantile of Student's t.
 
-    Exact for 1 and 2 degrees of freedom, by the expansion in 1 / freedom (Abramowitz & Stegun,
-    26.7.5) above, which is within 1 %.
+    Exact for 2 degrees of freedom, by the expansion in 1 / freedom (Abramowitz & Stegun, 26.7.5)
+    above, which is within 1 %.
     """
-    p = 0.975
-    if freedom == 1:
-        return math.tan(math.pi * (p - 0.5))
     if freedom == 2:
-        return (2 * p - 1) * math.sqrt(2 / (4 * p * (1 - p)))
+        p = 0.975
+        return (2 * p - 1) / math.sqrt(2 * p * (1 - p))
     z = _Z
     terms = (
         (z**3 + z) / 4,

@@ -227,7 +227,7 @@ def _latency(line: Line, different: list[str], limit: float | None) -> Word | No
         line.reasons.append(f"times are not comparable: {', '.join(different)}")
         return "fail"
     if line.slowdown_low is None or line.slowdown_high is None:
-        line.reasons.append("one round tells no spread; measure longer, or several runs")
+        line.reasons.append("fewer than three rounds tell no spread; measure longer")
         return "noisy"
     if line.slowdown_high <= limit:
         return "pass"

@@ -87,7 +87,7 @@ def compare(
             base,
             new,
             o.listed(device),
-            scenarios_of(scenario, input_size, runs, seconds, None, True),
+            scenarios_of(scenario, input_size, runs, seconds, None, max_drop is not None),
             repeats=repeats,
             scale=scale or o.own_scale(base, {}),
             data=data,

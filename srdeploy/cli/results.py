@@ -149,6 +149,8 @@ def _list(found: list[Any], store: Path) -> None:
         say(f"{store} holds no such measurement.")
         return
     view = _view("artifact", "device", "scenario", "input", "p50 ms", "p90 ms", "PSNR", "measured")
+    for column in view.columns[3:]:
+        column.no_wrap = True
     for one in found:
         row = summary(one)
         scenario = row["scenario"] + (f" ({one.repeat + 1})" if one.repeat else "")

@@ -94,7 +94,7 @@ def test_compare_decides(command, folder: Path, tmp_path: Path, capsys) -> None:
 
 def test_compare_within_a_store(command, folder: Path, tmp_path: Path, capsys) -> None:
     store = tmp_path / "r.sqlite"
-    bench(command, folder, "--store", store, names=("net.onnx", "other.onnx"))
+    bench(command, folder, "--store", store, "--seconds", 5, names=("net.onnx", "other.onnx"))
     page = tmp_path / "summary.md"
     arguments = [f"{store}#net.onnx", f"{store}#other.onnx", "--max-slowdown", "5%"]
     assert run(["bench", "compare", *arguments, "--markdown", str(page)]) == 0
@@ -105,10 +105,10 @@ def test_compare_within_a_store(command, folder: Path, tmp_path: Path, capsys) -
 def test_compare_measures_artifacts_in_turns(command, folder: Path) -> None:
     found = command(
         "bench", "compare", folder / "net.onnx", folder / "other.onnx", "--device", "fake://x",
-        "--max-slowdown", "10%", "--repeats", 2, "--input", "24x16", "--runs", 30, "--seconds", 0.1
+        "--max-slowdown", "10%", "--repeats", 3, "--input", "24x16", "--runs", 30, "--seconds", 0.1
     )  # fmt: skip
     (line,) = found["lines"]
-    assert (line["paired"], line["runs"], line["verdict"]) == (True, [2, 2], "pass")
+    assert (line["paired"], line["runs"], line["verdict"]) == (True, [3, 3], "pass")
 
 
 @pytest.mark.parametrize(
