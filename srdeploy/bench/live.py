@@ -49,7 +49,11 @@ class _Lines(Watcher):
         """One line per result."""
         self._done += 1
         place = " ".join(part for part in _place(batch, artifact)[:3] if part)
-        print(f"{self._done}/{self._jobs} {place}: {_told(row, stored)}", file=sys.stderr)
+        self.said(f"{self._done}/{self._jobs} {place}: {_told(row, stored)}")
+
+    def said(self, sentence: str) -> None:
+        """A line."""
+        print(sentence, file=sys.stderr)
 
 
 class _Table(Watcher):
@@ -71,6 +75,10 @@ class _Table(Watcher):
         self._done += 1
         shown = milliseconds(row.p50_ms)
         self._show(_place(batch, artifact), shown, _state(row, stored))
+
+    def said(self, sentence: str) -> None:
+        """A line above the table."""
+        self._live.console.print(sentence, markup=False)
 
     def _show(self, place: _Place, ms: str, state: str) -> None:
         self._states.pop(place, None)  # the latest goes last

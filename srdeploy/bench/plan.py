@@ -16,6 +16,7 @@ from srdeploy.devices.errors import DeviceError
 from srdeploy.devices.open import open_device
 from srdeploy.devices.protocol import Device
 from srdeploy.devices.uri import DeviceUri
+from srdeploy.errors import SrdeployError
 from srdeploy.measure.measurement import DeviceFacts, Measurement
 from srdeploy.measure.scenario import Scenario
 from srdeploy.measure.store import Store
@@ -71,6 +72,9 @@ class Watcher:
 
     def row(self, batch: Batch, artifact: str, row: Row, stored: bool) -> None:
         """An artifact is measured, or (``stored``) was so before."""
+
+    def said(self, sentence: str) -> None:
+        """Something happened that people want to know of."""
 
 
 def run(
@@ -182,7 +186,7 @@ class _Runner:
             told(artifact, measurement, stored=True)
         if isinstance(device, DeviceError):
             for artifact in missing:
-                on_outcome(_unreached(batch, artifact, device))
+                on_outcome(unreached(batch, artifact, device))
         elif missing and device is not None:
             measure_on(
                 device,
@@ -207,7 +211,8 @@ class _Journal:
             self._stream.flush()
 
 
-def _unreached(batch: Batch, artifact: str, error: DeviceError) -> Outcome:
+def unreached(batch: Batch, artifact: str, error: SrdeployError) -> Outcome:
+    """The outcome where no device could be asked."""
     name = Path(artifact).name
     measurement = Measurement(
         artifact=name,

@@ -39,8 +39,17 @@ class Request:
         """The benchmark set."""
         return self.scenario.data or self.data
 
-    def key(self, artifact: str, device: str, repeat: int = 0) -> str:
-        """Under which a store keeps the answer, see :func:`measurement_key`."""
+    def key(
+        self, artifact: str, device: str, repeat: int = 0, *, sha256: str | None = None
+    ) -> str:
+        """Under which a store keeps the answer, see :func:`measurement_key`.
+
+        Args:
+            artifact: As named in the command.
+            device: The device's name.
+            repeat: Number of the repetition.
+            sha256: The artifact's content, where it is known already.
+        """
         settings = {
             "scale": self.scale,
             "data": Path(self.folder).name,
@@ -50,7 +59,7 @@ class Request:
         }
         return measurement_key(
             artifact=Path(artifact).name,
-            sha256=content_hash(artifact),
+            sha256=sha256 or content_hash(artifact),
             device=device,
             scenario=self.scenario,
             settings=settings,

@@ -1,0 +1,1 @@
+"""Many devices on many hosts: certificates, scheduler, workers, and campaigns over them."""

@@ -1,0 +1,393 @@
+"""A campaign: batches fanned out over the farm's devices, collected into the store, resumed.
+
+Dask decides which free device gets a job. What it does not do is done here: a kind of device that
+is not there is told within seconds, a job that a device failed goes to another one, and should the
+scheduler be lost, the campaign waits for it and goes on with what the store does not have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections import Counter
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from srdeploy.bench.on_device import check_artifacts
+from srdeploy.bench.plan import Batch, Watcher, unreached
+from srdeploy.bench.row import Row, row_of
+from srdeploy.errors import SrdeployError, UserError
+from srdeploy.farm import task
+from srdeploy.farm.fleet import LiveDevice, tags_of, why_none
+from srdeploy.farm.jobs import HUNG, LOST, TRIES, Contents, Job, Queue, open_jobs
+from srdeploy.farm.link import Link, connect
+from srdeploy.farm.settings import FarmFile
+from srdeploy.farm.worker import DEVICE, tag_resource
+from srdeploy.measure.measurement import Measurement
+from srdeploy.measure.store import Store
+
+JOB_SECONDS = 3600.0
+_TICK_SECONDS = 0.5
+_FLEET_SECONDS = 1.0
+_AHEAD = 1.1
+"""Jobs handed out per free device: a few wait at the workers, so that none is idle."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a campaign is run.
+
+    Attributes:
+        job_seconds: A job that takes longer is stopped on its device.
+        apart: One job per artifact, on any device each; otherwise the artifacts take turns on one
+            device, so that their ratios are fair.
+    """
+
+    job_seconds: float = JOB_SECONDS
+    apart: bool = False
+
+
+class Campaign:
+    """See :func:`run`."""
+
+    def __init__(
+        self,
+        farm: FarmFile,
+        artifacts: Sequence[str],
+        batches: Sequence[Batch],
+        store: Store,
+        watcher: Watcher,
+        asked: Asked,
+    ) -> None:
+        self._farm, self._store, self._watcher, self._asked = farm, store, watcher, asked
+        self._artifacts, self._batches = artifacts, batches
+        self._contents = Contents(artifacts)
+        self._measured: dict[tuple[int, str], Measurement] = {}
+        self._jobs = open_jobs(batches, artifacts, self._contents, store, asked.apart)
+        self._todo = Queue()
+        self._fleet: list[LiveDevice] = []
+        self._gone_since: dict[str, float] = {}
+        self._unset: set[str] = set()
+        self._dropped: set[asyncio.Task[bool]] = set()
+
+    async def run(self) -> list[Row]:
+        """Work until every job has its answer."""
+        for batch in self._batches:
+            for artifact in self._artifacts:
+                found = self._store.get(self._contents.key(batch, artifact))
+                if found is not None and found.error is None:
+                    self._tell(batch, artifact, found, stored=True)
+        for job in self._jobs:
+            self._todo.add(job)
+        lost_at: float | None = None
+        while self._todo:
+            try:
+                async with connect(self._farm) as link:
+                    lost_at = None
+                    await self._until_lost(link)
+            except UserError:
+                raise
+            except SrdeployError as error:
+                if not self._fleet:
+                    raise  # it was never there
+                if lost_at is None:
+                    lost_at = time.monotonic()
+                    self._watcher.said(f"The scheduler is lost; waiting for it ({error})")
+                if time.monotonic() - lost_at > self._farm.patience_seconds:
+                    raise SrdeployError(
+                        f"The farm's scheduler went away and was not back within "
+                        f"{self._farm.patience_seconds:g} s; {len(self._measured)} results are in "
+                        f"'{self._store.path}': repeat the command to go on."
+                    ) from None
+                await asyncio.sleep(1)
+        return self._rows()
+
+    async def _until_lost(self, link: Link) -> None:
+        """Hand out jobs and take answers; returns early when the scheduler is lost."""
+        first = not self._fleet
+        running: dict[asyncio.Task[bool], Job] = {}
+        looked = 0.0
+        try:
+            while (self._todo or running) and link.up:
+                if time.monotonic() - looked > _FLEET_SECONDS:
+                    self._see(await link.fleet())
+                    looked = time.monotonic()
+                    if first:
+                        first = False
+                        self._require_devices()
+                        await self._send_ahead(link)
+                    self._give_up_hopeless(running)
+                for job in self._startable(running.values()):
+                    running[asyncio.create_task(self._attempt(link, job))] = job
+                if not running:
+                    await asyncio.sleep(_TICK_SECONDS)
+                    continue
+                done, _ = await asyncio.wait(
+                    running, timeout=_TICK_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                )
+                for one in done:
+                    job = running.pop(one)
+                    if one.cancelled() or not one.result():
+                        self._todo.add(job)
+        finally:
+            for one, job in running.items():
+                self._drop(one)
+                self._todo.add(job)
+            await asyncio.gather(*running, return_exceptions=True)
+        if self._todo and not link.up:
+            raise SrdeployError("the connection broke")
+
+    def _see(self, fleet: list[LiveDevice]) -> None:
+        self._fleet = fleet
+        unset = {one.name: one for one in fleet if one.state == "quarantined"}
+        for name in unset.keys() - self._unset:
+            self._watcher.said(f"{name} is quarantined: {unset[name].reason}")
+        self._unset = set(unset)
+
+    def _require_devices(self) -> None:
+        """At the start, a tag without a device is the request's fault."""
+        tags = self._todo.tags()
+        tags_of(tags, self._fleet)
+        for tag in tags:
+            if reason := why_none(tag, self._fleet):
+                raise UserError(reason)
+
+    async def _send_ahead(self, link: Link) -> None:
+        """What jobs need goes to each host that may get one, before the first asks for it."""
+        wanted: dict[tuple[str, str], dict[str, None]] = {}
+        for job in self._todo:
+            place = (job.tag, job.batch.request.folder)
+            if place not in wanted:
+                digests = self._contents.digests(job.batch, self._artifacts)
+                wanted[place] = dict.fromkeys(digests)
+        hosts: dict[str, tuple[LiveDevice, dict[str, None]]] = {}
+        for (tag, _), digests in wanted.items():
+            for device in self._fleet:
+                if device.ready and device.has(tag):
+                    hosts.setdefault(device.host, (device, {}))[1].update(digests)
+        for device, digests in hosts.values():
+            try:
+                await link.send(self._contents.packed, digests, device)
+            except SrdeployError as error:
+                self._watcher.said(str(error))  # its jobs will ask again
+
+    def _eligible(self, job: Job) -> list[LiveDevice]:
+        return [
+            device
+            for device in self._fleet
+            if device.ready and device.has(job.tag) and device.name not in job.failed_on
+        ]
+
+    def _startable(self, running: Collection[Job]) -> list[Job]:
+        """The next jobs, as many per tag as there are devices for them."""
+        room: Counter[str] = Counter()
+        for device in self._fleet:
+            if device.ready:
+                room.update({device.name, device.kind, *device.tags})
+        handed = Counter(job.tag for job in running)
+        started = []
+        for tag in self._todo.tags():
+            for job in self._todo.take(tag, int(room[tag] * _AHEAD) - handed[tag]):
+                if self._eligible(job):
+                    started.append(job)
+                else:
+                    self._todo.add(job)
+        return started
+
+    def _give_up_hopeless(self, running: dict[asyncio.Task[bool], Job]) -> None:
+        """Jobs that no device is left for: at once if all failed them, else after a while."""
+        now = time.monotonic()
+        tags = {job.tag for job in (*self._todo, *running.values())}
+        reasons = {tag: why_none(tag, self._fleet) for tag in tags}
+        for tag in tags:
+            if reasons[tag] is None:
+                self._gone_since.pop(tag, None)
+            else:
+                self._gone_since.setdefault(tag, now)
+        hopeless = {
+            tag
+            for tag, since in self._gone_since.items()
+            if tag in tags and now - since > self._farm.patience_seconds
+        }
+        for job in list(self._todo):
+            if job.tag in hopeless:
+                self._todo.remove(job)
+                self._give_up(job, reasons[job.tag] or "")
+            elif job.failed_on and reasons[job.tag] is None and not self._eligible(job):
+                self._todo.remove(job)
+                self._give_up(job, _last(job))
+        for attempt, job in running.items():
+            nowhere = job.failed_on and not self._eligible(job)
+            if job.tag in hopeless or (nowhere and not self._is_measured_now(job)):
+                self._drop(attempt)  # back to the queue, and from there out by the rules above
+
+    def _drop(self, attempt: asyncio.Task[bool]) -> None:
+        self._dropped.add(attempt)
+        attempt.cancel()
+
+    def _is_measured_now(self, job: Job) -> bool:
+        return any(one.running and one.has(job.tag) for one in self._fleet)
+
+    async def _attempt(self, link: Link, job: Job) -> bool:
+        """Hand a job out once. Returns whether it is finished, for better or worse."""
+        job.attempt += 1
+        where = [one.address for one in self._eligible(job)] if job.failed_on else None
+        future = link.client.submit(
+            task.measure,
+            self._contents.described(job, self._asked.job_seconds),
+            key=f"srdeploy-{job.number}-{job.attempt}-{uuid.uuid4().hex}",
+            resources={DEVICE: 1, tag_resource(job.tag): 1},
+            workers=where,
+            pure=False,
+        )
+        try:
+            answer: dict[str, Any] = await future
+        except asyncio.CancelledError:
+            if asyncio.current_task() in self._dropped:
+                await _forget(future)
+                raise
+            return self._lost(job)  # cancelled by Dask: the scheduler is gone, or a worker
+        except Exception as error:
+            return self._lost(job, f"{type(error).__name__}: {error}")
+        return await self._hear(link, job, answer)
+
+    async def _hear(self, link: Link, job: Job, answer: dict[str, Any]) -> bool:
+        name, outcome = answer["name"], answer["outcome"]
+        if outcome == "done":
+            return self._take(job, name, answer["results"])
+        if outcome == "missing":
+            device = next((one for one in self._fleet if one.name == name), None)
+            if device is not None:
+                try:
+                    await link.send(self._contents.packed, answer["files"], device)
+                except SrdeployError as error:
+                    return self._lost(job, str(error))
+            return False
+        if outcome == "refused":
+            self._fleet = [
+                replace(one, **_state(answer)) if one.name == name else one for one in self._fleet
+            ]
+            return False
+        if outcome == "wrong":
+            self._give_up(job, answer["reason"])
+            return True
+        if outcome == "died":
+            return self._lost(job, answer["reason"])
+        job.hung += outcome == "hung"
+        return self._failed_on(job, name, answer["reason"])
+
+    def _take(self, job: Job, name: str, results: list[dict[str, Any]]) -> bool:
+        """Results go to the store; what the device failed goes to another one."""
+        again = []
+        reason = ""
+        for result in results:
+            artifact = result["name"]
+            measurement = Measurement.model_validate(
+                {
+                    **result["measurement"],
+                    "artifact": Path(artifact).name,
+                    "scenario": job.batch.request.scenario,
+                }
+            )
+            if result["fault"] == "device":
+                again.append(artifact)
+                job.last[artifact] = measurement
+                reason = result["reason"]
+            else:
+                self._keep(job, artifact, measurement)
+        job.artifacts = again
+        return self._failed_on(job, name, reason) if again else True
+
+    def _failed_on(self, job: Job, name: str, reason: str) -> bool:
+        job.failed_on[name] = reason
+        self._watcher.said(f"{name} failed {', '.join(job.artifacts)}: {reason}")
+        if len(job.failed_on) < TRIES and job.hung < HUNG and self._eligible(job):
+            return False
+        self._give_up(job, _last(job))
+        return True
+
+    def _lost(self, job: Job, reason: str = "its worker went away") -> bool:
+        job.lost += 1
+        if job.lost < LOST:
+            return False
+        self._give_up(job, f"it was lost {job.lost} times ({reason})")
+        return True
+
+    def _give_up(self, job: Job, reason: str) -> None:
+        for artifact in job.artifacts:
+            measurement = job.last.get(artifact)
+            if measurement is None:
+                error = SrdeployError(reason)
+                measurement = unreached(job.batch, artifact, error).measurement
+            self._keep(job, artifact, measurement)
+
+    def _keep(self, job: Job, artifact: str, measurement: Measurement) -> None:
+        key = self._contents.key(job.batch, artifact)
+        if not self._store.add(measurement, key):  # somebody else's was first
+            measurement = self._store.get(key) or measurement
+        self._tell(job.batch, artifact, measurement, stored=False)
+
+    def _tell(self, batch: Batch, artifact: str, measurement: Measurement, stored: bool) -> None:
+        self._measured[id(batch), artifact] = measurement
+        shown = replace(batch, device=measurement.device)
+        self._watcher.row(shown, artifact, row_of(measurement, measurement), stored)
+
+    def _rows(self) -> list[Row]:
+        rows = []
+        for batch in self._batches:
+            measured = [self._measured[id(batch), one] for one in self._artifacts]
+            rows += [row_of(one, measured[0]) for one in measured]
+        return rows
+
+
+def run(
+    farm: FarmFile,
+    artifacts: Sequence[str],
+    batches: Sequence[Batch],
+    store: Store,
+    *,
+    watcher: Watcher | None = None,
+    asked: Asked | None = None,
+) -> list[Row]:
+    """Measure batches on a farm; each batch's ``device`` is a tag, and any device that has it may
+    serve.
+
+    What the store has finished is not measured again, what is measured goes there at once. A job
+    whose device fails is tried on up to three; one whose worker or scheduler is lost is done again.
+
+    Args:
+        farm: The farm's file.
+        artifacts: Files, or names of shipped networks; ratios refer to the first.
+        batches: See :func:`srdeploy.bench.plan.plan`.
+        store: Keeps the measurements.
+        watcher: Hears of every row, and of what happens to devices.
+        asked: See :class:`Asked`.
+
+    Returns:
+        One row per batch and artifact, in that order.
+
+    Raises:
+        UserError: nothing to measure, a tag that no live device has, or certificates that are not
+            accepted.
+        SrdeployError: the scheduler is not there, or went away and stayed away.
+    """
+    check_artifacts(artifacts)
+    campaign = Campaign(farm, artifacts, batches, store, watcher or Watcher(), asked or Asked())
+    return asyncio.run(campaign.run())
+
+
+def _last(job: Job) -> str:
+    return "; ".join(f"{name}: {reason}" for name, reason in job.failed_on.items())
+
+
+def _state(answer: dict[str, Any]) -> dict[str, str]:
+    return {name: answer["status"][name] for name in ("state", "reason")}
+
+
+async def _forget(future: Any) -> None:
+    with suppress(Exception):  # a scheduler that is gone has forgotten already
+        await asyncio.wait_for(future.cancel(), 5)
