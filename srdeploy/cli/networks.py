@@ -23,23 +23,38 @@ def import_(
     res_scale: Annotated[
         float | None, typer.Option(help="Residual scaling, which weights do not show.")
     ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="edsr-pytorch", help="Write a state dict that EDSR-PyTorch loads instead."
+        ),
+    ] = None,
     json: o.AsJson = False,
 ) -> None:
-    """Turn a foreign checkpoint into a network of ours (nothing in it is executed).
+    """Turn a foreign checkpoint into a network of ours (nothing in it is executed), or ours back.
 
     **Examples**
 
     `srdeploy import EDSR_baseline_x2.pt -o edsr.safetensors`
 
     `srdeploy import mine.pth --arch mypackage.models:make_net -o mine.safetensors`
+
+    `srdeploy import tuned.safetensors --to edsr-pytorch -o tuned.pt`
     """
+    from srdeploy.errors import unknown_name
     from srdeploy.files import check_output
+    from srdeploy.models import edsr_pytorch
     from srdeploy.models.load import load_network
     from srdeploy.models.store import save_network
 
+    if to not in (None, edsr_pytorch.NAME):
+        raise unknown_name("form of weights", to, [edsr_pytorch.NAME])
     check_output(output)
     network = load_network(file, arch=arch, scale=scale, res_scale=res_scale)
-    save_network(network, output)
+    if to is None:
+        save_network(network, output)
+    else:
+        edsr_pytorch.save_edsr_pytorch(network, output)
     first = network.card.history[0] if network.card.history else {}
     if json:
         emit({"output": str(output), **_summary(network), "import": first})
@@ -48,6 +63,8 @@ def import_(
     for assumed in first.get("assumed", []):
         note(f"assumed: {assumed}")
     say(f"written to {output}")
+    if to is not None:
+        say(f"EDSR-PyTorch: {edsr_pytorch.edsr_pytorch_options(network)} --pre_train {output}")
 
 
 def inspect(
