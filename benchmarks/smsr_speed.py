@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -54,6 +53,7 @@ def main() -> None:
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--rounds", type=int, default=9)
     options.add_argument("--seconds", type=float, default=150, help="stop after the round then")
+    options.add_argument("--onnx", type=Path, help="folder with the exported files, made if empty")
     asked = options.parse_args()
     torch.set_num_threads(asked.threads)
     network = load_network(asked.data / "weights/smsr/SMSR_X2_model_1000.pt")
@@ -63,11 +63,15 @@ def main() -> None:
         for pair in open_benchmark(asked.data / "benchmark/Set5", 2)
     }
     with tempfile.TemporaryDirectory() as folder:
-        forms, engine = _forms(network, Path(folder), asked.threads)
+        exported = asked.onnx or Path(folder)
+        exported.mkdir(parents=True, exist_ok=True)
+        forms, engine = _forms(network, exported, asked.threads)
         densities, chosen, worst = _check(forms, engine, images)
         times = _measure(forms, images, asked.rounds, asked.seconds)
     text, data = _report(times, densities, chosen, worst, asked.threads)
-    command = shlex.join(["python", "benchmarks/smsr_speed.py", "DATA", *sys.argv[2:]])
+    command = shlex.join(
+        ["python", "benchmarks/smsr_speed.py", "DATA", "--rounds", str(asked.rounds)]
+    )
     name = f"smsr-x2-set5-forms-fp32-cpu-{asked.threads}threads"
     write(name, "SMSR x2 on Set5: dense and sparse forms", text, data, command)
 
@@ -83,8 +87,9 @@ def _forms(network: Any, folder: Path, threads: int) -> tuple[dict[str, Form], S
 
     forms[DENSE_TORCH] = run_dense
     for name, sparse in ((DENSE_ORT, False), (SPARSE_ORT, True)):
-        path = folder / f"{sparse}.onnx"
-        export_onnx(network, path, sparse=sparse)
+        path = folder / ("sparse.onnx" if sparse else "dense.onnx")
+        if not path.exists():
+            export_onnx(network, path, sparse=sparse)
         session = OnnxSession(path, threads=threads)
         forms[name] = lambda x, session=session: session.run(x.numpy())
     forms[SPARSE] = engine = SparseEngine(module, backend="native")
