@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from results_io import shown, table, write
+from results_io import RESULTS, shown, table, write
 
 from srdeploy.export.onnx import export_onnx
 from srdeploy.export.precision_graph import layers_of
@@ -100,6 +100,25 @@ def variants(
     return made
 
 
+def measured(
+    made: dict[str, tuple[str, Path]], folder: Path, scale: int
+) -> dict[str, dict[str, float]]:
+    """PSNR of every artifact on every set that it is measured on."""
+    found: dict[str, dict[str, float]] = {}
+    for key, (_, path) in made.items():
+        with OnnxSession(path, threads=2) as session:
+            found[key] = {
+                each: evaluate(session, folder / each, scale).psnr
+                for each in (SETS if key in HEADLINE else SETS[:1])
+            }
+    return found
+
+
+def kept(name: str) -> dict[str, dict[str, float]]:
+    """PSNR of an earlier run."""
+    return json.loads((RESULTS / name).read_text(encoding="utf-8"))["data"]["quality"]
+
+
 def tuning(network: Network) -> str:
     """What the latest step on a card was."""
     step = network.card.history[-1]
@@ -122,6 +141,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--launcher", default="", help="what starts the timing, e.g. 'taskset -c 0,1'"
     )
+    parser.add_argument(
+        "--retime", action="store_true", help="measure the times anew, keep the page's PSNR"
+    )
     parser.add_argument("--data", required=True, type=Path, help="folder of Set5 and B100")
     parser.add_argument("--seconds", default="2", help="timing per artifact and turn")
     options = parser.parse_args(argv)
@@ -129,34 +151,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     network = load_network(options.network)
     trained = load_network(options.trained) if options.trained else None
     scale = network.card.scale
+    stem = f"int8-{name}-onnxruntime-cpu-2threads"
     with tempfile.TemporaryDirectory() as folder:
         made = variants(network, trained, Path(folder))
         timed = [made[key][1] for key in TIMED if key in made]
         conditions = ("--input", SIZE, "--no-quality", "--threads", "2", "--runs", "8")
         rows = bench(options.launcher, *map(str, timed), *conditions, "--seconds", options.seconds)
         latency = {path.stem: row for path, row in zip(timed, rows, strict=True)}
-        quality: dict[str, dict[str, float]] = {}
-        for key, (_, path) in made.items():
-            with OnnxSession(path, threads=2) as session:
-                quality[key] = {
-                    each: evaluate(session, options.data / each, scale).psnr
-                    for each in (SETS if key in HEADLINE else SETS[:1])
-                }
+        quality = kept(f"{stem}.json") if options.retime else measured(made, options.data, scale)
         sizes = {key: path.stat().st_size for key, (_, path) in made.items()}
     lines = []
     for key, (told, _) in made.items():
-        measured = latency.get(key)
+        timed_as = latency.get(key)
         losses = [
             f"{found:.3f} ({found - quality['fp32'][each]:+.3f})"
             if (found := quality[key].get(each)) is not None
             else ""
             for each in SETS
         ]
-        p50 = f"{measured['p50_ms']:.0f}" if measured else ""
+        p50 = f"{timed_as['p50_ms']:.0f}" if timed_as else ""
         ratio = (
-            f"{measured['speedup']:.2f} [{measured['speedup_low']:.2f}, "
-            f"{measured['speedup_high']:.2f}]"
-            if measured and key != "fp32"
+            f"{timed_as['speedup']:.2f} [{timed_as['speedup_low']:.2f}, "
+            f"{timed_as['speedup_high']:.2f}]"
+            if timed_as and key != "fp32"
             else ""
         )
         lines.append((key, told, *losses, p50, ratio, f"{sizes[key] / 1024:.0f}"))
@@ -195,7 +212,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         "bytes": sizes,
         "what": {key: told for key, (told, _) in made.items()},
     }
-    stem = f"int8-{name}-onnxruntime-cpu-2threads"
     write(stem, f"{name} x{scale} in 8 bits", text, data, repeat)
 
 

@@ -215,7 +215,8 @@ class _Quantiser:
             raise UserError(
                 f"The network was fine-tuned for {self.trained.activations} activations, not "
                 f"{self.activations}: leave --activations out, fine-tune it with "
-                f"--set quantise.activations={self.activations}, or calibrate with --calibration."
+                f"`quantise: {{activations: {self.activations}}}` in the recipe, or calibrate with "
+                "--calibration."
             )
         self.method: Method = request.method or "mse"
         self.layers = layers_of(model)

@@ -80,6 +80,20 @@ def test_int8_leaves_the_ends_and_the_long_skip(tmp_path: Path) -> None:
     assert sum(layer.is_sum for layer in layers if layer.name in usual) == 2
 
 
+@pytest.mark.parametrize("scale", [2, 4])
+def test_the_long_skip_stays_float_before_an_upsampler(scale: int, tmp_path: Path) -> None:
+    """There an 8-bit convolution reads its sum; rounding the sum's inputs would cost decibels."""
+    path = tmp_path / "net.onnx"
+    export_onnx(create("edsr", scale=scale, n_blocks=2, n_feats=8), path, check=False)
+    model = onnx.load(path)
+    usual = usual_layers(model)
+    spared = [layer.name for layer in layers_of(model) if layer.name not in usual]
+    assert spared == ["sub_mean", "head.0", "/Add", "tail.1", "add_mean"]
+    assert [name for name in usual if name.startswith("tail")] == ["tail.0.0", "tail.0.2"][
+        : scale // 2
+    ]
+
+
 def test_a_rounded_layer_is_rounded_and_others_are_not(model: onnx.ModelProto) -> None:
     layers = {layer.name: layer for layer in layers_of(model)}
     layer = layers["body.0.body.2"]
