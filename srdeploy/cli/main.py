@@ -25,6 +25,7 @@ from srdeploy.cli import (
     upscale,
     zoo,
 )
+from srdeploy.cli import run as line
 from srdeploy.errors import SrdeployError
 
 app = typer.Typer(
@@ -72,6 +73,7 @@ compare.register(app)
 explain.register(app)
 masks.register(app)
 zoo.register(app)
+line.register(app)
 upscale.register(app)
 doctor.register(app)
 

@@ -40,23 +40,7 @@ def finetune_recipe(
     elif changes:
         raise UserError("--set changes settings of a recipe; name one with --recipe.")
     else:
-        rounded = "quantise" in given
-        iterations = given.get("iterations", 400 if rounded else 1000)
-        settings = {
-            "data": {"folders": ["builtin"]},
-            "scales": [card.scale],
-            "patch": 41 if card.pre_upscaled else 32 if rounded else 48,
-            "batch": 8 if rounded else 16,
-            "iterations": iterations,
-            "optimiser": {"kind": "adam", "lr": 1e-4 if rounded else 5e-4},
-            "schedule": {"kind": "cosine", "warmup": min(100, iterations // 10), "final": 0.01},
-            "clip": {"kind": "norm", "limit": 1.0},
-            "ema": 0.99 if iterations < 5000 else 0.999,
-            "precision": "fp32" if rounded else fast_precision(),
-            "log_every": max(1, min(100, iterations // 10)),
-        }
-        if rounded:
-            settings["distill"] = {"output": 1.0}
+        settings = finetune_defaults(card, given.get("iterations"), "quantise" in given)
     for key in ("iterations", "batch", "patch", "precision", "seed", "threads"):
         if key in given:
             settings[key] = given[key]
@@ -70,6 +54,36 @@ def finetune_recipe(
         settings["data"] = _data(given["data"])
     _watch(settings, given, base is not None)
     return parse(TrainRecipe, settings, where=f"'{base}'" if base else "These settings")
+
+
+def finetune_defaults(
+    card: Card, iterations: int | None = None, rounded: bool = False
+) -> dict[str, Any]:
+    """Settings of fine-tuning that fit a network, on the shipped images, measuring nothing.
+
+    Args:
+        card: Of the network.
+        iterations: How long; None: 1000 (``rounded``: 400).
+        rounded: For 8 bits.
+    """
+    iterations = iterations or (400 if rounded else 1000)
+    settings = {
+        **masks_go_on(card),
+        "data": {"folders": ["builtin"]},
+        "scales": [card.scale],
+        "patch": 41 if card.pre_upscaled else 32 if rounded else 48,
+        "batch": 8 if rounded else 16,
+        "iterations": iterations,
+        "optimiser": {"kind": "adam", "lr": 1e-4 if rounded else 5e-4},
+        "schedule": {"kind": "cosine", "warmup": min(100, iterations // 10), "final": 0.01},
+        "clip": {"kind": "norm", "limit": 1.0},
+        "ema": 0.99 if iterations < 5000 else 0.999,
+        "precision": "fp32" if rounded else fast_precision(),
+        "log_every": max(1, min(100, iterations // 10)),
+    }
+    if rounded:
+        settings["distill"] = {"output": 1.0}
+    return settings
 
 
 def masks_go_on(card: Card) -> dict[str, Any]:

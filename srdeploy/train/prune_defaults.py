@@ -62,12 +62,9 @@ def prune_recipe(
     """
     if base is not None:
         values = read_prune_recipe(base, changes).model_dump(mode="json", exclude_unset=True)
+        values = with_method(values, method)
     else:
-        values = _short("srp" if method in (None, "fade") else method)
-    if method == "fade":
-        values = merged(values, FADE)
-    elif method is not None:
-        values["prune"]["method"] = method
+        values = short_recipe(method or "srp")
     laid = {"prune": prune or {}, "training": training or {}, "finetune": finetune or {}}
     for section, given in laid.items():
         given = {key: value for key, value in given.items() if value is not None}
@@ -78,7 +75,17 @@ def prune_recipe(
     return parse(PruneRecipe, values, where=f"'{base}'" if base else "These settings")
 
 
-def _short(method: str | None) -> dict[str, Any]:
+def with_method(values: dict[str, Any], method: str | None) -> dict[str, Any]:
+    """A recipe's values for another method; None: as they are."""
+    if method is None:
+        return values
+    return merged(values, FADE if method == "fade" else {"prune": {"method": method}})
+
+
+def short_recipe(method: str) -> dict[str, Any]:
+    """Values of a minute's schedule on the shipped images."""
+    if method == "fade":
+        return with_method(short_recipe("srp"), method)
     penalty = {"growth": 5.0, "every": 10, "limit": 250.0, "hold": 150}
     prune: dict[str, Any] = {"method": method, "ratio": 0.5, "penalty": penalty}
     if method != "srp":

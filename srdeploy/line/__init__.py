@@ -1,0 +1,1 @@
+"""The whole line in one run: recipe, stages, folders, cards."""

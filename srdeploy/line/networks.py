@@ -1,0 +1,230 @@
+"""The stages that make networks: 10_model, 20_pruned, 40_tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from srdeploy.errors import UserError
+from srdeploy.files import atomic_path
+from srdeploy.line.digest import training_folder
+from srdeploy.line.recipe import Line, OneShot, Trained, Version
+from srdeploy.line.stage import Stage
+from srdeploy.models.load import load_network, shipped_networks
+from srdeploy.models.network import Network
+from srdeploy.models.store import save_network
+from srdeploy.prune.oneshot import default_exclude
+from srdeploy.prune.options import PruneOptions
+from srdeploy.strict import expand, merged, parse
+from srdeploy.train.defaults import finetune_defaults
+from srdeploy.train.recipe import TrainRecipe
+
+FOLDERS: dict[Version, str] = {"dense": "10_model", "pruned": "20_pruned", "tuned": "40_tuned"}
+"""Stage that makes each version of the network."""
+
+RUN = "run"
+"""Checkpoints and curves of a stage that trains, in its folder."""
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks of a run.
+
+    Attributes:
+        line: The recipe.
+        root: The run's folder.
+    """
+
+    line: Line
+    root: Path
+
+    def file(self, version: Version) -> Path:
+        """Where a version lies once it is made."""
+        return self.root / FOLDERS[version] / f"{version}.safetensors"
+
+    def load(self, version: Version) -> Network:
+        """A version that is made."""
+        return load_network(self.file(version), arch=self._own_arch())
+
+    def stages(self) -> list[Stage]:
+        """Those that the recipe asks for, in order.
+
+        Raises:
+            UserError: the network cannot be read, or settings that do not fit it.
+        """
+        makers = {"dense": self._model, "pruned": self._pruned, "tuned": self._tuned}
+        return [makers[version]() for version in self.line.made()]
+
+    @cached_property
+    def _source(self) -> Path:
+        name = self.line.model.file
+        return shipped_networks().get(name) or expand(name)
+
+    @cached_property
+    def _dense(self) -> Network:
+        model = self.line.model
+        name = model.file if model.file in shipped_networks() else self._source
+        return load_network(name, arch=model.arch, scale=model.scale, res_scale=model.res_scale)
+
+    def _own_arch(self) -> str | None:
+        """The user's own architecture: our files need its name again, others stand on the card."""
+        arch = self.line.model.arch
+        return arch if arch is not None and ":" in arch else None
+
+    def _model(self) -> Stage:
+        card = self._dense.card
+
+        def work(folder: Path) -> dict[str, Any]:
+            save_network(self._dense, folder / "dense.safetensors")
+            return _size(self._dense)
+
+        return Stage(
+            name=FOLDERS["dense"],
+            what=f"{Path(self.line.model.file).name}: {card.arch} x{card.scale}",
+            how=self.line.model.model_dump(mode="json", exclude={"file"}, exclude_none=True),
+            inputs={"network": lambda: self._source},
+            outputs=("dense.safetensors",),
+            work=work,
+        )
+
+    def _pruned(self) -> Stage:
+        if isinstance(self.line.prune, Trained):
+            return self._pruned_by_training(self.line.prune)
+        assert isinstance(self.line.prune, OneShot)
+        asked = self.line.prune
+        values = asked.model_dump(exclude={"method", "default_exclude"})
+        if asked.default_exclude:
+            values["exclude"] = tuple(
+                dict.fromkeys((*default_exclude(self._dense), *asked.exclude))
+            )
+        options = PruneOptions(**values)
+
+        def work(folder: Path) -> dict[str, Any]:
+            from srdeploy.compact.run import prune_oneshot
+
+            return _keep_pruned(folder, *prune_oneshot(self.load("dense"), options))
+
+        return Stage(
+            name=FOLDERS["pruned"],
+            what=f"prune at once by {options.criterion}, ratio {options.ratio:g}, compact, prove",
+            how=options.model_dump(mode="json"),
+            parents=(FOLDERS["dense"],),
+            outputs=("plan.json", "pruned.safetensors"),
+            work=work,
+        )
+
+    def _pruned_by_training(self, asked: Trained) -> Stage:
+        # Recovery is a stage of its own, so that it can change without the pruning's repetition.
+        recipe = asked.recipe(default_exclude(self._dense)).model_copy(
+            update={"finetune": {"iterations": 0}}
+        )
+        training = recipe.regularise_recipe(self._dense.card)
+
+        def work(folder: Path) -> dict[str, Any]:
+            from srdeploy.train.method import prune_trained
+
+            return _keep_pruned(folder, *prune_trained(self.load("dense"), recipe, folder / RUN))
+
+        options = recipe.prune
+        return Stage(
+            name=FOLDERS["pruned"],
+            what=f"prune by {asked.method}, ratio {options.ratio:g}, compact, prove",
+            how={"prune": options.decisive(), "training": _decisive(training)},
+            inputs=_training_inputs(training),
+            parents=(FOLDERS["dense"],),
+            outputs=("plan.json", "pruned.safetensors"),
+            work=work,
+        )
+
+    def _tuned(self) -> Stage:
+        recipe = self._recovery()
+        before: Version = "pruned" if self.line.prune is not None else "dense"
+
+        def work(folder: Path) -> dict[str, Any]:
+            return self._tune(folder, before, recipe)
+
+        rounding = " for int8" if recipe.quantise is not None else ""
+        parents = dict.fromkeys((FOLDERS[before], FOLDERS["dense"]))
+        return Stage(
+            name=FOLDERS["tuned"],
+            what=f"fine-tune{rounding}, {recipe.iterations} iterations",
+            how=_decisive(recipe),
+            inputs=_training_inputs(recipe),
+            parents=tuple(parents) if recipe.distill else (FOLDERS[before],),
+            outputs=("tuned.safetensors",),
+            work=work,
+        )
+
+    def _tune(self, folder: Path, before: Version, recipe: TrainRecipe) -> dict[str, Any]:
+        from srdeploy.export.quantise_finetune import finetune_int8
+        from srdeploy.train.journal import read_metrics
+        from srdeploy.train.loop import train
+
+        network = self.load(before)
+        if recipe.quantise is not None:
+            result = finetune_int8(network, recipe, folder / RUN)
+        else:
+            teacher = self.load("dense") if recipe.distill else None
+            result = train(network, recipe, folder / RUN, step="finetune", teacher=teacher)
+        save_network(result, folder / "tuned.safetensors")
+        curve = [entry for entry in read_metrics(folder / RUN) if "protocol" in entry]
+        return {"curve": curve, "recipe": recipe.digest()}
+
+    def _recovery(self) -> TrainRecipe:
+        card, line = self._dense.card, self.line
+        if line.train is None:
+            assert isinstance(line.prune, Trained)
+            recipe = line.prune.recipe(()).finetune_recipe(card)
+            assert recipe is not None
+            return recipe
+        rounded = line.train.get("quantise") is not None
+        defaults = finetune_defaults(card, line.train.get("iterations"), rounded)
+        return parse(TrainRecipe, merged(defaults, line.train), where="train")
+
+
+def _decisive(recipe: TrainRecipe) -> dict[str, Any]:
+    """The settings that decide the weights; paths as the recipe writes them, not as they lie."""
+    return recipe.decisive()
+
+
+def _training_inputs(recipe: TrainRecipe) -> Mapping[str, Callable[[], Path]]:
+    """Training images, and networks or images that a recipe names."""
+    found: dict[str, Callable[[], Path]] = {}
+
+    def add(key: str, text: str, resolve: Callable[[str], Path]) -> None:
+        found[f"{key} {text}"] = lambda: resolve(text)
+
+    for folder in recipe.data.folders:
+        add("images", folder.path, training_folder)
+    if recipe.data.hdf5 is not None:
+        add("images", recipe.data.hdf5, expand)
+    if recipe.distill is not None and recipe.distill.teacher is not None:
+        add("teacher", recipe.distill.teacher, _network_file)
+    if recipe.quantise is not None and recipe.quantise.calibration is not None:
+        add("calibration", recipe.quantise.calibration, training_folder)
+    return found
+
+
+def _network_file(text: str) -> Path:
+    return shipped_networks().get(text) or expand(text)
+
+
+def _size(network: Network) -> dict[str, Any]:
+    from srdeploy.models.count import count
+
+    try:
+        counts = count(network)
+    except UserError:
+        return {}
+    return {"params": counts.params, "macs_720p": counts.macs_720p}
+
+
+def _keep_pruned(folder: Path, small: Network, report: Any) -> dict[str, Any]:
+    with atomic_path(folder / "plan.json") as temporary:
+        temporary.write_text(report.plan.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    save_network(small, folder / "pruned.safetensors")
+    told = report.to_dict()
+    return {key: told[key] for key in ("params", "macs_720p", "proof")}

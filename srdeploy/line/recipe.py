@@ -1,0 +1,309 @@
+"""A recipe of the whole line: one value of each axis, strict and typed.
+
+The file is short because it names its values; reading it looks them up, lays what the recipe and
+``--set`` change over them and checks every key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveInt
+
+from srdeploy.errors import UserError, unknown_name
+from srdeploy.export.targets import find_target, flag
+from srdeploy.line.axes import FOLDERS, LISTS, ONE_SHOT, resolved, spelt_out
+from srdeploy.measure.scenario import Scenario
+from srdeploy.models.card import Card
+from srdeploy.prune.options import PruneOptions
+from srdeploy.prune.training import TrainedOptions
+from srdeploy.strict import Strict, merged, named, parse, read_change, read_mapping
+from srdeploy.train.defaults import finetune_defaults
+from srdeploy.train.method import PruneRecipe
+from srdeploy.train.prune_defaults import METHODS, short_recipe, with_method
+from srdeploy.train.recipe import TrainRecipe
+
+Version = Literal["dense", "pruned", "tuned"]
+
+
+class Source(Strict):
+    """The network to begin with.
+
+    Attributes:
+        file: A network of ours, a foreign checkpoint, or the name of a shipped one; ``~`` and
+            ``$VARIABLES`` are expanded.
+        arch: Of a foreign file, or ``package.module:callable``.
+        scale: Of a network that serves several.
+        res_scale: Residual scaling, which foreign weights do not show.
+    """
+
+    file: str
+    arch: str | None = None
+    scale: PositiveInt | None = None
+    res_scale: float | None = None
+
+
+class OneShot(PruneOptions):
+    """Pruning at once by the norm of filters.
+
+    Attributes:
+        method: ``l1`` (the criterion may still be another).
+        default_exclude: Leave alone what the published runs of the architecture leave alone.
+    """
+
+    method: Literal["l1"] = "l1"
+    ratio: float = 0.5
+    default_exclude: bool = True
+
+
+class Trained(TrainedOptions):
+    """Pruning by a method that trains the channels away; its recovery is the next stage.
+
+    Attributes:
+        method: The method.
+        training: Settings of both trainings; without them a minute's schedule on shipped images.
+        regularise: What differs while the channels are driven away.
+        finetune: What differs in the recovery; the recipe's ``train`` replaces it.
+        default_exclude: Leave alone what the published runs of the architecture leave alone.
+    """
+
+    method: Literal["srp", "assl", "gassl", "fade"]  # type: ignore[assignment]
+    training: dict[str, Any] = {}
+    regularise: dict[str, Any] = {}
+    finetune: dict[str, Any] = {}
+    default_exclude: bool = True
+
+    def recipe(self, exclude: Sequence[str]) -> PruneRecipe:
+        """What the method runs on.
+
+        Args:
+            exclude: What the published runs leave alone.
+
+        Raises:
+            UserError: a setting that does not fit.
+        """
+        asked = self.model_dump(mode="json", exclude_unset=True)
+        sections = {k: asked.pop(k) for k in ("training", "regularise", "finetune") if k in asked}
+        method, left = asked.pop("method"), asked.pop("default_exclude", True)
+        if left:
+            asked["exclude"] = list(dict.fromkeys((*exclude, *asked.get("exclude", ()))))
+        own = {"prune": asked, **sections}
+        if self.training:
+            named_only: dict[str, Any] = {"prune": {}, "training": {}}
+            values = merged(with_method(named_only, method), own)
+        else:
+            values = merged(short_recipe(method), own)
+        return parse(PruneRecipe, values, where="prune")
+
+
+class TargetSpec(Strict):
+    """One thing the networks are turned into; the options are those of `srdeploy export`.
+
+    Attributes:
+        name: Of its folder; what follows the target's name is added to the files' names.
+        target: A name of `srdeploy targets`.
+        versions: The networks to export; default: the recipe's.
+    """
+
+    name: str
+    target: str
+    versions: tuple[Version, ...] | None = None
+    precision: str | None = None
+    input: str | None = None
+    opset: PositiveInt | None = None
+    pixel_shuffle: str | None = None
+    check: str | None = None
+    sm: tuple[str, ...] | None = None
+    workspace: PositiveInt | None = None
+    tf32: bool | None = None
+    sparse: bool | None = None
+    images: bool | None = None
+    palettize: PositiveInt | None = None
+    quantize: str | None = None
+    calibration: str | None = None
+    calibration_method: str | None = None
+    activations: str | None = None
+    max_drop: Annotated[float, Field(gt=0)] | None = None
+    data: str | None = None
+    minimum_deployment: str | None = None
+
+    def options(self) -> dict[str, Any]:
+        """Keywords for :func:`srdeploy.export.run.export`.
+
+        Raises:
+            UserError: no such target, or an option it does not have.
+        """
+        row = find_target(self.target)
+        keywords = {flag(option)[2:].replace("-", "_"): option for option in row.options}
+        given = self.model_dump(exclude={"name", "target", "versions"}, exclude_none=True)
+        options = {keywords.get(name, name): value for name, value in given.items()}
+        row.check_options(options)
+        return options
+
+    @property
+    def ending(self) -> str:
+        """What tells its files from those of other targets: ``-int8`` of ``onnx-int8``."""
+        rest = self.name.removeprefix(self.target)
+        return f"-{rest.strip('-')}" if rest.strip("-") else ""
+
+
+class DeviceSpec(Strict):
+    """Where to measure.
+
+    Attributes:
+        name: For people.
+        uri: What `srdeploy bench --device` takes; ``$VARIABLES`` are expanded.
+        runtime: What must run the artifacts there.
+        threads: CPU threads there.
+        targets: Names of the targets to measure there; default: all on this machine, elsewhere
+            those that are ONNX files, which every device reads.
+    """
+
+    name: str
+    uri: str
+    runtime: str | None = None
+    threads: PositiveInt | None = None
+    targets: tuple[str, ...] | None = None
+
+
+class Line(Strict):
+    """The whole line, every axis resolved.
+
+    Attributes:
+        name: Of the run's folder.
+        description: For people.
+        model: Where it begins.
+        prune: How channels go; None leaves the network whole.
+        train: Settings of the fine-tuning (of :class:`TrainRecipe`) over what fits the network;
+            None: a pruning method's own recovery, else no fine-tuning.
+        targets: What to export; none: the networks themselves are measured.
+        versions: The networks that are exported and measured; default: ``dense`` and the last.
+        devices: Where to measure; default: here.
+        scenarios: What to measure; an empty list leaves measuring out.
+        data: Benchmark set of the measurements.
+        repeats: How often each is measured, all from a fresh start.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    description: str = ""
+    model: Source
+    prune: OneShot | Trained | None = None
+    train: dict[str, Any] | None = None
+    targets: tuple[TargetSpec, ...] = ()
+    versions: tuple[Version, ...] | None = None
+    devices: tuple[DeviceSpec, ...] = (DeviceSpec(name="local", uri="local"),)
+    scenarios: tuple[Scenario, ...] = (Scenario(),)
+    data: str = "builtin"
+    repeats: PositiveInt = 1
+
+    def made(self) -> tuple[Version, ...]:
+        """The networks that come to be, in their order."""
+        recovers = isinstance(self.prune, Trained) and self.prune.finetune.get("iterations") != 0
+        found: list[Version] = ["dense"]
+        found += ["pruned"] if self.prune is not None else []
+        found += ["tuned"] if self.train is not None or recovers else []
+        return tuple(found)
+
+    def wanted(self, target: TargetSpec | None = None) -> tuple[Version, ...]:
+        """The networks to export for a target, or to measure."""
+        asked = (target.versions if target else None) or self.versions
+        return asked or tuple(dict.fromkeys((self.made()[0], self.made()[-1])))
+
+
+def read_line(path: str | Path, changes: Sequence[str] = ()) -> Line:
+    """Read a recipe from YAML.
+
+    Args:
+        path: The file; names in it are looked up beside it, then in the package.
+        changes: Settings to replace, each as ``key.subkey=value`` with the value in YAML.
+
+    Raises:
+        UserError: no such file, an unknown key or name (the nearest match is told), or a value out
+            of its range.
+    """
+    path = Path(path)
+    where = named(path, changes)
+    values = {"name": path.stem, **spelt_out(read_mapping(path))}
+    for change in changes:
+        values = spelt_out(merged(values, read_change(change)))
+    for key in FOLDERS:
+        given = values.get(key)
+        if given is None:
+            continue
+        if key in LISTS:
+            values[key] = [_parsed(key, resolved(key, one, path.parent), where) for one in given]
+        else:
+            values[key] = _parsed(key, resolved(key, given, path.parent), where)
+    line = parse(Line, values, where)
+    _check(line, where)
+    return line
+
+
+def _parsed(key: str, value: dict[str, Any], where: str) -> Any:
+    where = f"{where}, {key}"
+    if key == "model":
+        return parse(Source, value, where)
+    if key == "prune":
+        return _parsed_prune(value, where)
+    if key == "train":
+        # Checked against any network's defaults here, and against the network's own when planned.
+        values = {k: v for k, v in value.items() if k != "network"}
+        parse(TrainRecipe, merged(finetune_defaults(_ANY), values), where)
+        return values
+    if key == "targets":
+        return parse(TargetSpec, _with_name(value, "target"), where)
+    if key == "devices":
+        return parse(DeviceSpec, _with_name(value, "uri"), where)
+    return parse(Scenario, value, where)
+
+
+_ANY = Card(arch="any", scale=2, scales=(2,), channels=3, value_range=1.0)
+
+
+def _with_name(value: dict[str, Any], key: str) -> dict[str, Any]:
+    return {"name": value[key], **value} if isinstance(value.get(key), str) else value
+
+
+def _parsed_prune(value: dict[str, Any], where: str) -> OneShot | Trained:
+    method = value.get("method", ONE_SHOT)
+    if method == ONE_SHOT:
+        return parse(OneShot, value, where)
+    if method not in METHODS:
+        raise unknown_name("pruning method", str(method), (ONE_SHOT, *METHODS))
+    trained = parse(Trained, value, where)
+    if trained.weight_group == "weight":
+        raise UserError(
+            f"{where}: weight_group 'weight' removes no channels, so there is nothing to export "
+            "smaller; use `srdeploy prune` for it, or another weight_group here."
+        )
+    trained.recipe(()).regularise_recipe(_ANY)
+    trained.recipe(()).finetune_recipe(_ANY)
+    return trained
+
+
+def _check(line: Line, where: str) -> None:
+    """What one axis must know of another."""
+    for target in line.targets:
+        target.options()
+        _check_versions(line, line.wanted(target), where)
+    _check_versions(line, line.wanted(), where)
+    names = [target.name for target in line.targets]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise UserError(
+            f"{where}: two targets are called '{twice.pop()}'; give one of them another `name`."
+        )
+    for device in line.devices:
+        for name in device.targets or ():
+            if name not in names:
+                raise unknown_name(f"target of device '{device.name}'", name, names)
+
+
+def _check_versions(line: Line, asked: tuple[Version, ...], where: str) -> None:
+    for version in asked:
+        if version not in line.made():
+            raise UserError(
+                f"{where}: there is no '{version}' network in this line; it makes "
+                f"{', '.join(line.made())}."
+            )

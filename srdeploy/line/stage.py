@@ -1,0 +1,197 @@
+"""One stage of a run: whether it is current, and making it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from srdeploy.errors import UserError
+from srdeploy.export.report import tool_versions
+from srdeploy.files import atomic_path
+from srdeploy.line.card import (
+    BEGUN,
+    StageCard,
+    hashes,
+    key_of,
+    read_stage_card,
+    write_stage_card,
+)
+from srdeploy.line.digest import content, digest_of
+
+Kind = Literal["current", "resume", "run", "blocked"]
+
+_TOOLS = ("torch", "nni", "onnx", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class State:
+    """What a run would do about a stage.
+
+    Attributes:
+        kind: ``current``: nothing; ``resume``: go on where it stopped; ``run``: make it (anew);
+            ``blocked``: it cannot be made.
+        why: In a few words.
+    """
+
+    kind: Kind
+    why: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    Attributes:
+        name: Of its folder: a number that sorts, and what it holds.
+        what: In one line.
+        how: Every setting that decides the result.
+        outputs: Files and packages it leaves in its folder.
+        work: Makes them in the given folder and returns what it found out; finds there what an
+            interrupted attempt with the same key has left.
+        inputs: What comes from outside the run: name to file or folder.
+        parents: Names of the stages it is made from.
+        check: Raises UserError where this machine cannot do it.
+        keep: What survives in the folder when settings change.
+    """
+
+    name: str
+    what: str
+    how: dict[str, Any]
+    outputs: tuple[str, ...]
+    work: Callable[[Path], dict[str, Any]]
+    inputs: Mapping[str, Callable[[], Path]] = field(default_factory=dict)
+    parents: tuple[str, ...] = ()
+    check: Callable[[], None] = lambda: None
+    keep: tuple[str, ...] = ()
+
+    @cached_property
+    def input_hashes(self) -> dict[str, str]:
+        """Content hash of what comes from outside.
+
+        Raises:
+            UserError: something is not there.
+        """
+        return {name: content(path()) for name, path in self.inputs.items()}
+
+    def state(self, folder: Path, parents: Mapping[str, str | None]) -> State:
+        """What a run would do.
+
+        Args:
+            folder: Of this stage.
+            parents: Content hash of each parent; None for one that will be made first.
+        """
+        card = read_stage_card(folder)
+        known = {name: digest for name, digest in parents.items() if digest is not None}
+        try:
+            key = key_of(self.name, self.how, self.input_hashes, known)
+            if card is not None and card.key == key and len(known) == len(parents):
+                return self._current(card, folder)
+            self.check()
+        except UserError as error:
+            return State("blocked", str(error))
+        if _begun(folder) == key and len(known) == len(parents):
+            return State("resume", "stopped on the way")
+        if card is None:
+            return State("run", "not made yet")
+        return State("run", self._changed(card, parents))
+
+    def _current(self, card: StageCard, folder: Path) -> State:
+        found = hashes(folder, list(card.outputs))
+        for name, digest in card.outputs.items():
+            if name not in found:
+                return State("run", f"{name} is gone")
+            if found[name] != digest:
+                return State("run", f"{name} was changed")
+        return State("current", "nothing changed")
+
+    def _changed(self, card: StageCard, parents: Mapping[str, str | None]) -> str:
+        old, new = _flat(card.how), _flat(self.how)
+        settings = [
+            f"{key}: {_told(old.get(key))} -> {_told(new.get(key))}"
+            for key in dict.fromkeys((*old, *new))
+            if old.get(key) != new.get(key)
+        ]
+        inputs = [
+            f"{name} changed"
+            for name in dict.fromkeys((*card.inputs, *self.input_hashes))
+            if card.inputs.get(name) != self.input_hashes.get(name)
+        ]
+        before = [
+            f"after {name}" if digest is None else f"{name} changed"
+            for name, digest in parents.items()
+            if digest is None or card.parents.get(name) != digest
+        ]
+        reasons = [*settings, *inputs, *before]
+        return ", ".join(reasons[:3]) + (f" and {len(reasons) - 3} more" if reasons[3:] else "")
+
+    def make(self, folder: Path, parents: Mapping[str, str], *, resume: bool) -> StageCard:
+        """Do the work and write the card.
+
+        Args:
+            folder: Of this stage.
+            parents: Content hash of each parent.
+            resume: Go on from what an interrupted attempt has left, instead of starting over.
+        """
+        key = key_of(self.name, self.how, self.input_hashes, dict(parents))
+        if not resume:
+            _clear(folder, self.keep)
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(folder / BEGUN) as temporary:
+            temporary.write_text(key, encoding="ascii")
+        started = time.perf_counter()
+        figures = self.work(folder)
+        outputs = hashes(folder, list(self.outputs))
+        card = StageCard(
+            stage=self.name,
+            what=self.what,
+            how=self.how,
+            inputs=self.input_hashes,
+            parents=dict(parents),
+            key=key,
+            outputs=outputs,
+            sha256=digest_of(outputs),
+            figures=figures,
+            seconds=round(time.perf_counter() - started, 2),
+            made=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            tools=tool_versions(_TOOLS),
+        )
+        write_stage_card(folder, card)
+        (folder / BEGUN).unlink(missing_ok=True)
+        return card
+
+
+def _begun(folder: Path) -> str | None:
+    try:
+        return (folder / BEGUN).read_text(encoding="ascii")
+    except OSError:
+        return None
+
+
+def _clear(folder: Path, keep: tuple[str, ...]) -> None:
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name in keep:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(values, dict):
+        return {prefix: values}
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= _flat(value, f"{prefix}.{key}" if prefix else key)
+    return found
+
+
+def _told(value: Any) -> str:
+    text = "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
