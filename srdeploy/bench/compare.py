@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srdeploy.bench.diverge import TOLERANCE, Divergence, find_divergence
 from srdeploy.bench.feed import choose_image, network_input
-from srdeploy.bench.layers import Activations, activations_of
 from srdeploy.bench.row import Row
 from srdeploy.bench.run import bench
 from srdeploy.errors import SrdeployError, UserError
+from srdeploy.export.diverge import TOLERANCE, Divergence, find_divergence
+from srdeploy.export.layers import Activations, activations_of
 from srdeploy.measure.scenario import Scenario
 from srdeploy.metrics import psnr
 from srdeploy.runtime.open import open_session

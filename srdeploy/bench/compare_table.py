@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import isfinite
 
 from srdeploy.bench.compare import Comparison, Parity
-from srdeploy.bench.diverge import Divergence
+from srdeploy.export.diverge import Divergence
 
 SHOWN = 12
 """Layers listed at most; JSON has all."""

@@ -19,8 +19,8 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from srdeploy.bench.layers import layer_name
 from srdeploy.errors import UserError
+from srdeploy.export.layers import layer_name
 
 CONVOLUTIONS = {"Conv", "FusedConv", "QLinearConv", "NhwcFusedConv", "ConvTranspose"}
 """Operators of onnxruntime that are a layer of their own; the rest are counted by operator."""
@@ -34,7 +34,7 @@ class LayerTime:
     """One convolution as onnxruntime ran it.
 
     Attributes:
-        layer: Its name, see :func:`srdeploy.bench.layers.layer_name`.
+        layer: Its name, see :func:`srdeploy.export.layers.layer_name`.
         inputs: Input channels.
         outputs: Output channels.
         macs: Multiply-accumulates of the mathematics, without padding.

@@ -35,7 +35,7 @@ from srdeploy.files import atomic_path
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.models.digest import weights_sha256
 from srdeploy.models.network import Network
-from srdeploy.runtime.coreml_package import quiet
+from srdeploy.quiet import quiet
 from srdeploy.runtime.sizes import InputSizes
 from srdeploy.runtime.table import COREMLTOOLS
 

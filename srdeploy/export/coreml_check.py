@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from srdeploy.errors import SrdeployError
 from srdeploy.export.coreml_options import CoremlOptions
+from srdeploy.export.diverge import parting
 from srdeploy.export.probe import (
     INPUT,
     OUTPUT,
@@ -120,13 +121,11 @@ def check_results(
     if options.images:
         tolerance += ONE_LEVEL
     if not lossy and parity.relative > tolerance:
+        where = parting(network, package, probe_input(network.card, parity.sizes[0]))
+        remedy = "export with --precision fp32" if options.precision == "fp16" else "report this"
         raise SrdeployError(
             f"The CoreML program differs from the network by {parity.relative:.1e} of the value "
-            f"range, more than {options.precision} explains ({tolerance:.0e}); "
-            "export with --precision fp32."
-            if options.precision == "fp16"
-            else "The CoreML program differs from the network by "
-            f"{parity.relative:.1e} of the value range; report this."
+            f"range, more than {options.precision} explains ({tolerance:.0e}){where}; {remedy}."
         )
     return parity
 

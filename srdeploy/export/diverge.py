@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from srdeploy.bench.layers import Activations
+from srdeploy.errors import SrdeployError
+from srdeploy.export.layers import Activations, activations_of, torch_activations
+from srdeploy.models.network import Network
 
 TOLERANCE = 1e-4
 """Largest relative difference that float32 rounding explains (as exports are held to)."""
@@ -84,6 +87,24 @@ def find_divergence(a: Activations, b: Activations, tolerance: float = TOLERANCE
     growth.setdefault(gaps[0].layer, gaps[0].relative / tolerance)
     worst = max(beyond, key=lambda gap: growth.get(gap.layer, 0.0))
     return Divergence(beyond[0], worst, gaps, unmatched)
+
+
+def parting(network: Network, artifact: str | Path, x: NDArray[np.float32]) -> str:
+    """Where an artifact leaves its network, as the end of a sentence; empty where that is unknown.
+
+    Args:
+        network: The reference.
+        artifact: What was made of it.
+        x: The input on which the two differ.
+    """
+    try:
+        found = find_divergence(torch_activations(network, x), activations_of(str(artifact), x))
+    except SrdeployError:
+        return ""
+    if found.first is None or found.worst is None:
+        return "; all layers that can be matched agree, so it is what comes after them"
+    worst = "" if found.worst == found.first else f", most at {found.worst.layer}"
+    return f"; they part at {found.first.layer}{worst}"
 
 
 def compare_layer(name: str, a: NDArray[np.float32], b: NDArray[np.float32]) -> LayerGap:

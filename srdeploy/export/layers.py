@@ -3,7 +3,7 @@
 Layers are called as torch calls them (``body.0.body.2``). Our exporter names an ONNX node after
 the modules around it (``/body/body.0/body/body.2/Conv``), so the name can be read back; so do
 other files traced by torch. A graph that names its nodes otherwise keeps its own names, which
-match those of its relatives only.
+match those of its relatives only. In a CoreML package the weights are called after their module.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ Activations = dict[str, NDArray[np.float32]]
 """Outputs of layers by name, in the order computed."""
 
 _NOT_LAYERS = {"QuantizeLinear", "DequantizeLinear", "Cast", "Constant", "Identity", "Shape"}
+_WEIGHT = re.compile(r"(?:network_)?(\w+?)_weight(?:_to_fp16|_quantized|_palettized|_\d+)*$")
 _AGAIN = re.compile(r"_(\d+)$")
 
 
@@ -79,10 +80,15 @@ def onnx_activations(path: str | Path, x: NDArray[np.float32], threads: int = 1)
     import onnx
     import onnxruntime as ort
 
+    from srdeploy.runtime.onnx_reference import UNROUNDED, widen
+    from srdeploy.runtime.onnx_session import holds_bfloat16
+
     try:
         model = onnx.load(str(path))
+        if holds_bfloat16(model):  # onnxruntime has no kernels for it
+            model = widen(model)
         producers = {
-            node.output[0]: node
+            node.output[0].removesuffix(UNROUNDED): node
             for node in model.graph.node
             if node.output and node.op_type not in _NOT_LAYERS
         }
@@ -146,10 +152,45 @@ def _hooked(module: Any, seen: Activations) -> Iterator[None]:
             handle.remove()
 
 
+def package_activations(path: str | Path, x: NDArray[np.float32]) -> Activations:
+    """Every result of a CoreML package's program, computed by srdeploy's interpreter.
+
+    Convolutions are called as torch calls their modules; other results keep the program's names,
+    which match those of another package of the same network.
+
+    Args:
+        path: The package.
+        x: Its input, float32; of any size, as nothing is timed.
+
+    Raises:
+        UserError: not a readable package, or one whose operations are unknown.
+    """
+    from srdeploy.runtime.coreml_reference import CoremlReferenceSession
+
+    seen: Activations = {}
+    with CoremlReferenceSession(path, threads=1, any_size=True) as session:
+        modules = {name.replace(".", "_"): name for name in session.card.widths}
+        weights = session.program.weight_names
+
+        def keep(name: str, operation: str, values: Any) -> None:
+            if operation == "input" or values.ndim != 4:
+                return
+            called = name.removesuffix("_cast_fp16")
+            if (told := _WEIGHT.match(weights.get(name, ""))) and told[1] in modules:
+                called = modules[told[1]]
+            while called in seen:  # a module that runs again
+                called += "'"
+            seen[called] = values.numpy().copy()
+
+        session.watch = keep
+        session.run(x)
+    return seen
+
+
 def activations_of(
     source: str, x: NDArray[np.float32], *, arch: str | None = None, scale: int | None = None
 ) -> Activations:
-    """The layers of a network file or ONNX file.
+    """The layers of a network file, ONNX file or CoreML package.
 
     Raises:
         UserError: the file is of a kind that shows nothing of its inside, or unreadable.
@@ -157,7 +198,9 @@ def activations_of(
     suffix = Path(source).suffix.lower()
     if suffix == ".onnx":
         return onnx_activations(source, x)
-    if suffix in {".mlpackage", ".engine", ".tflite"}:
+    if suffix == ".mlpackage":
+        return package_activations(source, x)
+    if suffix in {".engine", ".tflite"}:
         raise UserError(f"'{source}' shows nothing of its layers; compare the ONNX or the network.")
     from srdeploy.models.load import load_network
 

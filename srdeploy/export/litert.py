@@ -7,13 +7,8 @@ and keeps the [N, C, H, W] ends, transposing inside.
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
 import time
-import warnings
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +22,7 @@ from srdeploy.files import atomic_path
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.models.digest import weights_sha256
 from srdeploy.models.network import Network
+from srdeploy.quiet import quiet
 from srdeploy.runtime.litert_session import LitertSession
 from srdeploy.runtime.sizes import InputSizes
 from srdeploy.runtime.table import LITERT, LITERT_TORCH
@@ -112,7 +108,7 @@ def _default_size(card: Card) -> tuple[int, int]:
 
 
 def _convert(network: Network, x: np.ndarray) -> bytes:
-    with _quiet():
+    with quiet():
         import litert_torch
 
         try:
@@ -149,20 +145,3 @@ def _operators(path: Path) -> dict[str, int]:
     codes = [names[code.builtinCode] for code in model.operatorCodes]
     found = Counter(codes[op.opcodeIndex] for graph in model.subgraphs for op in graph.operators)
     return dict(sorted(found.items()))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The converter narrates its stages, on both streams; errors arrive as exceptions."""
-    logging.disable(logging.WARNING)
-    try:
-        with (
-            warnings.catch_warnings(),
-            open(os.devnull, "w") as sink,
-            contextlib.redirect_stdout(sink),
-            contextlib.redirect_stderr(sink),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(logging.NOTSET)

@@ -15,11 +15,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
-import os
 import tempfile
 import time
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,9 +29,11 @@ import torch
 
 from srdeploy import __version__
 from srdeploy.errors import SrdeployError, UserError
+from srdeploy.export.diverge import parting
 from srdeploy.export.fold import fold_range
 from srdeploy.export.lower import choose_form, lower_pixel_shuffle
 from srdeploy.export.precision import write_precision
+from srdeploy.export.precision_bf16 import OPSET as BF16_OPSET
 from srdeploy.export.precision_request import request_of
 from srdeploy.export.probe import (
     INPUT,
@@ -56,7 +55,8 @@ from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.models.digest import weights_sha256
 from srdeploy.models.network import Network
 from srdeploy.models.quantised import Activations, Method
-from srdeploy.runtime.onnx_session import OnnxSession
+from srdeploy.quiet import quiet
+from srdeploy.runtime.open import open_session
 from srdeploy.sparse.dense import dense_masks
 
 Exporter = Literal["trace", "dynamo"]
@@ -66,7 +66,7 @@ OPSETS = (13, 21)
 """Lowest and highest operator set offered: 13 is what the oldest supported TensorRT (8.5) is at
 home with, 21 the newest that the trace exporter writes."""
 
-TOLERANCES = {"fp32": TOLERANCE, "fp16": 1e-2, "int8": 0.5, "mixed": 0.5}
+TOLERANCES = {"fp32": TOLERANCE, "fp16": 1e-2, "bf16": 5e-2, "int8": 0.5, "mixed": 0.5}
 """Largest |difference| from torch over the value range, on noise. Of 8 bits noise tells little, for
 it is clipped as no picture is: there the loss on images is what counts."""
 
@@ -77,7 +77,7 @@ def export_onnx(
     network: Network,
     path: str | Path,
     *,
-    opset: int = DEFAULT_OPSET,
+    opset: int | None = None,
     exporter: Exporter = "trace",
     pixel_shuffle: str = "crd",
     accept: str | None = None,
@@ -101,14 +101,14 @@ def export_onnx(
     Args:
         network: What to export; float32, on the CPU.
         path: Where to; replaced only when everything has succeeded.
-        opset: ONNX operator set, within :data:`OPSETS`.
+        opset: ONNX operator set, within :data:`OPSETS`; bf16 has one of its own, 22.
         exporter: ``"trace"`` or ``"dynamo"`` (torch.export; operator set 18 or more).
         pixel_shuffle: A form of :mod:`srdeploy.export.lower`, or ``"auto"``: the fastest in
             onnxruntime here.
         accept: ``"trt"``: NVIDIA's parser must accept the file.
         check: Run it in onnxruntime at two sizes and compare with torch; in another precision than
             fp32, also measure on ``data`` what it loses.
-        precision: ``fp32``, ``fp16``, ``int8`` or ``mixed``.
+        precision: ``fp32``, ``fp16``, ``bf16``, ``int8`` or ``mixed``.
         calibration: Images that ranges are found on. This and what follows are not for fp32; they
             are the fields of :class:`srdeploy.export.precision_request.PrecisionRequest`.
         calibration_method: How many extremes 8 bits leave out; int8 and mixed.
@@ -129,7 +129,10 @@ def export_onnx(
             loses more than ``max_drop``.
     """
     started = time.perf_counter()
+    if precision == "bf16" and opset not in (None, BF16_OPSET):
+        raise UserError(f"bf16 needs operator set {BF16_OPSET}; leave --opset out.")
     lowest = max(OPSETS[0], 18) if exporter == "dynamo" else OPSETS[0]
+    opset = max(DEFAULT_OPSET, lowest) if precision == "bf16" or opset is None else opset
     if not lowest <= opset <= OPSETS[1]:
         raise UserError(
             f"Operator set {opset} is not offered; choose one from {lowest} to {OPSETS[1]}."
@@ -163,16 +166,19 @@ def export_onnx(
     if precision != "fp32":
         if check:
             _check_float(network, model)
-        trained = None if precision == "fp16" else from_card(model, network)
+        trained = from_card(model, network) if precision in ("int8", "mixed") else None
         if is_stale(network):
             notes.append(
                 "the weights changed after fine-tuning for 8 bits: its ranges are not used"
             )
         written = write_precision(model, network.card, request, trained=trained, measure=check)
         model = written.model
+        opset = model.opset_import[0].version
         notes += written.notes
     if pixel_shuffle == AUTO:
-        choice = choose_form(model, PIXEL_SHUFFLES, probe_sizes(network.card)[-1])
+        choice = choose_form(
+            model, PIXEL_SHUFFLES, probe_sizes(network.card)[-1], measure=precision != "bf16"
+        )
         pixel_shuffle = choice.form
         notes.append(choice.note())
     model = lower_pixel_shuffle(model, pixel_shuffle)
@@ -242,7 +248,7 @@ def check_parity(network: Network, path: str | Path, tolerance: float = TOLERANC
     """
     worst = worst_relative = 0.0
     sizes = probe_sizes(network.card)
-    with OnnxSession(path, threads=1) as session:
+    with open_session(path, threads=1) as session:
         for batch, size in enumerate(sizes, start=1):
             x = probe_input(network.card, size, batch)
             expected = run_torch(network, x)
@@ -259,8 +265,9 @@ def check_parity(network: Network, path: str | Path, tolerance: float = TOLERANC
             if not difference / reach <= tolerance:  # NaN fails too
                 raise SrdeployError(
                     f"The ONNX file differs from torch by {difference:.3g} at input "
-                    f"{size[0]}x{size[1]}, more than {tolerance:g} of the value range; "
-                    "try exporter 'dynamo', and report this network."
+                    f"{size[0]}x{size[1]}, more than {tolerance:g} of the value "
+                    f"range{parting(network, path, x)}; try exporter 'dynamo', and report this "
+                    "network."
                 )
     return Parity(worst, worst_relative, sizes)
 
@@ -283,7 +290,7 @@ def _trace(
     axes = {0: "N", 2: "H", 3: "W"}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "traced.onnx"
-        with _quiet(), _exporter_errors("trace"):
+        with quiet(), _exporter_errors("trace"):
             torch.onnx.export(
                 module,
                 examples,
@@ -302,7 +309,7 @@ def _from_dynamo(network: Network, opset: int) -> onnx.ModelProto:
     size = probe_sizes(network.card)[0]
     example = torch.from_numpy(probe_input(network.card, size, batch=2))
     dynamic = torch.export.Dim.DYNAMIC
-    with _quiet(), _exporter_errors("dynamo"):
+    with quiet(), _exporter_errors("dynamo"):
         program = torch.onnx.export(
             network.module,
             (example,),
@@ -328,24 +335,6 @@ def _exporter_errors(exporter: str) -> Iterator[None]:
             f"torch's {exporter} exporter refuses this network "
             f"({first[0] if first else type(error).__name__}); try exporter '{other}'."
         ) from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporters' deprecation notes and progress lines are not the user's business."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with (
-            warnings.catch_warnings(),
-            open(os.devnull, "w") as sink,
-            contextlib.redirect_stdout(sink),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _simplify(model: onnx.ModelProto) -> onnx.ModelProto:

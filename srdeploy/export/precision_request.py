@@ -9,7 +9,7 @@ from typing import Any
 from srdeploy.data.builtin import BUILTIN
 from srdeploy.errors import UserError, unknown_name
 from srdeploy.export.quantise_ranges import METHODS
-from srdeploy.export.targets import NO_BF16, ONNX_PRECISIONS
+from srdeploy.export.targets import ONNX_PRECISIONS
 from srdeploy.models.quantised import ACTIVATIONS, Activations, Method
 
 
@@ -46,8 +46,6 @@ class PrecisionRequest:
 
     def check(self) -> None:
         """Raise UserError unless all of it is offered."""
-        if self.precision == "bf16":
-            raise UserError(NO_BF16)
         for kind, name, known in (
             ("precision of ONNX files", self.precision, ONNX_PRECISIONS),
             ("calibration method", self.method, METHODS),
@@ -67,9 +65,15 @@ def request_of(precision: str, **given: Any) -> PrecisionRequest:
     """
     asked = {name: value for name, value in given.items() if value is not None}
     if precision == "fp32" and asked:
-        raise UserError(f"{_flags(asked)} goes with fp16, int8 and mixed; give --precision too.")
-    if precision == "fp16" and (only := asked.keys() & {"method", "activations"}):
-        raise UserError(f"{_flags(only)} goes with int8 and mixed; leave it out for fp16.")
+        raise UserError(
+            f"{_flags(asked)} goes with another precision than fp32; give --precision too."
+        )
+    if precision in ("fp16", "bf16") and (only := asked.keys() & {"method", "activations"}):
+        raise UserError(f"{_flags(only)} goes with int8 and mixed; leave it out for {precision}.")
+    if precision == "bf16" and "calibration" in asked:
+        raise UserError(
+            "bf16 reaches as far as fp32: there is nothing to calibrate; leave --calibration out."
+        )
     request = PrecisionRequest(precision, **asked)
     request.check()
     return request

@@ -33,13 +33,14 @@ PIXEL_SHUFFLES = ("crd", "reshape", "deconv")
 
 AUTO = "auto"
 
-ONNX_PRECISIONS = ("fp32", "fp16", "int8", "mixed")
+ONNX_PRECISIONS = ("fp32", "fp16", "bf16", "int8", "mixed")
 """What :func:`srdeploy.export.onnx.export_onnx` writes; TensorRT builds exactly what it reads."""
 
-NO_BF16 = (
-    "bf16 is not offered: ONNX has bfloat16 convolutions from operator set 22 on, beyond what the "
-    "exporter writes and onnxruntime can check; use fp16."
-)
+NO_BF16 = {
+    "coreml": "coremltools converts to float32 and float16 only; use fp16",
+    "litert": "srdeploy writes float32 TFLite files only",
+}
+"""Why a target has no bf16."""
 
 
 _OF_ALL = ("precision", "sparse")
@@ -110,8 +111,8 @@ class Target:
                     f"{flag(name)} does not apply to --target {self.name}; leave it out."
                 )
         precision = options.get("precision", self.precisions[0])
-        if precision == "bf16" and self.precisions is ONNX_PRECISIONS:
-            raise UserError(NO_BF16)
+        if precision == "bf16" and self.name in NO_BF16:
+            raise UserError(f"--target {self.name} has no bf16: {NO_BF16[self.name]}.")
         if precision not in self.precisions:
             raise unknown_name(f"precision of --target {self.name}", precision, self.precisions)
         form = options.get("pixel_shuffle", AUTO)

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 from srdeploy.errors import SrdeployError, UserError, unknown_name
-from srdeploy.export.onnx import DEFAULT_OPSET, export_onnx
 from srdeploy.export.onnx import TOOLS as ONNX_TOOLS
+from srdeploy.export.onnx import export_onnx
 from srdeploy.export.probe import probe_input, probe_sizes
 from srdeploy.export.report import ExportReport, Parity, artifact_facts, tool_versions
 from srdeploy.export.targets import AUTO
@@ -29,7 +30,7 @@ from srdeploy.export.trt_toolkit import RTX_CAPABILITIES
 from srdeploy.files import atomic_path, cache_dir, sha256
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
-from srdeploy.runtime.onnx_session import OnnxSession
+from srdeploy.runtime.onnx_session import holds_bfloat16
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.sizes import InputSizes
@@ -47,6 +48,9 @@ TARGET_NAMES = {"tensorrt": "trt", "tensorrt_rtx": "trt-rtx"}
 
 RTX_DEFAULT = ("7.5", "8.6", "8.9", "12.0")
 """The four generations of RTX cards in PCs: Turing, Ampere, Ada, Blackwell."""
+
+NO_BF16 = ("7.5",)
+"""Turing: TensorRT-RTX refuses to compile bfloat16 for it."""
 
 SMALLEST, LARGEST = (16, 16), (1080, 1920)
 TYPICAL = {False: (270, 480), True: (720, 1280)}
@@ -119,14 +123,30 @@ def export_trt_rtx(
     network: Network | Path,
     path: str | Path,
     *,
-    capabilities: tuple[str, ...] = RTX_DEFAULT,
+    capabilities: tuple[str, ...] = (),
     **options: Any,
 ) -> ExportReport:
     """Build an engine of TensorRT-RTX for the given compute capabilities; no GPU is needed."""
-    for capability in capabilities:
+    rtx_capabilities(capabilities, in_bf16=options.get("precision") == "bf16")
+    return export_engine(network, path, "tensorrt_rtx", capabilities=capabilities, **options)
+
+
+def rtx_capabilities(asked: tuple[str, ...], *, in_bf16: bool) -> tuple[str, ...]:
+    """Compute capabilities to build for; nothing asked: the usual ones that can.
+
+    Raises:
+        UserError: an unknown one, or one that has no bfloat16.
+    """
+    for capability in asked:
         if capability not in RTX_CAPABILITIES:
             raise unknown_name("compute capability of TensorRT-RTX", capability, RTX_CAPABILITIES)
-    return export_engine(network, path, "tensorrt_rtx", capabilities=capabilities, **options)
+    without = [name for name in asked or RTX_DEFAULT if in_bf16 and name in NO_BF16]
+    if without and asked:
+        raise UserError(
+            f"GPUs of compute capability {', '.join(without)} have no bfloat16; leave it out of "
+            "--sm, or use fp16."
+        )
+    return tuple(name for name in asked or RTX_DEFAULT if name not in without)
 
 
 def export_engine(
@@ -134,7 +154,7 @@ def export_engine(
     path: str | Path,
     builder: str,
     *,
-    opset: int = DEFAULT_OPSET,
+    opset: int | None = None,
     pixel_shuffle: str = "crd",
     precision: str | None = None,
     sizes: str | None = None,
@@ -156,7 +176,7 @@ def export_engine(
         pixel_shuffle: Form of PixelShuffle, for a network; ``auto`` takes TensorRT's default.
         precision: What the ONNX must hold; None for whatever it does.
         sizes: See :func:`make_profile`.
-        capabilities: Compute capabilities; TensorRT-RTX only.
+        capabilities: Compute capabilities; TensorRT-RTX only; empty: :data:`RTX_DEFAULT`.
         workspace_mb: Limit of scratch memory, MiB.
         tf32: Let fp32 convolutions round their factors to 10 bits.
         timing_cache: File of kernel timings; ``tensorrt`` only.
@@ -186,10 +206,13 @@ def export_engine(
             notes += written.notes
         else:
             onnx_path(engine).write_bytes(_read(network))
-        with OnnxSession(
+        with open_session(
             onnx_path(engine), threads=1, value_range=value_range, scale=scale
         ) as session:
             card = session.card
+        if builder == "tensorrt_rtx":
+            in_bf16 = holds_bfloat16(onnx.load(onnx_path(engine)))
+            capabilities = rtx_capabilities(capabilities, in_bf16=in_bf16)
         request = Request(
             builder=builder,
             profile=make_profile(card, sizes),
@@ -351,7 +374,7 @@ def compare_with_source(ours: Session, source: Path, facts: Sidecar) -> Parity:
     worst = worst_relative = 0.0
     sizes = sorted({_clamp(size, low, high) for size in probe_sizes(facts.card)})
     value_range, scale = facts.card.value_range, facts.card.scale
-    with OnnxSession(source, threads=1, value_range=value_range, scale=scale) as reference:
+    with open_session(source, threads=1, value_range=value_range, scale=scale) as reference:
         for size in sizes:
             x = probe_input(facts.card, size, batch)
             expected = reference.run(x)

@@ -6,18 +6,14 @@ part lists typed operations; large constants lie beside it in ``weights/weight.b
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
-import os
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from srdeploy.errors import UserError
 from srdeploy.models.card import CARD_KEY, Card
+from srdeploy.quiet import quiet
 from srdeploy.runtime.coreml_values import Weights
 from srdeploy.runtime.sizes import InputSizes, Size
 
@@ -162,22 +158,3 @@ def _array_sizes(feature_type: Any) -> InputSizes | None:
 
 def _default_first(default: Size, sizes: list[Size]) -> tuple[Size, ...]:
     return tuple(dict.fromkeys([default, *sizes]))
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Hide coremltools' version warnings, missing-framework notes and progress bars."""
-    logger = logging.getLogger("coremltools")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)  # errors arrive as exceptions
-    try:
-        with (
-            warnings.catch_warnings(),
-            open(os.devnull, "w") as sink,
-            contextlib.redirect_stdout(sink),
-            contextlib.redirect_stderr(sink),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

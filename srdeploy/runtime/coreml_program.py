@@ -35,6 +35,8 @@ OPERATIONS: dict[str, Callable[[Arguments], Result]] = {
     "constexpr_lut_to_dense": lut_to_dense,
 }
 
+CONVOLUTIONS = ("conv", "conv_transpose")
+
 Watch = Callable[[str, str, Tensor], None]
 """Called with the input and each result: its name, the operation, the values."""
 
@@ -76,6 +78,8 @@ class Program:
 
     Attributes:
         operations: Types of its operations in order, constants left out.
+        weight_names: The name of each convolution's weights, by that of its result. coremltools
+            calls them after their module: ``body_0_body_2_weight_to_fp16_quantized``.
     """
 
     def __init__(self, package: Package) -> None:
@@ -95,6 +99,11 @@ class Program:
             )
         self._constants: dict[str, Constant] = {}
         self._steps: list[_Step] = []
+        self.weight_names = {
+            op.outputs[0].name: op.inputs["weight"].arguments[0].name
+            for op in block.operations
+            if op.type in CONVOLUTIONS
+        }
         try:
             self._load(block)
         except ValueError as error:
@@ -140,7 +149,7 @@ class Program:
         """Name and weights of every convolution, in order."""
         found = []
         for step in self._steps:
-            if step.operation in ("conv", "conv_transpose"):
+            if step.operation in CONVOLUTIONS:
                 weight = step.arguments["weight"][0]
                 if isinstance(weight, np.ndarray):
                     found.append((step.name, weight))

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.runtime.coreml_package import Package, quiet, read_package
+from srdeploy.quiet import quiet
+from srdeploy.runtime.coreml_package import Package, read_package
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.sizes import InputSizes
 

@@ -18,6 +18,9 @@ from srdeploy.errors import UserError
 from srdeploy.runtime.onnx_session import OnnxSession
 from srdeploy.runtime.providers import CONVOLUTIONS
 
+UNROUNDED = "/wide"
+"""Ending of the results that are about to be rounded."""
+
 _PRECISIONS = {TensorProto.FLOAT: "fp32", TensorProto.BFLOAT16: "bf16"}
 
 
@@ -73,10 +76,10 @@ def widen(model: onnx.ModelProto) -> onnx.ModelProto:
         narrow = [name for name in node.output if name in rounded]
         for position, name in enumerate(node.output):
             if name in narrow:
-                node.output[position] = f"{name}/wide"
+                node.output[position] = name + UNROUNDED
         nodes.append(node)
         for name in narrow:
-            nodes.append(_cast(f"{name}/wide", f"{name}/bf16", TensorProto.BFLOAT16))
+            nodes.append(_cast(name + UNROUNDED, f"{name}/bf16", TensorProto.BFLOAT16))
             nodes.append(_cast(f"{name}/bf16", name, TensorProto.FLOAT))
     del graph.node[:]
     graph.node.extend(nodes)

@@ -7,16 +7,20 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
+from torch import nn
 
 from srdeploy.bench.compare import Comparison, Parity, compare_layers, psnr_drop
 from srdeploy.bench.compare_table import parity_lines
-from srdeploy.bench.diverge import compare_layer, find_divergence
-from srdeploy.bench.layers import activations_of, module_of, onnx_activations, torch_activations
 from srdeploy.bench.row import Row
-from srdeploy.errors import UserError
-from srdeploy.export.onnx import export_onnx
+from srdeploy.errors import SrdeployError, UserError
+from srdeploy.export.coreml import export_coreml
+from srdeploy.export.diverge import compare_layer, find_divergence
+from srdeploy.export.layers import activations_of, module_of, onnx_activations, torch_activations
+from srdeploy.export.onnx import check_parity, export_onnx
 from srdeploy.export.probe import probe_input
+from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
 
@@ -79,6 +83,117 @@ def test_the_first_layer_apart_is_named(files: Path, reference: str) -> None:
     assert "at most 3 of 255 levels apart, PSNR 40.0 dB" in told[1]
     assert "0.125 dB lost" in told[2]
     assert "first apart at body.1" in told[3]
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network and its packages: float32, of a copy with one layer spoilt, float16, images."""
+    folder = tmp_path_factory.mktemp("packages")
+    network = packed()
+    save_network(network, folder / "net.safetensors")
+    export_onnx(network, folder / "net.onnx", check=False)
+    export_coreml(network, folder / "net.mlpackage", sizes="24x24")
+    export_coreml(network, folder / "half.mlpackage", precision="fp16", sizes="24x24")
+    export_coreml(network, folder / "images.mlpackage", sizes="24x24", images=True)
+    spoilt = network.copy()
+    with torch.no_grad():
+        spoilt.module.get_submodule("body.0.body.2").weight.add_(0.05)
+    export_coreml(spoilt, folder / "spoilt.mlpackage", sizes="24x24")
+    return folder
+
+
+def packed() -> Network:
+    torch.manual_seed(0)
+    return create("ledsr", scale=2, n_blocks=2, n_feats=8)
+
+
+def test_a_package_shows_its_layers(packages: Path) -> None:
+    network = packed()
+    x = probe_input(network.card, (24, 24))
+    own = torch_activations(network, x)
+    inside = activations_of(str(packages / "net.mlpackage"), x)
+    convolutions = [n for n, m in network.module.named_modules() if isinstance(m, nn.Conv2d)]
+    assert set(convolutions) <= set(inside) & set(own)
+    for name in convolutions:
+        np.testing.assert_allclose(inside[name], own[name], atol=1e-2 * np.abs(own[name]).max())
+    found = find_divergence(own, inside)
+    assert found.first is None
+    assert [gap.layer for gap in found.layers] == convolutions_in_order(own, convolutions)
+
+
+def convolutions_in_order(own: dict[str, np.ndarray], names: list[str]) -> list[str]:
+    return [name for name in own if name in names]
+
+
+@pytest.mark.parametrize("reference", ["net.safetensors", "net.onnx", "net.mlpackage"])
+def test_a_spoilt_layer_inside_a_package_is_named(packages: Path, reference: str) -> None:
+    lr = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
+    found = compare_layers(str(packages / reference), str(packages / "spoilt.mlpackage"), lr, 2, {})
+    assert found.first is not None
+    assert found.worst is not None
+    assert found.first.layer == found.worst.layer == "body.0.body.2"
+    assert all(gap.relative < 1e-5 for gap in found.layers[: found.layers.index(found.first)])
+
+
+def test_a_half_precision_package_parts_by_rounding_alone(packages: Path) -> None:
+    lr = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
+    found = compare_layers(
+        str(packages / "net.safetensors"), str(packages / "half.mlpackage"), lr, 2, {}
+    )
+    assert found.first is not None  # float16 is not float32
+    assert found.note is None
+    assert all(gap.relative < 1e-2 and gap.snr_db > 45 for gap in found.layers)
+    assert found.layers[0].factor == pytest.approx(255, rel=1e-2)  # the range is folded away
+
+
+def test_one_half_precision_layer_inside_a_package_is_named(tmp_path: Path) -> None:
+    """Its weights went through float16 where float16 has few digits left; all others are exact."""
+    network = packed()
+    x = probe_input(network.card, (24, 24))
+    own = torch_activations(network, x)
+    rough = network.copy()
+    with torch.no_grad():
+        weight = rough.module.get_submodule("body.1.body.0").weight
+        weight.copy_(((weight * 1e-6).half().float()) * 1e6)
+    export_coreml(rough, tmp_path / "rough.mlpackage", sizes="24x24")
+    found = find_divergence(own, activations_of(str(tmp_path / "rough.mlpackage"), x))
+    assert found.first is not None
+    assert found.first.layer == "body.1.body.0"
+
+
+def test_packages_of_one_network_match_in_every_result(packages: Path) -> None:
+    x = probe_input(packed().card, (24, 24))
+    full = activations_of(str(packages / "net.mlpackage"), x)
+    half = activations_of(str(packages / "half.mlpackage"), x)
+    assert set(full) == set(half)  # sums and ReLUs too
+    assert find_divergence(full, half).unmatched == 0
+    images = activations_of(str(packages / "images.mlpackage"), np.rint(x))
+    assert {"head.0", "body.1.body.2", "tail.0"} <= set(images)
+
+
+def test_an_export_that_fails_its_parity_names_the_layer(
+    packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = packed()
+    model = onnx.load(packages / "net.onnx")
+    (weight,) = (t for t in model.graph.initializer if t.name == "body.1.body.0.weight")
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) + 0.1, weight.name))
+    onnx.save(model, tmp_path / "spoilt.onnx")
+    with pytest.raises(SrdeployError, match=r"from torch .*; they part at body\.1\.body\.0"):
+        check_parity(network, tmp_path / "spoilt.onnx")
+    import srdeploy.export.coreml as stage
+
+    def spoiling(network: Network, options: object) -> object:
+        spoilt = network.copy()
+        with torch.no_grad():
+            spoilt.module.get_submodule("body.0.body.2").weight.add_(0.05)
+        return convert(spoilt, options)
+
+    convert = stage.convert
+    monkeypatch.setattr(stage, "convert", spoiling)
+    with pytest.raises(SrdeployError, match=r"; they part at body\.0\.body\.2; report this"):
+        export_coreml(network, tmp_path / "net.mlpackage", sizes="24x24")
+    assert not (tmp_path / "net.mlpackage").exists()
 
 
 def test_a_folded_factor_is_no_divergence() -> None:

@@ -224,9 +224,11 @@ def test_network_without_inner_layers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"precision": "bf16"}, "bf16 is not offered: ONNX has bfloat16 convolutions"),
+        ({"precision": "bf16", "opset": 17}, "bf16 needs operator set 22; leave --opset out"),
+        ({"precision": "bf16", "calibration": "builtin"}, "there is nothing to calibrate"),
+        ({"precision": "bf16", "activations": "int8"}, "--activations goes with int8 and mixed"),
         ({"precision": "int9"}, "no precision of ONNX files named 'int9'; did you mean 'int8'"),
-        ({"max_drop": 0.1}, "--max-drop goes with fp16, int8 and mixed; give --precision too"),
+        ({"max_drop": 0.1}, "--max-drop goes with another precision than fp32; give --precision"),
         ({"precision": "fp16", "calibration_method": "mse"}, "--calibration-method goes with int8"),
         ({"precision": "int8", "calibration_method": "max"}, "no calibration method named 'max'"),
         ({"precision": "int8", "activations": "int4"}, "no type of activations named 'int4'"),

