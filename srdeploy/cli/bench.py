@@ -59,6 +59,25 @@ def bench(
     threads: o.Threads = None,
     arch: o.Arch = None,
     value_range: o.ValueRange = None,
+    farm: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Measure on a farm: this host's farm.yaml."),
+    ] = None,
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            "--devices",
+            metavar="TAG[,TAG]",
+            help="With --farm: tags, kinds, names or patterns ('pixel-*'); one device of each.",
+        ),
+    ] = None,
+    job_limit: Annotated[
+        float, typer.Option(metavar="SECONDS", min=1, help="With --farm: end longer jobs.")
+    ] = 3600.0,
+    apart: Annotated[
+        bool,
+        typer.Option("--apart", help="With --farm: spread artifacts over devices; no ratios."),
+    ] = False,
     why: Annotated[
         bool,
         typer.Option(
@@ -86,6 +105,8 @@ def bench(
     --store results.sqlite`
 
     `srdeploy bench dense.onnx pruned.onnx --why`
+
+    `srdeploy bench *.onnx --farm lab/laptop --devices 'jetson-orin,pixel-*' --scenario paper-set`
     """
     if why:
         from srdeploy.cli.why import tell_why
@@ -93,11 +114,20 @@ def bench(
         tell_why(artifacts, data, scale, input_size, runs, threads, arch, value_range, json)
         return
     from srdeploy.bench.plan import check_artifacts, plan
+    from srdeploy.errors import UserError
 
     check_artifacts(artifacts)
     options = o.given(arch=arch, value_range=value_range)
+    if farm is not None:
+        from srdeploy.cli.farm import measure_on_farm, tags_asked
+
+        places, store = tags_asked(farm, devices, device), store or Path("results.sqlite")
+    elif devices is not None:
+        raise UserError("--devices names devices of a farm: add --farm FILE, or use --device URI.")
+    else:
+        places = o.listed(device)
     batches = plan(
-        o.listed(device),
+        places,
         scenarios_of(scenario, input_size, runs, seconds, protocol, quality),
         repeats=repeats,
         scale=scale or o.own_scale(artifacts[0], options),
@@ -106,7 +136,10 @@ def bench(
         threads=threads,
         options=options,
     )
-    rows = _run(artifacts, batches, store, output)
+    if farm is not None and store is not None:
+        rows = measure_on_farm(farm, artifacts, batches, store, job_limit, apart)
+    else:
+        rows = _run(artifacts, batches, store, output)
     if json:
         emit([row.model_dump(mode="json") for row in rows])
     else:

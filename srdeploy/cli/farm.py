@@ -202,6 +202,34 @@ def quarantine(
     _order(farm, devices, "ready" if release else "quarantined", reason, False, json)
 
 
+def tags_asked(farm: Path, devices: str | None, device: str) -> list[str]:
+    """What ``--devices`` means on this farm now."""
+    from srdeploy.errors import UserError
+    from srdeploy.farm.fleet import tags_of
+    from srdeploy.farm.link import devices as live
+
+    if device != "local":
+        raise UserError("--device names a device here; on a farm, say --devices TAG[,TAG].")
+    words = o.listed(devices or "")
+    if not words:
+        raise UserError("Say which devices of the farm: --devices TAG[,TAG].")
+    return tags_of(words, live(_open(farm)))
+
+
+def measure_on_farm(
+    farm: Path, artifacts: list[str], batches: Any, store: Path, job_limit: float, apart: bool
+) -> Any:
+    """Run ``bench``'s batches on a farm."""
+    from srdeploy.bench.live import live_table
+    from srdeploy.farm.campaign import Asked, run
+    from srdeploy.measure.store import Store
+
+    settings = _open(farm)
+    with Store.open(store) as kept, live_table(len(batches) * len(artifacts)) as watcher:
+        asked = Asked(job_limit, apart)
+        return run(settings, artifacts, batches, kept, watcher=watcher, asked=asked)
+
+
 def _order(farm: Path, devices: list[str], state: str, reason: str, wait: bool, json: bool) -> None:
     from srdeploy.farm.link import order
 

@@ -17,6 +17,7 @@ from srdeploy.cli import (
     deploy,
     doctor,
     explain,
+    farm,
     masks,
     networks,
     prune,
@@ -75,6 +76,7 @@ masks.register(app)
 zoo.register(app)
 line.register(app)
 upscale.register(app)
+farm.register(app)
 doctor.register(app)
 
 

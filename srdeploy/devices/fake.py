@@ -55,7 +55,8 @@ class FakeDevice:
         fail: See :data:`FAILURES`.
         after: Turns before it is lost (0).
         lock: A folder. While a device is entered its file there is locked, and entering it a
-            second time at the same time is an error: farms prove exclusive use with it.
+            second time at the same time is an error: farms prove exclusive use with it. The file
+            says so, too: a line ``in``, ``out`` or ``refused`` for each time.
     """
 
     def __init__(self, uri: DeviceUri) -> None:
@@ -141,13 +142,20 @@ class FakeDevice:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                self._log("refused")
                 self._lock.close()
                 raise DeviceError(f"'{self.uri}' is in use already.") from None
+            self._log("in")
         return self
 
     def __exit__(self, *details: object) -> None:
         if self._lock is not None:
+            self._log("out")
             self._lock.close()
+
+    def _log(self, what: str) -> None:
+        self._lock.write(f"{what}\n")
+        self._lock.flush()
 
     def _number(self, name: str, default: float) -> float:
         text = self._options.get(name)

@@ -49,7 +49,7 @@ def open_farm(path: str | Path) -> tuple[FarmFile, str | None]:
     farm = read_farm(path)
     remark = certificates.check(farm)
     dask.config.set(_SETTINGS)
-    for name in ("distributed", "tornado.application", "bokeh"):
+    for name in ("distributed", "tornado.application", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return farm, remark
 
