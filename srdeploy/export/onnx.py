@@ -166,8 +166,9 @@ def export_onnx(
     if precision != "fp32":
         if check:
             _check_float(network, model)
-        trained = from_card(model, network) if precision in ("int8", "mixed") else None
-        if is_stale(network):
+        rounds = precision in ("int8", "mixed")
+        trained = from_card(model, network) if rounds else None
+        if rounds and is_stale(network):
             notes.append(
                 "the weights changed after fine-tuning for 8 bits: its ranges are not used"
             )
