@@ -11,7 +11,6 @@ It reads one JSON request per line from stdin and answers each with one JSON lin
     {"do": "turn", "seconds"}                                    -> samples_ms
     {"do": "memory"}                                             -> peak_mb
     {"do": "run", "path", "to"}               one untimed run, from one .npy file to another
-    {"do": "quality", "data", "scale", "protocol"}               -> quality
 
 It ends when stdin does. Between requests it blocks, so that artifacts can take turns on a quiet
 machine. Only the runtime that the artifact needs is imported.
@@ -62,7 +61,6 @@ class Worker:
             "turn": self._turn,
             "memory": self._memory,
             "run": self._run_once,
-            "quality": self._quality,
         }
         return actions[fields.pop("do")](**fields)
 
@@ -118,13 +116,6 @@ class Worker:
     def _run_once(self, path: str, to: str) -> Answer:
         np.save(to, self._opened().run(np.load(path)))
         return {}
-
-    def _quality(self, data: str, scale: int, protocol: str | None) -> Answer:
-        from srdeploy.quality import evaluate
-
-        figures = evaluate(self._opened(), data, scale, protocol, progress=False).as_dict()
-        del figures["per_image"]
-        return {"quality": figures}
 
     def _run(self) -> None:
         assert self._x is not None

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from srdeploy.data.benchmark import open_benchmark
 from srdeploy.measure.memory import peak_mb
 from srdeploy.measure.worker import Worker, serve
 from srdeploy.models.card import Card
@@ -36,14 +35,14 @@ def opening(artifact: object) -> dict[str, Any]:
 
 def test_a_whole_conversation(network: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((1, 3, 8, 8), np.float32))
-    opened, fed, first, warm, turn, memory, quality = talk(
+    opened, fed, first, warm, turn, memory, ran = talk(
         opening(network),
         {"do": "feed", "path": str(tmp_path / "x.npy")},
         {"do": "first"},
         {"do": "warm", "runs": 2, "seconds": 0},
         {"do": "turn", "seconds": 0.01},
         {"do": "memory"},
-        {"do": "quality", "data": "builtin", "scale": 2, "protocol": None},
+        {"do": "run", "path": str(tmp_path / "x.npy"), "to": str(tmp_path / "y.npy")},
     )
     assert Card.from_json(opened["card"]).arch == "ledsr"
     assert (opened["runtime"], opened["threads"]) == ("torch", 1)
@@ -53,9 +52,8 @@ def test_a_whole_conversation(network: Path, tmp_path: Path) -> None:
     assert warm == {"ok": True}
     assert sum(turn["samples_ms"]) >= 10
     assert memory["peak_mb"] == pytest.approx(peak_mb(), rel=0.5)
-    assert quality["quality"]["n_images"] == len(open_benchmark("builtin", 2))
-    assert "per_image" not in quality["quality"]
-    assert quality["quality"]["protocol"].startswith("psnr[y, crop=2")
+    assert ran == {"ok": True}
+    assert np.load(tmp_path / "y.npy").shape == (1, 3, 16, 16)
 
 
 def test_errors_leave_it_serving(network: Path) -> None:
