@@ -11,7 +11,7 @@ from torch import Tensor
 SIDES = (48, 160)
 """Sides of the squares that the forms are timed on: one in a core's cache, one beyond it."""
 
-REPEATS = 4
+REPEATS = 3
 
 MARGIN = 0.95
 """Listing pixels is chosen where it is expected to take less than this share of the other: a timing
@@ -92,14 +92,18 @@ class Timings:
         self._waiting.append((name, work, run))
 
     def take(self, repeats: int = REPEATS) -> None:
-        """Time what waits, one after the other, so many rounds and one to warm up."""
+        """Time what waits, in turns, so many rounds.
+
+        Every turn is a pair of runs, of which the second counts: the first one brings caches and
+        memory back from what the others left (which cost the dense form twice its time).
+        """
         best = [float("inf")] * len(self._waiting)
-        for number in range(repeats + 1):
+        for _ in range(repeats):
             for place, (_, _, run) in enumerate(self._waiting):
+                run()
                 start = time.perf_counter()
                 run()
-                if number:
-                    best[place] = min(best[place], (time.perf_counter() - start) * 1e3)
+                best[place] = min(best[place], (time.perf_counter() - start) * 1e3)
         for (name, work, _), ms in zip(self._waiting, best, strict=True):
             self.points.setdefault(name, []).append((work, ms))
         self._waiting.clear()
