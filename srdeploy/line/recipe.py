@@ -85,7 +85,11 @@ class Trained(TrainedOptions):
             UserError: a setting that does not fit.
         """
         asked = self.model_dump(mode="json", exclude_unset=True)
-        sections = {k: asked.pop(k) for k in ("training", "regularise", "finetune") if k in asked}
+        sections: dict[str, Any] = {
+            name: asked.pop(name)
+            for name in ("training", "regularise", "finetune")
+            if name in asked
+        }
         method, left = asked.pop("method"), asked.pop("default_exclude", True)
         if left:
             asked["exclude"] = list(dict.fromkeys((*exclude, *asked.get("exclude", ()))))

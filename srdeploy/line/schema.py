@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
@@ -27,10 +27,11 @@ def line_schema() -> dict[str, Any]:
 
     Every axis may be a name, or settings over a ``base``; so nothing in them is obligatory.
     """
-    models = [model for several in _MODELS.values() for model in several]
-    _, found = models_json_schema(
-        [(model, "validation") for model in (Line, *models)], ref_template="#/$defs/{model}"
-    )
+    models: list[type[BaseModel]] = [one for several in _MODELS.values() for one in several]
+    asked: list[tuple[type[BaseModel], Literal["validation"]]] = [
+        (model, "validation") for model in (Line, *models)
+    ]
+    _, found = models_json_schema(asked, ref_template="#/$defs/{model}")
     definitions: dict[str, Any] = _relaxed(found["$defs"])
     line = definitions.pop("Line")
     for model in models:
