@@ -1,12 +1,16 @@
 """The native runner: a static program that times one network and needs nothing on its device.
 
-It is the same program on Android, boards and servers; ``export/`` holds what builds it. This module
-is its interface: the command line it takes, and the text it answers with.
+It is the same program on Android, boards and servers; ``export/native/`` holds what builds it.
+This module is its interface: the command line it takes, and the text it answers with.
 
     srdeploy-runner --param FILE --bin FILE --input FILE --shape N,C,H,W --threads T
-                    --precision fp32|fp16 --warmup-runs R --warmup-seconds S
+                    --precision fp32|fp16|bf16 --warmup-runs R --warmup-seconds S
                     --min-runs R --min-seconds S [--output FILE]
     srdeploy-runner --version
+
+``--version`` prints ``srdeploy-runner VERSION ncnn DATE``. The precision asked for is a wish: the
+answer's is read back from what the convolutions put out (``fp16`` on a processor without half
+precision runs as ``fp32``, or as ``fp32 (fp16 storage)``).
 
 Inputs and outputs are raw little-endian float32 in NCHW order; ``--min-runs 0`` times nothing. It
 prints one ``key value`` per line and, as the last line, ``end ok``: a transport that lost the
@@ -30,13 +34,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from srdeploy.devices.errors import DeviceError, DeviceLost
+from srdeploy.devices.errors import DeviceError, DeviceFull, DeviceLost
 from srdeploy.devices.protocol import Completed, Shape
 from srdeploy.errors import SrdeployError
 
 PROGRAM = "srdeploy-runner"
+VERSION = 1
+"""Of the command line and the answer; the program's own is compared with it by its tests."""
 END = "end ok"
-PRECISIONS = ("fp32", "fp16")
+PRECISIONS = ("fp32", "fp16", "bf16")
+FULL = "No space left on device"
 
 
 @dataclass(frozen=True)
@@ -103,12 +110,14 @@ def read_report(ended: Completed, device: str) -> Report:
 
     Raises:
         DeviceLost: the answer has no end.
+        DeviceFull: there was no room for the output.
         SrdeployError: the program said what is wrong.
     """
     lines = ended.stdout.replace("\r\n", "\n").splitlines()
     for line in [*lines, *ended.stderr.splitlines()]:
         if line.startswith("error "):
-            raise SrdeployError(f"{device}: {line.removeprefix('error ')}")
+            kind = DeviceFull if FULL in line else SrdeployError
+            raise kind(f"{device}: {line.removeprefix('error ')}")
     if not lines or lines[-1].strip() != END:
         if ended.code == 126 or "exec format" in ended.stderr.lower():
             raise DeviceError(f"{device} cannot run programs of this architecture.")

@@ -66,6 +66,14 @@ KINDS: dict[str, Kind] = {
             install="install OpenSSH's client",
         ),
         Kind(
+            "adb",
+            "an Android phone or tablet by adb, on its CPU",
+            "adb",
+            "srdeploy.devices.adb.device:AdbDevice",
+            program="adb",
+            install="install Android's platform-tools (Debian: apt install adb)",
+        ),
+        Kind(
             "browser",
             "any phone, tablet or computer by a page that its browser opens",
             "browser",

@@ -13,10 +13,10 @@ import shlex
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
-from srdeploy.devices.errors import DeviceError, DeviceLost
+from srdeploy.devices.errors import DeviceLost
+from srdeploy.devices.shell.link import Ended, Link
 from srdeploy.devices.ssh.refusals import explain
 
 _CONNECT_SECONDS = 15
@@ -24,7 +24,7 @@ _ALIVE_SECONDS, _ALIVE_COUNT = 5, 3
 _SSH_FAILED = 255
 
 
-class SshConnection:
+class SshConnection(Link):
     """A master connection; a context manager that ends it.
 
     Args:
@@ -100,31 +100,6 @@ class SshConnection:
         """Whether the master still has its connection."""
         return self._master is not None and self._master.poll() is None
 
-    def run(
-        self,
-        command: Sequence[str],
-        *,
-        stdin: bytes = b"",
-        timeout: float | None = None,
-    ) -> subprocess.CompletedProcess[bytes]:
-        """Run a program there.
-
-        Args:
-            command: Program and arguments; no shell there reads them.
-            stdin: What it reads.
-            timeout: Seconds; the program is ended over there after them.
-
-        Raises:
-            DeviceLost: the connection broke before the program ended.
-            DeviceError: it did not end in time.
-        """
-        words = shlex.join(command)
-        if timeout is not None:
-            # Ended there too, so that nothing keeps the device busy; most systems have it.
-            limit = f"timeout {max(1, round(timeout))}"
-            words = f"if command -v timeout >/dev/null; then {limit} {words}; else {words}; fi"
-        return self.script(words, stdin=stdin, timeout=timeout, what=command[0])
-
     def script(
         self,
         text: str,
@@ -132,23 +107,12 @@ class SshConnection:
         stdin: bytes = b"",
         timeout: float | None = None,
         what: str = "a script",
-    ) -> subprocess.CompletedProcess[bytes]:
+    ) -> Ended:
         """Run POSIX shell text there; see :meth:`run`."""
-        try:
-            ended = subprocess.run(
-                self.remote(text),
-                input=stdin,
-                capture_output=True,
-                timeout=None if timeout is None else timeout + 10,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise self._late(what, timeout) from None
+        ended = self._client(text, stdin, timeout, what)
         if ended.returncode == _SSH_FAILED and not self._answers():
             raise self.lost(what)
-        if ended.returncode == 124 and timeout is not None:
-            raise self._late(what, timeout)
-        return ended
+        return self._in_time(ended, timeout, what)
 
     def remote(self, text: str) -> list[str]:
         """The local command that runs shell text there over the master.
@@ -167,11 +131,6 @@ class SshConnection:
             f"'{self.name}' went away during '{what}': the ssh connection broke; check its power "
             "and network, then run again."
         )
-
-    def _late(self, what: str, timeout: float | None) -> DeviceError:
-        if not self._answers():
-            return self.lost(what)
-        return DeviceError(f"'{what}' did not end on '{self.name}' within {timeout:g} s.")
 
     def _answers(self) -> bool:
         """Whether a fresh command still gets through the master."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from srdeploy.devices.artifact import card_of, onnx_of
 from srdeploy.devices.errors import DeviceError, DeviceUnfit
-from srdeploy.devices.protocol import Completed, Job, LoadedModel
+from srdeploy.devices.protocol import Job, LoadedModel
+from srdeploy.devices.shell.link import ShellCommands
+from srdeploy.devices.shell.native_model import NativeModel, runner_for
 from srdeploy.devices.ssh.connection import SshConnection
 from srdeploy.devices.ssh.engines import Engine, Source, build_there, profile_for
 from srdeploy.devices.ssh.files import SshFiles
-from srdeploy.devices.ssh.native_model import NativeModel, runner_for
 from srdeploy.devices.ssh.probe import TRTEXEC_PLACES, Host, facts_script, read_facts
 from srdeploy.devices.ssh.sensors import SshSensors
 from srdeploy.devices.ssh.trt_model import TrtexecModel
@@ -33,7 +33,7 @@ class SshDevice:
         config: An OpenSSH configuration file in place of the user's.
         dir: Our folder there (default: ``srdeploy`` in the user's cache folder).
         trtexec: Where trtexec is, if neither on PATH nor where JetPack puts it.
-        precision: ``fp32`` or ``fp16`` arithmetic of the native runner (default: fp32).
+        precision: ``fp32``, ``fp16`` or ``bf16``, of the native runner (default: fp32).
     """
 
     def __init__(self, uri: DeviceUri) -> None:
@@ -78,9 +78,9 @@ class SshDevice:
         return self._found
 
     @property
-    def commands(self) -> SshCommands:
+    def commands(self) -> ShellCommands:
         """Programs there."""
-        return SshCommands(self._connection)
+        return ShellCommands(self._connection)
 
     @property
     def files(self) -> SshFiles:
@@ -192,21 +192,3 @@ class SshDevice:
 
     def __exit__(self, *details: object) -> None:
         self._connection.close()
-
-
-class SshCommands:
-    """See :class:`srdeploy.devices.protocol.Commands`."""
-
-    def __init__(self, connection: SshConnection) -> None:
-        self._connection = connection
-
-    def run(
-        self, command: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None
-    ) -> Completed:
-        """Run a program there."""
-        ended = self._connection.run(command, stdin=stdin, timeout=timeout)
-        return Completed(
-            ended.returncode,
-            ended.stdout.decode(errors="replace"),
-            ended.stderr.decode(errors="replace"),
-        )

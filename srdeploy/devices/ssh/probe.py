@@ -6,14 +6,13 @@ import re
 import shlex
 from dataclasses import dataclass
 
+from srdeploy.devices.shell.conditions import SAY, gigabytes, pairs
 from srdeploy.devices.ssh.trtexec import Trtexec, parse_help
-from srdeploy.devices.sysfs import ABSENT_BELOW_C
-from srdeploy.measure.measurement import Conditions, DeviceFacts
+from srdeploy.measure.measurement import DeviceFacts
 
 TRTEXEC_PLACES = ("/usr/src/tensorrt/bin/trtexec", "/opt/tensorrt/bin/trtexec")
 
 FACTS = """
-say() {{ printf '%s=%s\\n' "$1" "$(printf '%s' "$2" | tr '\\n' ' ')"; }}
 say home "${{XDG_CACHE_HOME:-$HOME/.cache}}"
 say arch "$(uname -m)"
 say kernel "$(uname -sr)"
@@ -34,23 +33,6 @@ command -v nvidia-smi >/dev/null && say gpu "$(nvidia-smi \\
   --query-gpu=name,compute_cap,driver_version --format=csv,noheader 2>/dev/null | head -n 1)"
 echo help=
 [ -n "$found" ] && "$found" --help 2>&1
-true
-"""
-
-CONDITIONS = """
-say() { printf '%s=%s\\n' "$1" "$(printf '%s' "$2" | tr '\\n' ' ')"; }
-command -v nvpmodel >/dev/null && say nvpmodel "$(nvpmodel -q 2>/dev/null)"
-say governor "$(cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor 2>/dev/null)"
-say clock_cpu "$(cat /sys/devices/system/cpu/cpu*/cpufreq/scaling_cur_freq 2>/dev/null | sort -n \\
-  | tail -n 1)"
-for d in /sys/class/devfreq/*gpu* /sys/class/devfreq/*gv11b* /sys/class/devfreq/*ga10b* \\
-  /sys/class/devfreq/*gp10b* /sys/class/devfreq/*gm20b*; do
-  [ -r "$d/cur_freq" ] && say clock_gpu "$(cat "$d/cur_freq")"
-done
-for z in /sys/class/thermal/thermal_zone*; do
-  [ -r "$z/temp" ] && say "zone_$(cat "$z/type")" "$(cat "$z/temp" 2>/dev/null)"
-done
-say load "$(cut -d ' ' -f 1 /proc/loadavg)"
 true
 """
 
@@ -90,13 +72,13 @@ class Host:
 def facts_script(trtexec: str | None) -> str:
     """The script; ``trtexec`` is where the user says it is, None to look for it."""
     places = (trtexec,) if trtexec else ("trtexec", *TRTEXEC_PLACES)
-    return FACTS.format(trtexec=" ".join(shlex.quote(place) for place in places))
+    return SAY + FACTS.format(trtexec=" ".join(shlex.quote(place) for place in places))
 
 
 def read_facts(text: str) -> Host:
     """Read the answer to :func:`facts_script`."""
     head, _, help_text = text.partition("\nhelp=\n")
-    told = _pairs(head)
+    told = pairs(head)
     chip = next((name for name in _CHIPS if name in told.get("chip", "")), None)
     gpu, capability = None, None
     if chip:
@@ -121,7 +103,7 @@ def read_facts(text: str) -> Host:
         cpu=cpu,
         cpus=int(told["cpus"]) if told.get("cpus", "").isdecimal() else None,
         cpu_features=tuple(flag for flag in _TELLING_FLAGS if flag in flags),
-        memory_gb=_gigabytes(told.get("memory", "")),
+        memory_gb=gigabytes(told.get("memory", "")),
         gpu=gpu,
         versions=versions,
         extra=extra,
@@ -134,38 +116,3 @@ def read_facts(text: str) -> Host:
         jetson=chip is not None or "l4t" in told,
         capability=capability,
     )
-
-
-def read_conditions(text: str) -> Conditions:
-    """Read the answer to :data:`CONDITIONS`."""
-    told = _pairs(text)
-    mode = told.get("governor") or None
-    if found := re.search(r"NV Power Mode: *(\S+)", told.get("nvpmodel", "")):
-        mode = f"nvpmodel {found[1]}" + (f", {mode}" if mode else "")
-    clocks = {}
-    if (kilohertz := told.get("clock_cpu", "")).isdecimal():
-        clocks["cpu"] = int(kilohertz) / 1e3
-    if (hertz := told.get("clock_gpu", "")).isdecimal():
-        clocks["gpu"] = int(hertz) / 1e6
-    temperatures: dict[str, float] = {}
-    for key, value in told.items():
-        if key.startswith("zone_") and value.lstrip("-").isdecimal():
-            celsius = int(value) / 1e3
-            if celsius > ABSENT_BELOW_C:
-                temperatures[key.removeprefix("zone_")] = celsius
-    load = told.get("load", "")
-    return Conditions(
-        power_mode=mode,
-        clocks_mhz=clocks,
-        temperatures_c=temperatures,
-        load_1min=float(load) if re.fullmatch(r"\d+\.\d+", load) else None,
-    )
-
-
-def _pairs(text: str) -> dict[str, str]:
-    lines = (line.partition("=") for line in text.splitlines())
-    return {key: value.strip() for key, _, value in lines}
-
-
-def _gigabytes(kilobytes: str) -> float | None:
-    return round(int(kilobytes) * 1024 / 1e9, 1) if kilobytes.isdecimal() else None

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from srdeploy.devices.ssh.probe import facts_script, read_conditions, read_facts
+from srdeploy.devices.shell.conditions import read_conditions
+from srdeploy.devices.ssh.probe import facts_script, read_facts
 from srdeploy.devices.ssh.sensors import parse_nvidia_smi, source_of
 
 ORIN_NANO = """home=/home/u/.cache

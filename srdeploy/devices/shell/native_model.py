@@ -1,4 +1,4 @@
-"""A network on any Linux machine, run by the static native runner on its CPU."""
+"""A network on any Linux or Android device, run by the static native runner on its CPU."""
 
 from __future__ import annotations
 
@@ -10,13 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srdeploy.devices.errors import DeviceUnfit
-from srdeploy.devices.native import Report, read_report, runner_arguments
-from srdeploy.devices.protocol import Completed, Loaded, Shape, Turn
-from srdeploy.devices.ssh.connection import SshConnection
-from srdeploy.devices.ssh.files import SshFiles
+from srdeploy.devices.native import PRECISIONS, Report, read_report, runner_arguments
+from srdeploy.devices.protocol import Loaded, Shape, Turn
+from srdeploy.devices.shell.files import ShellFiles
+from srdeploy.devices.shell.link import Link, as_text
+from srdeploy.errors import unknown_name
 from srdeploy.models.card import Card
 
-ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64", "armv7l": "armv7l"}
+ARCHITECTURES = {
+    "x86_64": "x86_64",
+    "aarch64": "aarch64",
+    "arm64": "aarch64",
+    "armv7l": "armv7l",
+    "armv8l": "armv7l",
+}
 """What ``uname -m`` says, and the runner for it."""
 
 
@@ -42,8 +49,8 @@ class NativeModel:
 
     def __init__(
         self,
-        connection: SshConnection,
-        files: SshFiles,
+        link: Link,
+        files: ShellFiles,
         *,
         runner: Path,
         network: tuple[Path, Path],
@@ -52,10 +59,12 @@ class NativeModel:
         precision: str,
         timeout: float,
     ) -> None:
-        self._connection = connection
+        if precision not in PRECISIONS:
+            raise unknown_name("precision of the native runner", precision, PRECISIONS)
+        self._link = link
         self._files = files
         self._program = files.push(runner)
-        connection.run(["chmod", "+x", self._program])
+        link.run(["chmod", "+x", self._program])
         self._param, self._weights = (files.push(path) for path in network)
         self._card, self._threads, self._precision = card, threads, precision
         self._timeout = timeout
@@ -114,8 +123,8 @@ class NativeModel:
 
     def close(self) -> None:
         """Delete the tensors; runner and network stay for the next time."""
-        if self._connection.alive:
-            self._connection.run(["rm", "-rf", self._folder])
+        if self._link.alive:
+            self._link.run(["rm", "-rf", self._folder])
 
     def __enter__(self) -> NativeModel:
         return self
@@ -144,13 +153,8 @@ class NativeModel:
             output=output,
         )
         limit = self._timeout + warmup[1] + minimum[1]
-        ended = self._connection.run([self._program, *arguments], timeout=limit)
-        told = Completed(
-            ended.returncode,
-            ended.stdout.decode(errors="replace"),
-            ended.stderr.decode(errors="replace"),
-        )
-        report = read_report(told, f"'{self._connection.name}'")
+        ended = self._link.run([self._program, *arguments], timeout=limit)
+        report = read_report(as_text(ended), f"'{self._link.name}'")
         if report.peak_mb is not None:
             self._peak_mb = max(report.peak_mb, self._peak_mb or 0.0)
         return report

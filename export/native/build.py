@@ -1,0 +1,154 @@
+"""Build the native runner: one static program per processor, from published sources.
+
+    python export/native/build.py --arch aarch64
+
+Zig, CMake, ninja and ncnn's sources come from PyPI by pip, each of one version and known by its
+hash (requirements.txt, sources.txt); nothing else of this machine takes part, and no Android SDK.
+The program lands in srdeploy's cache, where `srdeploy bench --device adb` and `ssh://...` find it.
+It needs no library on its device: one program serves Android, boards and servers of a processor.
+
+The first build takes about five minutes of two cores and 150 MB of downloads, another processor
+two; nothing is left half-done by breaking off, and a second call goes on where the first ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import venv
+from pathlib import Path
+
+from srdeploy.devices.native_build import ARCHITECTURES, runner_path
+from srdeploy.errors import SrdeployError, UserError
+from srdeploy.files import atomic_path, cache_dir
+
+HERE = Path(__file__).resolve().parent
+TARGETS = {
+    "aarch64": "aarch64-linux-musl",
+    "armv7l": "arm-linux-musleabihf",
+    "x86_64": "x86_64-linux-musl",
+}
+"""Zig's name for each processor; musl links statically."""
+
+
+def run(command: list[str | Path], what: str, **options: object) -> None:
+    """Run a step; its output is shown.
+
+    Raises:
+        SrdeployError: it failed.
+    """
+    ended = subprocess.run([str(word) for word in command], check=False, **options)  # type: ignore[call-overload]
+    if ended.returncode:
+        raise SrdeployError(f"{what} failed (exit code {ended.returncode}); its words are above.")
+
+
+def key(*files: str) -> str:
+    """A short hash of files beside this one."""
+    digest = hashlib.sha256(b"".join((HERE / name).read_bytes() for name in files))
+    return digest.hexdigest()[:12]
+
+
+def tools(root: Path) -> Path:
+    """An environment with Zig, CMake and ninja; made once."""
+    folder = root / f"tools-{key('requirements.txt')}"
+    if not (folder / "ready").exists():
+        venv.create(folder, with_pip=True, clear=True)
+        pinned = ["--require-hashes", "--no-deps", "-r", HERE / "requirements.txt"]
+        run([folder / "bin/python", "-m", "pip", "install", "-q", *pinned], "Fetching the tools")
+        for name in ("ar", "ranlib"):
+            script = folder / f"bin/zig-{name}"
+            script.write_text(f'#!/bin/sh\nexec "$ZIG" {name} "$@"\n')
+            script.chmod(0o755)
+        (folder / "ready").touch()
+    return folder
+
+
+def sources(root: Path, environment: Path) -> Path:
+    """The sources of ncnn, unpacked once."""
+    folder = root / f"ncnn-{key('sources.txt')}"
+    if not folder.exists():
+        with atomic_path(folder) as part:
+            run(
+                [
+                    *(environment / "bin/python", "-m", "pip", "download", "-q", "-d", part),
+                    *("--use-deprecated=legacy-resolver", "--no-build-isolation", "--no-deps"),
+                    *("--require-hashes", "--no-binary", "ncnn", "-r", HERE / "sources.txt"),
+                ],
+                "Fetching ncnn's sources",
+            )
+            (archive,) = part.glob("*.tar.gz")
+            with tarfile.open(archive) as packed:
+                packed.extractall(part, filter="data")
+            archive.unlink()
+    (unpacked,) = folder.iterdir()
+    return unpacked
+
+
+def build(arch: str, jobs: int, root: Path) -> Path:
+    """Build for one processor.
+
+    Args:
+        arch: A key of :data:`TARGETS`.
+        jobs: Compilers at a time.
+        root: Folder for tools, sources and objects.
+
+    Returns:
+        The program, where srdeploy looks for it.
+
+    Raises:
+        SrdeployError: a step failed.
+    """
+    environment = tools(root)
+    ncnn = sources(root, environment)
+    folder = root / f"build-{arch}-{key('requirements.txt', 'sources.txt', 'zig-cc')}"
+    (zig,) = environment.glob("lib/python*/site-packages/ziglang/zig")
+    path = os.pathsep.join((str(environment / "bin"), os.environ["PATH"]))
+    env = {**os.environ, "PATH": path, "ZIG": str(zig), "ZIG_TARGET": TARGETS[arch]}
+    settings = {
+        "CMAKE_BUILD_TYPE": "Release",
+        "CMAKE_SYSTEM_NAME": "Linux",
+        "CMAKE_SYSTEM_PROCESSOR": arch,
+        "CMAKE_C_COMPILER": HERE / "zig-cc",
+        "CMAKE_CXX_COMPILER": HERE / "zig-cc",
+        "CMAKE_AR": environment / "bin/zig-ar",
+        "CMAKE_RANLIB": environment / "bin/zig-ranlib",
+        "CMAKE_TRY_COMPILE_TARGET_TYPE": "STATIC_LIBRARY",
+        "NCNN_SOURCE": ncnn,
+        "NCNN_VERSION": ncnn.name.rpartition(".")[2],
+    }
+    given = [f"-D{name}={value}" for name, value in settings.items()]
+    run(["cmake", "-G", "Ninja", "-S", HERE, "-B", folder, *given], "CMake", env=env)
+    run(["ninja", "-C", folder, f"-j{jobs}", "srdeploy-runner"], "The build", env=env)
+    target = runner_path(arch)
+    with atomic_path(target) as part:
+        shutil.copy(folder / "srdeploy-runner", part)
+    target.chmod(0o755)
+    return target
+
+
+def main() -> int:
+    """Read the command line and build."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--arch", choices=ARCHITECTURES, action="append", help="default: aarch64")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="compilers at a time")
+    given = parser.parse_args()
+    try:
+        if os.name != "posix":
+            raise UserError("The runner is built on Linux or macOS; copy it from there.")
+        for arch in given.arch or ["aarch64"]:
+            print(build(arch, given.jobs, cache_dir() / "native"))
+    except SrdeployError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

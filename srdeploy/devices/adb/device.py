@@ -1,0 +1,142 @@
+"""An Android phone, tablet or box: the static native runner, pushed and run by adb."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from srdeploy.devices.adb.connection import AdbConnection
+from srdeploy.devices.adb.files import AdbFiles
+from srdeploy.devices.adb.probe import FACTS, RAIL, STATE, read_facts, read_state
+from srdeploy.devices.artifact import card_of, onnx_of
+from srdeploy.devices.native import PRECISIONS
+from srdeploy.devices.protocol import Job
+from srdeploy.devices.shell.link import ShellCommands
+from srdeploy.devices.shell.native_model import NativeModel, runner_for
+from srdeploy.devices.shell.watch import ShellWatch, in_blocks
+from srdeploy.devices.uri import DeviceUri
+from srdeploy.errors import unknown_name
+from srdeploy.measure.measurement import Conditions, DeviceFacts, Reading
+
+FOLDER = "/data/local/tmp/srdeploy"
+"""Where a phone lets adb's user keep and run programs."""
+
+_OPTIONS = ("dir", "precision")
+_SLOWEST = 2.0
+"""Seconds between readings at least: ``dumpsys`` wakes system services."""
+
+
+class AdbDevice:
+    """See :class:`srdeploy.devices.protocol.Device`.
+
+    Options of the URI:
+        dir: Our folder there (default: :data:`FOLDER`).
+        precision: ``fp32``, ``fp16`` or ``bf16`` (default: fp32).
+    """
+
+    def __init__(self, uri: DeviceUri) -> None:
+        """Take a URI apart; nothing is asked of adb.
+
+        Raises:
+            UserError: an unknown option or precision.
+        """
+        uri.check_options(_OPTIONS)
+        self._precision = uri.options.get("precision", "fp32")
+        if self._precision not in PRECISIONS:
+            raise unknown_name("precision of the native runner", self._precision, PRECISIONS)
+        self.uri = uri.text
+        serial = f"{uri.host}:{uri.port}" if uri.port else uri.host
+        self._connection = AdbConnection(serial or None)
+        self._folder = uri.options.get("dir", FOLDER).rstrip("/")
+        self._facts: DeviceFacts | None = None
+
+    @property
+    def facts(self) -> DeviceFacts:
+        """What the device tells of itself; asked once."""
+        if self._facts is None:
+            ended = self._connection.script(FACTS, timeout=30, what="asking what it is")
+            self._facts = read_facts(ended.stdout.decode(errors="replace"))
+        return self._facts
+
+    @property
+    def commands(self) -> ShellCommands:
+        """Programs there."""
+        return ShellCommands(self._connection)
+
+    @property
+    def files(self) -> AdbFiles:
+        """Files there."""
+        return AdbFiles(self._connection, self._folder)
+
+    @property
+    def sensors(self) -> AdbSensors:
+        """Sensors there."""
+        return AdbSensors(self._connection)
+
+    def load(self, job: Job) -> NativeModel:
+        """Bring the runner and the network there."""
+        if job.runtime not in (None, "ncnn"):
+            raise unknown_name("runtime of adb devices", str(job.runtime), ("ncnn",))
+        runner = runner_for(self.facts.arch, self._connection.name)
+        from srdeploy.devices.native_build import native_model
+
+        card = card_of(job)
+        with tempfile.TemporaryDirectory() as folder:
+            network = native_model(onnx_of(job, Path(folder)))
+        return NativeModel(
+            self._connection,
+            self.files,
+            runner=runner,
+            network=network,
+            card=card,
+            threads=job.threads or self.facts.cpus or 1,
+            precision=self._precision,
+            timeout=job.timeout_seconds,
+        )
+
+    def __enter__(self) -> AdbDevice:
+        self._connection.__enter__()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._connection.__exit__(*details)
+
+
+class AdbSensors:
+    """See :class:`srdeploy.devices.protocol.Sensors`."""
+
+    def __init__(self, connection: AdbConnection) -> None:
+        self._connection = connection
+
+    @property
+    def total_rails(self) -> tuple[str, ...]:
+        """The battery, whose readings are there while nothing charges it."""
+        return (RAIL,)
+
+    def conditions(self) -> Conditions:
+        """Governor, clocks, temperatures, throttling and battery now."""
+        ended = self._connection.script(STATE, timeout=30, what="reading sensors")
+        return read_state(ended.stdout.decode(errors="replace"))[0]
+
+    @contextmanager
+    def watch(self, seconds: float) -> Iterator[ShellWatch]:
+        """Read alongside."""
+        watch = ShellWatch(self._connection, in_blocks(STATE, _reading, (RAIL,), _SLOWEST), seconds)
+        try:
+            yield watch
+        finally:
+            watch.stop()
+
+
+def _reading(block: str, seconds: float) -> Reading | None:
+    conditions, watts = read_state(block)
+    if not (watts or conditions.temperatures_c or conditions.clocks_mhz):
+        return None
+    return Reading(
+        seconds=seconds,
+        power_w=watts,
+        temperatures_c=conditions.temperatures_c,
+        clocks_mhz=conditions.clocks_mhz,
+    )

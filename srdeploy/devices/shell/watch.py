@@ -1,0 +1,119 @@
+"""Sensors read alongside a measurement: a program prints them there, a thread reads them here."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from srdeploy.devices.shell.conditions import CONDITIONS, read_conditions
+from srdeploy.devices.shell.link import Link
+from srdeploy.measure.measurement import Reading
+
+BLOCK_END = "--"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One way to read sensors.
+
+    Attributes:
+        script: Shell text (a program with ``exec`` before it) that prints one line, or a block
+            ended by :data:`BLOCK_END`, per reading, for ever; ``{seconds}`` and ``{milliseconds}``
+            stand for the time between two.
+        parse: Reads what was printed: text, and seconds since the beginning.
+        rails: Rails whose sum is the whole power, where that does not depend on the board.
+        blocks: It prints blocks.
+        slowest: Seconds between readings at least: oftener, a shell would load the device.
+    """
+
+    script: str
+    parse: Callable[[str, float], Reading | None]
+    rails: tuple[str, ...] = ()
+    blocks: bool = False
+    slowest: float = 0.0
+
+    def text(self, seconds: float) -> str:
+        """The script for readings every so many seconds."""
+        seconds = max(seconds, self.slowest)
+        return self.script.format(seconds=f"{seconds:g}", milliseconds=max(1, round(seconds * 1e3)))
+
+
+def in_blocks(
+    script: str,
+    parse: Callable[[str, float], Reading | None],
+    rails: tuple[str, ...] = (),
+    slowest: float = 1.0,
+) -> Source:
+    """A source that runs shell text again and again; it may hold braces."""
+    once = script.replace("{", "{{").replace("}", "}}")
+    loop = f"while :; do {once}\necho {BLOCK_END}; sleep {{seconds}}; done"
+    return Source(loop, parse, rails, blocks=True, slowest=slowest)
+
+
+def parse_kernel(block: str, seconds: float) -> Reading | None:
+    """The text of :data:`srdeploy.devices.shell.conditions.CONDITIONS`."""
+    found = read_conditions(block)
+    if not (found.temperatures_c or found.clocks_mhz):
+        return None
+    return Reading(
+        seconds=seconds, temperatures_c=found.temperatures_c, clocks_mhz=found.clocks_mhz
+    )
+
+
+KERNEL = in_blocks(CONDITIONS, parse_kernel)
+"""The kernel's own sensors."""
+
+
+class ShellWatch:
+    """See :class:`srdeploy.devices.protocol.Watch`."""
+
+    def __init__(self, link: Link, source: Source, seconds: float) -> None:
+        self._readings: list[Reading] = []
+        self._source = source
+        script = source.text(seconds)
+        # Our end of stdin closes when we stop or die; then cat ends and the program with it.
+        self._process = subprocess.Popen(
+            link.remote(f"{{ {script}\n}} & p=$!; cat >/dev/null; kill $p 2>/dev/null; true"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+        )
+        self._start = time.monotonic()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    @property
+    def readings(self) -> list[Reading]:
+        """What was read so far."""
+        return list(self._readings)
+
+    def stop(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._thread.join(5)
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        block: list[str] = []
+        for line in self._process.stdout:
+            if self._source.blocks and line.strip() != BLOCK_END:
+                block.append(line)
+                continue
+            text = "".join(block) if self._source.blocks else line
+            reading = self._source.parse(text, round(time.monotonic() - self._start, 3))
+            block = []
+            if reading is not None:
+                self._readings.append(reading)
