@@ -46,7 +46,7 @@ class Lab:
         processes: so many worker processes.
         port: Of the scheduler.
         turn: Seconds that a device is really occupied by a job's samples.
-        options: More of the devices' URIs.
+        entries: The devices as farm files describe them; default: made up, five kinds.
     """
 
     folder: Path
@@ -54,7 +54,7 @@ class Lab:
     processes: int
     port: int
     turn: float = 1.0
-    options: str = ""
+    entries: list[dict[str, Any]] = field(default_factory=list)
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def prepare(self) -> None:
@@ -83,7 +83,9 @@ class Lab:
 
     def _device(self, number: int) -> dict[str, Any]:
         pace = self.turn / 0.05
-        uri = f"fake://d{number}?pace={pace:g}&lock={self.folder / 'locks'}{self.options}"
+        if self.entries:
+            return self.entries[number]
+        uri = f"fake://d{number}?pace={pace:g}&lock={self.folder / 'locks'}"
         sizes = [f"first{n}" for n in (10, 50, 100, 200) if number < n]
         return {"uri": uri, "tags": [f"kind{number % KINDS}", *sizes]}
 
@@ -212,31 +214,64 @@ class Clock:
         return time.monotonic() - self._began, self.frozen
 
 
+class AtRandom:
+    """Victims at random times.
+
+    Args:
+        seed: Of who is killed when.
+        every: Mean seconds between two kills.
+    """
+
+    def __init__(self, seed: int, every: float) -> None:
+        self._random, self._every = random.Random(seed), every
+        self._next = time.monotonic() + every
+
+    def __call__(self, done: int) -> str | None:
+        """Who is to be killed now, if anybody."""
+        if time.monotonic() < self._next:
+            return None
+        self._next = time.monotonic() + self._random.expovariate(1 / self._every)
+        return self._random.choice(["scheduler", "client", "client", "runner", *["worker"] * 6])
+
+
+class ByProgress:
+    """Victims when so many jobs are done: however slow the machine, each comes into its turn."""
+
+    def __init__(self, plan: list[tuple[int, str]]) -> None:
+        self._plan = plan
+
+    def __call__(self, done: int) -> str | None:
+        """Who is to be killed now, if anybody."""
+        return self._plan.pop(0)[1] if self._plan and done >= self._plan[0][0] else None
+
+
 def chaos(
-    one: Lab, jobs: int, seed: int, every: float, say: Callable[[str], None], limit: float
+    one: Lab,
+    jobs: int,
+    victim_now: Callable[[int], str | None],
+    say: Callable[[str], None] = lambda sentence: None,
+    limit: float = 600.0,
 ) -> dict[str, Any]:
     """Do the jobs while parts are killed.
 
     Args:
         one: A lab whose devices have registered.
         jobs: How many, a multiple of the kinds of device.
-        seed: Of who is killed when.
-        every: Mean seconds between two kills.
+        victim_now: Told how many jobs are done, says which part is to be killed.
         say: Hears of the kills.
         limit: Seconds after which it is given up.
 
     Returns:
         The counts.
     """
-    chance, kills, clock = random.Random(seed), Counter[str](), Clock()
+    chance, kills, clock = random.Random(0), Counter[str](), Clock()
     kinds = ",".join(f"kind{n}" for n in range(KINDS))
     arguments = ("--devices", kinds, "--repeats", str(jobs // KINDS), "--json")
     client = one.start("client", *arguments)
-    victims = ["scheduler", "client", "client", "runner", *["worker"] * 6]
     again: list[tuple[float, str]] = []
-    next_kill = time.monotonic() + every
+    end = time.monotonic() + limit
     restarts = 0
-    while time.monotonic() - clock._began < limit:
+    while time.monotonic() < end:
         time.sleep(0.1)
         now = time.monotonic()
         for due in [entry for entry in again if entry[0] <= now]:
@@ -248,10 +283,10 @@ def chaos(
                 break
             restarts += 1  # e.g. no device was there yet when it was started
             again.append((now + 1, "client"))
-        if now < next_kill:
+        done = one.results()[1]
+        victim = victim_now(done)
+        if victim is None:
             continue
-        next_kill = now + chance.expovariate(1 / every)
-        victim = chance.choice(victims)
         name = victim if victim in one.running else f"worker{chance.randrange(one.processes)}"
         if any(waiting == name for _, waiting in again) or one.running[name].poll() is not None:
             continue
@@ -262,7 +297,7 @@ def chaos(
             one.kill(name)
             again.append((now + chance.uniform(0.2, 3), name))
         kills[victim] += 1
-        say(f"{now - clock._began:7.1f} s: killed {victim} {name}, {one.results()[1]} jobs done")
+        say(f"killed {victim} of {name}, {done} jobs done")
     wall, frozen = clock.stop()
     entries, (stored, finished, different) = one.runs(), one.results()
     return {
@@ -408,9 +443,8 @@ def main() -> None:
                 name, "Farm: overhead from 10 to 200 devices", text, [start, *rows], own_command()
             )
             return
-        counts = chaos(
-            one, asked.jobs, asked.seed, asked.every, lambda s: print(s, flush=True), asked.limit
-        )
+        victims = AtRandom(asked.seed, asked.every)
+        counts = chaos(one, asked.jobs, victims, lambda s: print(s, flush=True), asked.limit)
         print(one.log("client")[-3000:] if counts["exit"] else "", flush=True)
     counts |= start
     proven = (

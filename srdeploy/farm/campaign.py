@@ -162,16 +162,15 @@ class Campaign:
         for job in self._todo:
             place = (job.tag, job.batch.request.folder)
             if place not in wanted:
-                digests = self._contents.digests(job.batch, self._artifacts)
-                wanted[place] = dict.fromkeys(digests)
+                wanted[place] = dict.fromkeys(self._contents.digests(job.batch, self._artifacts))
         hosts: dict[str, tuple[LiveDevice, dict[str, None]]] = {}
         for (tag, _), digests in wanted.items():
             for device in self._fleet:
                 if device.ready and device.has(tag):
                     hosts.setdefault(device.host, (device, {}))[1].update(digests)
-        for device, digests in hosts.values():
+        for device, needed in hosts.values():
             try:
-                await link.send(self._contents.packed, digests, device)
+                await link.send(self._contents.packed, needed, device)
             except SrdeployError as error:
                 self._watcher.said(str(error))  # its jobs will ask again
 
@@ -384,7 +383,7 @@ def _last(job: Job) -> str:
     return "; ".join(f"{name}: {reason}" for name, reason in job.failed_on.items())
 
 
-def _state(answer: dict[str, Any]) -> dict[str, str]:
+def _state(answer: dict[str, Any]) -> dict[str, Any]:
     return {name: answer["status"][name] for name in ("state", "reason")}
 
 

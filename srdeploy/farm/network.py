@@ -138,6 +138,9 @@ def own_address(farm: FarmFile) -> str:
 class NoPages:
     """Mixed into Dask's servers: no web pages, so that no second port is opened."""
 
+    http_application: Any
+    http_server: Any
+
     def start_http_server(self, *arguments: Any, **options: Any) -> None:
         """Nothing is served over http."""
         from tornado.httpserver import HTTPServer

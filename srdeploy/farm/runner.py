@@ -10,6 +10,7 @@ all jobs, and should this process be killed, its jobs notice and end themselves.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import selectors
@@ -171,6 +172,8 @@ def _import_ahead() -> None:
     from srdeploy.runtime.card_of import read_card_of
 
     counts(read_card_of(next(iter(shipped_networks().values()))))
+    gc.collect()
+    gc.freeze()  # a collection in a fork would touch, and so copy, everything
 
 
 def main() -> None:

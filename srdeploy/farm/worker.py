@@ -10,7 +10,7 @@ import asyncio
 import signal
 import tempfile
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from srdeploy.devices.open import open_device
 from srdeploy.errors import SrdeployError, UserError
@@ -20,9 +20,6 @@ from srdeploy.farm.parcels import HostCache
 from srdeploy.farm.runner_process import RunnerProcess
 from srdeploy.farm.settings import DeviceEntry, FarmFile
 from srdeploy.farm.station import Station
-
-if TYPE_CHECKING:
-    from distributed import Worker
 
 Said = Callable[[str], None]
 
@@ -133,7 +130,7 @@ async def _keep(
         await asyncio.sleep(_PAUSE_SECONDS)
 
 
-def _worker_class() -> type[Worker]:
+def _worker_class() -> Any:
     from distributed import Worker
 
     class DeviceWorker(NoPages, Worker):
