@@ -24,6 +24,7 @@ from srdeploy.devices.session import DeviceSession
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.measure.measurement import Measurement, Quality
 from srdeploy.quality import evaluate
+from srdeploy.runtime.table import split_runtime
 
 _TOLD = ("runtime", "runtime_version", "provider", "precision", "threads", "build_ms", "load_ms")
 
@@ -118,11 +119,11 @@ class Contestant:
     def _load(self, lr: NDArray[np.uint8]) -> None:
         scenario, runtime = self._request.scenario, self._request.runtime
         self._facts["sha256"] = content_hash(self.artifact)
-        self._model = self._device.load(self._job(lr))
-        loaded = self._model.loaded
-        self._notes += loaded.notes
+        self._model = model = self._device.load(self._job(lr))
+        loaded = model.loaded
         self._facts |= {name: getattr(loaded, name) for name in _TOLD} | counts(loaded.card)
         if not loaded.timed:
+            self._notes += loaded.notes
             if not scenario.quality:
                 raise UserError(
                     f"the runtime {runtime or loaded.runtime} computes results only, its speed "
@@ -137,12 +138,15 @@ class Contestant:
         self._facts["first_ms"] = self._model.prepare(
             timed.x, runs=scenario.warmup_runs, seconds=scenario.warmup_seconds
         )
+        # Read once more: a runtime that chooses while it runs can tell now what it chose.
+        self._notes = [*model.loaded.notes, *self._notes]
 
     def _job(self, lr: NDArray[np.uint8]) -> Job:
         request, scenario = self._request, self._request.scenario
+        artifact, named = split_runtime(self.artifact)
         job = Job(
-            artifact=self.artifact,
-            runtime=request.runtime,
+            artifact=artifact,
+            runtime=named or request.runtime,
             threads=scenario.threads or request.threads,
             options={"scale": request.scale, **request.options},
             timeout_seconds=scenario.timeout_seconds,

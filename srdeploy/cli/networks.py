@@ -150,8 +150,18 @@ def eval_(
         factor = scale or session.card.scale
         quality = evaluate(session, data, factor, protocol)
         used = {"runtime": session.runtime, "threads": session.threads}
+        notes = list(session.notes)
     if json:
-        emit({"file": file, "data": data, "scale": factor, **quality.as_dict(), **used})
+        emit(
+            {
+                "file": file,
+                "data": data,
+                "scale": factor,
+                **quality.as_dict(),
+                **used,
+                "notes": notes,
+            }
+        )
         return
     for row in quality.per_image:
         figures = [value for key, value in row.items() if key != "name"]
@@ -160,6 +170,8 @@ def eval_(
         f"{quality.n_images} images: {quality.psnr:.3f} dB, SSIM {quality.ssim:.4f}  "
         f"{quality.protocol}"
     )
+    for remark in notes:
+        note(remark)
 
 
 def _summary(network: Any) -> dict[str, Any]:

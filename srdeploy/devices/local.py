@@ -149,7 +149,7 @@ class LocalModel:
         np.save(path, x)
         self._process.ask("feed", path=str(path))
         first: float = self._process.ask("first")["first_ms"]
-        self._process.ask("warm", runs=runs, seconds=seconds)
+        self._answer |= self._process.ask("warm", runs=runs, seconds=seconds)
         return first
 
     def turn(self, seconds: float) -> Turn:

@@ -7,7 +7,7 @@ It reads one JSON request per line from stdin and answers each with one JSON lin
                -> card, runtime, runtime_version, provider, precision, notes, threads, load_ms
     {"do": "feed", "path"}                    the input tensor, a .npy file of float32 [N, C, H, W]
     {"do": "first"}                                              -> first_ms
-    {"do": "warm", "runs", "seconds"}
+    {"do": "warm", "runs", "seconds"}                            -> notes, once more
     {"do": "turn", "seconds"}                                    -> samples_ms
     {"do": "memory"}                                             -> peak_mb
     {"do": "run", "path", "to"}               one untimed run, from one .npy file to another
@@ -101,7 +101,7 @@ class Worker:
     def _warm(self, runs: int, seconds: float) -> Answer:
         samples = take_samples(self._run, min_runs=runs, min_seconds=seconds, clock=self._clock)
         self._expected_ms = median(samples) if samples else self._expected_ms
-        return {}
+        return {"notes": list(self._opened().notes)}
 
     def _turn(self, seconds: float) -> Answer:
         samples = take_turn(

@@ -49,7 +49,7 @@ def test_a_whole_conversation(network: Path, tmp_path: Path) -> None:
     assert opened["load_ms"] > 0
     assert fed["input"] == [1, 3, 8, 8]
     assert first["first_ms"] > 0
-    assert warm == {"ok": True}
+    assert warm == {"ok": True, "notes": opened["notes"]}
     assert sum(turn["samples_ms"]) >= 10
     assert memory["peak_mb"] == pytest.approx(peak_mb(), rel=0.5)
     assert ran == {"ok": True}
