@@ -80,6 +80,10 @@ study: $(VENV)/.run  ## Compare the pruning methods (about an hour; resumes; SRD
 study-controls: $(VENV)/.run  ## Why the study comes out as it does: one setting changed at a time (resumes)
 	SRDEPLOY_DATA="$(SRDEPLOY_DATA)" $(BIN)/python benchmarks/study.py --data "$(SRDEPLOY_DATA)" --controls
 
+.PHONY: schema
+schema: $(VENV)/.run  ## Write configs/schema.json again
+	$(SR) run --schema > configs/schema.json
+
 .PHONY: lock
 lock:  ## Renew constraints.txt from a fresh environment
 	$(PYTHON) -m venv .venv-lock

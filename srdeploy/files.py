@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from srdeploy.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -36,6 +39,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             os.replace(temporary, target)
         except IsADirectoryError:
             raise _is_folder(target) from None
+        log.info("wrote %s", target)
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)

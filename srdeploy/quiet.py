@@ -5,13 +5,29 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator
+
+_verbose = False
+
+
+def set_verbose(verbose: bool) -> None:
+    """Let libraries speak from now on (the command line's ``--verbose``)."""
+    global _verbose
+    _verbose = verbose
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hide warnings, log messages and whatever is printed; errors arrive as exceptions."""
+    """Hide warnings, log messages and whatever is printed; errors arrive as exceptions.
+
+    After :func:`set_verbose` all of it comes through, on stderr.
+    """
+    if _verbose:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+        return
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from srdeploy.errors import UserError, unknown_name
+
+log = logging.getLogger(__name__)
 
 
 class Strict(BaseModel):
@@ -77,6 +80,7 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
 def _load(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     import yaml
 
+    log.info("reading %s", path)
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError) as error:

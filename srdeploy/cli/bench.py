@@ -6,8 +6,9 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+from srdeploy.cli import complete
 from srdeploy.cli import options as o
-from srdeploy.cli.output import emit
+from srdeploy.cli.output import console, emit
 
 _DEFAULT = "measure"
 
@@ -36,7 +37,9 @@ def bench(
     artifacts: Annotated[
         list[str],
         typer.Argument(
-            metavar="ARTIFACT...", help="Networks and artifacts; ratios refer to the first."
+            metavar="ARTIFACT...",
+            help="Networks and artifacts; ratios refer to the first.",
+            autocompletion=complete.networks,
         ),
     ],
     data: o.Data = "builtin",
@@ -143,12 +146,10 @@ def bench(
     if json:
         emit([row.model_dump(mode="json") for row in rows])
     else:
-        from rich.console import Console
-
         from srdeploy.bench.table import tables
 
         for table in tables(rows):
-            Console().print(table)
+            console().print(table)
     if any(row.error for row in rows):
         raise typer.Exit(1)
 

@@ -9,7 +9,7 @@ import typer
 
 from srdeploy.cli import options as o
 from srdeploy.cli.bench import group, scenarios_of
-from srdeploy.cli.output import emit, say
+from srdeploy.cli.output import console, emit, say
 
 
 def register(app: typer.Typer) -> None:
@@ -108,8 +108,7 @@ def _tell(found: Any, page: Path | None, json: bool) -> None:
     if json:
         emit(found.to_dict())
         return
-    from rich.console import Console
 
-    Console().print(verdict_table(found))
+    console().print(verdict_table(found))
     for sentence in notes(found):
         say(sentence)

@@ -7,7 +7,7 @@ import typer
 
 from srdeploy.cli import options as o
 from srdeploy.cli.bench import group
-from srdeploy.cli.output import emit, say
+from srdeploy.cli.output import console, emit, say
 
 
 def register(app: typer.Typer) -> None:
@@ -62,9 +62,8 @@ def bench_sparse(
     if json:
         emit(found.to_dict())
         return
-    from rich.console import Console
 
-    Console().print(_table(found))
+    console().print(_table(found))
     say(f"Rows are computed by {found.reason}; {found.threads} threads.")
     for sentence in found.sentences():
         say(sentence)

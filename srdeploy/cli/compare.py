@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from srdeploy.cli import options as o
-from srdeploy.cli.output import emit, say
+from srdeploy.cli.output import console, emit, say
 
 
 def register(app: typer.Typer) -> None:
@@ -57,12 +57,10 @@ def compare(
     if json:
         emit(found.to_dict())
     else:
-        from rich.console import Console
-
         from srdeploy.bench.compare_table import parity_lines
         from srdeploy.bench.table import latency_table
 
-        Console().print(latency_table(found.rows))
+        console().print(latency_table(found.rows))
         for line in parity_lines(found):
             say(line)
     if any(row.error for row in found.rows):

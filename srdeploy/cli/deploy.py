@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
+from srdeploy.cli import complete
 from srdeploy.cli import options as o
-from srdeploy.cli.output import emit, say
+from srdeploy.cli.output import console, emit, say
 from srdeploy.export.targets import PIXEL_SHUFFLES, TARGETS
 
 
@@ -23,6 +24,7 @@ def export(
         typer.Argument(
             metavar="FILE",
             help="A network; for TensorRT also an .onnx file, whose precisions are kept.",
+            autocompletion=complete.networks,
         ),
     ],
     output: Annotated[
@@ -30,10 +32,18 @@ def export(
         typer.Option("--output", "-o", help="Where to; default: the file's name, here."),
     ] = None,
     target: Annotated[
-        str, typer.Option(help=f"{', '.join(TARGETS)}; `srdeploy targets` tells what each needs.")
+        str,
+        typer.Option(
+            help=f"{', '.join(TARGETS)}; `srdeploy targets` tells what each needs.",
+            autocompletion=complete.targets,
+        ),
     ] = "onnx",
     precision: Annotated[
-        str | None, typer.Option(help="What the artifact computes in; see `srdeploy targets`.")
+        str | None,
+        typer.Option(
+            help="What the artifact computes in; see `srdeploy targets`.",
+            autocompletion=complete.precisions,
+        ),
     ] = None,
     opset: Annotated[
         int | None, typer.Option(help="ONNX operator set; default 17, which everything reads.")
@@ -250,14 +260,13 @@ def targets(
     if markdown:
         say(targets_markdown().rstrip())
         return
-    from rich.console import Console
     from rich.table import Table
 
     view = Table("target", "artifact", "precisions", "builds here", "runs here")
     for row in rows:
         states = ("[green]yes[/]" if row[state] else "[yellow]no[/]" for state in _STATES)
         view.add_row(row["name"], row["title"], ", ".join(row["precisions"]), *states)
-    Console().print(view)
+    console().print(view)
     for row in rows:
         for state, verb in _STATES.items():
             if not row[state]:
@@ -283,9 +292,7 @@ def _tell(report: Any, title: str, json: bool) -> None:
     for remark in report.notes:
         say(f"  {remark}")
     if report.layers:
-        from rich.console import Console
-
-        Console().print(_layer_table(report.layers))
+        console().print(_layer_table(report.layers))
 
 
 def _layer_table(layers: list[dict[str, Any]]) -> Any:

@@ -3,7 +3,7 @@
 import typer
 
 from srdeploy.cli import options as o
-from srdeploy.cli.output import emit
+from srdeploy.cli.output import console, emit
 
 
 def register(app: typer.Typer) -> None:
@@ -33,7 +33,6 @@ def doctor(json: o.AsJson = False) -> None:
 
         emit({"machine": machine_facts(), "rows": rows, "networks": sorted(shipped_networks())})
         return
-    from rich.console import Console
     from rich.table import Column, Table
     from rich.text import Text
 
@@ -44,6 +43,6 @@ def doctor(json: o.AsJson = False) -> None:
         cells = [str(found[key]) for key in ("kind", "name", "title", "reason")]
         # Plain text: brackets, as in 'srdeploy[trt]', are not markup here.
         view.add_row(*cells[:2], mark, *(Text(cell) for cell in cells[2:]))
-    console = Console()
-    console.print(view)
-    console.print(f"shipped networks: {', '.join(sorted(shipped_networks())) or 'none'}")
+    out = console()
+    out.print(view)
+    out.print(f"shipped networks: {', '.join(sorted(shipped_networks())) or 'none'}")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from srdeploy.cli import options as o
-from srdeploy.cli.output import emit, note, say
+from srdeploy.cli.output import console, emit, note, say
 
 group = typer.Typer(
     help="Many devices on many hosts; `srdeploy bench --farm FILE --devices TAGS` measures there."
@@ -262,7 +262,6 @@ def _list(found: Any, json: bool) -> None:
         emit([vars(device) for device in found])
         return
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
@@ -272,6 +271,6 @@ def _list(found: Any, json: bool) -> None:
         state = one.state + (f": {one.reason}" if one.reason else "")
         doing = f"{one.running} ({one.seconds:.0f} s)" if one.running else "-"
         table.add_row(one.name, one.kind, ", ".join(one.tags), state, doing, str(one.done))
-    Console().print(table)
+    console().print(table)
     if not found:
         say("No device is connected; start `srdeploy farm worker` on their hosts.")

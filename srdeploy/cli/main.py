@@ -54,12 +54,41 @@ def _common(
             "--version", help="Print the version and exit.", callback=_show_version, is_eager=True
         ),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Results and errors only: no bars, no remarks.")
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Say what is read, written and done; libraries' warnings too."
+        ),
+    ] = False,
 ) -> None:
-    if quiet:
-        from srdeploy.progress import set_quiet
+    from srdeploy.progress import set_quiet
 
-        set_quiet(True)
+    set_quiet(quiet)
+    _set_verbose(verbose)
+
+
+def _set_verbose(verbose: bool) -> None:
+    import logging
+    import warnings
+
+    from srdeploy.quiet import set_verbose
+
+    set_verbose(verbose)
+    logger = logging.getLogger("srdeploy")
+    for handler in [h for h in logger.handlers if h.get_name() == "verbose"]:
+        logger.removeHandler(handler)
+    logger.setLevel(logging.INFO if verbose else logging.WARNING)
+    if verbose:
+        handler = logging.StreamHandler()
+        handler.set_name("verbose")
+        handler.setFormatter(logging.Formatter("%(relativeCreated)7d ms  %(message)s"))
+        logger.addHandler(handler)
+        warnings.simplefilter("default")
+    elif not sys.warnoptions:  # what libraries warn of is for us to mend, not for users to read
+        warnings.simplefilter("ignore")
 
 
 networks.register(app)
@@ -92,6 +121,10 @@ def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     command: Any = typer.main.get_command(app)
     arguments = sys.argv[1:] if arguments is None else arguments
+    if os.environ.get("NO_COLOR"):
+        from typer import rich_utils
+
+        rich_utils.COLOR_SYSTEM = None  # type: ignore[assignment]
     try:
         result = command.main(arguments or ["--help"], prog_name="srdeploy", standalone_mode=False)
         return result if isinstance(result, int) else 0

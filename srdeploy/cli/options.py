@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from srdeploy.cli import complete
 from srdeploy.runtime.table import RUNTIMES
 
 NetworkFile = Annotated[
@@ -12,11 +13,16 @@ NetworkFile = Annotated[
     typer.Argument(
         metavar="FILE",
         help="A network: our .safetensors, a foreign checkpoint, or the name of a shipped one.",
+        autocompletion=complete.networks,
     ),
 ]
 Artifact = Annotated[
     str,
-    typer.Argument(metavar="FILE", help="A network, an exported artifact, or `bicubic`."),
+    typer.Argument(
+        metavar="FILE",
+        help="A network, an exported artifact, or `bicubic`.",
+        autocompletion=complete.artifacts,
+    ),
 ]
 Arch = Annotated[
     str | None,
@@ -42,11 +48,18 @@ Data = Annotated[
 ProtocolName = Annotated[
     str | None,
     typer.Option(
-        "--protocol", help="standard, vdsr, srcnn or rgb; default: the network's customary one."
+        "--protocol",
+        help="standard, vdsr, srcnn or rgb; default: the network's customary one.",
+        autocompletion=complete.protocols,
     ),
 ]
 RuntimeName = Annotated[
-    str | None, typer.Option("--runtime", help=f"{', '.join(RUNTIMES)}; default: what fits.")
+    str | None,
+    typer.Option(
+        "--runtime",
+        help=f"{', '.join(RUNTIMES)}; default: what fits.",
+        autocompletion=complete.runtimes,
+    ),
 ]
 ValueRange = Annotated[float | None, typer.Option(help="1 or 255, for foreign ONNX files.")]
 InputSize = Annotated[
@@ -57,7 +70,11 @@ Runs = Annotated[int | None, typer.Option(min=1, help="At least so many (20).")]
 Seconds = Annotated[float | None, typer.Option(min=0.0, help="At least so long (5).")]
 Devices = Annotated[
     str,
-    typer.Option(metavar="URI[,URI]", help="Where to measure: `srdeploy devices` lists kinds."),
+    typer.Option(
+        metavar="URI[,URI]",
+        help="Where to measure: `srdeploy devices` lists kinds.",
+        autocompletion=complete.devices,
+    ),
 ]
 ScenarioNames = Annotated[
     str | None,
@@ -65,6 +82,7 @@ ScenarioNames = Annotated[
         "--scenario",
         metavar="NAME[,NAME]",
         help="Conditions: a name of `srdeploy scenarios`, or a YAML file.",
+        autocompletion=complete.scenarios,
     ),
 ]
 Repeats = Annotated[int, typer.Option(min=1, help="So many runs of each, all from a fresh start.")]

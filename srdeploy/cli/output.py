@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from srdeploy.progress import is_quiet
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def emit(document: Any) -> None:
@@ -20,8 +26,17 @@ def say(text: str = "") -> None:
 
 
 def note(text: str) -> None:
-    """Print a remark that is not part of the result, on stderr."""
-    print(text, file=sys.stderr)
+    """Print a remark that is not part of the result, on stderr; ``--quiet`` leaves it out."""
+    if not is_quiet():
+        print(text, file=sys.stderr)
+
+
+def console() -> Console:
+    """Where tables go: stdout, in plain text where ``NO_COLOR`` is set (https://no-color.org)."""
+    from rich.console import Console
+
+    # Rich drops colours for NO_COLOR and keeps bold and dim, which are escape codes too.
+    return Console(color_system=None if os.environ.get("NO_COLOR") else "auto")
 
 
 def quantity(value: float) -> str:

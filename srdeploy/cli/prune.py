@@ -5,10 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
+from srdeploy.cli import complete
 from srdeploy.cli import options as o
 from srdeploy.cli.output import emit, note, quantity, say
-
-METHODS = ("l1", "srp", "assl", "gassl", "fade")
 
 
 def register(app: typer.Typer) -> None:
@@ -26,11 +25,16 @@ def prune(
         str | None,
         typer.Option(
             help="l1: one-shot by filter norm; srp, assl, gassl, fade: train the channels away "
-            "first. Default: the recipe's, else l1."
+            "first. Default: the recipe's, else l1.",
+            autocompletion=complete.methods,
         ),
     ] = None,
     criterion: Annotated[
-        str, typer.Option(help="l1 only: how NNI scores filters: l1, l2, fpgm or random.")
+        str,
+        typer.Option(
+            help="l1 only: how NNI scores filters: l1, l2, fpgm or random.",
+            autocompletion=complete.criteria,
+        ),
     ] = "l1",
     recipe: Annotated[
         Path | None,
@@ -115,8 +119,8 @@ def prune(
     from srdeploy.models.load import load_network
 
     check_output(output)
-    if method is not None and method not in METHODS:
-        raise unknown_name("pruning method", method, METHODS)
+    if method is not None and method not in complete.METHODS:
+        raise unknown_name("pruning method", method, complete.METHODS)
     network = load_network(file, arch=arch, scale=scale)
     choice = {
         "ratio": ratio,

@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
+from srdeploy.cli import complete
 from srdeploy.cli import options as o
-from srdeploy.cli.output import emit, say
+from srdeploy.cli.output import console, emit, say
 
 
 def register(app: typer.Typer) -> None:
@@ -18,7 +19,10 @@ def register(app: typer.Typer) -> None:
 
 def scenarios(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="Show all settings of one.")
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="Show all settings of one.", autocompletion=complete.scenario
+        ),
     ] = None,
     json: o.AsJson = False,
 ) -> None:
@@ -181,6 +185,5 @@ def _view(*columns: str) -> Any:
 
 
 def _show(view: Any) -> None:
-    from rich.console import Console
 
-    Console().print(view)
+    console().print(view)

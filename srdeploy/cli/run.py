@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from srdeploy.cli import complete
 from srdeploy.cli import options as o
-from srdeploy.cli.output import emit, note, say
+from srdeploy.cli.output import console, emit, note, say
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +21,11 @@ def register(app: typer.Typer) -> None:
 def run(
     recipe: Annotated[
         str | None,
-        typer.Argument(metavar="RECIPE", help="A YAML file, or the name of a shipped recipe."),
+        typer.Argument(
+            metavar="RECIPE",
+            help="A YAML file, or the name of a shipped recipe.",
+            autocompletion=complete.recipes,
+        ),
     ] = None,
     changes: o.Changes = None,
     dry_run: Annotated[
@@ -89,13 +94,12 @@ def _list(json: bool) -> None:
         emit([{"name": row.name, "description": row.description} for row in rows])
         return
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
     view = Table("recipe", "what it does", box=SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         view.add_row(row.name, row.description)
-    Console().print(view)
+    console().print(view)
 
 
 _VERBS = {"current": "skip", "resume": "resume", "run": "run", "blocked": "cannot run"}
@@ -103,7 +107,6 @@ _VERBS = {"current": "skip", "resume": "resume", "run": "run", "blocked": "canno
 
 def _show(planned: list[Any], root: Path, left: list[str]) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -115,7 +118,7 @@ def _show(planned: list[Any], root: Path, left: list[str]) -> None:
     for one in planned:
         cells = (_VERBS[one.state.kind], one.state.why, one.stage.what)
         view.add_row(one.stage.name, *(Text(cell) for cell in cells))
-    Console().print(view)
+    console().print(view)
     say(f"in {root}")
     for name in left:
         say(f"{name} is not in the recipe any more; it stays as it is")
@@ -124,12 +127,10 @@ def _show(planned: list[Any], root: Path, left: list[str]) -> None:
 def _run(line: Any, root: Path, again: str, json: bool) -> None:
     from srdeploy.line.artifacts import BENCH, ROWS, TABLE
     from srdeploy.line.run import run_line
-    from srdeploy.progress import is_quiet
 
     def before(stage: Any, state: Any) -> None:
-        if not is_quiet():
-            doing = {"current": "unchanged", "resume": "going on"}.get(state.kind, state.why)
-            note(f"{stage.name}: {stage.what} ({doing})")
+        doing = {"current": "unchanged", "resume": "going on"}.get(state.kind, state.why)
+        note(f"{stage.name}: {stage.what} ({doing})")
 
     done = run_line(line, root, again=again, on_stage=before)
     rows = root / BENCH / ROWS

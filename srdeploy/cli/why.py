@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from srdeploy.cli import options as o
-from srdeploy.cli.output import emit, quantity, say
+from srdeploy.cli.output import console, emit, quantity, say
 from srdeploy.errors import UserError
 
 
@@ -42,9 +42,8 @@ def tell_why(
     if json:
         emit(found.to_dict())
         return
-    from rich.console import Console
 
-    Console().print(_table(found))
+    console().print(_table(found))
     say(f"{found.speedup:.2f} times faster; the MACs are {found.macs_ratio:.2f} times fewer.")
     for sentence in (*found.verdicts, *found.advice):
         say(f"  {sentence}")

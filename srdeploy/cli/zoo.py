@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from srdeploy.cli import options as o
-from srdeploy.cli.output import emit, quantity
+from srdeploy.cli.output import console, emit, quantity
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +46,6 @@ def zoo(
         emit([row.to_dict() for row in rows])
         return
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -67,4 +66,4 @@ def zoo(
                       f"{row.bytes / 1000:.0f}", *figures, *latency)  # fmt: skip
     protocols = {q["protocol"] for row in rows for name, q in row.quality.items() if name in sets}
     table.caption = Text(f"PSNR-Y dB / SSIM: {', '.join(sorted(protocols))}")
-    Console().print(table)
+    console().print(table)

@@ -10,6 +10,6 @@ LINES = "lines"
 _ASSETS = Path(__file__).parents[1] / "assets"
 
 
-def shipped(folder: str) -> dict[str, Path]:
+def shipped(folder: str, ending: str = ".yaml") -> dict[str, Path]:
     """The values of one axis (``prune``, ``targets``...): file by name."""
-    return {path.stem: path for path in sorted((_ASSETS / folder).glob("*.yaml"))}
+    return {path.stem: path for path in sorted((_ASSETS / folder).glob(f"*{ending}"))}

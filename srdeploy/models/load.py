@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import resources
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from srdeploy.models.importing.user_module import load_user_network
 from srdeploy.models.network import Network
 from srdeploy.models.registry import ARCHITECTURES, architecture_names
 from srdeploy.models.store import read_card, read_network
+
+log = logging.getLogger(__name__)
 
 _EXPORTED = {".onnx": "an ONNX", ".tflite": "a TensorFlow Lite", ".mlpackage": "a CoreML"}
 
@@ -52,6 +55,7 @@ def load_network(
     if scale is not None and not 1 <= scale <= 16:
         raise UserError(f"Scale {scale} makes no sense; choose a whole number from 1 to 16.")
     file = _find(path)
+    log.info("reading the network %s", file)
     if is_safetensors(file) and read_card(file) is not None:
         return _read_own(file, arch, scale)
     if arch is not None and ":" not in arch and arch not in architecture_names():
