@@ -6,6 +6,7 @@
 >>> small = sr.finetune(small, data="DIV2K/HR", iterations=20000, run_dir="runs/small")
 >>> sr.export(small, "small.onnx")
 >>> sr.bench("edsr-s-x2", "small.onnx", data="Set5")
+>>> sr.upscale("small.onnx", "photo.jpg", "photo_x2.png")
 
 A network is a :class:`Network`: a torch module and its card. Everything that takes an artifact
 takes one, a file (ours, a foreign checkpoint, an exported artifact), or a shipped network's name.
@@ -17,10 +18,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from srdeploy.bench.row import Row
 from srdeploy.bench.run import bench as _bench
 from srdeploy.compact.run import PruneReport, prune_oneshot
 from srdeploy.compact.surgery import compact
+from srdeploy.data.picture import Picture, read_picture
+from srdeploy.data.picture_write import write_picture
 from srdeploy.errors import UserError
 from srdeploy.export.report import ExportReport
 from srdeploy.export.run import export as _export
@@ -39,6 +44,7 @@ from srdeploy.train.defaults import finetune_recipe
 from srdeploy.train.loop import train as _train
 from srdeploy.train.method import prune_trained
 from srdeploy.train.prune_defaults import prune_recipe
+from srdeploy.upscaling.image import upscale_picture
 
 Artifact = Network | str | Path
 
@@ -59,6 +65,7 @@ __all__ = [
     "plan",
     "prune",
     "save",
+    "upscale",
 ]
 
 
@@ -242,6 +249,45 @@ def bench(
             scale = session.card.scale
     names = [str(artifact) for artifact in artifacts]
     return _bench(names, data=data, scale=scale, scenario=scenario, on_row=on_row, **options)
+
+
+def upscale(
+    artifact: Artifact,
+    picture: NDArray | str | Path,
+    output: str | Path | None = None,
+    *,
+    scale: int | None = None,
+    memory: int | None = None,
+    **options: Any,
+) -> NDArray:
+    """Upscale one picture, in tiles that equal the whole where memory asks for them.
+
+    Folders, and pictures whose result shall not be held in memory: ``srdeploy upscale``.
+
+    Args:
+        artifact: Anything that runs here.
+        picture: A file, or ``[H, W]`` or ``[H, W, 1..4]`` of ``uint8`` or ``uint16``.
+        output: Also write the result there, with the file's colour profile and EXIF.
+        scale: Upscaling factor; default: the artifact's own.
+        memory: Bytes that the process may hold; default: 2e9, or half of what is free.
+        options: Of ``open_session``: ``runtime``, ``threads``, ``arch``, ``value_range``.
+
+    Returns:
+        As many channels and bits as the picture has (a grey file: ``[H, W, 1]``).
+
+    Raises:
+        UserError: no such artifact or picture, or a scale, path or memory that does not fit.
+    """
+    if isinstance(picture, (str, Path)):
+        source = read_picture(picture)
+    else:
+        source = Picture(picture if picture.ndim == 3 else picture[..., None])
+    with open_session(artifact, scale=scale, **options) as session:
+        result = upscale_picture(session, source, scale, memory=memory)
+    if output is not None:
+        write_picture(output, result)
+    flat = not isinstance(picture, (str, Path)) and picture.ndim == 2
+    return result.pixels[..., 0] if flat else result.pixels
 
 
 def _network(given: Artifact) -> Network:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
+from srdeploy.data.picture import Picture
 from srdeploy.data.png import PngWriter
 from srdeploy.errors import UserError, unknown_name
 from srdeploy.files import atomic_path
@@ -126,6 +127,35 @@ def open_writer(
             _save_wide_tiff(temporary, whole.pixels, icc)
         else:
             _save(temporary, kind, whole.pixels, icc, exif, quality)
+
+
+def write_picture(path: str | Path, picture: Picture, quality: int = 95) -> None:
+    """Write a picture in the format that the ending names.
+
+    Raises:
+        UserError: an ending of no format, a picture that the format cannot hold, or a path that
+            cannot be written to.
+    """
+    kind = format_of(path)
+    if kind is None:
+        endings = ", ".join(suffix for row in FORMATS.values() for suffix in row.suffixes)
+        raise UserError(f"'{path}' names no image format by its ending; choose from {endings}.")
+    pixels = picture.pixels
+    if picture.alpha is not None and not kind.alpha:
+        raise UserError(f"'{path}': {kind.name} has no alpha; choose .png, or leave alpha out.")
+    if pixels.dtype == np.uint16 and not kind.sixteen_bits:
+        raise UserError(f"'{path}': {kind.name} has 8 bits; choose .png, or round to 8 bits.")
+    with open_writer(
+        path,
+        kind,
+        picture.size,
+        pixels.shape[2],
+        pixels.dtype,
+        icc=picture.icc,
+        exif=picture.exif,
+        quality=quality,
+    ) as writer:
+        writer.write(pixels)
 
 
 class _Rows(PictureWriter):

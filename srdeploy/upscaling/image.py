@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,12 +158,25 @@ def upscale_array(
         raise ValueError(f"upscaling takes uint8 or uint16, got {pixels.dtype} {pixels.shape}")
     if pixels.ndim == 3 and pixels.shape[2] > 4:
         raise ValueError(f"upscaling takes 1 to 4 channels, got {pixels.shape}")
-    upscaler = Upscaler(session, scale, memory=memory)
     picture = Picture(pixels if pixels.ndim == 3 else pixels[..., None])
-    result = pixels.nbytes * upscaler.scale**2
+    result = upscale_picture(session, picture, scale, memory=memory).pixels
+    return result if pixels.ndim == 3 else result[..., 0]
+
+
+def upscale_picture(
+    session: Session, picture: Picture, scale: int | None = None, *, memory: int | None = None
+) -> Picture:
+    """Upscale a picture, keeping its bits, channels, profile and EXIF; see :func:`upscale_array`.
+
+    Raises:
+        UserError: as :func:`upscale_array`.
+    """
+    upscaler = Upscaler(session, scale, memory=memory)
+    dtype = picture.pixels.dtype
+    result = picture.pixels.nbytes * upscaler.scale**2
     grid = upscaler.plan(picture.size, extra_bytes=2 * result)
-    whole = np.concatenate(list(upscaler.bands(picture, pixels.dtype, grid)))
-    return whole if pixels.ndim == 3 else whole[..., 0]
+    pixels = np.concatenate(list(upscaler.bands(picture, dtype, grid)))
+    return replace(picture, pixels=pixels)
 
 
 def with_hidden_filled(colour: NDArray, alpha: NDArray, reach: int = 8) -> NDArray:

@@ -252,3 +252,33 @@ def test_vdsr_as_published(shared_data: Path, scale: int) -> None:
         np.testing.assert_array_equal(
             upscale_rgb(vdsr, image, scale, grid), upscale_rgb(vdsr, image, scale)
         )
+
+
+# SMSR: its channel attention pools over the whole picture
+
+
+def test_smsr_is_tiled_but_says_it_is_not_exact() -> None:
+    torch.manual_seed(0)
+    network = create("smsr", scale=2)
+    with open_session(network) as smsr:
+        assert smsr.card.receptive_field == 0
+        image = noise(181, 223, 3)
+        grid = plan_image(smsr.card, (181, 223), 2, tile=(176, 176), overlap=16)
+        assert not grid.exact
+        assert all(tile.rows.start % 2 == tile.columns.start % 2 == 0 for tile in grid.tiles)
+        assert upscale_rgb(smsr, image, 2, grid).shape == (362, 446, 3)
+
+
+@pytest.mark.slow
+def test_smsr_without_its_attention_is_exact_in_tiles(shared_data: Path) -> None:
+    """Only the pooling makes the difference: with it held constant, the grid of masks fits."""
+    path = shared_data / "weights" / "smsr" / "SMSR_X2_model_1000.pt"
+    network = load_network(path)
+    for module in network.module.modules():
+        if isinstance(module, torch.nn.AdaptiveAvgPool2d):
+            module.forward = lambda x: torch.ones_like(x[..., :1, :1])  # type: ignore[assignment]
+    with open_session(network) as smsr:
+        image = to_uint8(imresize(noise(25, 29, 3).astype(float), size=(251, 291)))
+        grid = plan_image(smsr.card, (251, 291), 2, tile=(211, 219), overlap=64)
+        tiled, whole = upscale_rgb(smsr, image, 2, grid), upscale_rgb(smsr, image, 2)
+        np.testing.assert_allclose(tiled, whole, atol=1e-3)
