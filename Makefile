@@ -84,6 +84,11 @@ study-controls: $(VENV)/.run  ## Why the study comes out as it does: one setting
 schema: $(VENV)/.run  ## Write configs/schema.json again
 	$(SR) run --schema > configs/schema.json
 
+.PHONY: farm-chaos
+farm-chaos: $(VENV)/.dev  ## Prove the farm: 200 fake devices, 5,000 jobs, killed at random; then how it scales
+	$(BIN)/python -m benchmarks.farm_chaos
+	$(BIN)/python -m benchmarks.farm_chaos --scaling --turn 5
+
 .PHONY: lock
 lock:  ## Renew constraints.txt from a fresh environment
 	$(PYTHON) -m venv .venv-lock
