@@ -25,7 +25,7 @@ def test_demo() -> None:
 
 
 def test_changes_are_typed() -> None:
-    line = read_line(DEMO, ["prune.ratio=0.3", "train.optimiser.lr=1e-4", "targets=[onnx-int8]",
+    line = read_line(DEMO, ["prune.ratio=0.3", "train.optimiser.lr=1.0e-4", "targets=[onnx-int8]",
                             "scenarios=[quick, {base: frame-360p, min_runs: 7}]",
                             "versions=null"])  # fmt: skip
     assert line.prune is not None
