@@ -108,7 +108,13 @@ def build(arch: str, jobs: int, root: Path) -> Path:
     folder = root / f"build-{arch}-{key('requirements.txt', 'sources.txt', 'zig-cc')}"
     (zig,) = environment.glob("lib/python*/site-packages/ziglang/zig")
     path = os.pathsep.join((str(environment / "bin"), os.environ["PATH"]))
-    env = {**os.environ, "PATH": path, "ZIG": str(zig), "ZIG_TARGET": TARGETS[arch]}
+    env = {
+        **os.environ,
+        "PATH": path,
+        "ZIG": str(zig),
+        "ZIG_TARGET": TARGETS[arch],
+        "ZIG_GLOBAL_CACHE_DIR": str(root / "zig"),
+    }
     settings = {
         "CMAKE_BUILD_TYPE": "Release",
         "CMAKE_SYSTEM_NAME": "Linux",

@@ -8,9 +8,9 @@ from srdeploy.devices.sysfs import ABSENT_BELOW_C
 from srdeploy.measure.measurement import Conditions
 
 SAY = """
-say() { printf '%s=%s\\n' "$1" "$(printf '%s' "$2" | tr '\\n' ' ')"; }
+say() { printf '%s=%s\\n' "$1" "$(set -f; echo $2)"; }
 """
-"""Shell text: ``say KEY VALUE`` prints one line of them."""
+"""Shell text: ``say KEY VALUE`` prints them as one line, blanks and newlines as single blanks."""
 
 CONDITIONS = (
     SAY

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import re
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from srdeploy.devices.native import VERSION
+from srdeploy.devices.native_build import foreign_layers, native_model, runner_binary, runner_path
+from srdeploy.errors import SrdeployError, UserError
+from srdeploy.export.onnx import export_onnx
+from srdeploy.models.registry import create
+
+NATIVE = Path(__file__).parents[2] / "export" / "native"
+
+PARAM = """7767517
+3 3
+Input                    in0      0 1 in0
+Convolution              conv_0   1 1 in0 1 0=3 1=1
+PixelShuffle             shuffle  1 1 1 out0 0=2 1=0
+"""
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SRDEPLOY_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def onnx(tmp_path: Path) -> Path:
+    pytest.importorskip("pnnx", reason="pip install 'srdeploy[native]'")
+    return export(tmp_path / "net.onnx")
+
+
+def export(path: Path) -> Path:
+    export_onnx(create("ledsr", n_blocks=1, n_feats=4), path, check=False)
+    return path
+
+
+def test_a_runner_that_is_not_built_says_how() -> None:
+    with pytest.raises(UserError, match=r"python export/native/build.py --arch aarch64"):
+        runner_binary("aarch64")
+    with pytest.raises(UserError, match="did you mean 'aarch64'"):
+        runner_binary("aarch46")
+
+
+def test_a_built_runner_is_found() -> None:
+    path = runner_path("x86_64")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"\x7fELF")
+    assert runner_binary("x86_64") == path
+
+
+def test_the_program_has_our_version() -> None:
+    source = (NATIVE / "runner.cpp").read_text()
+    assert f"kVersion = {VERSION};" in source
+    assert (NATIVE / "zig-cc").stat().st_mode & stat.S_IXUSR
+
+
+def test_all_it_is_built_from_has_a_hash() -> None:
+    for name in ("requirements.txt", "sources.txt"):
+        text = (NATIVE / name).read_text().replace("\\\n", " ")
+        lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+        assert lines
+        for line in lines:
+            assert re.match(r"[\w-]+==[\w.]+ +--hash=sha256:[0-9a-f]{64}", line)
+
+
+def test_a_network_is_converted_once(onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    param, weights = native_model(onnx)
+    assert param.read_text().startswith("7767517\n")
+    assert "Convolution" in param.read_text()
+    values = sum(
+        np.prod(p.shape) for p in create("ledsr", n_blocks=1, n_feats=4).module.parameters()
+    )
+    assert weights.stat().st_size >= 4 * values  # float32, not pnnx's default of float16
+    monkeypatch.setattr("subprocess.run", None)
+    assert native_model(onnx) == (param, weights)
+    assert {path.name for path in param.parent.iterdir()} == {"net.param", "net.bin"}
+    assert not list(onnx.parent.glob("*.pnnx.*"))
+
+
+def test_what_is_no_onnx(tmp_path: Path) -> None:
+    pytest.importorskip("pnnx", reason="pip install 'srdeploy[native]'")
+    (tmp_path / "bad.onnx").write_bytes(b"not a network")
+    with pytest.raises(SrdeployError, match="pnnx could not convert"):
+        native_model(tmp_path / "bad.onnx")
+    assert not list((tmp_path / "cache").rglob("*.param"))
+
+
+def test_what_ncnn_does_not_know() -> None:
+    assert foreign_layers(PARAM) == []
+    text = PARAM + "QuantizeLinear_x x 1 1 a b\naten::foo f 1 1 b c\npnnx.Expression e 1 1 c d\n"
+    assert foreign_layers(text) == ["aten::foo", "pnnx.Expression"]
+
+
+def test_without_pnnx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "net.onnx").write_bytes(b"x")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"srdeploy\[native\]"):
+        native_model(tmp_path / "net.onnx")
