@@ -37,7 +37,7 @@ def test_the_only_usable_one_needs_no_name() -> None:
         ([], None, "No Android device is attached; switch on 'USB debugging'"),
         ([], "8A1X", "No Android device '8A1X' is attached; `adb devices` lists none"),
         ([("b", "device")], "8A1X", "No Android device '8A1X' is attached; there is 'b'"),
-        ([("a", "device"), ("b", "device")], None, "Several .* 'a', 'b'.* adb://a"),
+        ([("a", "device"), ("b", "device")], None, "Several .*'a', 'b'.* adb://a"),
         ([("a", "unauthorized"), ("b", "offline")], None, "Several"),
         ([("a", "unauthorized")], None, "accept 'Allow USB debugging'"),
         ([("a", "offline")], "a", "`adb reconnect offline`"),
