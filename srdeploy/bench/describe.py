@@ -8,10 +8,12 @@ from typing import Any
 from srdeploy.errors import UserError
 from srdeploy.files import sha256
 from srdeploy.models.card import Card
+from srdeploy.runtime.table import split_runtime
 
 
 def content_hash(artifact: str) -> str | None:
     """SHA-256 of a file, package or shipped network; None for anything else."""
+    artifact, _ = split_runtime(artifact)
     path = Path(artifact)
     if not path.exists():
         from srdeploy.models.load import shipped_networks

@@ -268,6 +268,9 @@ def targets(
         view.add_row(row["name"], row["title"], ", ".join(row["precisions"]), *states)
     console().print(view)
     for row in rows:
+        here = [name for name, can in row["runtimes"].items() if can["here"]]
+        if len(here) > 1:
+            say(f"{row['name']} runs here in {', '.join(here)} (--runtime).")
         for state, verb in _STATES.items():
             if not row[state]:
                 say(f"{row['name']} cannot be {verb} here: {row[state + '_reason']}.")

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srdeploy.errors import UserError
+from srdeploy.runtime.table import split_runtime
 
 Activations = dict[str, NDArray[np.float32]]
 """Outputs of layers by name, in the order computed."""
@@ -195,6 +196,7 @@ def activations_of(
     Raises:
         UserError: the file is of a kind that shows nothing of its inside, or unreadable.
     """
+    source, _ = split_runtime(source)
     suffix = Path(source).suffix.lower()
     if suffix == ".onnx":
         return onnx_activations(source, x)

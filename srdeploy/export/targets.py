@@ -24,6 +24,7 @@ from srdeploy.runtime.table import (
     TENSORRT_RTX,
     Availability,
     Module,
+    Runtime,
     nvidia_driver,
     platform_availability,
 )
@@ -98,6 +99,13 @@ class Target:
             return Availability(False, "; ".join(lacking))
         return Availability(True, ", ".join(a.reason for a in found))
 
+    def runtimes(self) -> list[Runtime]:
+        """Every runtime that runs the artifact, the usual one first."""
+        usual = RUNTIMES[self.runtime]
+        if usual.nvidia:
+            return [usual]  # engines end alike, but each is its own runtime's
+        return [usual, *(r for r in RUNTIMES.values() if self.suffix in r.suffixes and r != usual)]
+
     def check_options(self, options: dict[str, Any]) -> None:
         """See that the row offers what is asked.
 
@@ -138,6 +146,11 @@ class Target:
             "builds_here_reason": builds.reason,
             "runs_here": runs.ready,
             "runs_here_reason": runs.reason,
+            "runtimes": {
+                row.name: {"here": can.ready, "reason": can.reason}
+                for row in self.runtimes()
+                for can in (row.availability(),)
+            },
         }
 
 

@@ -12,7 +12,7 @@ from srdeploy.runtime.bicubic_session import BicubicSession
 from srdeploy.runtime.onnx_file import NotComputed
 from srdeploy.runtime.providers import PROVIDERS
 from srdeploy.runtime.session import Session
-from srdeploy.runtime.table import ONNXRUNTIME, RUNTIMES, Runtime
+from srdeploy.runtime.table import ONNXRUNTIME, RUNTIMES, Runtime, split_runtime
 
 if TYPE_CHECKING:
     from srdeploy.models.network import Network
@@ -39,7 +39,8 @@ def open_session(
     Args:
         source: a :class:`Network` (copied, so that later changes to it do not show); an artifact
             by its ending (:data:`RUNTIMES`); the word ``bicubic``; or any file that
-            ``load_network`` reads, or the name of a shipped network.
+            ``load_network`` reads, or the name of a shipped network; ``net.onnx@openvino`` names
+            the runtime too.
         runtime: the runtime that must run it; default: the one that fits the file.
         threads: CPU threads; default: ``OMP_NUM_THREADS``, else all cores.
         arch: architecture of a foreign checkpoint that does not show it, as ``load_network``.
@@ -52,6 +53,9 @@ def open_session(
         UserError: the file cannot be read, or the runtime or provider does not exist or cannot run
             it.
     """
+    if isinstance(source, str):
+        source, named = split_runtime(source)
+        runtime = named or runtime
     if runtime is not None and runtime not in RUNTIMES:
         raise unknown_name("runtime", runtime, RUNTIMES)
     if source == BICUBIC:

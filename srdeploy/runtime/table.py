@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from srdeploy.errors import unknown_name
 from srdeploy.runtime.providers import REMEDIES
 
 
@@ -277,3 +278,22 @@ RUNTIMES: dict[str, Runtime] = {
         ),
     )
 }
+
+
+def split_runtime(artifact: str) -> tuple[str, str | None]:
+    """An artifact and the runtime it was named with: ``net.onnx@openvino``.
+
+    Returns:
+        The name without its runtime, and the runtime, or None where none was named.
+
+    Raises:
+        UserError: what stands after the sign is no runtime.
+    """
+    name, sign, runtime = artifact.rpartition("@")
+    if not sign or Path(artifact).exists():
+        return artifact, None
+    if runtime in RUNTIMES:
+        return name, runtime
+    if Path(name).exists():
+        raise unknown_name("runtime", runtime, RUNTIMES)
+    return artifact, None

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from srdeploy.errors import UserError
+from srdeploy.export.onnx import export_onnx
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.pixels import upscale_rgb
+from srdeploy.runtime.table import split_runtime
 
 
 def test_a_network_is_copied() -> None:
@@ -65,3 +67,16 @@ def test_torch_stays_out_of_other_runtimes() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
+
+
+def test_a_runtime_named_with_the_file(tmp_path: Path) -> None:
+    export_onnx(create("ledsr", n_blocks=1, n_feats=4), tmp_path / "net.onnx", check=False)
+    named = f"{tmp_path / 'net.onnx'}@onnx-reference"
+    assert split_runtime(named) == (str(tmp_path / "net.onnx"), "onnx-reference")
+    with open_session(named, runtime="onnxruntime") as session:  # the nearer word counts
+        assert session.runtime == "onnx-reference"
+    with pytest.raises(UserError, match="no runtime named 'onnx-referenze'"):
+        open_session(f"{tmp_path / 'net.onnx'}@onnx-referenze")
+    (tmp_path / "net@torch").write_bytes((tmp_path / "net.onnx").read_bytes())
+    assert split_runtime(str(tmp_path / "net@torch")) == (str(tmp_path / "net@torch"), None)
+    assert split_runtime("absent@home.onnx") == ("absent@home.onnx", None)
