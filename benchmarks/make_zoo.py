@@ -104,7 +104,7 @@ def report() -> None:
     text = (
         f"{len(shipped)} networks, {size / 1e6:.2f} MB. 8 residual blocks of 32 channels with the "
         "lite tail; dense ones trained by `configs/train/`, pruned ones by `configs/prune/zoo.yaml`"
-        " (fade). Latency: the exported ONNX, 2 threads, one shipped image, all networks of a "
+        " (guided). Latency: the exported ONNX, 2 threads, one shipped image, all networks of a "
         "scale in turns; times faster than the dense one, with the 95 % interval. Quality: of the "
         "networks as shipped, `psnr[y, crop=scale, u8, matlab]`.\n\n" + "\n".join(parts)
     )
