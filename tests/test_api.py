@@ -32,7 +32,7 @@ def test_names() -> None:
 
     assert set(api.__all__) <= set(dir(sr))
     assert sr.load is api.load
-    for name in ("load", "prune", "compact", "finetune", "export", "bench"):
+    for name in ("load", "prune", "compact", "finetune", "export", "bench", "upscale"):
         assert callable(getattr(sr, name)), name
     for name in ("prune", "compact", "export", "bench"):
         signature = inspect.signature(getattr(sr, name))
@@ -102,3 +102,24 @@ def test_refusals(tmp_path: Path) -> None:
         sr.export(dense, tmp_path / "a.xyz")
     with pytest.raises(UserError, match="nothing to measure"):
         sr.bench()
+
+
+def test_upscale(tmp_path: Path) -> None:
+    from PIL import Image
+
+    network = create("ledsr", n_blocks=1, n_feats=8)
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 11, 3), dtype=np.uint8)
+    found = sr.upscale(network, pixels)
+    assert (found.shape, found.dtype) == ((18, 22, 3), np.uint8)
+    assert sr.upscale(network, pixels[..., 0]).shape == (18, 22)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    written = tmp_path / "b.webp"
+    np.testing.assert_array_equal(sr.upscale(network, tmp_path / "a.png", written), found)
+    with Image.open(written) as image:
+        assert image.size == (22, 18)
+    with pytest.raises(UserError, match="no image format by its ending"):
+        sr.upscale(network, tmp_path / "a.png", tmp_path / "b.gif")
+    with pytest.raises(UserError, match="jpeg has no alpha"):
+        sr.upscale(network, np.dstack([pixels, pixels[..., :1]]), tmp_path / "b.jpg")
+    with pytest.raises(UserError, match="jpeg has 8 bits"):
+        sr.upscale(network, pixels.astype(np.uint16), tmp_path / "b.jpg")
