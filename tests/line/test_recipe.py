@@ -41,6 +41,7 @@ def test_changes_are_typed() -> None:
 def test_a_method_by_its_name_or_its_recipe() -> None:
     by_file = read_line(DEMO, ["prune=zoo", "prune.ratio=0.3", "train=null"])
     assert isinstance(by_file.prune, Trained)
+    assert by_file.prune.name == "zoo"
     assert by_file.prune.recipe(("tail.*",)).prune.exclude == ("tail.*",)
     assert by_file.prune.recipe(()).prune.ratio == 0.3
     assert by_file.made() == ("dense", "pruned", "tuned")  # its own recovery

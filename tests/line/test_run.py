@@ -68,7 +68,15 @@ def run(recipe: Path, root: Path, *changes: str) -> dict[str, str]:
 
 def test_the_whole_line_and_what_is_skipped(recipe: Path, tmp_path: Path) -> None:
     root, first = tmp_path / "run", (SHORT, QUICK, "targets=[onnx, onnx-int8]")
-    names = ["10_model", "20_pruned", "40_tuned", "50_onnx", "60_onnx-int8", "70_bench"]
+    names = [
+        "10_model",
+        "20_pruned",
+        "40_tuned",
+        "50_onnx",
+        "60_onnx-int8",
+        "70_bench",
+        "80_report",
+    ]
     assert states(recipe, root, *first) == dict.fromkeys(names, "run")
     assert not root.exists()  # planning writes nothing
     assert run(recipe, root, *first) == dict.fromkeys(names, "run")
@@ -104,9 +112,9 @@ def test_the_whole_line_and_what_is_skipped(recipe: Path, tmp_path: Path) -> Non
 
     # Another measurement leaves the networks alone; another ratio begins again at the pruning.
     changed = states(recipe, root, *first, "repeats=2")
-    assert changed == {**dict.fromkeys(names, "current"), "70_bench": "run"}
+    assert changed == {**dict.fromkeys(names, "current"), "70_bench": "run", "80_report": "run"}
     planned = plan_line(read_line(recipe, [*first, "prune.ratio=0.25"]), root)
-    assert [one.state.kind for one in planned] == ["current", *["run"] * 5]
+    assert [one.state.kind for one in planned] == ["current", *["run"] * 6]
     assert planned[1].state.why == "ratio: 0.5 -> 0.25"
     assert planned[2].state.why == "after 20_pruned"
     line = read_line(recipe, [SHORT, QUICK, "targets=[onnx]"])

@@ -1,0 +1,295 @@
+"""A real farm on loopback: scheduler and two workers' hosts as processes, TLS, fake devices."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from srdeploy.bench.plan import Watcher, plan
+from srdeploy.bench.row import Row
+from srdeploy.errors import SrdeployError, UserError
+from srdeploy.farm.settings import FarmFile, read_farm
+from srdeploy.measure.scenario import Scenario
+from srdeploy.measure.store import Store
+
+pytest.importorskip("distributed")
+
+from benchmarks.farm_chaos import ByProgress, Lab, chaos, free_port, lab
+from srdeploy.farm.campaign import Asked, run
+from srdeploy.farm.link import devices, order
+from srdeploy.farm.network import open_farm, probe
+
+NAME = "edsr-s-x2"
+QUICK = Scenario(
+    min_runs=1, min_seconds=0.05, turn_seconds=0.05, warmup_seconds=0, quality=False, sensors=False
+)
+ENTRIES = [
+    {"uri": "fake://a1", "tags": ["good", "mixed"]},
+    {"uri": "fake://a2?ms=7", "tags": ["good", "spare"]},
+    {"uri": "fake://lost?fail=lost", "tags": ["mixed", "bad"]},
+    {"uri": "fake://refused?fail=refused", "tags": ["mixed", "closed"]},
+    {"uri": "fake://slow?pace=1e5", "tags": ["slow"]},
+    {"uri": "fake://away", "tags": ["drainable"]},
+]
+
+
+class Heard(Watcher):
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+
+    def said(self, sentence: str) -> None:
+        self.sentences.append(sentence)
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Lab]:
+    with lab(devices=len(ENTRIES), processes=2, port=free_port(), entries=ENTRIES) as one:
+        one.start_all()
+        one.wait_for_devices()
+        yield one
+
+
+@pytest.fixture(scope="module")
+def farm(shop: Lab) -> FarmFile:
+    settings, _ = open_farm(shop.folder / "client")
+    return settings.model_copy(update={"patience_seconds": 5.0})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "results.sqlite") as one:
+        yield one
+
+
+def measure(
+    farm: FarmFile,
+    store: Store,
+    *tags: str,
+    artifacts: tuple[str, ...] = (NAME,),
+    heard: Watcher | None = None,
+    asked: Asked | None = None,
+    repeats: int = 1,
+    **settings: Any,
+) -> list[Row]:
+    scenario = settings.pop("scenario", QUICK)
+    batches = plan(list(tags), [scenario], repeats=repeats, **{"scale": 2, **settings})
+    return run(farm, artifacts, batches, store, watcher=heard, asked=asked)
+
+
+def released(farm: FarmFile) -> None:
+    order(farm, ["*"], "ready", "")
+
+
+def test_fans_out_collects_and_resumes(farm: FarmFile, store: Store, tmp_path: Path) -> None:
+    twin = tmp_path / "twin.safetensors"
+    shutil.copy(Path("srdeploy/assets/networks/edsr-s-x2.safetensors").resolve(), twin)
+    both = (NAME, str(twin))
+    rows = measure(farm, store, "good", "spare", artifacts=both, repeats=3)
+    assert len(rows) == 12
+    assert not [row.error for row in rows if row.error]
+    assert {row.device for row in rows} == {"a1", "a2"}
+    assert {row.device for row in rows[6:]} == {"a2"}  # the tag's only device
+    for first, second in zip(rows[::2], rows[1::2], strict=True):
+        assert (first.artifact, second.artifact) == (NAME, "twin.safetensors")
+        assert first.session == second.session  # they took turns
+    assert len(store) == 12
+    began = time.monotonic()
+    heard = Heard()
+    again = measure(farm, store, "good", "spare", artifacts=both, repeats=3, heard=heard)
+    assert [row.started for row in again] == [row.started for row in rows]
+    assert len(store) == 12
+    assert time.monotonic() - began < 30
+
+
+def test_a_folder_of_images_travels_too(farm: FarmFile, store: Store, tmp_path: Path) -> None:
+    from PIL import Image
+
+    folder = tmp_path / "Set1" / "HR"
+    folder.mkdir(parents=True)
+    Image.effect_noise((64, 48), 50).convert("RGB").save(folder / "noise.png")
+    scenario = QUICK.model_copy(update={"quality": True})
+    (row,) = measure(farm, store, "a1", data=str(tmp_path / "Set1"), scenario=scenario)
+    assert row.error is None
+    assert (row.data, row.n_images) == ("Set1", 1)
+
+
+def test_contents_are_sent_once_per_host(farm: FarmFile, shop: Lab, store: Store) -> None:
+    measure(farm, store, "good", repeats=2)
+    contents = [p for p in (shop.folder / "cache/farm/content").rglob("*") if p.is_file()]
+    before = {path: path.stat().st_ino for path in contents}
+    assert before
+    with Store.open(store.path.with_name("other.sqlite")) as other:
+        measure(farm, other, "good", repeats=2)
+    assert {path: path.stat().st_ino for path in before} == before  # not written again
+
+
+def test_a_failing_device_is_left_out_and_quarantined(
+    farm: FarmFile, shop: Lab, store: Store
+) -> None:
+    heard = Heard()
+    rows = measure(farm, store, "mixed", repeats=12, heard=heard)
+    assert not [row.error for row in rows if row.error]
+    assert {row.device for row in rows} == {"a1"}
+    set_aside = {one.name: one for one in devices(farm) if one.state == "quarantined"}
+    assert set_aside  # at least the quicker one got three
+    for one in set_aside.values():
+        assert one.reason.startswith("3 failures in a row, the last: The fake device")
+        state = (shop.folder / f"cache/farm/devices/{one.name}.json").read_text()
+        assert one.reason in state
+    assert any("is quarantined: 3 failures" in sentence for sentence in heard.sentences)
+    released(farm)
+    assert not [one for one in devices(farm) if one.state != "ready"]
+
+
+def test_a_job_that_every_device_fails_ends_with_its_reasons(farm: FarmFile, store: Store) -> None:
+    (row,) = measure(farm, store, "bad")
+    assert "The fake device went away" in (row.error or "")
+    (row,) = measure(farm, store, "closed")
+    assert "The fake device refuses" in (row.error or "")
+    released(farm)
+
+
+def test_a_job_is_ended_at_its_limit(farm: FarmFile, store: Store) -> None:
+    began = time.monotonic()
+    (row,) = measure(farm, store, "slow", asked=Asked(job_seconds=3))
+    assert "no end within 3 s" in (row.error or "")
+    assert time.monotonic() - began < 60
+    released(farm)
+
+
+def test_the_jobs_own_fault_blames_no_device(farm: FarmFile, store: Store, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no network")
+    good, bad = measure(farm, store, "good", artifacts=(NAME, str(broken)))
+    assert good.error is None
+    assert "broken.onnx" in (bad.error or "")
+    assert {one.in_a_row for one in devices(farm) if one.has("good")} == {0}
+
+
+def test_what_is_not_there_is_told_within_seconds(farm: FarmFile, store: Store) -> None:
+    began = time.monotonic()
+    with pytest.raises(UserError, match="did you mean 'good'"):
+        measure(farm, store, "god")
+    order(farm, ["away"], "drained", "being moved")
+    with pytest.raises(UserError, match=r"away is drained \(being moved\)"):
+        measure(farm, store, "drainable")
+    assert time.monotonic() - began < 20
+    released(farm)
+
+
+def test_drain_finishes_what_runs_and_takes_no_more(
+    farm: FarmFile, store: Store, shop: Lab
+) -> None:
+    path = shop.folder / "results.sqlite"
+    client = shop.start("client", "--devices", "away", "--repeats", "500", "--json")
+    end = time.monotonic() + 120
+    while not path.exists() or shop.results()[1] < 3:
+        assert time.monotonic() < end, shop.log("client")
+        time.sleep(0.1)
+    (drained,) = order(farm, ["away"], "drained", "by order", wait=True)
+    assert (drained.state, drained.running) == ("drained", None)
+    time.sleep(1)
+    stored = shop.results()[1]
+    time.sleep(2)
+    assert shop.results()[1] == stored < 500
+    assert {one.done for one in devices(farm) if one.name == "away"} == {drained.done}
+    client.kill()
+    client.wait()
+    released(farm)
+
+
+def test_a_quarantine_survives_its_worker(farm: FarmFile, shop: Lab) -> None:
+    order(farm, ["a1"], "quarantined", "battery swells")
+    shop.kill("worker0")  # which has a1
+    shop.start("worker0")
+    end = time.monotonic() + 120
+    while not (here := [one for one in devices(farm) if one.name == "a1"]):
+        assert time.monotonic() < end
+        time.sleep(0.5)
+    assert (here[0].state, here[0].reason) == ("quarantined", "battery swells")
+    released(farm)
+
+
+def test_nothing_listens_beyond_loopback(shop: Lab) -> None:
+    if not Path("/proc/net/tcp").exists():
+        pytest.skip("needs /proc")
+    listening = []
+    for table, loopback in (("tcp", "0100007F"), ("tcp6", "0" * 24 + "01000000")):
+        sockets = {}
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A":
+                sockets[fields[9]] = fields[1].split(":")
+        for name in ("scheduler", "worker0", "worker1"):
+            process = Path(f"/proc/{shop.running[name].pid}/fd")
+            for fd in process.iterdir():
+                inode = str(fd.readlink()).removeprefix("socket:[").rstrip("]")
+                if inode in sockets:
+                    address, port = sockets[inode]
+                    assert address == loopback, (name, table, address)
+                    listening.append((name, int(port, 16)))
+    assert [port for name, port in listening if name == "scheduler"] == [shop.port]
+    # One port per device, for the scheduler's calls, and no other.
+    assert len(listening) == 1 + len(ENTRIES)
+
+
+def test_no_certificate_no_access(farm: FarmFile, shop: Lab, tmp_path: Path, store: Store) -> None:
+    import asyncio
+
+    from distributed import Client
+    from distributed.security import Security
+
+    from srdeploy.farm.certificates import issue
+
+    issue(tmp_path / "other", ["client"], f"127.0.0.1:{shop.port}")
+    stranger = read_farm(tmp_path / "other" / "client")
+    with pytest.raises(UserError, match="does not trust"):
+        probe(stranger)
+    with pytest.raises(UserError, match="does not accept"):
+        probe(farm.model_copy(update={n: getattr(stranger, n) for n in ("certificate", "key")}))
+
+    async def without() -> None:
+        for protocol, security in (("tcp", None), ("tls", Security(tls_ca_file=str(farm.ca)))):
+            address = f"{protocol}://127.0.0.1:{shop.port}"
+            await Client(address, security=security, timeout=3, asynchronous=True)
+
+    with pytest.raises((OSError, TypeError)):
+        asyncio.run(without())
+
+
+def test_nobody_there(farm: FarmFile, store: Store) -> None:
+    nowhere = farm.model_copy(update={"scheduler": f"127.0.0.1:{free_port()}"})
+    with pytest.raises(SrdeployError, match="start it there"):
+        measure(nowhere, store, "good")
+    unknown = farm.model_copy(update={"scheduler": "no-such-host.invalid"})
+    with pytest.raises(UserError, match="no host"):
+        measure(unknown, store, "good")
+
+
+def test_a_name_is_taken_once(shop: Lab) -> None:
+    command = [sys.executable, "-m", "srdeploy", "farm", "worker", "--device", "fake://a1"]
+    done = subprocess.run(
+        [*command, "--farm", str(shop.folder / "worker1")], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "has a device 'a1' already" in done.stderr
+
+
+def test_killed_in_all_its_parts_and_nothing_is_lost_or_twice() -> None:
+    with lab(devices=6, processes=3, port=free_port(), turn=0.3) as one:
+        one.start_all()
+        one.wait_for_devices()
+        victims = [(6, "worker"), (14, "client"), (24, "scheduler"), (36, "runner"), (46, "worker")]
+        counts = chaos(one, 60, ByProgress(victims), limit=500)
+        assert counts["exit"] == 0, one.log("client")
+    assert counts["stored"] == counts["finished"] == counts["different"] == 60
+    assert counts["entered_while_in_use"] == 0
+    assert counts["entered"] >= 60
+    assert sum(counts["kills"].values()) == 5
