@@ -39,7 +39,7 @@ def run(
     ] = False,
     json: o.AsJson = False,
 ) -> None:
-    """Run the whole line as a recipe says: prune, fine-tune, export, measure.
+    """Run the whole line as a recipe says: prune, fine-tune, export, measure, report.
 
     Every stage has its folder in the run's, with a card of what was made, how and out of what. A
     stage whose inputs and settings have not changed is skipped; the same command resumes a run
@@ -125,7 +125,7 @@ def _show(planned: list[Any], root: Path, left: list[str]) -> None:
 
 
 def _run(line: Any, root: Path, again: str, json: bool) -> None:
-    from srdeploy.line.artifacts import BENCH, ROWS, TABLE
+    from srdeploy.line.artifacts import BENCH, PAGE, REPORT, ROWS, TABLE
     from srdeploy.line.run import run_line
 
     def before(stage: Any, state: Any) -> None:
@@ -152,6 +152,7 @@ def _run(line: Any, root: Path, again: str, json: bool) -> None:
     if line.scenarios:
         say((root / BENCH / TABLE).read_text(encoding="utf-8").rstrip())
         say()
+        say(f"the report: {root / REPORT / PAGE}")
     made = sum(one.state.kind != "current" for one in done)
     say(f"{root}: {made} of {len(done)} stages made, {len(done) - made} unchanged")
 

@@ -1,4 +1,4 @@
-"""The stages after the networks: 50_onnx and its siblings, 70_bench."""
+"""The stages after the networks: 50_onnx and its siblings, 70_bench, 80_report."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ STORE = "results.sqlite"
 ROWS = "rows.json"
 QUALITY = "quality.json"
 TABLE = "table.txt"
+REPORT = "80_report"
+PAGE = "report.html"
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,9 @@ class Artifacts:
         return found
 
     def stages(self) -> list[Stage]:
-        """Exports, then the measurement."""
+        """Exports, then the measurement and its page."""
         stages = [self._export(target) for target in self.line.targets]
-        return [*stages, self._bench()] if self.line.scenarios else stages
+        return [*stages, self._bench(), self._report()] if self.line.scenarios else stages
 
     def _export(self, target: TargetSpec) -> Stage:
         options = target.options()
@@ -148,6 +150,25 @@ class Artifacts:
             work=lambda folder: self._measure(folder, measures_quality),
             check=check,
             keep=(STORE,),  # what was measured stays measured: its rows name all conditions
+        )
+
+    def _report(self) -> Stage:
+        def work(folder: Path) -> dict[str, Any]:
+            from srdeploy.report.page import write_report
+
+            images = BUILTIN if self.line.data == BUILTIN else benchmark_folder(self.line.data)
+            summary = write_report(
+                [self.root], folder / PAGE, images=images, title=f"srdeploy: {self.line.name}"
+            )
+            return {"report": {**summary.to_dict(), "output": PAGE}}
+
+        return Stage(
+            name=REPORT,
+            what="one page with the results, the pictures and how they were made",
+            how={"title": self.line.name},
+            parents=(BENCH,),
+            outputs=(PAGE,),
+            work=work,
         )
 
     def _for_device(self, device: DeviceSpec) -> list[str]:

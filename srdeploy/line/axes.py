@@ -96,8 +96,8 @@ def resolved(key: str, value: dict[str, Any], folder: Path) -> dict[str, Any]:
     file = _file(key, name, folder)
     if file is not None:
         base = read_mapping(file)
-        if key == "prune":
-            base = _flattened(base)
+        if key == "prune" and "prune" in base:
+            base = {"name": file.stem, **_flattened(base)}
         elif key in ("targets", "devices"):
             base = {"name": file.stem, **base}
         return merged(base, own)
@@ -115,7 +115,7 @@ def _file(key: str, name: str, folder: Path) -> Path | None:
 def _flattened(recipe: dict[str, Any]) -> dict[str, Any]:
     """A file of `srdeploy prune --recipe`, its ``prune`` section a level up."""
     others = {name: item for name, item in recipe.items() if name != "prune"}
-    return {**recipe.get("prune", {}), **others}
+    return {**recipe["prune"], **others}
 
 
 def _by_itself(key: str, name: str) -> dict[str, Any]:

@@ -131,7 +131,7 @@ class Networks:
         options = recipe.prune
         return Stage(
             name=FOLDERS["pruned"],
-            what=f"prune by {asked.method}, ratio {options.ratio:g}, compact, prove",
+            what=f"prune by {asked.name or asked.method}, ratio {options.ratio:g}, compact, prove",
             how={"prune": options.decisive(), "training": _decisive(training)},
             inputs=_training_inputs(training),
             parents=(FOLDERS["dense"],),

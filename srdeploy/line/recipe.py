@@ -63,6 +63,7 @@ class Trained(TrainedOptions):
 
     Attributes:
         method: The method.
+        name: What people call it; default: the name of the recipe it is from.
         training: Settings of both trainings; without them a minute's schedule on shipped images.
         regularise: What differs while the channels are driven away.
         finetune: What differs in the recovery; the recipe's ``train`` replaces it.
@@ -70,6 +71,7 @@ class Trained(TrainedOptions):
     """
 
     method: Literal["srp", "assl", "gassl", "fade"]  # type: ignore[assignment]
+    name: str | None = None
     training: dict[str, Any] = {}
     regularise: dict[str, Any] = {}
     finetune: dict[str, Any] = {}
@@ -91,6 +93,7 @@ class Trained(TrainedOptions):
             if name in asked
         }
         method, left = asked.pop("method"), asked.pop("default_exclude", True)
+        asked.pop("name", None)
         if left:
             asked["exclude"] = list(dict.fromkeys((*exclude, *asked.get("exclude", ()))))
         own = {"prune": asked, **sections}
