@@ -215,22 +215,22 @@ class Clock:
 
 
 class AtRandom:
-    """Victims at random times.
+    """Victims after random numbers of finished jobs: a slow machine has as many kills as a fast one.
 
     Args:
         seed: Of who is killed when.
-        every: Mean seconds between two kills.
+        every: Mean number of jobs finished between two kills.
     """
 
     def __init__(self, seed: int, every: float) -> None:
         self._random, self._every = random.Random(seed), every
-        self._next = time.monotonic() + every
+        self._next = self._random.expovariate(1 / every)
 
     def __call__(self, done: int) -> str | None:
         """Who is to be killed now, if anybody."""
-        if time.monotonic() < self._next:
+        if done < self._next:
             return None
-        self._next = time.monotonic() + self._random.expovariate(1 / self._every)
+        self._next = done + self._random.expovariate(1 / self._every)
         return self._random.choice(["scheduler", "client", "client", "runner", *["worker"] * 6])
 
 
@@ -414,7 +414,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=10, help="worker processes")
     parser.add_argument("--jobs", type=int, default=5000)
     parser.add_argument("--turn", type=float, default=1.0, help="seconds on the device per job")
-    parser.add_argument("--every", type=float, default=15.0, help="seconds between kills")
+    parser.add_argument("--every", type=float, default=120.0, help="jobs between kills")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--limit", type=float, default=7200.0)
     parser.add_argument("--scaling", action="store_true")
