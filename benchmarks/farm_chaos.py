@@ -215,7 +215,7 @@ class Clock:
 
 
 class AtRandom:
-    """Victims after random numbers of finished jobs: a slow machine has as many kills as a fast one.
+    """Victims after random numbers of finished jobs: a slow machine sees as many as a fast one.
 
     Args:
         seed: Of who is killed when.
