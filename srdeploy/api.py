@@ -39,6 +39,7 @@ from srdeploy.prune.options import PruneOptions
 from srdeploy.prune.plan import Plan
 from srdeploy.quality import Quality
 from srdeploy.quality import evaluate as _evaluate
+from srdeploy.report.page import ReportSummary, write_report
 from srdeploy.runtime.open import open_session
 from srdeploy.train.defaults import finetune_recipe
 from srdeploy.train.loop import train as _train
@@ -54,6 +55,7 @@ __all__ = [
     "Plan",
     "PruneReport",
     "Quality",
+    "ReportSummary",
     "Row",
     "Scenario",
     "bench",
@@ -64,6 +66,7 @@ __all__ = [
     "load",
     "plan",
     "prune",
+    "report",
     "save",
     "upscale",
 ]
@@ -288,6 +291,26 @@ def upscale(
         write_picture(output, result)
     flat = not isinstance(picture, (str, Path)) and picture.ndim == 2
     return result.pixels[..., 0] if flat else result.pixels
+
+
+def report(
+    *results: str | Path,
+    output: str | Path = "report.html",
+    baseline: str | Path | Sequence[str | Path] | None = None,
+    **options: Any,
+) -> ReportSummary:
+    """Write one self-contained page about results.
+
+    Args:
+        results: Stores, JSON of ``srdeploy bench``, folders of ``srdeploy run``.
+        output: The HTML file.
+        baseline: Results to hold these against.
+        options: ``images`` (benchmark set of the pictures), ``limits``, ``title``.
+
+    Raises:
+        UserError: no results, something else in a file, or a place that cannot be written to.
+    """
+    return write_report(results, output, baseline, **options)
 
 
 def _network(given: Artifact) -> Network:

@@ -21,6 +21,7 @@ from srdeploy.cli import (
     masks,
     networks,
     prune,
+    report,
     results,
     train,
     upscale,
@@ -99,6 +100,7 @@ bench.register(app)
 bench_compare.register(app)
 bench_sparse.register(app)
 results.register(app)
+report.register(app)
 compare.register(app)
 explain.register(app)
 masks.register(app)

@@ -1,0 +1,277 @@
+"""One page that holds a result: what was won, what it cost, and how each number was measured.
+
+The page is one HTML file: pictures and plots lie inside it, and it asks for nothing from elsewhere.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from html import escape
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from srdeploy import __version__
+from srdeploy.bench.table import milliseconds
+from srdeploy.bench.verdict import Limits, Verdict, judge
+from srdeploy.errors import UserError
+from srdeploy.files import atomic_path, check_output
+from srdeploy.report import html, method, networks, sections
+from srdeploy.report.crops import Crop, try_crops
+from srdeploy.report.figures import (
+    Group,
+    groups_of,
+    name_of,
+    psnr_of,
+    quantity,
+    stages_of,
+    summarise,
+)
+from srdeploy.report.sources import Evidence, read_sources
+
+LIMITS = Limits(max_slowdown=0.05, max_drop=0.05)
+"""Against a baseline: 5 % slower or 0.05 dB worse is a regression."""
+
+_GREEK = 4  # tiles at the top
+
+
+@dataclass(frozen=True)
+class ReportSummary:
+    """What a page holds.
+
+    Attributes:
+        output: The file.
+        title: Its title.
+        sections: Keys of the sections, in their order.
+        sentences: The summary.
+        figures: Every measurement's main figures.
+        stages: PSNR of the networks of each run, by version.
+        widths: Layers before and after, by network.
+        crops: Images and versions shown.
+        verdict: Against the baseline; None without one.
+        commands: That repeat it.
+        remarks: What could not be shown, and why.
+    """
+
+    output: Path
+    title: str
+    sections: list[str]
+    sentences: list[str]
+    figures: list[dict[str, Any]]
+    stages: dict[str, dict[str, float]]
+    widths: dict[str, dict[str, tuple[int, int]]]
+    crops: list[dict[str, Any]]
+    verdict: dict[str, Any] | None
+    commands: list[str]
+    remarks: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {**vars(self), "output": str(self.output)}
+
+
+def write_report(
+    sources: Sequence[str | Path],
+    output: str | Path,
+    baseline: Sequence[str | Path] | str | Path | None = None,
+    *,
+    images: str | Path = "builtin",
+    limits: Limits = LIMITS,
+    title: str | None = None,
+) -> ReportSummary:
+    """Write the page.
+
+    Args:
+        sources: Stores, JSON of results, folders of runs.
+        output: The HTML file.
+        baseline: Results of the same kinds, to hold these against.
+        images: Benchmark set for the pictures, or ``builtin``.
+        limits: What a regression is.
+        title: Of the page; default: after the sources.
+
+    Returns:
+        What the page holds.
+
+    Raises:
+        UserError: no results, something else in a file, or a place that cannot be written to.
+    """
+    output = Path(output)
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"'{output}' is no page; choose a name that ends in .html.")
+    check_output(output)
+    evidence = read_sources(sources)
+    before = [baseline] if isinstance(baseline, (str, Path)) else list(baseline or ())
+    verdict = _judged(before, evidence, limits) if before else None
+    groups = groups_of(evidence)
+    crops, remarks = try_crops(evidence.runs, evidence, images)
+    widths = networks.find_widths(evidence)
+    title = title or _title(evidence)
+    commands = method.commands(evidence, _own_command(sources, output, before))
+    parts = _sections(evidence, groups, verdict, limits, crops, widths, commands)
+    sentences = summarise(evidence, groups) + _verdict_sentence(verdict)
+    page = _page(title, sentences, _tiles(evidence, groups), parts)
+    with atomic_path(output) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return ReportSummary(
+        output=output,
+        title=title,
+        sections=[key for key, *_ in parts],
+        sentences=sentences,
+        figures=[_figures(entry.row) for entry in evidence.entries],
+        stages={run.root.name: {n: p for n, p, _ in stages_of(run)} for run in evidence.runs},
+        widths={one.name: one.layers for one in widths},
+        crops=[{"image": c.image, "versions": [v.label for v in c.versions]} for c in crops],
+        verdict=None if verdict is None else verdict.to_dict(),
+        commands=commands,
+        remarks=remarks,
+    )
+
+
+Part = tuple[str, str, str, str]
+"""Key, title, body and opening sentence of a section."""
+
+
+def _sections(
+    evidence: Evidence,
+    groups: Sequence[Group],
+    verdict: Verdict | None,
+    limits: Limits,
+    crops: Sequence[Crop],
+    widths: Sequence[networks.Widths],
+    commands: Sequence[str],
+) -> list[Part]:
+    """Those with data."""
+    parts: list[Part] = [
+        ("baseline", "Against the baseline", sections.baseline(verdict) if verdict else "",
+         _limits_told(limits)),
+        ("pictures", "What it looks like", networks.pictures(crops),
+         "Drag across a picture to move the boundary; choose what stands on each side."),
+        ("plot", "Quality and latency", sections.plots(groups), ""),
+        ("stages", "Stage by stage", networks.stage_quality(evidence.runs), ""),
+        ("results", "Results by device and runtime", sections.results(groups),
+         "Fastest first. Ratios refer to the first artifact of the same run, taken in turns with "
+         "it; the small figures are their 95 % interval."),
+        ("load", "Under lasting load", sections.load(groups), ""),
+        ("energy", "Energy", sections.energy(groups), ""),
+        ("widths", "Layer widths", networks.widths(widths), ""),
+        ("failures", "What failed", sections.failures(evidence.entries), ""),
+        ("method", "How it was measured", method.how(groups), ""),
+        ("commands", "To repeat it", method.commands_html(commands), ""),
+    ]  # fmt: skip
+    return [part for part in parts if part[2]]
+
+
+def _judged(baseline: Sequence[str | Path], evidence: Evidence, limits: Limits) -> Verdict:
+    before = read_sources(baseline)
+    return judge(
+        [entry.measurement for entry in before.entries],
+        [entry.measurement for entry in evidence.entries],
+        _decidable(limits, before, evidence),
+    )
+
+
+def _decidable(limits: Limits, before: Evidence, evidence: Evidence) -> Limits:
+    """Without the limits that neither side has figures for."""
+    rows = [entry.row for entry in (*before.entries, *evidence.entries)]
+    return Limits(
+        limits.max_slowdown if any(row.p50_ms is not None for row in rows) else None,
+        limits.max_drop if any(psnr_of(row) is not None for row in rows) else None,
+    )
+
+
+def _limits_told(limits: Limits) -> str:
+    told = []
+    if limits.max_slowdown is not None:
+        told.append(f"more than {limits.max_slowdown:.0%} slower")
+    if limits.max_drop is not None:
+        told.append(f"more than {limits.max_drop:g} dB worse")
+    return f"A regression is {' or '.join(told)}." if told else ""
+
+
+def _verdict_sentence(verdict: Verdict | None) -> list[str]:
+    if verdict is None:
+        return []
+    words = [line.verdict for line in verdict.lines]
+    told = {"pass": "pass", "fail": "fail", "noisy": "are too noisy to tell"}
+    counted = [f"{words.count(w)} {text}" for w, text in told.items() if words.count(w)]  # type: ignore[arg-type]
+    return [f"Against the baseline, of {len(words)} comparisons {', '.join(counted)}."]
+
+
+def _title(evidence: Evidence) -> str:
+    names = [run.root.resolve().name for run in evidence.runs]
+    names += [Path(name).name for name in evidence.names if not Path(name).is_dir()]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
+
+
+def _own_command(
+    sources: Sequence[str | Path], output: Path, baseline: Sequence[str | Path]
+) -> str:
+    words = ["srdeploy", "report", *map(str, sources), "-o", str(output)]
+    for one in baseline:
+        words += ["--baseline", str(one)]
+    return shlex.join(words)
+
+
+def _tiles(evidence: Evidence, groups: Sequence[Group]) -> list[tuple[str, str]]:
+    """The few figures at the top: of the largest speed-up, and what it cost."""
+    rows = [entry.row for group in groups for entry in group.entries]
+    tiles = []
+    faster = [r for r in rows if r.speedup is not None]
+    if faster:
+        row = max(faster, key=lambda r: r.speedup or 0.0)
+        tiles.append((f"{row.speedup:.2f}×", f"as fast: {name_of(row)} on {row.device}"))
+    timed = [row for row in rows if row.p50_ms is not None]
+    if timed:
+        row = min(timed, key=lambda r: r.p50_ms or 0.0)
+        tiles.append((f"{milliseconds(row.p50_ms)} ms", f"fastest: {name_of(row)}, {row.device}"))
+    rated = [row for row in rows if psnr_of(row) is not None]
+    if rated:
+        row = max(rated, key=lambda r: psnr_of(r) or 0.0)
+        tiles.append((f"{psnr_of(row):.2f} dB", f"best PSNR: {name_of(row)} on {row.data}"))
+    counted = [row for row in rows if row.macs_720p]
+    if counted:
+        row = min(counted, key=lambda r: r.macs_720p or 0)
+        most = max(r.macs_720p or 0 for r in counted)
+        share = f", {(row.macs_720p or 0) / most:.0%} of the largest" if len(counted) > 1 else ""
+        tiles.append((quantity(row.macs_720p), f"fewest MACs, for 1280×720{share}"))
+    return tiles[:_GREEK]
+
+
+def _figures(row: Any) -> dict[str, Any]:
+    return {
+        "artifact": name_of(row),
+        "device": row.device,
+        "scenario": row.scenario.get("name"),
+        "runtime": row.runtime,
+        "precision": row.precision,
+        "p50_ms": row.p50_ms,
+        "speedup": row.speedup,
+        "psnr": psnr_of(row),
+        "protocol": row.protocol,
+        "macs_720p": row.macs_720p,
+        "energy_mj": row.energy_mj,
+        "drift": row.drift,
+        "error": row.error,
+    }
+
+
+def _page(
+    title: str, sentences: Sequence[str], tiles: Sequence[tuple[str, str]], parts: Sequence[Part]
+) -> str:
+    template = resources.files("srdeploy") / "assets" / "pages" / "report.html"
+    made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    return Template(template.read_text(encoding="utf-8")).substitute(
+        title=escape(title),
+        summary="".join(f"<li>{escape(sentence)}</li>" for sentence in sentences),
+        tiles="".join(
+            f"<div><strong>{escape(figure)}</strong><span>{escape(told)}</span></div>"
+            for figure, told in tiles
+        ),
+        contents="".join(f'<a href="#{key}">{escape(name)}</a>' for key, name, *_ in parts),
+        sections="".join(html.section(*part) for part in parts),
+        made=escape(f"srdeploy {__version__}, {made}"),
+    )

@@ -1,0 +1,237 @@
+"""What a report is made of: measurements from stores and JSON, and the folders of whole runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from srdeploy.bench.row import Row, row_of
+from srdeploy.errors import UserError
+from srdeploy.measure.measurement import Conditions, DeviceFacts, Measurement, Quality
+from srdeploy.measure.scenario import Scenario
+from srdeploy.measure.store import Store
+
+VERSIONS = {"dense": "10_model", "pruned": "20_pruned", "tuned": "40_tuned"}
+"""Networks of a run, and the stages that hold them."""
+
+_SQLITE = b"SQLite format 3\0"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One measurement: its row, and all of it.
+
+    Attributes:
+        row: The figures.
+        measurement: With sensors; rebuilt from the row where a file held only that.
+        folder: Where its artifact may lie: beside the results, or the run's folder.
+    """
+
+    row: Row
+    measurement: Measurement
+    folder: Path
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """What a folder of ``srdeploy run`` holds.
+
+    Attributes:
+        root: The folder.
+        cards: Each complete stage's card, in the order of the stages.
+        quality: Figures of the networks in PyTorch, by version.
+    """
+
+    root: Path
+    cards: list[dict[str, Any]]
+    quality: dict[str, dict[str, Any]]
+
+    def network(self, version: str) -> Path | None:
+        """The file of a version, if it is still there."""
+        path = self.root / VERSIONS[version] / f"{version}.safetensors"
+        return path if path.is_file() else None
+
+
+@dataclass
+class Evidence:
+    """Everything the sources hold.
+
+    Attributes:
+        entries: Measurements, each once, in the order they were found.
+        runs: Folders of runs.
+        names: The sources, as they were named.
+    """
+
+    entries: list[Entry] = field(default_factory=list)
+    runs: list[RunFolder] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+
+    @property
+    def finished(self) -> list[Entry]:
+        """Those that did not fail."""
+        return [entry for entry in self.entries if entry.row.error is None]
+
+
+def read_sources(sources: Sequence[str | Path]) -> Evidence:
+    """Read results.
+
+    Args:
+        sources: Stores, JSON of ``srdeploy bench`` or ``srdeploy results``, folders of runs.
+
+    Raises:
+        UserError: none given, one is missing or something else, or none holds a result.
+    """
+    if not sources:
+        raise UserError(
+            "There is nothing to report; name a store, a JSON file of results or a run's folder."
+        )
+    evidence = Evidence()
+    seen: set[Any] = set()
+    for source in sources:
+        path = Path(source)
+        evidence.names.append(str(source))
+        if path.is_dir():
+            evidence.runs.append(_run_folder(path))
+            store = path / "70_bench" / "results.sqlite"
+            found = list(_of_store(store, path)) if store.is_file() else []
+        elif not path.exists():
+            raise UserError(f"There is no file or folder of results '{path}'.")
+        elif _is_store(path):
+            found = list(_of_store(path, path.parent))
+        else:
+            found = list(_of_json(path))
+        for entry in found:
+            row = entry.row
+            key = (row.artifact, row.sha256, row.device, row.started, row.repeat, row.input)
+            if key not in seen:
+                seen.add(key)
+                evidence.entries.append(entry)
+    if not evidence.entries and not any(run.cards for run in evidence.runs):
+        told = ", ".join(f"'{name}'" for name in evidence.names)
+        raise UserError(f"{told} holds no results; measure with `srdeploy bench --store` first.")
+    return evidence
+
+
+def _is_store(path: Path) -> bool:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(len(_SQLITE)) == _SQLITE
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be read ({error.strerror}).") from error
+
+
+def _of_store(path: Path, folder: Path) -> Iterator[Entry]:
+    with Store.open(path, create=False) as store:
+        yield from _entries(list(store.measurements()), folder)
+
+
+def _entries(found: list[Measurement], folder: Path) -> Iterator[Entry]:
+    """With speed-ups to the first of each session."""
+    first: dict[Any, Measurement] = {}
+    for one in found:
+        base = first.setdefault((one.session, one.device, one.scenario.name, one.repeat), one)
+        yield Entry(row_of(one, base), one, folder)
+
+
+def _of_json(path: Path) -> Iterator[Entry]:
+    """Rows of ``bench --json``, JSON lines of ``bench -o``, or measurements of ``results -o``."""
+    foreign = UserError(
+        f"'{path}' holds no results of srdeploy; name a store, JSON of `srdeploy bench` or "
+        "`srdeploy results`, or a run's folder."
+    )
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise foreign from None
+    try:
+        document = json.loads(text)
+    except ValueError:
+        try:
+            document = [json.loads(line) for line in text.splitlines() if line.strip()]
+        except ValueError:
+            raise foreign from None
+    records = document if isinstance(document, list) else [document]
+    records = [_unwrapped(record) for record in records]
+    records = [record for record in records if record is not None]
+    measurements, rows = [], []
+    for record in records:
+        if not isinstance(record, dict) or "artifact" not in record or "scenario" not in record:
+            raise foreign
+        if "facts" in record:
+            measurements.append(Measurement.from_json(json.dumps(record), f"'{path}'"))
+        else:
+            try:
+                rows.append(Row.model_validate(record))
+            except ValidationError:
+                raise foreign from None
+    yield from _entries(measurements, path.parent)
+    for row in rows:
+        yield Entry(row, measurement_of(row), path.parent)
+
+
+def _unwrapped(record: Any) -> Any:
+    """A row as ``bench -o`` notes it; None for the other events beside it."""
+    if not isinstance(record, dict) or "event" not in record:
+        return record
+    if record["event"] != "row":
+        return None
+    return {key: value for key, value in record.items() if key != "event"}
+
+
+def measurement_of(row: Row) -> Measurement:
+    """The measurement behind a row, without what a row does not hold (sensors, their peak)."""
+    colour = "rgb" if row.psnr_rgb is not None else "y"
+    psnr = row.psnr_rgb if colour == "rgb" else row.psnr_y
+    ssim = row.ssim_rgb if colour == "rgb" else row.ssim_y
+    quality = None
+    if psnr is not None and ssim is not None:
+        quality = Quality(
+            psnr=psnr,
+            ssim=ssim,
+            colour=colour,  # type: ignore[arg-type]
+            protocol=row.protocol or "",
+            n_images=row.n_images or 0,
+            data=row.data or "",
+        )
+    facts = {key: value for key, value in row.machine.items() if key in DeviceFacts.model_fields}
+    same = ("artifact", "sha256", "device", "session", "repeat", "runtime", "runtime_version",
+            "provider", "precision", "threads", "input", "scale", "lr_size", "params",
+            "macs_720p", "build_ms", "load_ms", "first_ms", "samples_ms", "compute_ms", "turns",
+            "peak_mb", "error")  # fmt: skip
+    return Measurement(
+        **{name: getattr(row, name) for name in same},
+        facts=DeviceFacts(**{"kind": "local", "model": "unknown", **facts}),
+        scenario=Scenario.model_validate(row.scenario),
+        started=row.started or "",
+        before=Conditions.model_validate(row.before),
+        after=Conditions.model_validate(row.after),
+        quality=quality,
+    )
+
+
+def _run_folder(root: Path) -> RunFolder:
+    cards = []
+    for path in sorted(root.glob("[0-9][0-9]_*/card.json")):
+        try:
+            card = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"'{path}' is damaged; run the stage again.") from error
+        if isinstance(card, dict) and "stage" in card and card["stage"] != "80_report":
+            cards.append(card)
+    if not cards:
+        raise UserError(
+            f"'{root}' is no folder of `srdeploy run`: no stage in it is complete; name the "
+            "folder of a run, or a file of results."
+        )
+    quality: dict[str, dict[str, Any]] = {}
+    try:
+        document = json.loads((root / "70_bench" / "quality.json").read_text(encoding="utf-8"))
+        quality = {name: document[name] for name in VERSIONS if name in document}
+    except (OSError, ValueError, TypeError):
+        pass  # quality was not asked for, or the stage is not complete
+    return RunFolder(root, cards, quality)

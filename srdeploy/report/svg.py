@@ -1,0 +1,223 @@
+"""The report's plots as SVG: colours come from the page's style, so that both its themes fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from srdeploy.bench.svg_plot import scale, ticks
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Size and margins of a plot, in its own pixels."""
+
+    width: int
+    height: int
+    left: int = 58
+    right: int = 20
+    top: int = 16
+    bottom: int = 46
+
+
+WIDE = Frame(760, 400)
+NARROW = Frame(360, 320, left=46, right=12)
+"""On a phone: the same plot with letters as large, instead of one that is shrunk."""
+
+
+@dataclass(frozen=True)
+class Bubble:
+    """A point of :func:`bubbles`; ``area`` scales its disc, ``front``: on the Pareto front."""
+
+    x: float
+    y: float
+    area: float
+    label: str
+    told: str
+    colour: int
+    front: bool
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line of :func:`curves`."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    colour: int
+
+
+def both(draw: object, *args: object, **options: object) -> str:
+    """A figure that has the plot for wide windows and the one for phones."""
+    assert callable(draw)
+    wide = draw(*args, frame=WIDE, **options)
+    narrow = draw(*args, frame=NARROW, **options)
+    return f'<div class="plot wide">{wide}</div><div class="plot narrow">{narrow}</div>'
+
+
+def bubbles(points: Sequence[Bubble], x_label: str, y_label: str, *, frame: Frame) -> str:
+    """PSNR over latency: discs with their area as MACs, and the front as a stepped line."""
+    xs, ys = [p.x for p in points], [p.y for p in points]
+    room_x, room_y = (max(xs) - min(xs)) or 0.2 * max(xs), max(max(ys) - min(ys), 0.1)
+    x_ticks = ticks(max(0.0, min(xs) - 0.12 * room_x), max(xs) + 0.12 * room_x, _wanted(frame))
+    y_ticks = ticks(min(ys) - 0.15 * room_y, max(ys) + 0.2 * room_y, 6)
+    place_x = scale(x_ticks[0], x_ticks[-1], frame.left, frame.width - frame.right, float)
+    place_y = scale(y_ticks[0], y_ticks[-1], frame.height - frame.bottom, frame.top, float)
+    largest = max((p.area for p in points), default=1.0) or 1.0
+    most = 26 if frame is WIDE else 17
+    parts = _axes(frame, x_ticks, y_ticks, place_x, place_y, x_label, y_label)
+    front = sorted((p.x, p.y) for p in points if p.front)
+    if len(front) > 1:
+        path = " ".join(f"{place_x(x):.1f},{place_y(y):.1f}" for x, y in front)
+        parts.append(f'<polyline class="front" points="{path}"/>')
+    places = [
+        (place_x(p.x), place_y(p.y), max(4.0, most * math.sqrt(p.area / largest))) for p in points
+    ]
+    taken: list[Box] = [(x - r, y - r, x + r, y + r) for x, y, r in places]
+    labels = []
+    for point, (x, y, radius) in zip(points, places, strict=True):
+        style = f"s{point.colour % 6}" + (" on" if point.front else "")
+        parts.append(
+            f'<circle class="bubble {style}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}">'
+            f"<title>{escape(point.told)}</title></circle>"
+        )
+        labels.append(_label(point.label, x, y, radius, frame, taken))
+    return _svg(frame, [*parts, *labels], f"{y_label} over {x_label}")
+
+
+def curves(
+    lines: Sequence[Curve],
+    x_label: str,
+    y_label: str,
+    *,
+    frame: Frame,
+    from_zero: bool = False,
+    dots: bool = False,
+) -> str:
+    """Lines over a common axis."""
+    points = [point for line in lines for point in line.points]
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    x_ticks = ticks(min(xs), max(xs), _wanted(frame))
+    low, high = (0.0 if from_zero else min(ys)), max(ys)
+    room = max(high - low, 0.02 * abs(high), 1e-3)
+    y_ticks = ticks(low if from_zero else low - 0.05 * room, high + 0.05 * room, 6)
+    place_x = scale(x_ticks[0], x_ticks[-1], frame.left, frame.width - frame.right, float)
+    place_y = scale(y_ticks[0], y_ticks[-1], frame.height - frame.bottom, frame.top, float)
+    parts = _axes(frame, x_ticks, y_ticks, place_x, place_y, x_label, y_label)
+    for line in lines:
+        places = [(place_x(x), place_y(y)) for x, y in line.points]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        parts.append(f'<polyline class="line s{line.colour % 6}" points="{path}"/>')
+        if dots:
+            parts += [
+                f'<circle class="dot s{line.colour % 6}" cx="{x:.1f}" cy="{y:.1f}" r="4">'
+                f"<title>{escape(line.name)}: {px:g}, {py:.2f}</title></circle>"
+                for (x, y), (px, py) in zip(places, line.points, strict=True)
+            ]
+    return _svg(frame, parts, f"{y_label} over {x_label}")
+
+
+def stages(
+    names: Sequence[str], values: Sequence[float], y_label: str, unit: str, *, frame: Frame
+) -> str:
+    """One figure per stage, joined, with its value and its change written beside it."""
+    room = max(max(values) - min(values), 0.1)
+    y_ticks = ticks(min(values) - 0.25 * room, max(values) + 0.35 * room, 5)
+    step = (frame.width - frame.left - frame.right) / len(names)
+    place_y = scale(y_ticks[0], y_ticks[-1], frame.height - frame.bottom, frame.top, float)
+    parts = _axes(frame, [], y_ticks, float, place_y, "", y_label)
+    places = [(frame.left + step * (i + 0.5), place_y(v)) for i, v in enumerate(values)]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    parts.append(f'<polyline class="line s0" points="{path}"/>')
+    for number, ((x, y), name, value) in enumerate(zip(places, names, values, strict=True)):
+        parts.append(f'<circle class="dot s0" cx="{x:.1f}" cy="{y:.1f}" r="6"/>')
+        parts.append(_text(x, frame.height - frame.bottom + 22, name, "middle", "name"))
+        parts.append(_text(x, y - 14, f"{value:.2f}{unit}", "middle", "value"))
+        if number:
+            change = value - values[number - 1]
+            parts.append(
+                _text(x, frame.height - frame.bottom + 38, f"{change:+.2f}", "middle", "tick")
+            )
+    return _svg(frame, parts, y_label)
+
+
+def _wanted(frame: Frame) -> int:
+    return 8 if frame is WIDE else 4
+
+
+def _axes(
+    frame: Frame,
+    x_ticks: Sequence[float],
+    y_ticks: Sequence[float],
+    place_x: object,
+    place_y: object,
+    x_label: str,
+    y_label: str,
+) -> list[str]:
+    assert callable(place_x)
+    assert callable(place_y)
+    right, low = frame.width - frame.right, frame.height - frame.bottom
+    parts = []
+    for tick in y_ticks:
+        y = place_y(tick)
+        parts.append(
+            f'<line class="grid" x1="{frame.left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        )
+        parts.append(_text(frame.left - 8, y + 4, f"{tick:g}", "end", "tick"))
+    for tick in x_ticks:
+        x = place_x(tick)
+        parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{low}" y2="{low + 4}"/>')
+        parts.append(_text(x, low + 19, f"{tick:g}", "middle", "tick"))
+    parts.append(f'<line class="axis" x1="{frame.left}" x2="{right}" y1="{low}" y2="{low}"/>')
+    if x_label:
+        parts.append(_text((frame.left + right) / 2, frame.height - 6, x_label, "middle", "label"))
+    middle = (frame.top + low) / 2
+    parts.append(
+        f'<text class="label" text-anchor="middle" transform="translate(13 {middle:.0f}) '
+        f'rotate(-90)">{escape(y_label)}</text>'
+    )
+    return parts
+
+
+def _label(text: str, x: float, y: float, radius: float, frame: Frame, taken: list[Box]) -> str:
+    """The text beside its bubble where nothing else is; left out where everything is full."""
+    width, gap = 7.0 * len(text), radius + 5
+    for left, base, anchor in (
+        (x + gap, y + 4, "start"),
+        (x - gap - width, y + 4, "end"),
+        (x - width / 2, y - gap - 2, "middle"),
+        (x - width / 2, y + gap + 11, "middle"),
+    ):
+        box = left, base - 11, left + width, base + 3
+        inside = frame.left < box[0] and box[2] < frame.width and box[1] > 0
+        if (
+            inside
+            and box[3] < frame.height - frame.bottom
+            and not any(_overlap(box, other) for other in taken)
+        ):
+            taken.append(box)
+            at = {"start": left, "end": left + width, "middle": x}[anchor]
+            return _text(at, base, text, anchor, "name")
+    return ""
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _text(x: float, y: float, content: str, anchor: str, style: str) -> str:
+    return (
+        f'<text class="{style}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">'
+        f"{escape(content)}</text>"
+    )
+
+
+def _svg(frame: Frame, parts: Sequence[str], title: str) -> str:
+    return (
+        f'<svg viewBox="0 0 {frame.width} {frame.height}" role="img" '
+        f'aria-label="{escape(title, quote=True)}">{"".join(parts)}</svg>'
+    )
