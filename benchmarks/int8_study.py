@@ -142,7 +142,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--launcher", default="", help="what starts the timing, e.g. 'taskset -c 0,1'"
     )
     parser.add_argument(
-        "--retime", action="store_true", help="measure the times anew, keep the page's PSNR"
+        "--retime",
+        action="store_true",
+        help="measure the times anew, of PSNR only what the page lacks",
     )
     parser.add_argument("--data", required=True, type=Path, help="folder of Set5 and B100")
     parser.add_argument("--seconds", default="2", help="timing per artifact and turn")
@@ -158,7 +160,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         conditions = ("--input", SIZE, "--no-quality", "--threads", "2", "--runs", "8")
         rows = bench(options.launcher, *map(str, timed), *conditions, "--seconds", options.seconds)
         latency = {path.stem: row for path, row in zip(timed, rows, strict=True)}
-        quality = kept(f"{stem}.json") if options.retime else measured(made, options.data, scale)
+        quality = kept(f"{stem}.json") if options.retime else {}
+        missing = {key: entry for key, entry in made.items() if key not in quality}
+        quality |= measured(missing, options.data, scale)
         sizes = {key: path.stat().st_size for key, (_, path) in made.items()}
     lines = []
     for key, (told, _) in made.items():
@@ -191,7 +195,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"Latency: {SIZE} input, two threads, artifacts in turns "
         f"(`{shown('bench', '...', *conditions)}`); "
         + (
-            "other work on the machine was paused meanwhile"
+            "what else ran when it began was paused, what began later was not"
             if options.launcher
             else "the machine was shared, so read the ratios"
         )
