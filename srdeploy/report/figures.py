@@ -143,7 +143,7 @@ def _of_run(run: RunFolder) -> list[str]:
     if len(stages) > 1 and len({label for *_, label in stages}) == 1:
         names = {"pruned": "pruning", "tuned": "fine-tuning"}
         steps = [
-            f"{psnr - before:+.2f} dB by {names.get(name, name)}"
+            f"{psnr - before:+.2f} dB by {names.get(name, name)}".replace("-", "−", 1)
             for (_, before, _), (name, psnr, _) in pairwise(stages)
         ]
         sentences.append(
@@ -154,12 +154,10 @@ def _of_run(run: RunFolder) -> list[str]:
 
 
 def _share(card: dict[str, Any], key: str) -> float | None:
-    """What is left of a count that a stage's card tells as before and after."""
+    """What pruning left of a count, by its stage's card."""
     told = card.get("figures", {}).get(key)
-    if isinstance(told, dict):
-        told = [told.get("before"), told.get("after")]
-    if isinstance(told, (list, tuple)) and len(told) >= 2 and told[0] and told[1] is not None:
-        return float(told[1]) / float(told[0])
+    if isinstance(told, dict) and told.get("dense") and told.get("compact") is not None:
+        return float(told["compact"]) / float(told["dense"])
     return None
 
 
@@ -172,9 +170,9 @@ def _of_group(group: Group) -> list[str]:
     told += f"takes {milliseconds(fastest.p50_ms)} ms"
     if fastest.speedup is not None and fastest.speedup_low is not None:
         base = _base_of(fastest, rows)
-        than = f" than {name_of(base)}" if base else ""
+        than = f" as {name_of(base)}" if base else ""
         told += (
-            f", {fastest.speedup:.2f} times as fast{than.replace('than', 'as')} "
+            f", {fastest.speedup:.2f} times as fast{than} "
             f"(95 % interval {fastest.speedup_low:.2f} to {fastest.speedup_high:.2f})"
         )
     best = max(

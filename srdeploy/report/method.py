@@ -13,6 +13,7 @@ from srdeploy.report import html
 from srdeploy.report.figures import Group, name_of, scenario_of
 from srdeploy.report.sections import rounds
 from srdeploy.report.sources import Entry, Evidence, RunFolder
+from srdeploy.runtime.table import RUNTIMES
 
 
 def how(groups: Sequence[Group]) -> str:
@@ -164,9 +165,16 @@ def _options(row: Row) -> str:
         options.append(f"--input {sizes[0][1]}x{sizes[0][0]}")
     if row.data:
         options.append(f"--data {shlex.quote(row.data)}")
+    if row.runtime in RUNTIMES and row.runtime != _default(row) and row.device == "local":
+        options.append(f"--runtime {row.runtime}")
     if row.threads is not None:
         options.append(f"--threads {row.threads}")
     return "".join(f" {option}" for option in options)
+
+
+def _default(row: Row) -> str | None:
+    """The runtime that needs not be asked for."""
+    return "onnxruntime" if row.artifact.endswith(".onnx") else row.runtime
 
 
 def commands_html(lines: Sequence[str]) -> str:

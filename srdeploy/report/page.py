@@ -36,7 +36,7 @@ from srdeploy.report.sources import Evidence, read_sources
 LIMITS = Limits(max_slowdown=0.05, max_drop=0.05)
 """Against a baseline: 5 % slower or 0.05 dB worse is a regression."""
 
-_GREEK = 4  # tiles at the top
+_TILES = 4
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def _verdict_sentence(verdict: Verdict | None) -> list[str]:
     if verdict is None:
         return []
     words = [line.verdict for line in verdict.lines]
-    told = {"pass": "pass", "fail": "fail", "noisy": "are too noisy to tell"}
+    told = {"pass": "pass", "fail": "fail", "noisy": "too noisy to tell"}
     counted = [f"{words.count(w)} {text}" for w, text in told.items() if words.count(w)]  # type: ignore[arg-type]
     return [f"Against the baseline, of {len(words)} comparisons {', '.join(counted)}."]
 
@@ -238,7 +238,7 @@ def _tiles(evidence: Evidence, groups: Sequence[Group]) -> list[tuple[str, str]]
         most = max(r.macs_720p or 0 for r in counted)
         share = f", {(row.macs_720p or 0) / most:.0%} of the largest" if len(counted) > 1 else ""
         tiles.append((quantity(row.macs_720p), f"fewest MACs, for 1280×720{share}"))
-    return tiles[:_GREEK]
+    return tiles[:_TILES]
 
 
 def _figures(row: Any) -> dict[str, Any]:

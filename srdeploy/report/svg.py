@@ -25,7 +25,7 @@ class Frame:
 
 
 WIDE = Frame(760, 400)
-NARROW = Frame(360, 320, left=46, right=12)
+NARROW = Frame(360, 320, left=58, right=12)
 """On a phone: the same plot with letters as large, instead of one that is shrunk."""
 
 
@@ -126,7 +126,7 @@ def stages(
 ) -> str:
     """One figure per stage, joined, with its value and its change written beside it."""
     room = max(max(values) - min(values), 0.1)
-    y_ticks = ticks(min(values) - 0.25 * room, max(values) + 0.35 * room, 5)
+    y_ticks = ticks(min(values) - 0.35 * room, max(values) + 0.35 * room, 5)
     step = (frame.width - frame.left - frame.right) / len(names)
     place_y = scale(y_ticks[0], y_ticks[-1], frame.height - frame.bottom, frame.top, float)
     parts = _axes(frame, [], y_ticks, float, place_y, "", y_label)
@@ -136,11 +136,20 @@ def stages(
     for number, ((x, y), name, value) in enumerate(zip(places, names, values, strict=True)):
         parts.append(f'<circle class="dot s0" cx="{x:.1f}" cy="{y:.1f}" r="6"/>')
         parts.append(_text(x, frame.height - frame.bottom + 22, name, "middle", "name"))
-        parts.append(_text(x, y - 14, f"{value:.2f}{unit}", "middle", "value"))
+        beside = [*values[max(number - 1, 0) : number], *values[number + 1 : number + 2]]
+        valley = len(beside) == 2 and value < min(beside)  # above it the lines would cross the text
+        above = y + 25 if valley else y - 14
+        parts.append(_text(x, above, f"{value:.2f}{unit}", "middle", "value"))
         if number:
             change = value - values[number - 1]
             parts.append(
-                _text(x, frame.height - frame.bottom + 38, f"{change:+.2f}", "middle", "tick")
+                _text(
+                    x,
+                    frame.height - frame.bottom + 38,
+                    f"{change:+.2f}".replace("-", "−"),
+                    "middle",
+                    "tick",
+                )
             )
     return _svg(frame, parts, y_label)
 

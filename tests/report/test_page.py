@@ -1,0 +1,187 @@
+"""The page without a browser: what it holds, what it leaves out, and bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from srdeploy.bench.row import row_of
+from srdeploy.cli.main import run
+from srdeploy.errors import UserError
+from srdeploy.report.page import write_report
+from tests.report.material import measurement, measurements, write_run, write_store
+
+VOID = {"meta", "link", "img", "input", "br"}
+
+
+class _Tags(HTMLParser):
+    """Fails on tags that do not nest; collects the words and every address."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def _read(page: Path) -> _Tags:
+    parser = _Tags()
+    parser.feed(page.read_text(encoding="utf-8"))
+    assert parser.open == []
+    return parser
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, _Tags]:
+    folder = tmp_path_factory.mktemp("whole")
+    base = [
+        one.model_copy(update={"samples_ms": [0.8 * ms for ms in one.samples_ms], "session": None})
+        for one in measurements()
+    ]
+    found = write_report(
+        [write_run(folder / "run"), write_store(folder / "all.sqlite", measurements())],
+        folder / "report.html",
+        write_store(folder / "base.sqlite", base),
+    )
+    return found.to_dict(), _read(folder / "report.html")
+
+
+def test_every_section_and_every_figure(whole: tuple[dict, _Tags]) -> None:
+    found, page = whole
+    assert found["sections"] == [
+        *("baseline", "pictures", "plot", "stages", "results", "load", "energy", "widths"),
+        *("failures", "method", "commands"),
+    ]
+    text = " ".join(page.words)
+    for one in measurements():
+        assert one.artifact in text
+        if one.p50_ms is not None:
+            assert f"{one.p50_ms:.2f}" in text or f"{one.p50_ms:.3f}" in text
+        if one.quality is not None:
+            assert f"{one.quality.psnr:.2f}" in text
+    for told in (
+        "331",
+        "1.31 times",
+        "It <broke>.",
+        "Board <One>",
+        "cpu 2900 MHz",
+        "soc 42 °C",
+        "35% of its multiply-accumulates",
+    ):
+        assert told in text
+    assert len(found["figures"]) == len(measurements())  # the run's are among them, once
+    assert {line["verdict"] for line in found["verdict"]["lines"]} >= {"fail"}
+
+
+def test_nothing_is_fetched(whole: tuple[dict, _Tags]) -> None:
+    assert all(address.startswith(("data:", "#")) for address in whole[1].addresses)
+
+
+def test_pictures_show_every_version(whole: tuple[dict, _Tags]) -> None:
+    assert [crop["versions"] for crop in whole[0]["crops"]] == [
+        ["bicubic", "dense", "pruned", "tuned", "HR"]
+    ] * 2
+
+
+def test_what_was_not_measured_is_left_out(tmp_path: Path) -> None:
+    one = measurement("only.onnx", 5, None, 1e9)
+    found = write_report([write_store(tmp_path / "a.sqlite", [one])], tmp_path / "r.html")
+    assert found.sections == ["results", "method", "commands"]
+    text = " ".join(_read(tmp_path / "r.html").words)
+    assert "PSNR dB" not in text
+    assert "energy mJ" not in text
+
+
+@pytest.mark.parametrize("form", ["rows", "measurements", "lines"])
+def test_json_says_the_same_as_the_store(tmp_path: Path, form: str) -> None:
+    ones = measurements()[:4]
+    rows = [row_of(one, ones[0]).model_dump(mode="json") for one in ones]
+    text = {
+        "rows": json.dumps(rows),
+        "measurements": json.dumps([one.model_dump(mode="json") for one in ones]),
+        "lines": "\n".join(
+            json.dumps(entry)
+            for row in rows
+            for entry in ({"event": "turn", "artifact": 0}, {"event": "row", **row})
+        ),
+    }[form]
+    (tmp_path / "a.json").write_text(text)
+    store = write_store(tmp_path / "a.sqlite", ones)
+    read = [write_report([path], tmp_path / "r.html") for path in (tmp_path / "a.json", store)]
+    assert read[0].figures == read[1].figures
+    again = write_report([tmp_path / "a.json"], tmp_path / "r.html", store)
+    assert again.verdict is not None
+    assert again.verdict["verdict"] == "pass"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "There is no file or folder of results"),
+        ("[1, 2]", "holds no results of srdeploy"),
+        ('{"a": 1}', "holds no results of srdeploy"),
+        ("not JSON", "holds no results of srdeploy"),
+        ("[]", "holds no results; measure"),
+    ],
+)
+def test_bad_results(tmp_path: Path, content: str | None, told: str) -> None:
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=told):
+        write_report([path], tmp_path / "r.html")
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_other_refusals(tmp_path: Path) -> None:
+    store = write_store(tmp_path / "a.sqlite", measurements()[:1])
+    with pytest.raises(UserError, match="nothing to report"):
+        write_report([], tmp_path / "r.html")
+    with pytest.raises(UserError, match=r"no folder of `srdeploy run`"):
+        write_report([tmp_path], tmp_path / "r.html")
+    with pytest.raises(UserError, match=r"ends in \.html"):
+        write_report([store], tmp_path / "r.pdf")
+    with pytest.raises(UserError, match="a part of that path is a file"):
+        write_report([store], store / "r.html")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_no_permission(tmp_path: Path) -> None:
+    store = write_store(tmp_path / "a.sqlite", measurements()[:1])
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    with pytest.raises(UserError, match="permission denied"):
+        write_report([store], closed / "r.html")
+
+
+def test_command_prints_what_the_page_holds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = write_store(tmp_path / "a.sqlite", measurements()[:3])
+    page = tmp_path / "r.html"
+    assert run(["report", str(store), "-o", str(page), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [row["artifact"] for row in document["figures"]] == [
+        *("dense.onnx", "pruned.onnx", "tuned.onnx")
+    ]
+    assert document["commands"][-1] == f"srdeploy report {store} -o {page}"
+    assert run(["report", str(tmp_path / "none.sqlite")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
