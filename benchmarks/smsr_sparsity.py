@@ -68,8 +68,12 @@ def main() -> None:
         + table(
             ["sparsity weight", "density, Set5", "PSNR Set5, dB", "PSNR shipped images, dB"],
             [
-                [f"{row['weight']:g}", f"{row['density_set5']:.3f}"]
-                + [f"{row['set5']:.3f}", f"{row['builtin']:.3f}"]
+                [
+                    f"{row['weight']:g}",
+                    f"{row['density_set5']:.3f}",
+                    f"{row['set5']:.3f}",
+                    f"{row['builtin']:.3f}",
+                ]
                 for row in rows
             ],
         )

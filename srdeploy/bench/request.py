@@ -39,9 +39,7 @@ class Request:
         """The benchmark set."""
         return self.scenario.data or self.data
 
-    def key(
-        self, artifact: str, device: str, repeat: int = 0, *, sha256: str | None = None
-    ) -> str:
+    def key(self, artifact: str, device: str, repeat: int = 0, *, sha256: str | None = None) -> str:
         """Under which a store keeps the answer, see :func:`measurement_key`.
 
         Args:
