@@ -28,8 +28,9 @@ def line_schema() -> dict[str, Any]:
     Every axis may be a name, or settings over a ``base``; so nothing in them is obligatory.
     """
     models: list[type[BaseModel]] = [one for several in _MODELS.values() for one in several]
+    everything: list[type[BaseModel]] = [Line, *models]
     asked: list[tuple[type[BaseModel], Literal["validation"]]] = [
-        (model, "validation") for model in (Line, *models)
+        (model, "validation") for model in everything
     ]
     _, found = models_json_schema(asked, ref_template="#/$defs/{model}")
     definitions: dict[str, Any] = _relaxed(found["$defs"])
