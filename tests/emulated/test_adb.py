@@ -161,6 +161,6 @@ def test_bench_on_both(
     command = ["bench", str(onnx_artifact), "--device", devices, "--input", "32x24"]
     command += ["--data", str(small_set), "--scale", "2", "--seconds", "0.2", "--json"]
     assert run(command) == 0
-    rows = json.loads(capsys.readouterr().out)["rows"]
+    rows = json.loads(capsys.readouterr().out)
     assert [row["runtime"] for row in rows] == ["ncnn", "ncnn"]
-    assert rows[0]["psnr"] == rows[1]["psnr"]
+    assert rows[0]["psnr_y"] == rows[1]["psnr_y"]

@@ -79,10 +79,10 @@ class AdbDevice:
         """Bring the runner and the network there."""
         if job.runtime not in (None, "ncnn"):
             raise unknown_name("runtime of adb devices", str(job.runtime), ("ncnn",))
+        card = card_of(job)
         runner = runner_for(self.facts.arch, self._connection.name)
         from srdeploy.devices.native_build import native_model
 
-        card = card_of(job)
         with tempfile.TemporaryDirectory() as folder:
             network = native_model(onnx_of(job, Path(folder)))
         return NativeModel(
