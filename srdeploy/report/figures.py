@@ -143,7 +143,7 @@ def _of_run(run: RunFolder) -> list[str]:
     if len(stages) > 1 and len({label for *_, label in stages}) == 1:
         names = {"pruned": "pruning", "tuned": "fine-tuning"}
         steps = [
-            f"{psnr - before:+.2f} dB by {names.get(name, name)}".replace("-", "−", 1)
+            f"{psnr - before:+.2f}".replace("-", "−") + f" dB by {names.get(name, name)}"
             for (_, before, _), (name, psnr, _) in pairwise(stages)
         ]
         sentences.append(

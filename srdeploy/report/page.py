@@ -195,9 +195,9 @@ def _limits_told(limits: Limits) -> str:
 def _verdict_sentence(verdict: Verdict | None) -> list[str]:
     if verdict is None:
         return []
-    words = [line.verdict for line in verdict.lines]
-    told = {"pass": "pass", "fail": "fail", "noisy": "too noisy to tell"}
-    counted = [f"{words.count(w)} {text}" for w, text in told.items() if words.count(w)]  # type: ignore[arg-type]
+    words: list[str | None] = [line.verdict for line in verdict.lines]
+    told = {"pass": "pass", "fail": "fail", "noisy": "too noisy to tell", None: "not there before"}
+    counted = [f"{words.count(w)} {text}" for w, text in told.items() if words.count(w)]
     return [f"Against the baseline, of {len(words)} comparisons {', '.join(counted)}."]
 
 
