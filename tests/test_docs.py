@@ -119,7 +119,7 @@ def stand_in(path: Path) -> None:
         _picture(path, (40, 30))
     elif not kind:
         for name in ("first", "second"):
-            _picture(path / f"{name}.png", (208, 200))
+            _picture(path / f"{name}.png", (208, 176))
 
 
 def _network(path: Path, kind: str) -> None:
