@@ -129,7 +129,10 @@ def bench(launcher: str, *arguments: str) -> list[dict[str, Any]]:
     """Rows of ``srdeploy bench``, started by ``launcher``."""
     command = [*shlex.split(launcher), sys.executable, "-m", "srdeploy", "-q", "bench", *arguments]
     done = subprocess.run([*command, "--json"], check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout)
+    rows: list[dict[str, Any]] = json.loads(done.stdout)
+    if untimed := [row for row in rows[1:] if row.get("speedup") is None or row.get("error")]:
+        raise SystemExit(f"Not timed: {untimed}")
+    return rows
 
 
 def main(argv: Sequence[str] | None = None) -> None:
