@@ -23,7 +23,9 @@ from srdeploy.line.digest import benchmark_folder
 from srdeploy.line.networks import FOLDERS, Networks
 from srdeploy.line.recipe import DeviceSpec, TargetSpec
 from srdeploy.line.stage import Stage
+from srdeploy.measure.scenario import Scenario
 from srdeploy.measure.store import Store
+from srdeploy.runtime.table import RUNTIMES
 from srdeploy.strict import expand_variables
 
 BENCH = "70_bench"
@@ -129,7 +131,8 @@ class Artifacts:
         def check() -> None:
             for device in line.devices:
                 open_device(expand_variables(device.uri))
-                self._for_device(device)
+                for scenario in line.scenarios:
+                    self._for_device(device, scenario)
 
         networks = [FOLDERS[version] for version in line.made()] if measures_quality else []
         return Stage(
@@ -171,11 +174,11 @@ class Artifacts:
             work=work,
         )
 
-    def _for_device(self, device: DeviceSpec) -> list[str]:
-        chosen = [str(e.path) for e in self.exported() if _fits(e, device)]
+    def _for_device(self, device: DeviceSpec, scenario: Scenario) -> list[str]:
+        chosen = [str(e.path) for e in self.exported() if _fits(e, device, scenario)]
         if not chosen:
             raise UserError(
-                f"There is nothing to measure on device '{device.name}', which takes ONNX files; "
+                f"There is nothing to measure on device '{device.name}' under '{scenario.name}'; "
                 "add a target `onnx`, or name the device's `targets`."
             )
         return chosen
@@ -186,17 +189,19 @@ class Artifacts:
             _write(folder / QUALITY, json.dumps(quality, indent=1))
         data = BUILTIN if self.line.data == BUILTIN else str(benchmark_folder(self.line.data))
         work: list[tuple[list[str], list[Batch]]] = []
+        scale = self.networks.load("dense").card.scale
         for device in self.line.devices:
-            batches = plan(
-                [expand_variables(device.uri)],
-                self.line.scenarios,
-                repeats=self.line.repeats,
-                scale=self.networks.load("dense").card.scale,
-                data=data,
-                runtime=device.runtime,
-                threads=device.threads,
-            )
-            work.append((self._for_device(device), batches))
+            for scenario in self.line.scenarios:
+                batches = plan(
+                    [expand_variables(device.uri)],
+                    [scenario],
+                    repeats=self.line.repeats,
+                    scale=scale,
+                    data=data,
+                    runtime=device.runtime,
+                    threads=device.threads,
+                )
+                work.append((self._for_device(device, scenario), batches))
         rows: list[Row] = []
         with ExitStack() as stack:
             store = stack.enter_context(Store.open(folder / STORE))
@@ -230,12 +235,16 @@ def _folder(target: TargetSpec) -> str:
     return "50_onnx" if target.name == "onnx" else f"60_{target.name}"
 
 
-def _fits(exported: Exported, device: DeviceSpec) -> bool:
+def _fits(exported: Exported, device: DeviceSpec, scenario: Scenario) -> bool:
     if exported.target is None:
         return True
     if device.targets is not None:
         return exported.target.name in device.targets
-    return DeviceUri.parse(device.uri).kind == "local" or exported.path.suffix == ".onnx"
+    if DeviceUri.parse(device.uri).kind != "local":
+        return exported.path.suffix == ".onnx"
+    # What only a reference computes here (Core ML without a Mac) has quality, but no latency.
+    runtime = RUNTIMES[find_target(exported.target.target).runtime]
+    return scenario.quality or bool(runtime.availability())
 
 
 def _images(text: Any) -> Any:

@@ -20,6 +20,7 @@ from srdeploy.data.images import write_png
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.story import tell
 from srdeploy.files import sha256
+from srdeploy.line.axes import find_line
 from srdeploy.line.card import read_stage_card
 from srdeploy.line.recipe import read_line
 from srdeploy.line.run import left_over, plan_line, run_line, stages_of
@@ -222,3 +223,17 @@ def test_methods_that_train_recover_in_a_stage_of_their_own(recipe: Path, tmp_pa
     assert states(recipe, root, again, "train=null") == {
         "10_model": "current", "20_pruned": "current", "40_tuned": "run"
     }  # fmt: skip
+
+
+def test_the_shipped_demo_runs(tmp_path: Path) -> None:
+    quick = QUICK.replace("sensors: false", "sensors: false, quality: false")
+    tiny = ("train.iterations=4", "train.batch=2", "train.patch=8", "train.validation=null")
+    root = tmp_path / "demo"
+    done = run(find_line("demo"), root, quick, *tiny, "versions=[tuned]")
+    assert list(done) == [
+        "10_model", "20_pruned", "40_tuned", "50_onnx", "60_coreml", "70_bench", "80_report"
+    ]  # fmt: skip
+    for file in ("50_onnx/tuned.onnx", "60_coreml/tuned.mlpackage"):
+        steps = [chapter.step for chapter in tell(root / file).chapters]
+        assert steps == ["train", "prune", "finetune", "export"]
+    assert "<html" in (root / "80_report" / "report.html").read_text(encoding="utf-8")
