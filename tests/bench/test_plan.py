@@ -126,7 +126,7 @@ def test_power_is_ones_own(both: list[str]) -> None:
 
 def test_sustained_artifacts_run_alone(both: list[str]) -> None:
     scenario = SHORT.model_copy(
-        update={"sustained": True, "min_runs": 1, "min_seconds": 100.0, "turn_seconds": 5.0}
+        update={"sustained": True, "min_runs": 1, "min_seconds": 100.0, "turn_seconds": 2.0}
     )
     first, second = run(both, plan(["fake://x?ms=20"], [scenario], scale=2))
     assert first.session != second.session

@@ -26,6 +26,9 @@ from srdeploy.farm.campaign import Asked, run
 from srdeploy.farm.link import devices, order
 from srdeploy.farm.network import open_farm, probe
 
+# A live farm of several processes: minutes, on two cores.
+pytestmark = pytest.mark.slow
+
 NAME = "edsr-s-x2"
 QUICK = Scenario(
     min_runs=1, min_seconds=0.05, turn_seconds=0.05, warmup_seconds=0, quality=False, sensors=False
