@@ -390,4 +390,6 @@ _HANDSHAKES = _Handshakes()
 
 def _watch_handshakes(server: Server) -> None:
     _HANDSHAKES.server = server if server.certificate and server.certificate.own else None
-    logging.getLogger("tornado.general").addFilter(_HANDSHAKES)
+    logger = logging.getLogger("tornado.general")
+    logger.setLevel(logging.WARNING)  # Dask, once imported, silences all of tornado
+    logger.addFilter(_HANDSHAKES)
