@@ -64,7 +64,42 @@ UPSAMPLER_RADIUS = 2
 that follows on finer grids (two steps of a grid twice as fine are one LR pixel)."""
 
 
-class SkipNetwork(nn.Module):
+class ColourNetwork(nn.Module):
+    """The frame of networks that upscale RGB images: factor, value range, mean shift.
+
+    Args:
+        scale: Upscaling factor.
+        mean_shift: Subtract the DIV2K mean at the input and add it back at the output.
+        value_range: Pixel values run from 0 to this.
+    """
+
+    def __init__(self, scale: int, mean_shift: bool, value_range: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.value_range = value_range
+        self.mean = DIV2K_MEAN if mean_shift else None
+        if self.mean is not None:
+            self.sub_mean = MeanShift(value_range, self.mean, sign=-1)
+            self.add_mean = MeanShift(value_range, self.mean, sign=1)
+
+    def facts(self) -> dict[str, Any]:
+        """What the card says of this network."""
+        return {
+            "scale": self.scale,
+            "scales": (self.scale,),
+            "channels": 3,
+            "value_range": self.value_range,
+            "mean_shift": self.mean,
+            "receptive_field": self.receptive_field,
+        }
+
+    @property
+    def receptive_field(self) -> int:
+        """Side, in input pixels, of what an output pixel depends on; 0 for the whole image."""
+        raise NotImplementedError
+
+
+class SkipNetwork(ColourNetwork):
     """The frame of EDSR and its relatives: mean shift, head, body inside a long skip, tail.
 
     A subclass adds ``body``, ``tail`` and ``radius``, its reach in input pixels.
@@ -81,13 +116,7 @@ class SkipNetwork(nn.Module):
     radius: int
 
     def __init__(self, scale: int, n_feats: int, mean_shift: bool, value_range: float) -> None:
-        super().__init__()
-        self.scale = scale
-        self.value_range = value_range
-        self.mean = DIV2K_MEAN if mean_shift else None
-        if self.mean is not None:
-            self.sub_mean = MeanShift(value_range, self.mean, sign=-1)
-            self.add_mean = MeanShift(value_range, self.mean, sign=1)
+        super().__init__(scale, mean_shift, value_range)
         self.head = nn.Sequential(conv3x3(3, n_feats))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -98,13 +127,7 @@ class SkipNetwork(nn.Module):
         x = self.tail(x + self.body(x))
         return x if self.mean is None else self.add_mean(x)
 
-    def facts(self) -> dict[str, Any]:
-        """What the card says of this network."""
-        return {
-            "scale": self.scale,
-            "scales": (self.scale,),
-            "channels": 3,
-            "value_range": self.value_range,
-            "mean_shift": self.mean,
-            "receptive_field": 2 * self.radius + 1,
-        }
+    @property
+    def receptive_field(self) -> int:
+        """Twice the reach, and the pixel itself."""
+        return 2 * self.radius + 1

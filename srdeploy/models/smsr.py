@@ -18,13 +18,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from srdeploy.models.layers import DIV2K_MEAN, MeanShift, conv3x3
+from srdeploy.models.layers import ColourNetwork, conv3x3
 
 
 class ChannelMask(nn.Module):
@@ -179,7 +178,51 @@ def computed_fraction(mask: Tensor, sparse: list[Tensor]) -> Tensor:
     return 1 - shares * (1 - inside)
 
 
-class SMSR(nn.Module):
+class Bicubic(nn.Module):
+    """torch's bicubic upsampling by a whole factor (a = -0.75, corners not aligned)."""
+
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, C, H, W]`` to ``[N, C, H * scale, W * scale]``."""
+        return functional.interpolate(
+            x, scale_factor=self.scale, mode="bicubic", align_corners=False
+        )
+
+
+class SMSRForm(ColourNetwork):
+    """What every form of SMSR computes around its sparse mask modules.
+
+    A subclass adds ``head``, ``body`` (the modules), ``collect``, ``tail`` and ``upscale``.
+    """
+
+    head: nn.Sequential
+    body: nn.ModuleList
+    collect: nn.Sequential
+    tail: nn.Sequential
+    upscale: nn.Module
+
+    @property
+    def receptive_field(self) -> int:
+        """0: channel attention sees the whole image."""
+        return 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, 3, H, W] in 0..value_range to [N, 3, H*scale, W*scale]; any H and W."""
+        if self.mean is not None:
+            x = self.sub_mean(x)
+        head = y = self.head(x)
+        outs: list[Tensor] = []
+        for module in self.body:
+            y = module(y)
+            outs.append(y)
+        y = self.tail(self.collect(torch.cat(outs, 1)) + head) + self.upscale(x)
+        return y if self.mean is None else self.add_mean(y)
+
+
+class SMSR(SMSRForm):
     """SMSR; the defaults are the published network.
 
     Args:
@@ -204,13 +247,7 @@ class SMSR(nn.Module):
         mean_shift: bool = True,
         value_range: float = 255.0,
     ) -> None:
-        super().__init__()
-        self.scale = scale
-        self.value_range = value_range
-        self.mean = DIV2K_MEAN if mean_shift else None
-        if self.mean is not None:
-            self.sub_mean = MeanShift(value_range, self.mean, sign=-1)
-            self.add_mean = MeanShift(value_range, self.mean, sign=1)
+        super().__init__(scale, mean_shift, value_range)
         self.head = nn.Sequential(
             conv3x3(3, n_feats), nn.ReLU(inplace=True), conv3x3(n_feats, n_feats)
         )
@@ -223,21 +260,7 @@ class SMSR(nn.Module):
             conv3x3(n_feats, n_feats),
         )
         self.tail = nn.Sequential(conv3x3(n_feats, 3 * scale**2), nn.PixelShuffle(scale))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, 3, H, W] in 0..value_range to [N, 3, H*scale, W*scale]; any H and W."""
-        if self.mean is not None:
-            x = self.sub_mean(x)
-        head = y = self.head(x)
-        outs: list[Tensor] = []
-        for module in self.body:
-            y = module(y)
-            outs.append(y)
-        y = self.tail(self.collect(torch.cat(outs, 1)) + head)
-        y = y + functional.interpolate(
-            x, scale_factor=self.scale, mode="bicubic", align_corners=False
-        )
-        return y if self.mean is None else self.add_mean(y)
+        self.upscale = Bicubic(scale)
 
     def mask_modules(self) -> Iterator[SparseMaskModule]:
         """The sparse mask modules in order."""
@@ -263,14 +286,3 @@ class SMSR(nn.Module):
         for module in dense.mask_modules():
             module.body.masked = False
         return dense
-
-    def facts(self) -> dict[str, Any]:
-        """What the card says of this network."""
-        return {
-            "scale": self.scale,
-            "scales": (self.scale,),
-            "channels": 3,
-            "value_range": self.value_range,
-            "mean_shift": self.mean,
-            "receptive_field": 0,  # channel attention sees the whole image
-        }

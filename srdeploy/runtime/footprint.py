@@ -62,7 +62,11 @@ _before_reset = 0
 
 
 def _watermark() -> int | None:
-    """The most bytes held, on Linux since :func:`_reset_peak`."""
+    """The most bytes held, on Linux since :func:`_reset_peak`.
+
+    There it is the kernel's VmHWM: ``getrusage`` would report the parent's peak when that was
+    higher, because its figure survives fork and exec.
+    """
     if (field := _status("VmHWM")) is not None:
         return field
     if sys.platform == "darwin":

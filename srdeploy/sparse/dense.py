@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from srdeploy.models.network import Network
-from srdeploy.models.smsr import SMSR
+from srdeploy.models.smsr import SMSR, Bicubic, SMSRForm
 from srdeploy.sparse.pack import PackedLayer, PackedModule, pack
 
 
@@ -127,21 +127,7 @@ class BicubicConv(nn.Module):
         return functional.pixel_shuffle(y, self.scale)
 
 
-class Bicubic(nn.Module):
-    """The same by torch's own operator."""
-
-    def __init__(self, scale: int) -> None:
-        super().__init__()
-        self.scale = scale
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``[N, C, H, W]`` to ``[N, C, H * scale, W * scale]``."""
-        return functional.interpolate(
-            x, scale_factor=self.scale, mode="bicubic", align_corners=False
-        )
-
-
-class DenseMasks(nn.Module):
+class DenseMasks(SMSRForm):
     """SMSR in its dense-with-masks form, for inference: same numbers, static shapes.
 
     Args:
@@ -150,26 +136,13 @@ class DenseMasks(nn.Module):
     """
 
     def __init__(self, network: SMSR, portable: bool = False) -> None:
-        super().__init__()
-        self.mean = network.mean
+        super().__init__(network.scale, network.mean is not None, network.value_range)
         if network.mean is not None:
             self.sub_mean, self.add_mean = network.sub_mean, network.add_mean
         self.head, self.collect, self.tail = network.head, network.collect, network.tail
         self.body = nn.ModuleList([DenseModule(packed) for packed in pack(network)])
         self.upscale = BicubicConv(network.scale) if portable else Bicubic(network.scale)
         self.eval()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, 3, H, W] in 0..value_range to [N, 3, H*scale, W*scale]; any H and W."""
-        if self.mean is not None:
-            x = self.sub_mean(x)
-        head = y = self.head(x)
-        outs: list[Tensor] = []
-        for module in self.body:
-            y = module(y)
-            outs.append(y)
-        y = self.tail(self.collect(torch.cat(outs, 1)) + head) + self.upscale(x)
-        return y if self.mean is None else self.add_mean(y)
 
 
 def dense_masks(network: Network, portable: bool = False) -> Network:
