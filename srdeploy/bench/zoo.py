@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ def timed(rows: list[Shipped], scenario: Scenario, threads: int | None = None) -
             )  # fmt: skip
             names = ("p50_ms", "speedup", "speedup_low", "speedup_high")
             done += [
-                Shipped(**{**asdict(row), **{name: getattr(m, name) for name in names}})
+                replace(row, **{name: getattr(m, name) for name in names})
                 for row, m in zip(family, measured, strict=True)
             ]
             bar.update(1)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from srdeploy.models.network import Network
 from srdeploy.prune.oneshot import default_exclude
 from srdeploy.strict import merged, parse
@@ -14,22 +16,7 @@ from srdeploy.train.method import PruneRecipe, read_prune_recipe
 
 METHODS = ("srp", "assl", "gassl", "fade")
 
-FADE: dict[str, Any] = {
-    "prune": {
-        "method": "srp",
-        "common_set": "joint",
-        "penalty": {
-            "growth": 0.01,
-            "limit": 1.0,
-            "hold": 0,
-            "first": None,
-            "through": "decoupled",
-        },
-    },
-    "training": {"distill": {"output": 0.9}},
-    "regularise": {"schedule": {"kind": "constant"}, "clip": {"kind": "norm", "limit": 1.0}},
-}
-"""Our own method, as settings of SRP: see ``configs/prune/fade.yaml``, which says the same."""
+_FADE = Path(__file__).parents[1] / "assets" / "prune" / "fade.yaml"
 
 
 def prune_recipe(
@@ -79,7 +66,14 @@ def with_method(values: dict[str, Any], method: str | None) -> dict[str, Any]:
     """A recipe's values for another method; None: as they are."""
     if method is None:
         return values
-    return merged(values, FADE if method == "fade" else {"prune": {"method": method}})
+    return merged(values, _fade() if method == "fade" else {"prune": {"method": method}})
+
+
+def _fade() -> dict[str, Any]:
+    """Our own method as settings of SRP: what its recipe says beyond the one it begins with."""
+    values: dict[str, Any] = yaml.safe_load(_FADE.read_text(encoding="utf-8"))
+    del values["base"]
+    return values
 
 
 def short_recipe(method: str) -> dict[str, Any]:
