@@ -13,7 +13,8 @@ luma_only      only Y goes through the network; true when channels is 1
 pre_upscaled   the input is the bicubic-upscaled image; true when the forward pass keeps the size
                although a scale above 1 was given
 size_multiple  height and width must be multiples of this; measured by forward passes
-receptive_field  width in input pixels of what can influence one output pixel; 0, the whole image
+receptive_field  width in input pixels of what can influence one output pixel (0: the whole image);
+               measured, see :mod:`srdeploy.models.importing.reach`
 ============== =====================================================================================
 """
 
@@ -26,6 +27,7 @@ from torch import nn
 
 from srdeploy.errors import UserError
 from srdeploy.models.card import Card
+from srdeploy.models.importing.reach import measure_receptive_field
 from srdeploy.models.importing.state_dict import StateDict, strip_wrappers
 from srdeploy.models.network import Network
 from srdeploy.models.resize import layer_widths
@@ -109,6 +111,9 @@ def _probe(module: nn.Module, spec: str, scale: int | None, assumed: list[str]) 
     if value_range is None:
         value_range = 1.0
         assumed.append("pixel values run from 0 to 1 (no attribute value_range)")
+    field = _attribute(module, "receptive_field", int, None)
+    if field is None:
+        field = measure_receptive_field(module, channels, multiple)
     return {
         "scale": factor,
         "scales": (factor,),
@@ -117,7 +122,7 @@ def _probe(module: nn.Module, spec: str, scale: int | None, assumed: list[str]) 
         "luma_only": _attribute(module, "luma_only", bool, channels == 1),
         "pre_upscaled": pre_upscaled,
         "size_multiple": multiple,
-        "receptive_field": _attribute(module, "receptive_field", int, 0),
+        "receptive_field": field,
     }
 
 

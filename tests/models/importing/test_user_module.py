@@ -80,7 +80,7 @@ def test_rgb_x2_all_measured(code: str) -> None:
     card = network.card
     assert (card.arch, card.scale, card.scales, card.channels) == (spec, 2, (2,), 3)
     assert (card.luma_only, card.pre_upscaled, card.size_multiple) == (False, False, 1)
-    assert (card.value_range, card.receptive_field) == (1.0, 0)
+    assert (card.value_range, card.receptive_field) == (1.0, 3)
     assert card.widths == {"conv": 12}
     assert any("0 to 1" in note for note in assumed)
     assert torch.equal(network.module.conv.weight, found.tensors["conv.weight"])

@@ -1,0 +1,105 @@
+"""How far a foreign network looks, found by poisoning one pixel.
+
+NaN is contagious: every value computed from one is NaN, whatever the weights (0 * NaN is NaN). So
+the output pixels that are NaN when one input pixel is are exactly those that depend on it, with no
+gradient to vanish in a dead ReLU. What is not contagious (comparing, sorting, choosing, rounding to
+integers, sampling at computed places) is watched for; then nothing is claimed.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+_LENGTHS = (65, 257, 1025)
+"""Lengths of the strips that are tried, while the poison reaches their ends."""
+
+_THICKNESS = 9  # of a strip, in pixels: what matters is its length
+
+_HIDING = {
+    *("gt", "lt", "ge", "le", "eq", "ne", "sign", "sgn", "heaviside", "isnan", "isfinite", "isinf"),
+    *("nan_to_num", "argmax", "argmin", "topk", "sort", "argsort", "median", "mode", "kthvalue"),
+    *("nonzero", "searchsorted", "bucketize", "where", "logical_not", "_local_scalar_dense"),
+    *("grid_sampler_2d", "deform_conv2d", "_to_copy", "softshrink", "hardshrink"),
+}
+"""Operations, as torch dispatches them, behind which a NaN may be lost."""
+
+
+def measure_receptive_field(module: nn.Module, channels: int, multiple: int) -> int:
+    """The width in input pixels of the square that one output pixel depends on, at most.
+
+    Args:
+        module: Takes ``float [1, channels, H, W]``; stays as it is.
+        channels: Of its input.
+        multiple: Height and width are multiples of this.
+
+    Returns:
+        An odd number; 0 where it is the whole image, or cannot be told.
+    """
+    exact = copy.deepcopy(module).double().eval()  # oneDNN's kernels, which mix pixels, are float32
+    reach = 0
+    for vertical in (False, True):
+        found = _reach(exact, channels, multiple, vertical)
+        if found is None:
+            return 0
+        reach = max(reach, found)
+    return 2 * reach + 1
+
+
+def _reach(module: nn.Module, channels: int, multiple: int, vertical: bool) -> int | None:
+    """Along one side, over every place that a pixel can have on the network's grid."""
+    thick = -(-_THICKNESS // multiple) * multiple
+    for length in _LENGTHS:
+        length = -(-length // multiple) * multiple
+        middle = length // 2 // multiple * multiple
+        reaches = [
+            _poison(module, channels, (thick, length), middle + phase, vertical)
+            for phase in range(multiple)
+        ]
+        if any(reach is None for reach in reaches):
+            return None
+        if (reach := max(r for r in reaches if r is not None)) < middle - multiple:
+            return reach
+    return None
+
+
+def _poison(
+    module: nn.Module, channels: int, strip: tuple[int, int], place: int, vertical: bool
+) -> int | None:
+    """How far from the poisoned row or column outputs are NaN; None where it cannot be told."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(1, channels, *strip, generator=generator).double()
+    x[..., place] = torch.nan
+    watch = _Watch()
+    try:
+        with torch.no_grad(), watch:
+            y: Tensor = module(x.transpose(2, 3).contiguous() if vertical else x)
+    except Exception:  # whatever the user's code raises for such a shape or type
+        return None
+    if watch.hidden:
+        return None
+    y = y.transpose(2, 3) if vertical else y
+    touched = torch.nonzero(y.isnan().any(2).any(1)[0]).flatten()
+    if not len(touched):
+        return None
+    scale = y.shape[3] // strip[1]
+    return int(max(place - touched.min() // scale, touched.max() // scale - place, 0))
+
+
+class _Watch(TorchDispatchMode):
+    """Notes whether an operation hid what it was given."""
+
+    hidden = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__.rstrip("_")
+        if name in _HIDING and any(
+            isinstance(arg, Tensor) and arg.is_floating_point() and arg.isnan().any()
+            for arg in (*args, *(kwargs or {}).values())
+        ):
+            self.hidden = True
+        return func(*args, **(kwargs or {}))
