@@ -83,11 +83,11 @@ def _poison(
     if watch.hidden:
         return None
     y = y.transpose(2, 3) if vertical else y
-    touched = torch.nonzero(y.isnan().any(2).any(1)[0]).flatten()
-    if not len(touched):
+    touched = torch.nonzero(y.isnan().any(2).any(1)[0]).flatten().tolist()
+    if not touched:
         return None
     scale = y.shape[3] // strip[1]
-    return int(max(place - touched.min() // scale, touched.max() // scale - place, 0))
+    return max(place - touched[0] // scale, touched[-1] // scale - place, 0)
 
 
 class _Watch(TorchDispatchMode):
