@@ -10,6 +10,8 @@ repeated. ``--from-shipped`` leaves the dense networks as they are.
 from __future__ import annotations
 
 import argparse
+import json
+import statistics
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -29,6 +31,7 @@ SHIPPED = ROOT / "srdeploy" / "assets" / "networks"
 SCALES = (2, 3, 4)
 RATIOS = (0.3, 0.5, 0.7)
 SETS = {"Set5": "benchmark/Set5", "B100": "benchmark/B100"}
+REPEAT = "make zoo SRDEPLOY_DATA=DATA"
 LIMIT = 5_000_000  # bytes, of all networks together
 
 
@@ -81,6 +84,43 @@ def make(entry: Entry, data: Path, runs: Path, from_shipped: bool) -> None:
     network.card = network.card.model_copy(update={"quality": quality})
     with atomic_path(entry.shipped) as temporary:
         save_network(network, temporary)
+    if not entry.ratio and not from_shipped:
+        training_page(
+            entry, folder, measured, {n: bicubic(s, entry.scale) for n, s in sets.items()}
+        )
+
+
+def bicubic(data: str, scale: int) -> dict[str, Any]:
+    """Quality of plain bicubic upscaling on a set."""
+    found: dict[str, Any] = srdeploy("eval", "bicubic", "--scale", str(scale), "--data", data)
+    return found
+
+
+def training_page(
+    entry: Entry, folder: Path, measured: dict[str, Any], plain: dict[str, Any]
+) -> None:
+    """How a dense network was trained: its curve, and where it ended beside bicubic."""
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    curve = [record for record in records if "psnr_y" in record]
+    steps = [record for record in records if "images_per_s" in record]
+    speed = statistics.median(record["images_per_s"] for record in steps)
+    ends = [
+        [name, m["n_images"], f"{plain[name]['psnr_y']:.2f} / {plain[name]['ssim_y']:.4f}",
+         f"{m['psnr_y']:.2f} / {m['ssim_y']:.4f}", f"`{m['protocol']}`"]
+        for name, m in measured.items()
+    ]  # fmt: skip
+    text = (
+        f"8 residual blocks of 32 channels with the lite tail, x{entry.scale}, trained by "
+        f"`configs/train/{entry.dense}.yaml` for {steps[-1]['iteration']} iterations (median "
+        f"{speed:.0f} patches/s).\n\n"
+        + table(["set", "images", "bicubic PSNR / SSIM", f"{entry.name} PSNR / SSIM", "protocol"],
+                ends)
+        + "\n\n## Along the way (Set5, averaged weights)\n\n"
+        + table(["iteration", "PSNR dB"], [[r["iteration"], f"{r['psnr_y']:.3f}"] for r in curve])
+    )  # fmt: skip
+    write(f"shipped-{entry.name}", f"A shipped network: {entry.name}", text,
+          {"quality": measured, "bicubic": plain, "curve": curve}, REPEAT)  # fmt: skip
 
 
 def report() -> None:
@@ -109,7 +149,7 @@ def report() -> None:
         "networks as shipped, `psnr[y, crop=scale, u8, matlab]`.\n\n" + "\n".join(parts)
     )
     write("zoo-onnxruntime-cpu-2threads", "The networks that come with srdeploy", text,
-          everything, "make zoo SRDEPLOY_DATA=DATA")  # fmt: skip
+          everything, REPEAT)  # fmt: skip
 
 
 def family_rows(family: list[Entry]) -> tuple[list[list[Any]], list[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -75,14 +76,22 @@ def page(title: str, text: str, repeat: str, machine: dict[str, Any] | None = No
 
 
 def own_command() -> str:
-    """The command line of the running script, for people to repeat from the project's root."""
-    return shlex.join(
-        [
-            "python",
-            f"benchmarks/{Path(sys.argv[0]).name}",
-            *(Path(word).name if word.startswith("/") else word for word in sys.argv[1:]),
-        ]
-    )
+    """The running script's command line, for people to repeat from the project's root.
+
+    Folders above a name are left out; the data's folder is called DATA, and where the results went
+    (``--out``) is nobody's concern.
+    """
+    words = sys.argv[1:]
+    if "--out" in words:
+        at = words.index("--out")
+        words = words[:at] + words[at + 2 :]
+    data = os.environ.get("SRDEPLOY_DATA", "").rstrip("/")
+    shown = ["DATA" if word.rstrip("/") == data else _name(word) for word in words]
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *shown])
+
+
+def _name(word: str) -> str:
+    return Path(word).name if word.startswith("/") else word
 
 
 def names_only(data: Any) -> Any:

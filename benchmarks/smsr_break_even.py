@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from results_io import RESULTS, shown, srdeploy, table, write
+from results_io import RESULTS, own_command, srdeploy, table, write
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     page = "Masked layers of one module, ms, shortest of 7 runs in turns; masks are patches.\n\n"
     stem = f"smsr-x2-break-even-fp32-cpu-{asked.threads}threads"
     write(stem, "SMSR x2: where skipping pixels pays", page + "\n\n".join(text), data,
-          shown("bench", "sparse", "SMSR_X2_model_1000.pt", "--kernel", "native"))  # fmt: skip
+          own_command())  # fmt: skip
 
 
 def _table(sizes: list[dict]) -> str:

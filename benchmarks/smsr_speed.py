@@ -10,7 +10,6 @@ is the median of a form's turns on an image; ratios are medians of the ratios wi
 from __future__ import annotations
 
 import argparse
-import shlex
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from published_smsr import PublishedSMSR
-from results_io import table, write
+from results_io import own_command, table, write
 
 from srdeploy.data.benchmark import open_benchmark
 from srdeploy.export.onnx import export_onnx
@@ -69,11 +68,8 @@ def main() -> None:
         densities, chosen, worst = _check(forms, engine, images)
         times = _measure(forms, images, asked.rounds, asked.seconds)
     text, data = _report(times, densities, chosen, worst, asked.threads)
-    command = shlex.join(
-        ["python", "benchmarks/smsr_speed.py", "DATA", "--rounds", str(asked.rounds)]
-    )
     name = f"smsr-x2-set5-forms-fp32-cpu-{asked.threads}threads"
-    write(name, "SMSR x2 on Set5: dense and sparse forms", text, data, command)
+    write(name, "SMSR x2 on Set5: dense and sparse forms", text, data, own_command())
 
 
 def _forms(network: Any, folder: Path, threads: int) -> tuple[dict[str, Form], SparseEngine]:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from results_io import own_command, page
+from results_io import page
 
 from srdeploy.bench.svg_plot import Series, line_plot
 from srdeploy.files import atomic_path
 
 Result = dict[str, Any]
+REPEAT = {name: f"make {name} SRDEPLOY_DATA=DATA" for name in ("study", "study-controls")}
 
 
 def write_report(
@@ -25,7 +26,7 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / f"{name}.json", json.dumps(results, indent=1) + "\n")
     write(folder / f"{name}.csv", table_csv(results))
-    text = page("The pruning study", markdown(results, study, settings), own_command())
+    text = page("The pruning study", markdown(results, study, settings), REPEAT[name])
     write(folder / f"{name}.md", text)
     for bench in study.benchmarks:
         write(folder / f"{name}-macs-{bench.lower()}.svg", macs_plot(results, study, bench))
