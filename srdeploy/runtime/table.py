@@ -149,6 +149,8 @@ class Runtime:
         nvidia: It needs an NVIDIA GPU and its driver.
         timed: Its speed is the artifact's; an interpreter that only gives results has none.
         provider: Of onnxruntime's execution providers, the one that must take the network.
+        card: ``module:function`` that reads the card of such an artifact without running it; None
+            where another row of that ending has one.
     """
 
     name: str
@@ -160,6 +162,7 @@ class Runtime:
     nvidia: bool = False
     timed: bool = True
     provider: str | None = None
+    card: str | None = None
 
     def availability(self) -> Availability:
         """Whether a session can be opened here. Imports nothing."""
@@ -214,6 +217,7 @@ RUNTIMES: dict[str, Runtime] = {
             ONNXRUNTIME,
             suffixes=(".onnx",),
             session="srdeploy.runtime.onnx_session:OnnxSession",
+            card="srdeploy.runtime.card_of:card_of_onnx",
         ),
         Runtime(
             "openvino",
@@ -241,6 +245,7 @@ RUNTIMES: dict[str, Runtime] = {
             COREMLTOOLS,
             suffixes=(".mlpackage",),
             session="srdeploy.runtime.coreml_session:CoremlSession",
+            card="srdeploy.runtime.card_of:card_of_package",
             platforms=("darwin",),
         ),
         Runtime(
@@ -257,6 +262,7 @@ RUNTIMES: dict[str, Runtime] = {
             TENSORRT,
             suffixes=(".engine",),
             session="srdeploy.runtime.trt_session:TensorrtSession",
+            card="srdeploy.runtime.card_of:card_of_engine",
             platforms=NVIDIA_PLATFORMS,
             nvidia=True,
         ),
@@ -266,6 +272,7 @@ RUNTIMES: dict[str, Runtime] = {
             TENSORRT_RTX,
             suffixes=(".engine",),
             session="srdeploy.runtime.trt_session:TensorrtRtxSession",
+            card="srdeploy.runtime.card_of:card_of_engine",
             platforms=NVIDIA_PLATFORMS,
             nvidia=True,
         ),
@@ -275,6 +282,7 @@ RUNTIMES: dict[str, Runtime] = {
             LITERT,
             suffixes=(".tflite",),
             session="srdeploy.runtime.litert_session:LitertSession",
+            card="srdeploy.runtime.card_of:card_of_tflite",
         ),
     )
 }

@@ -1,0 +1,21 @@
+"""The contract of :mod:`tests.contracts.target_contract`, kept by the targets that build here.
+
+Engines need a GPU to run; their exporters are tested against a stand-in in tests/export.
+"""
+
+from __future__ import annotations
+
+from tests.contracts.target_contract import TargetContract
+
+
+class TestOnnx(TargetContract):
+    target = "onnx"
+
+
+class TestCoreml(TargetContract):
+    target = "coreml"
+
+
+class TestLitert(TargetContract):
+    target = "litert"
+    options = {"sizes": "23x17"}
