@@ -45,8 +45,19 @@ test-slow: $(VENV)/.dev  ## Tests that take minutes
 	$(BIN)/pytest -m slow
 
 .PHONY: test-emulated
-test-emulated: $(VENV)/.dev  ## Devices of another processor, emulated (Debian: proot, qemu-user-static, openssh-server)
+test-emulated: $(VENV)/.dev  ## Emulated boards and phones (Debian: proot, qemu-user-static, openssh-server); builds the native runner once
+	$(BIN)/python export/native/build.py --arch aarch64 --arch x86_64
 	$(BIN)/pytest -m emulated
+
+# qai-hub wants older versions of much else, hence an environment of its own.
+$(VENV)-hosted/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-hosted
+	$(VENV)-hosted/bin/pip install --quiet -e '.[dev,hosted,ai-hub]'
+	@touch $@
+
+.PHONY: test-hosted
+test-hosted: $(VENV)-hosted/.ready  ## Adapters of hosted devices against their own libraries, offline
+	$(VENV)-hosted/bin/pytest tests/devices/hosted
 
 .PHONY: test-gpu
 test-gpu: $(VENV)/.dev  ## Tests that need an NVIDIA GPU

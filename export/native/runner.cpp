@@ -19,7 +19,7 @@
 namespace {
 
 constexpr int kVersion = 1;  // of command line and answer: srdeploy.devices.native.VERSION
-constexpr int kProbe = 48;   // side of the piece on which the precision is read back
+constexpr int kProbe = 48;   // side of the piece on which layers are looked at
 
 // Ends the program with one sentence, which the other side shows as it is.
 [[noreturn]] __attribute__((format(printf, 1, 2))) void fail(const char* format, ...) {
@@ -141,6 +141,43 @@ void load(ncnn::Net& net, const Request& r) {
     fail("'%s' has not one input and one output.", r.param.c_str());
 }
 
+// The value of a layer's parameter in its line of the .param file, e.g. " 11=" of "... 11=3 ...".
+int parameter(const char* line, const char* key, int absent) {
+  const char* found = strstr(line, key);
+  return found ? atoi(found + strlen(key)) : absent;
+}
+
+// The channels that the first convolution has weights for; 0 where they cannot be told.
+int first_channels(const std::string& param) {
+  FILE* file = fopen(param.c_str(), "r");
+  char line[4096];
+  int channels = 0;
+  while (file && !channels && fgets(line, sizeof line, file))
+    if (!strncmp(line, "Convolution ", 12)) {
+      const int width = parameter(line, " 1=", 0);
+      const int one = parameter(line, " 0=", 0) * width * parameter(line, " 11=", width);
+      channels = one ? parameter(line, " 6=", 0) / one : 0;
+    }
+  if (file) fclose(file);
+  return channels;
+}
+
+// ncnn believes that an input has the channels that a convolution has weights for, and reads
+// whatever lies behind them.
+void check_channels(const ncnn::Net& net, const Request& r, const ncnn::Mat& image) {
+  const int wanted = first_channels(r.param);
+  for (const ncnn::Layer* layer : net.layers()) {
+    if (layer->typeindex != ncnn::LayerType::Convolution || !wanted) continue;
+    ncnn::Extractor extractor = net.create_extractor();
+    ncnn::Mat blob;
+    if (extractor.input(net.input_indexes()[0], image) != 0 ||
+        extractor.extract(layer->bottoms[0], blob) != 0 || blob.c != wanted)
+      fail("The network cannot run on %dx%dx%d: its first convolution takes %d channels.", image.c,
+           image.h, image.w, wanted);
+    return;
+  }
+}
+
 ncnn::Mat run_one(const ncnn::Net& net, const ncnn::Mat& image) {
   ncnn::Extractor extractor = net.create_extractor();
   ncnn::Mat result;
@@ -163,12 +200,17 @@ double timed(const ncnn::Net& net, const std::vector<ncnn::Mat>& images) {
   return now_ms() - start;
 }
 
-// What the convolutions really put out, read back from their blobs: options are only wishes, and a
-// processor without half precision gets float32.
-const char* precision_of(const ncnn::Net& net, const ncnn::Mat& whole) {
+// A corner of an image, enough for a look at what the layers do.
+ncnn::Mat corner(const ncnn::Mat& whole) {
   ncnn::Mat piece;
   ncnn::copy_cut_border(whole, piece, 0, whole.h > kProbe ? whole.h - kProbe : 0, 0,
                         whole.w > kProbe ? whole.w - kProbe : 0);
+  return piece;
+}
+
+// What the convolutions really put out, read back from their blobs: options are only wishes, and a
+// processor without half precision gets float32.
+const char* precision_of(const ncnn::Net& net, const ncnn::Mat& piece) {
   ncnn::Extractor extractor = net.create_extractor();
   extractor.set_light_mode(false);
   extractor.input(net.input_indexes()[0], piece);
@@ -210,6 +252,8 @@ int main(int count, char** words) {
   ncnn::Net net;
   load(net, request);
   const double load_ms = now_ms() - start;
+  const ncnn::Mat piece = corner(images[0]);
+  check_channels(net, request, piece);
 
   const double before = now_ms();
   const std::vector<ncnn::Mat> results = run(net, images);
@@ -228,7 +272,7 @@ int main(int count, char** words) {
   const double peak = peak_mb();
 
   printf("runtime ncnn %s\n", RUNNER_NCNN_VERSION);
-  printf("precision %s\n", precision_of(net, images[0]));
+  printf("precision %s\n", precision_of(net, piece));
   printf("threads %d\n", request.threads);
   printf("load_ms %.3f\n", load_ms);
   printf("first_ms %.3f\n", first_ms);

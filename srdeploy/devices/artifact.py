@@ -7,6 +7,8 @@ from pathlib import Path
 from srdeploy.devices.protocol import Job
 from srdeploy.errors import UserError
 from srdeploy.models.card import Card
+from srdeploy.models.card_file import shipped_networks
+from srdeploy.runtime.card_of import read_card_of
 from srdeploy.runtime.open import artifact_runtime
 from srdeploy.runtime.trt_sidecar import read_sidecar, require_source
 
@@ -17,9 +19,6 @@ def card_of(job: Job) -> Card:
     Raises:
         UserError: there is no such artifact, or it does not tell enough.
     """
-    from srdeploy.models.load import shipped_networks
-    from srdeploy.runtime.card_of import read_card_of
-
     path = Path(job.artifact)
     if path.suffix.lower() == ".onnx":
         from srdeploy.runtime.onnx_session import OnnxSession

@@ -12,6 +12,7 @@ _HOSTED = "pip install 'srdeploy[hosted]'"
 _PAGE = tuple(Module(name, (name,), _BROWSER) for name in ("tornado", "cryptography", "segno"))
 _SELENIUM = Module("selenium", ("selenium",), _HOSTED)
 _BOTO3 = Module("boto3", ("boto3",), _HOSTED)
+_QAI_HUB = Module("qai_hub", ("qai-hub",), "pip install 'srdeploy[ai-hub]'")
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,13 @@ KINDS: dict[str, Kind] = {
             "aws-device-farm?config=phone.yaml",
             "srdeploy.devices.hosted.device_farm:DeviceFarmDevice",
             modules=(*_PAGE, _SELENIUM, _BOTO3),
+        ),
+        Kind(
+            "qai-hub",
+            "a phone, board or laptop in Qualcomm AI Hub's lab",
+            "qai-hub://Samsung Galaxy S24",
+            "srdeploy.devices.hosted.ai_hub:AiHubDevice",
+            modules=(_QAI_HUB,),
         ),
         Kind(
             "fake",

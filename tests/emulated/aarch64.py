@@ -23,7 +23,7 @@ def require_tools() -> None:
 
 def fetch_busybox(folder: Path) -> Path:
     """Debian's static busybox for arm64."""
-    unpacked = folder / "busybox-aarch64"
+    unpacked = folder / "userland-aarch64"
     if not unpacked.exists():
         fetch(unpacked, ("busybox-static",), arch="arm64")
     return unpacked / _BUSYBOX

@@ -14,13 +14,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from srdeploy.cli.main import run
+from srdeploy.data.benchmark import open_benchmark
+from srdeploy.data.images import write_png
 from srdeploy.devices.open import open_device
 from srdeploy.devices.protocol import Device, Job
 from srdeploy.export.onnx import export_onnx
 from srdeploy.models.load import load_network
+from srdeploy.quality import evaluate
 from srdeploy.runtime.open import open_session
 from tests.devices.ssh.loopback import REPLAY, Loopback, require_openssh
 from tests.emulated.aarch64 import enter, fetch_busybox, make_root, require_tools
+from tests.emulated.runner import require_runner
 
 pytestmark = pytest.mark.emulated
 
@@ -49,7 +54,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
 
 
 @pytest.fixture(scope="module")
-def device(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
+def board(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
     require_openssh()
     board = Loopback(
         tmp_path_factory.mktemp("sshd"),
@@ -58,11 +63,14 @@ def device(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev
         environment={"PATH": "/bin:/usr/bin", "XDG_CACHE_HOME": "/cache", "HOME": "/"},
         server=f'ForceCommand {shlex.join(enter(root))} /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n',
     )
-    try:
-        with open_device(board.uri) as device:
-            yield device
-    finally:
-        board.stop()
+    yield board
+    board.stop()
+
+
+@pytest.fixture(scope="module")
+def device(board: Loopback) -> Iterator[Device]:
+    with open_device(board.uri) as device:
+        yield device
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +116,40 @@ def test_a_network_is_built_timed_and_compared(device: Device, root: Path, onnx:
     assert turn.compute_ms == [30.3, 30.1]
     with device.load(Job(str(onnx), shapes=(SHAPE,))) as model:
         assert model.loaded.build_ms == 0
+
+
+def test_the_native_runner_end_to_end(board: Loopback, onnx: Path) -> None:
+    """Built for this processor, copied there by content, run under its emulation."""
+    require_runner("aarch64")
+    x = np.random.default_rng(0).random(SHAPE, np.float32)
+    with open_session(onnx, threads=1) as session:
+        x *= session.card.value_range
+        expected = session.run(x)
+        tolerance = 1e-3 * session.card.value_range
+    job = Job(str(onnx), shapes=(SHAPE,), runtime="ncnn", threads=1)
+    with open_device(board.uri) as device, device.load(job) as model:
+        first = model.prepare(x, runs=0, seconds=0)
+        turn = model.turn(0.1)
+        assert np.abs(model.run(x) - expected).max() < tolerance
+        told = model.loaded
+    assert first is not None
+    assert min(first, *turn.samples_ms) > 0
+    assert (told.runtime, told.precision, told.threads) == ("ncnn", "fp32", 1)
+
+
+def test_bench_by_the_native_runner(
+    board: Loopback, onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    require_runner("aarch64")
+    write_png(tmp_path / "a.png", open_benchmark("builtin", 2)[0].hr()[40:72, 40:88])
+    command = ["bench", str(onnx), "--runtime", "ncnn", "--threads", "1", "--input", "24x16"]
+    command += ["--data", str(tmp_path), "--scale", "2", "--seconds", "0.2", "--json"]
+    assert run([*command, "--device", board.uri]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["runtime"] == "ncnn"
+    assert row["p50_ms"] > 0
+    here = evaluate(load_network("edsr-s-x2"), tmp_path, 2, progress=False)
+    assert row["psnr_y"] == pytest.approx(here.psnr_y, abs=0.01)
 
 
 def test_sensors(device: Device) -> None:

@@ -14,6 +14,7 @@ import contextlib
 import os
 import re
 import subprocess
+import time
 from dataclasses import dataclass
 
 from srdeploy.devices.errors import DeviceError, DeviceLost, DeviceRefused
@@ -22,6 +23,9 @@ from srdeploy.devices.shell.link import Ended, Link
 _END = b"\nsrdeploy-end "
 _SECONDS = 20.0
 """How long the client may take for what is no command of ours: listing, connecting."""
+
+_BACK_SECONDS = 5.0
+"""How long a network device that adb calls offline is given to come back."""
 
 _STATES = {
     "unauthorized": "it does not trust this computer yet; unlock its screen and accept 'Allow USB "
@@ -119,10 +123,7 @@ class AdbConnection(Link):
         """
         attached = self._attached()
         if self._asked and re.fullmatch(r".+:\d+", self._asked):
-            usable = any(one == Attached(self._asked, "device") for one in attached)
-            if not usable:
-                self.client("connect", self._asked)
-                attached = self._attached()
+            attached = self._connected(self._asked, attached)
         self.serial = choose(attached, self._asked)
         self._lost = False
         return self
@@ -203,6 +204,23 @@ class AdbConnection(Link):
             return self.client("-s", self.serial, "get-state").stdout.strip() == b"device"
         except DeviceError:
             return False
+
+    def _connected(self, address: str, attached: list[Attached]) -> list[Attached]:
+        """What is attached once a device on the network has been connected, if it can be.
+
+        One that dropped out a moment ago stays ``offline`` until its connection is made anew.
+        """
+        deadline = time.monotonic() + _BACK_SECONDS
+        while Attached(address, "device") not in attached:
+            offline = Attached(address, "offline") in attached
+            if offline:
+                self.client("disconnect", address)
+            self.client("connect", address)
+            attached = self._attached()
+            if not offline or time.monotonic() > deadline:
+                break
+            time.sleep(0.2)
+        return attached
 
     def _attached(self) -> list[Attached]:
         ended = self.client("devices")
