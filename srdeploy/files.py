@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from srdeploy.errors import UserError
@@ -51,6 +51,23 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+@contextmanager
+def locked(path: str | Path) -> Iterator[None]:
+    """Hold a lock file against other processes of this machine, waiting for it.
+
+    It saves work, it guards nothing: where there are no such locks (Windows, some network drives,
+    a folder that cannot be written to) none is held.
+    """
+    with ExitStack() as stack:
+        with suppress(ImportError, OSError):
+            import fcntl
+
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            stream = stack.enter_context(open(path, "ab"))
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 def check_output(path: str | Path) -> None:

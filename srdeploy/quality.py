@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,13 @@ from srdeploy.data.images import rgb_to_y
 from srdeploy.errors import UserError
 from srdeploy.metrics import PROTOCOLS, SSIM_WINDOW, Protocol, get_protocol, psnr, ssim
 from srdeploy.models.card import Card
-from srdeploy.models.network import Network
 from srdeploy.progress import track
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.pixels import check_scale, upscale_rgb, upscale_y
 from srdeploy.runtime.session import Session
+
+if TYPE_CHECKING:  # what a device puts out is judged without PyTorch
+    from srdeploy.models.network import Network
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ def doctor(json: o.AsJson = False) -> None:
     `srdeploy doctor --json`
     """
     from srdeploy.export.targets import TARGETS
-    from srdeploy.models.load import shipped_networks
+    from srdeploy.models.card_file import shipped_networks
     from srdeploy.runtime.table import RUNTIMES
 
     rows = []

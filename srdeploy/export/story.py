@@ -126,7 +126,7 @@ def _find(file: str | Path) -> Path:
     path = Path(file)
     if path.exists() or path.suffix or len(path.parts) > 1:
         return path
-    from srdeploy.models.load import shipped_networks
+    from srdeploy.models.card_file import shipped_networks
 
     shipped = shipped_networks()
     if str(file) not in shipped:

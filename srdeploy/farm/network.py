@@ -27,7 +27,14 @@ _SETTINGS = {
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": False,
     "distributed.admin.system-monitor.gil.enabled": False,
-    "distributed.admin.tick.limit": "60s",
+    "distributed.admin.system-monitor.disk": False,
+    "distributed.admin.system-monitor.host-cpu": False,
+    # Every device has a Dask worker: what each does many times a second by default, a host with
+    # twenty phones would do all day long.
+    "distributed.admin.system-monitor.interval": "60s",
+    "distributed.admin.tick.interval": "10s",
+    "distributed.admin.tick.cycle": "60s",
+    "distributed.admin.tick.limit": "600s",
     "distributed.comm.timeouts.connect": "10s",
 }
 

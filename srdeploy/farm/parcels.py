@@ -19,6 +19,7 @@ from typing import Any
 
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.files import cache_dir, sha256
+from srdeploy.models.card_file import shipped_networks
 from srdeploy.runtime.trt_sidecar import onnx_path, sidecar_path
 
 CHUNK = 1 << 21
@@ -66,8 +67,6 @@ class Packed:
         """
         path = Path(what)
         if not path.exists():
-            from srdeploy.models.load import shipped_networks  # imports torch; workers need none
-
             if what not in shipped_networks():
                 raise UserError(f"There is no file '{what}', and no shipped network of that name.")
             path = shipped_networks()[what]

@@ -20,6 +20,7 @@ import threading
 import time
 import traceback
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -165,13 +166,20 @@ def _kill(group: int) -> None:
 
 
 def _import_ahead() -> None:
-    """What every job needs; a count of a small network brings in the rest."""
-    from srdeploy.bench.describe import counts
-    from srdeploy.farm import job  # noqa: F401
-    from srdeploy.models.load import shipped_networks
-    from srdeploy.runtime.card_of import read_card_of
+    """What most jobs need, so that none has to import it again.
 
-    counts(read_card_of(next(iter(shipped_networks().values()))))
+    PyTorch is not among it: it would make each fork three times as expensive, for the few jobs that
+    export a network first. Nor is anything that starts threads, which no fork would have.
+    """
+    import onnx  # noqa: F401
+    from PIL import Image  # noqa: F401
+
+    from srdeploy.devices.table import KINDS
+    from srdeploy.farm import job  # noqa: F401
+
+    for kind in KINDS.values():
+        with contextlib.suppress(ImportError):  # an extra that this host does without
+            import_module(kind.opens.partition(":")[0])
     gc.collect()
     gc.freeze()  # a collection in a fork would touch, and so copy, everything
 

@@ -13,7 +13,8 @@ from srdeploy.files import atomic_path
 from srdeploy.line.digest import training_folder
 from srdeploy.line.recipe import Line, OneShot, Trained, Version
 from srdeploy.line.stage import Stage
-from srdeploy.models.load import load_network, shipped_networks
+from srdeploy.models.card_file import shipped_networks
+from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.store import save_network
 from srdeploy.prune.oneshot import default_exclude

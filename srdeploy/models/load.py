@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import logging
-from importlib import resources
 from pathlib import Path
 
 from srdeploy.errors import UserError, unknown_name
 from srdeploy.files import sha256
+from srdeploy.models.card_file import is_safetensors, read_card, shipped_networks
 from srdeploy.models.importing.assemble import assemble
-from srdeploy.models.importing.state_dict import (
-    PREFERRED,
-    StateDict,
-    is_safetensors,
-    read_state_dict,
-)
+from srdeploy.models.importing.state_dict import PREFERRED, StateDict, read_state_dict
 from srdeploy.models.importing.user_module import load_user_network
 from srdeploy.models.network import Network
 from srdeploy.models.registry import ARCHITECTURES, architecture_names
-from srdeploy.models.store import read_card, read_network
+from srdeploy.models.store import read_network
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +56,6 @@ def load_network(
     if arch is not None and ":" not in arch and arch not in architecture_names():
         raise unknown_name("architecture", arch, architecture_names())
     return _read_foreign(file, arch, scale, res_scale)
-
-
-def shipped_networks() -> dict[str, Path]:
-    """The networks that come with the package, by name."""
-    folder = Path(str(resources.files("srdeploy") / "assets" / "networks"))
-    return {file.stem: file for file in sorted(folder.glob("*.safetensors"))}
 
 
 def _find(path: str | Path) -> Path:

@@ -19,6 +19,7 @@ from torch import nn
 from srdeploy.errors import UserError
 from srdeploy.files import atomic_path
 from srdeploy.models.card import CARD_KEY, Card
+from srdeploy.models.card_file import read_card
 from srdeploy.models.network import Network
 from srdeploy.models.registry import base_module
 from srdeploy.models.resize import layer_widths, resize, tensor_places
@@ -42,24 +43,6 @@ def save_network(network: Network, path: str | Path) -> None:
             save_file(tensors, temporary, metadata={CARD_KEY: network.card.to_json()})
         except SafetensorError as error:
             raise UserError(f"Cannot write '{path}' ({error}); choose another place.") from error
-
-
-def read_card(path: str | Path) -> Card | None:
-    """The card in a safetensors header, or None when the file is somebody else's.
-
-    Raises:
-        UserError: the file is missing, truncated or no safetensors file.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(CARD_KEY)
-    except FileNotFoundError:
-        raise UserError(f"There is no file '{path}'.") from None
-    except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"'{path}' is not a readable safetensors file ({error}); it may be truncated."
-        ) from error
-    return None if text is None else Card.from_json(text, f"'{path}'")
 
 
 def read_network(path: str | Path, *, arch: str | None = None) -> Network:

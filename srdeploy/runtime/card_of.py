@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 from srdeploy.errors import UserError
 from srdeploy.models.card import CARD_KEY, Card
+from srdeploy.runtime.table import LITERT, RUNTIMES
 
 
 def read_card_of(path: str | Path) -> Card:
@@ -18,22 +20,14 @@ def read_card_of(path: str | Path) -> Card:
     if not path.exists():
         raise UserError(f"There is no file '{path}'.")
     suffix = path.suffix.lower()
-    if suffix == ".onnx":
-        card = _of_onnx(path)
-    elif suffix == ".mlpackage":
-        from srdeploy.runtime.coreml_package import read_package
-
-        card = read_package(path).card
-    elif suffix == ".engine":
-        from srdeploy.runtime.trt_sidecar import read_sidecar, require_whole
-
-        facts = read_sidecar(path)
-        require_whole(path, facts)
-        card = facts.card
-    elif suffix == ".tflite":
-        card = _of_tflite(path)
-    else:
+    reader = next(
+        (row.card for row in RUNTIMES.values() if suffix in row.suffixes and row.card), None
+    )
+    if reader is None:
         card = _of_network(path)
+    else:
+        module, function = reader.split(":")
+        card = getattr(importlib.import_module(module), function)(path)
     if card is None:
         raise UserError(
             f"'{path}' carries no srdeploy card, so nothing is known of how it was made; a "
@@ -42,7 +36,8 @@ def read_card_of(path: str | Path) -> Card:
     return card
 
 
-def _of_onnx(path: Path) -> Card | None:
+def card_of_onnx(path: Path) -> Card | None:
+    """In the file's metadata."""
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -55,9 +50,25 @@ def _of_onnx(path: Path) -> Card | None:
     return None if text is None else Card.from_json(text, f"'{path}'")
 
 
-def _of_tflite(path: Path) -> Card:
+def card_of_package(path: Path) -> Card:
+    """In the package's metadata."""
+    from srdeploy.runtime.coreml_package import read_package
+
+    return read_package(path).card
+
+
+def card_of_engine(path: Path) -> Card:
+    """In the file beside the engine, whose content it knows."""
+    from srdeploy.runtime.trt_sidecar import read_sidecar, require_whole
+
+    facts = read_sidecar(path)
+    require_whole(path, facts)
+    return facts.card
+
+
+def card_of_tflite(path: Path) -> Card:
+    """In the file's metadata."""
     from srdeploy.runtime.litert_session import read_card
-    from srdeploy.runtime.table import LITERT
 
     if not (found := LITERT.availability()):
         raise UserError(f"Reading '{path}' needs LiteRT: {found.reason}.")
@@ -65,7 +76,6 @@ def _of_tflite(path: Path) -> Card:
 
 
 def _of_network(path: Path) -> Card | None:
-    from srdeploy.models.importing.state_dict import is_safetensors
-    from srdeploy.models.store import read_card
+    from srdeploy.models.card_file import is_safetensors, read_card
 
     return read_card(path) if path.is_file() and is_safetensors(path) else None

@@ -156,7 +156,7 @@ def test_what_completes_exists() -> None:
     from srdeploy.data.benchmark import BUILTIN
     from srdeploy.measure.scenario import shipped_scenarios
     from srdeploy.metrics import PROTOCOLS
-    from srdeploy.models.load import shipped_networks
+    from srdeploy.models.card_file import shipped_networks
     from srdeploy.prune.options import CRITERIA
     from srdeploy.train.prune_defaults import METHODS
 

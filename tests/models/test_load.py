@@ -11,7 +11,8 @@ import torch
 from srdeploy.errors import UserError
 from srdeploy.files import sha256
 from srdeploy.models import load as load_module
-from srdeploy.models.load import load_network, shipped_networks
+from srdeploy.models.card_file import shipped_networks
+from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network

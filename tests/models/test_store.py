@@ -12,10 +12,11 @@ from torch import nn
 
 from srdeploy.compact.surgery import compact
 from srdeploy.errors import UserError
-from srdeploy.models.card import Card
+from srdeploy.models.card import CARD_KEY, Card
+from srdeploy.models.card_file import read_card
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.models.store import CARD_KEY, build, read_card, read_network, save_network
+from srdeploy.models.store import build, read_network, save_network
 from srdeploy.prune.oneshot import plan_oneshot
 from srdeploy.prune.options import PruneOptions
 from tests.prune.helpers import FACTORY, user_network

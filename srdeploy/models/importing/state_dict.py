@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from srdeploy.errors import UserError
+from srdeploy.models.card_file import is_safetensors
 from srdeploy.models.importing.inert import Record, TensorRef
 from srdeploy.models.importing.safe_pickle import Checkpoint, read_checkpoint
 
@@ -60,18 +61,6 @@ def read_state_dict(path: str | Path) -> StateDict:
                 "the training that wrote it diverged, take an earlier checkpoint."
             )
     return found
-
-
-def is_safetensors(path: Path) -> bool:
-    """Whether the file begins like safetensors (a header length, then JSON) or is named so."""
-    if path.suffix == ".safetensors":
-        return True
-    try:
-        with open(path, "rb") as file:
-            head = file.read(9)
-    except OSError as error:
-        raise UserError(f"Cannot read '{path}' ({error.strerror}).") from error
-    return len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32
 
 
 def _read_safetensors(path: Path) -> StateDict:
