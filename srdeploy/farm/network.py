@@ -150,10 +150,10 @@ class NoPages:
 
     def start_http_server(self, *arguments: Any, **options: Any) -> None:
         """Nothing is served over http."""
+        from distributed.http.routing import RoutingApplication
         from tornado.httpserver import HTTPServer
-        from tornado.web import Application
 
-        self.http_application = Application()
+        self.http_application = RoutingApplication([])
         self.http_server = HTTPServer(self.http_application)  # never told to listen
 
 

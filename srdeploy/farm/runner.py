@@ -171,12 +171,14 @@ def _import_ahead() -> None:
     PyTorch is not among it: it would make each fork three times as expensive, for the few jobs that
     export a network first. Nor is anything that starts threads, which no fork would have.
     """
+    import numpy.ma  # noqa: F401  (a median's)
     import onnx  # noqa: F401
-    from PIL import Image  # noqa: F401
 
+    from srdeploy.bench.feed import choose_image
     from srdeploy.devices.table import KINDS
     from srdeploy.farm import job  # noqa: F401
 
+    choose_image("builtin", 2)  # what reads pictures
     for kind in KINDS.values():
         with contextlib.suppress(ImportError):  # an extra that this host does without
             import_module(kind.opens.partition(":")[0])
