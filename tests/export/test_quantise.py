@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 
 from srdeploy.errors import UserError
@@ -123,6 +125,46 @@ def test_everything_rounded_still_runs_close(model: onnx.ModelProto) -> None:
     out, expected = runner(rounded)(x)["sr"], runner(model)(x)["sr"]
     np.testing.assert_array_equal(out, np.round(out))  # the picture's own 8 bits
     assert np.abs(out - np.clip(expected, 0, 255)).mean() < 4
+
+
+@pytest.mark.parametrize("n_blocks", [2, 5])
+def test_the_body_is_never_transposed(n_blocks: int, tmp_path: Path) -> None:
+    """Transpositions around each sum would cost a third of the time: few, whatever the depth."""
+    network = create("ledsr", scale=2, n_blocks=n_blocks, n_feats=16)
+    x = probe_input(network.card, (24, 32))
+    export_onnx(network, tmp_path / "float.onnx", check=False)
+    model = onnx.load(tmp_path / "float.onnx")
+    layers = [layer for layer in layers_of(model) if layer.name in usual_layers(model)]
+    statistics = watch(model, [t for layer in layers for t in (*layer.inputs, layer.output)], [x])
+    ranges = ranges_of(model, statistics, "minmax", symmetric=False, value_range=255.0)
+    rounded = quantise(model, [layer.name for layer in layers], ranges)
+    onnx.checker.check_model(rounded, full_check=True)
+    (passed,) = [node for node in rounded.graph.node if node.name.endswith("_passed/Conv")]
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    ort.InferenceSession(rounded.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    counted = Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
+    assert counted["QLinearAdd"] == n_blocks
+    assert counted["Transpose"] <= 3
+
+    plain = onnx.ModelProto()
+    plain.CopyFrom(rounded)
+    nodes = {node.name: node for node in plain.graph.node}
+    plain.graph.node.remove(nodes[passed.name])
+    nodes[f"{passed.output[0]}/QuantizeLinear"].input[0] = passed.input[0]
+    np.testing.assert_array_equal(runner(plain)(x)["sr"], runner(rounded)(x)["sr"])
+
+
+def test_symmetric_files_are_left_to_their_runtime(model: onnx.ModelProto) -> None:
+    layers = layers_of(model)
+    ranges = {t: Range(-1.0, 1.0) for layer in layers for t in (*layer.inputs, layer.output)}
+    names = usual_layers(model)
+    for activations, count in (("uint8", 1), ("int8", 0)):
+        rounded = quantise(model, names, ranges, activations=activations)
+        found = [node for node in rounded.graph.node if node.name.endswith("_passed/Conv")]
+        assert len(found) == count
 
 
 def test_watching_gives_extremes_and_all_values(model: onnx.ModelProto) -> None:
