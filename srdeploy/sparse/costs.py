@@ -11,7 +11,7 @@ from torch import Tensor
 SIDES = (48, 160)
 """Sides of the squares that the forms are timed on: one in a core's cache, one beyond it."""
 
-REPEATS = 3
+REPEATS = 5
 
 MARGIN = 0.95
 """Listing pixels is chosen where it is expected to take less than this share of the other: a timing

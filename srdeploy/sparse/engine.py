@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from srdeploy.models.smsr import SMSR
+from srdeploy.sparse.allocator import keep_freed_memory
 from srdeploy.sparse.backend import choose_backend
 from srdeploy.sparse.costs import SIDES, FormCosts, Line, Timings
 from srdeploy.sparse.imageframe import ImageFrame
@@ -55,7 +56,7 @@ class SparseEngine:
     """
 
     def __init__(self, network: SMSR, *, backend: str = "auto", form: str = "auto") -> None:
-        """Split and pack the weights; for ``auto``, time the forms with torch's threads (0.3 s).
+        """Split and pack the weights; for ``auto``, time the forms with torch's threads (half a second).
 
         Args:
             network: Trained; float32 on the CPU. It is not changed.
@@ -70,6 +71,7 @@ class SparseEngine:
         """
         if form not in FORMS:
             raise ValueError(f"unknown form '{form}'; there are {', '.join(FORMS)}")
+        keep_freed_memory()
         self.backend = choose_backend(backend)
         self.choices: list[Choice] = []
         self._form = form
