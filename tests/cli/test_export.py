@@ -90,7 +90,11 @@ def test_rebuilding_what_is_not_there(refused, tmp_path: Path) -> None:
     assert "There is no file" in refused("rebuild", tmp_path / "net.engine")[1]
     engine = tmp_path / "x.engine"
     engine.write_bytes(b"")
-    assert "nothing is known of what it needs" in refused("rebuild", engine, "--on", "orin")[1]
+    assert "nothing is known of what it needs" in refused("rebuild", engine)[1]
+    assert "kind of device named 'orin'" in refused("rebuild", engine, "--on", "orin")[1]
+    assert "builds no engines" in refused("rebuild", engine, "--on", "fake://desk")[1]
+    there = refused("rebuild", engine, "--on", "ssh://nobody@board.invalid")[1]
+    assert "nothing is known of what it needs" in there
 
 
 def test_precisions(

@@ -43,6 +43,7 @@ def rebuild_on(uri: str, engine: str | Path, target: str | Path | None) -> Expor
         SrdeployError: what it built computes something else; it was thrown away.
     """
     started = time.perf_counter()
+    board = _require_board(open_device(uri))  # a mistyped device is told before anything else
     facts = read_sidecar(engine)
     source = Source.read(require_source(engine, facts))
     if facts.builder != "tensorrt":
@@ -50,8 +51,7 @@ def rebuild_on(uri: str, engine: str | Path, target: str | Path | None) -> Expor
             f"'{engine}' is TensorRT-RTX's, which boards do not have; export the network for trt, "
             "or rebuild it here."
         )
-    with open_device(uri) as device:
-        board = _require_board(device)
+    with board:
         built = board.build(
             source,
             facts.profile,
