@@ -47,7 +47,7 @@ test-slow: $(VENV)/.dev  ## Tests that take minutes
 .PHONY: test-emulated
 test-emulated: $(VENV)/.dev  ## Emulated boards and phones (Debian: proot, qemu-user-static, openssh-server); builds the native runner once
 	$(BIN)/python export/native/build.py --arch aarch64 --arch x86_64
-	$(BIN)/pytest -m emulated
+	$(BIN)/pytest -m emulated tests/emulated
 
 # qai-hub wants older versions of much else, hence an environment of its own.
 $(VENV)-hosted/.ready: pyproject.toml

@@ -75,6 +75,14 @@ KINDS: dict[str, Kind] = {
             install="install Android's platform-tools (Debian: apt install adb)",
         ),
         Kind(
+            "apple",
+            "an iPhone or iPad through a Mac, or the Mac, with Core ML",
+            "apple://user@mac",
+            "srdeploy.devices.apple.device:AppleDevice",
+            program="ssh",
+            install="install OpenSSH's client",
+        ),
+        Kind(
             "browser",
             "any phone, tablet or computer by a page that its browser opens",
             "browser",

@@ -1,0 +1,1 @@
+"""iPhones, iPads and Macs, through a Mac and coremltools' own device tools."""
