@@ -14,204 +14,15 @@ import argparse
 import os
 import random
 import signal
-import sqlite3
-import subprocess
 import sys
-import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from srdeploy.farm.certificates import issue
-
-SRDEPLOY = (sys.executable, "-m", "srdeploy", "--quiet")
-KINDS = 5
-ARTIFACT = "edsr-s-x2"
-
-
-@dataclass
-class Lab:
-    """A farm on loopback, in processes that can be killed and started again.
-
-    Attributes:
-        folder: For everything it writes.
-        devices: How many fake devices, spread over
-        processes: so many worker processes.
-        port: Of the scheduler.
-        turn: Seconds that a device is really occupied by a job's samples.
-        entries: The devices as farm files describe them; default: made up, five kinds.
-    """
-
-    folder: Path
-    devices: int
-    processes: int
-    port: int
-    turn: float = 1.0
-    entries: list[dict[str, Any]] = field(default_factory=list)
-    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-
-    def prepare(self) -> None:
-        """Certificates, farm files, the scenario."""
-        (self.folder / "locks").mkdir(parents=True)
-        names = ["scheduler", "client", *(f"worker{n}" for n in range(self.processes))]
-        issue(self.folder, names, f"127.0.0.1:{self.port}")
-        for process in range(self.processes):
-            mine = range(process, self.devices, self.processes)
-            path = self.folder / f"worker{process}" / "farm.yaml"
-            settings = yaml.safe_load(path.read_text())
-            settings["devices"] = [self._device(number) for number in mine]
-            path.write_text(yaml.safe_dump(settings))
-        scenario = {
-            "name": "chaos",
-            "description": "made up",
-            "min_runs": 1,
-            "min_seconds": 0.05,
-            "turn_seconds": 0.05,
-            "warmup_runs": 0,
-            "warmup_seconds": 0,
-            "quality": False,
-            "sensors": False,
-        }
-        (self.folder / "chaos.yaml").write_text(yaml.safe_dump(scenario))
-
-    def _device(self, number: int) -> dict[str, Any]:
-        pace = self.turn / 0.05
-        if self.entries:
-            return self.entries[number]
-        uri = f"fake://d{number}?pace={pace:g}&lock={self.folder / 'locks'}"
-        sizes = [f"first{n}" for n in (10, 50, 100, 200) if number < n]
-        return {"uri": uri, "tags": [f"kind{number % KINDS}", *sizes]}
-
-    def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start one of its processes: ``scheduler``, ``worker3``, ``client``."""
-        log = open(self.folder / f"{name}.log", "ab")  # noqa: SIM115
-        environment = {
-            **os.environ,
-            "SRDEPLOY_CACHE": str(self.folder / "cache"),
-            "OMP_NUM_THREADS": "1",
-        }
-        role = "worker" if name.startswith("worker") else name
-        command = ["farm", role, "--farm", str(self.folder / name), *arguments]
-        if role == "client":
-            command = ["bench", ARTIFACT, "--farm", str(self.folder / name), *arguments]
-            command += ["--store", str(self.folder / "results.sqlite"), "--scale", "2"]
-            command += ["--scenario", str(self.folder / "chaos.yaml")]
-        with log:
-            process = subprocess.Popen(
-                [*SRDEPLOY, *command],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                start_new_session=True,
-            )
-        self.running[name] = process
-        return process
-
-    def start_all(self) -> None:
-        """Scheduler and workers."""
-        self.start("scheduler")
-        for number in range(self.processes):
-            self.start(f"worker{number}")
-
-    def wait_for_devices(self, seconds: float = 600) -> None:
-        """Until all devices have registered."""
-        from srdeploy.errors import SrdeployError
-        from srdeploy.farm.link import devices
-        from srdeploy.farm.network import open_farm
-
-        farm, _ = open_farm(self.folder / "client")
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            try:
-                if len(devices(farm)) >= self.devices:
-                    return
-            except SrdeployError:
-                pass
-            time.sleep(0.5)
-        raise TimeoutError(f"not all of {self.devices} devices came within {seconds:g} s")
-
-    def kill(self, name: str) -> None:
-        """SIGKILL, to this process alone: what it started must notice by itself."""
-        process = self.running[name]
-        process.kill()
-        process.wait()
-
-    def stop(self) -> None:
-        """End all of it, workers first."""
-        for name in sorted(self.running, reverse=True):
-            process = self.running[name]
-            if process.poll() is None:
-                process.terminate()
-                try:
-                    process.wait(20)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-
-    def runs(self) -> Counter[str]:
-        """How often devices were entered, left, and entered while in use (``refused``)."""
-        lines: Counter[str] = Counter()
-        for path in (self.folder / "locks").glob("*.lock"):
-            lines.update(path.read_text().split())
-        return lines
-
-    def results(self) -> tuple[int, int, int]:
-        """Measurements in the store: all, finished, and different jobs among the finished."""
-        query = (
-            "SELECT count(*), coalesce(sum(error IS NULL), 0), count(DISTINCT key) "
-            "FROM measurements"
-        )
-        try:
-            with closing(sqlite3.connect(self.folder / "results.sqlite")) as connection:
-                return connection.execute(query).fetchone()
-        except sqlite3.OperationalError:
-            return 0, 0, 0  # the client has not begun
-
-    def log(self, name: str) -> str:
-        """What a process said."""
-        return (self.folder / f"{name}.log").read_text(errors="replace")
-
-
-@contextmanager
-def lab(**options: Any) -> Iterator[Lab]:
-    """A lab in a temporary folder, stopped at the end."""
-    with tempfile.TemporaryDirectory(prefix="farm-chaos-", ignore_cleanup_errors=True) as folder:
-        one = Lab(folder=Path(folder) / "lab", **options)
-        one.prepare()
-        try:
-            yield one
-        finally:
-            one.stop()
-
-
-class Clock:
-    """Wall time, and how much of it the whole machine stood still for us (SIGSTOP, suspend)."""
-
-    def __init__(self) -> None:
-        self._began, self.frozen, self._ended = time.monotonic(), 0.0, False
-        threading.Thread(target=self._watch, daemon=True).start()
-
-    def _watch(self) -> None:
-        before = time.monotonic()
-        while not self._ended:
-            time.sleep(0.2)
-            now = time.monotonic()
-            if now - before > 5:
-                self.frozen += now - before
-            before = now
-
-    def stop(self) -> tuple[float, float]:
-        """Seconds since the start, and those of them that were frozen."""
-        self._ended = True
-        return time.monotonic() - self._began, self.frozen
+from benchmarks.farm_lab import KINDS, Lab, children, free_port, lab, memory_mb
 
 
 class AtRandom:
@@ -264,12 +75,12 @@ def chaos(
     Returns:
         The counts.
     """
-    chance, kills, clock = random.Random(0), Counter[str](), Clock()
+    chance, kills, began = random.Random(0), Counter[str](), time.monotonic()
     kinds = ",".join(f"kind{n}" for n in range(KINDS))
     arguments = ("--devices", kinds, "--repeats", str(jobs // KINDS), "--json")
     client = one.start("client", *arguments)
     again: list[tuple[float, str]] = []
-    end = time.monotonic() + limit
+    end = began + limit
     restarts = 0
     while time.monotonic() < end:
         time.sleep(0.1)
@@ -298,7 +109,7 @@ def chaos(
             again.append((now + chance.uniform(0.2, 3), name))
         kills[victim] += 1
         say(f"killed {victim} of {name}, {done} jobs done")
-    wall, frozen = clock.stop()
+    wall = time.monotonic() - began
     entries, (stored, finished, different) = one.runs(), one.results()
     return {
         "devices": one.devices,
@@ -314,57 +125,49 @@ def chaos(
         "kills": dict(kills),
         "client_restarts_beside_kills": restarts,
         "seconds": round(wall, 1),
-        "frozen_seconds": round(frozen, 1),
         "turn_seconds": one.turn,
     }
 
 
 def _kill_runner(worker: int) -> bool:
-    for child in _children(worker):
+    for child in children(worker):
         if b"srdeploy.farm.runner" in Path(f"/proc/{child}/cmdline").read_bytes():
             os.kill(child, signal.SIGKILL)
             return True
     return False
 
 
-def _children(pid: int) -> list[int]:
-    """Of all its threads."""
-    lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
-    return [int(child) for one in lists for child in one.split()]
-
-
 def scaling(one: Lab, sizes: list[int], jobs_each: int) -> list[dict[str, Any]]:
-    """Without kills: what a job costs beyond its time on the device, and the time to finish."""
+    """Without kills: what a job costs beyond its time on the device, and the time to finish.
+
+    From a device's end of one job to its end of the next one, less the time that the job occupies
+    it, is the overhead of the next.
+    """
     rows = []
     for size in sizes:
-        before, done = _cpu_seconds(one), one.runs()["out"]
-        clock = Clock()
+        before, since, began = _cpu_seconds(one), time.time(), time.monotonic()
         client = one.start(
             "client", "--devices", f"first{size}", "--repeats", str(size * jobs_each), "--json"
         )
-        first = last = 0.0
-        while client.poll() is None:
-            time.sleep(0.05)
-            now, count = time.monotonic(), one.runs()["out"] - done
-            if count and not first:
-                first, first_count = now, count
-            if count and count < size * jobs_each:
-                last = now
-        wall, frozen = clock.stop()
-        cpu = _cpu_seconds(one) - before
-        span = max(last - first, 1e-9)
-        rate = (size * jobs_each - first_count) / span
+        client.wait()
+        wall, cpu = time.monotonic() - began, _cpu_seconds(one) - before
+        outs = [
+            [when for what, when in use if what == "out" and when > since] for use in one.uses()
+        ]
+        gaps = sorted(b - a - one.turn for ends in outs for a, b in pairwise(ends))
+        jobs, per = size * jobs_each, 1 / (size * jobs_each)
         rows.append(
             {
                 "devices": size,
-                "jobs": size * jobs_each,
+                "jobs": jobs,
                 "exit": client.returncode,
-                "seconds": round(wall, 1),
-                "frozen_seconds": round(frozen, 1),
-                "jobs_per_second": round(rate, 2),
-                "device_seconds_per_job": one.turn,
-                "overhead_seconds_per_job": round(size / rate - one.turn, 3),
-                "cpu_ms_per_job": round(1e3 * cpu / (size * jobs_each), 1),
+                "device s/job": one.turn,
+                "overhead ms/job (median)": round(1e3 * gaps[len(gaps) // 2]),
+                "overhead ms/job (90 %)": round(1e3 * gaps[len(gaps) * 9 // 10]),
+                "processor ms/job": round(1e3 * cpu * per, 1),
+                "seconds to finish": round(wall, 1),
+                "seconds without overhead": jobs_each * one.turn,
+                "jobs/s": round(jobs / wall, 1),
             }
         )
     return rows
@@ -376,33 +179,10 @@ def _cpu_seconds(one: Lab) -> float:
     for name, process in one.running.items():
         if name == "client" or process.poll() is not None:
             continue
-        for pid in [process.pid, *_children(process.pid)]:
+        for pid in [process.pid, *children(process.pid)]:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             total += sum(int(fields[n]) for n in (11, 12, 13, 14))
     return total / os.sysconf("SC_CLK_TCK")
-
-
-def memory_mb(one: Lab) -> dict[str, float]:
-    """Proportional memory of the lab's kinds of process, MB (10^6 bytes) each."""
-    found: dict[str, list[float]] = {}
-    for name, process in one.running.items():
-        pids = {name.rstrip("0123456789"): [process.pid]}
-        pids["runner"] = _children(process.pid)
-        for kind, members in pids.items():
-            for pid in members:
-                text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-                pss = next(line for line in text.splitlines() if line.startswith("Pss:"))
-                found.setdefault(kind, []).append(int(pss.split()[1]) * 1024 / 1e6)
-    return {kind: round(sum(some) / len(some), 1) for kind, some in found.items()}
-
-
-def free_port() -> int:
-    """A port of loopback that nobody uses now."""
-    import socket
-
-    with socket.socket() as probing:
-        probing.bind(("127.0.0.1", 0))
-        return probing.getsockname()[1]
 
 
 def main() -> None:

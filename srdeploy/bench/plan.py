@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from srdeploy.bench.journal import Journal, open_journal
 from srdeploy.bench.on_device import check_artifacts, measure_on, now
 from srdeploy.bench.request import Outcome, Request
 from srdeploy.bench.row import Row, row_of
@@ -107,7 +107,7 @@ def run(
     check_artifacts(artifacts)
     devices = {batch.device: open_device(batch.device) for batch in batches}
     with ExitStack() as stack:
-        log = _Journal(stack.enter_context(open(journal, "a")) if journal else None)
+        log = stack.enter_context(open_journal(journal))
         runner = _Runner(artifacts, store, log, watcher or Watcher())
         rows: list[Row] = []
         for uri, device in devices.items():
@@ -118,7 +118,7 @@ def run(
 
 class _Runner:
     def __init__(
-        self, artifacts: Sequence[str], store: Store | None, log: _Journal, watcher: Watcher
+        self, artifacts: Sequence[str], store: Store | None, log: Journal, watcher: Watcher
     ) -> None:
         self._artifacts, self._store, self._log, self._watcher = artifacts, store, log, watcher
 
@@ -197,18 +197,6 @@ class _Runner:
                 on_outcome=on_outcome,
             )
         return rows
-
-
-class _Journal:
-    """JSON lines, each on the disk before the next thing happens."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def write(self, event: str, **fields: Any) -> None:
-        if self._stream is not None:
-            self._stream.write(json.dumps({"event": event, **fields}) + "\n")
-            self._stream.flush()
 
 
 def unreached(batch: Batch, artifact: str, error: SrdeployError) -> Outcome:

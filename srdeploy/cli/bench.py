@@ -89,7 +89,9 @@ def bench(
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Append every turn and row here as JSON lines."),
+        typer.Option(
+            "--output", "-o", help="Append every turn and row here as JSON lines (of a farm: rows)."
+        ),
     ] = None,
     json: o.AsJson = False,
 ) -> None:
@@ -140,7 +142,7 @@ def bench(
         options=options,
     )
     if farm is not None and store is not None:
-        rows = measure_on_farm(farm, artifacts, batches, store, job_limit, apart)
+        rows = measure_on_farm(farm, artifacts, batches, store, output, job_limit, apart)
     else:
         rows = _run(artifacts, batches, store, output)
     if json:

@@ -160,7 +160,7 @@ def devices(
     from srdeploy.farm.fleet import devices_of
     from srdeploy.farm.link import devices as live
 
-    found = live(_open(farm))
+    found = live(_open(farm), patterns or ())
     _list(devices_of(patterns, found) if patterns else found, json)
 
 
@@ -213,11 +213,17 @@ def tags_asked(farm: Path, devices: str | None, device: str) -> list[str]:
     words = o.listed(devices or "")
     if not words:
         raise UserError("Say which devices of the farm: --devices TAG[,TAG].")
-    return tags_of(words, live(_open(farm)))
+    return tags_of(words, live(_open(farm), words))
 
 
 def measure_on_farm(
-    farm: Path, artifacts: list[str], batches: Any, store: Path, job_limit: float, apart: bool
+    farm: Path,
+    artifacts: list[str],
+    batches: Any,
+    store: Path,
+    journal: Path | None,
+    job_limit: float,
+    apart: bool,
 ) -> Any:
     """Run ``bench``'s batches on a farm."""
     from srdeploy.bench.live import live_table
@@ -227,7 +233,9 @@ def measure_on_farm(
     settings = _open(farm)
     with Store.open(store) as kept, live_table(len(batches) * len(artifacts)) as watcher:
         asked = Asked(job_limit, apart)
-        return run(settings, artifacts, batches, kept, watcher=watcher, asked=asked)
+        return run(
+            settings, artifacts, batches, kept, watcher=watcher, journal=journal, asked=asked
+        )
 
 
 def _order(farm: Path, devices: list[str], state: str, reason: str, wait: bool, json: bool) -> None:

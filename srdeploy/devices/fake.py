@@ -56,7 +56,7 @@ class FakeDevice:
         after: Turns before it is lost (0).
         lock: A folder. While a device is entered its file there is locked, and entering it a
             second time at the same time is an error: farms prove exclusive use with it. The file
-            says so, too: a line ``in``, ``out`` or ``refused`` for each time.
+            says so, too: a line ``in``, ``out`` or ``refused`` for each time, and when (seconds).
     """
 
     def __init__(self, uri: DeviceUri) -> None:
@@ -154,7 +154,7 @@ class FakeDevice:
             self._lock.close()
 
     def _log(self, what: str) -> None:
-        self._lock.write(f"{what}\n")
+        self._lock.write(f"{what} {time.time():.3f}\n")
         self._lock.flush()
 
     def _number(self, name: str, default: float) -> float:

@@ -17,13 +17,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from srdeploy.bench.journal import Journal, open_journal
 from srdeploy.bench.on_device import check_artifacts
-from srdeploy.bench.plan import Batch, Watcher, unreached
-from srdeploy.bench.row import Row, row_of
+from srdeploy.bench.plan import Batch, Watcher
+from srdeploy.bench.row import Row
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.farm import task
 from srdeploy.farm.fleet import LiveDevice, tags_of, why_none
 from srdeploy.farm.jobs import HUNG, LOST, TRIES, Contents, Job, Queue, open_jobs
+from srdeploy.farm.ledger import Ledger
 from srdeploy.farm.link import Link, connect
 from srdeploy.farm.settings import FarmFile
 from srdeploy.farm.worker import DEVICE, tag_resource
@@ -61,26 +63,24 @@ class Campaign:
         batches: Sequence[Batch],
         store: Store,
         watcher: Watcher,
+        journal: Journal,
         asked: Asked,
     ) -> None:
-        self._farm, self._store, self._watcher, self._asked = farm, store, watcher, asked
+        self._farm, self._asked, self._watcher = farm, asked, watcher
         self._artifacts, self._batches = artifacts, batches
         self._contents = Contents(artifacts)
-        self._measured: dict[tuple[int, str], Measurement] = {}
+        self._ledger = Ledger(store, self._contents, watcher, journal)
         self._jobs = open_jobs(batches, artifacts, self._contents, store, asked.apart)
         self._todo = Queue()
         self._fleet: list[LiveDevice] = []
         self._gone_since: dict[str, float] = {}
         self._unset: set[str] = set()
+        self._settled = False
         self._dropped: set[asyncio.Task[bool]] = set()
 
     async def run(self) -> list[Row]:
         """Work until every job has its answer."""
-        for batch in self._batches:
-            for artifact in self._artifacts:
-                found = self._store.get(self._contents.key(batch, artifact))
-                if found is not None and found.error is None:
-                    self._tell(batch, artifact, found, stored=True)
+        self._ledger.recall(self._batches, self._artifacts)
         for job in self._jobs:
             self._todo.add(job)
         lost_at: float | None = None
@@ -100,21 +100,25 @@ class Campaign:
                 if time.monotonic() - lost_at > self._farm.patience_seconds:
                     raise SrdeployError(
                         f"The farm's scheduler went away and was not back within "
-                        f"{self._farm.patience_seconds:g} s; {len(self._measured)} results are in "
-                        f"'{self._store.path}': repeat the command to go on."
+                        f"{self._farm.patience_seconds:g} s; {len(self._ledger)} results are in "
+                        f"'{self._ledger.store.path}': repeat the command to go on."
                     ) from None
                 await asyncio.sleep(1)
-        return self._rows()
+        return self._ledger.rows(self._batches, self._artifacts)
 
     async def _until_lost(self, link: Link) -> None:
         """Hand out jobs and take answers; returns early when the scheduler is lost."""
-        first = not self._fleet
+        first, self._settled = not self._fleet, False
         running: dict[asyncio.Task[bool], Job] = {}
         looked = 0.0
         try:
             while (self._todo or running) and link.up:
                 if time.monotonic() - looked > _FLEET_SECONDS:
-                    self._see(await link.fleet())
+                    if first:
+                        self._see(await link.settled(self._has_all))
+                    else:
+                        self._see(await link.fleet())
+                    self._settled = not link.young
                     looked = time.monotonic()
                     if first:
                         first = False
@@ -147,6 +151,9 @@ class Campaign:
         for name in unset.keys() - self._unset:
             self._watcher.said(f"{name} is quarantined: {unset[name].reason}")
         self._unset = set(unset)
+
+    def _has_all(self, fleet: list[LiveDevice]) -> bool:
+        return not any(why_none(tag, fleet) for tag in self._todo.tags())
 
     def _require_devices(self) -> None:
         """At the start, a tag without a device is the request's fault."""
@@ -215,14 +222,18 @@ class Campaign:
         for job in list(self._todo):
             if job.tag in hopeless:
                 self._todo.remove(job)
-                self._give_up(job, reasons[job.tag] or "")
-            elif job.failed_on and reasons[job.tag] is None and not self._eligible(job):
+                self._ledger.give_up(job, reasons[job.tag] or "")
+            elif self._settled and self._is_out_of_devices(job, reasons[job.tag]):
                 self._todo.remove(job)
-                self._give_up(job, _last(job))
+                self._ledger.give_up(job, _last(job))
         for attempt, job in running.items():
-            nowhere = job.failed_on and not self._eligible(job)
+            nowhere = self._settled and job.failed_on and not self._eligible(job)
             if job.tag in hopeless or (nowhere and not self._is_measured_now(job)):
                 self._drop(attempt)  # back to the queue, and from there out by the rules above
+
+    def _is_out_of_devices(self, job: Job, reason: str | None) -> bool:
+        """Whether all that have the tag and take jobs have failed this one."""
+        return bool(job.failed_on) and reason is None and not self._eligible(job)
 
     def _drop(self, attempt: asyncio.Task[bool]) -> None:
         self._dropped.add(attempt)
@@ -272,7 +283,7 @@ class Campaign:
             ]
             return False
         if outcome == "wrong":
-            self._give_up(job, answer["reason"])
+            self._ledger.give_up(job, answer["reason"])
             return True
         if outcome == "died":
             return self._lost(job, answer["reason"])
@@ -297,7 +308,7 @@ class Campaign:
                 job.last[artifact] = measurement
                 reason = result["reason"]
             else:
-                self._keep(job, artifact, measurement)
+                self._ledger.keep(job, artifact, measurement)
         job.artifacts = again
         return self._failed_on(job, name, reason) if again else True
 
@@ -306,41 +317,15 @@ class Campaign:
         self._watcher.said(f"{name} failed {', '.join(job.artifacts)}: {reason}")
         if len(job.failed_on) < TRIES and job.hung < HUNG and self._eligible(job):
             return False
-        self._give_up(job, _last(job))
+        self._ledger.give_up(job, _last(job))
         return True
 
     def _lost(self, job: Job, reason: str = "its worker went away") -> bool:
         job.lost += 1
         if job.lost < LOST:
             return False
-        self._give_up(job, f"it was lost {job.lost} times ({reason})")
+        self._ledger.give_up(job, f"it was lost {job.lost} times ({reason})")
         return True
-
-    def _give_up(self, job: Job, reason: str) -> None:
-        for artifact in job.artifacts:
-            measurement = job.last.get(artifact)
-            if measurement is None:
-                error = SrdeployError(reason)
-                measurement = unreached(job.batch, artifact, error).measurement
-            self._keep(job, artifact, measurement)
-
-    def _keep(self, job: Job, artifact: str, measurement: Measurement) -> None:
-        key = self._contents.key(job.batch, artifact)
-        if not self._store.add(measurement, key):  # somebody else's was first
-            measurement = self._store.get(key) or measurement
-        self._tell(job.batch, artifact, measurement, stored=False)
-
-    def _tell(self, batch: Batch, artifact: str, measurement: Measurement, stored: bool) -> None:
-        self._measured[id(batch), artifact] = measurement
-        shown = replace(batch, device=measurement.device)
-        self._watcher.row(shown, artifact, row_of(measurement, measurement), stored)
-
-    def _rows(self) -> list[Row]:
-        rows = []
-        for batch in self._batches:
-            measured = [self._measured[id(batch), one] for one in self._artifacts]
-            rows += [row_of(one, measured[0]) for one in measured]
-        return rows
 
 
 def run(
@@ -350,6 +335,7 @@ def run(
     store: Store,
     *,
     watcher: Watcher | None = None,
+    journal: Path | None = None,
     asked: Asked | None = None,
 ) -> list[Row]:
     """Measure batches on a farm; each batch's ``device`` is a tag, and any device that has it may
@@ -364,6 +350,7 @@ def run(
         batches: See :func:`srdeploy.bench.plan.plan`.
         store: Keeps the measurements.
         watcher: Hears of every row, and of what happens to devices.
+        journal: File that gets every row as a JSON line, with all its samples.
         asked: See :class:`Asked`.
 
     Returns:
@@ -375,8 +362,10 @@ def run(
         SrdeployError: the scheduler is not there, or went away and stayed away.
     """
     check_artifacts(artifacts)
-    campaign = Campaign(farm, artifacts, batches, store, watcher or Watcher(), asked or Asked())
-    return asyncio.run(campaign.run())
+    with open_journal(journal) as log:
+        watching, how = watcher or Watcher(), asked or Asked()
+        campaign = Campaign(farm, artifacts, batches, store, watching, log, how)
+        return asyncio.run(campaign.run())
 
 
 def _last(job: Job) -> str:

@@ -110,6 +110,15 @@ def tags_of(words: Sequence[str], fleet: Iterable[LiveDevice]) -> list[str]:
     return list(found)
 
 
+def fits(words: Sequence[str], fleet: Iterable[LiveDevice]) -> bool:
+    """Whether each word means something (:func:`tags_of`)."""
+    try:
+        tags_of(words, fleet)
+    except UserError:
+        return False
+    return True
+
+
 def devices_of(words: Sequence[str], fleet: Iterable[LiveDevice]) -> list[LiveDevice]:
     """All devices that words mean: names, tags, kinds and patterns, as :func:`tags_of`."""
     devices = list(fleet)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.farm import task
-from srdeploy.farm.fleet import LiveDevice, devices_of, fleet_of
+from srdeploy.farm.fleet import LiveDevice, devices_of, fits, fleet_of
 from srdeploy.farm.network import CONNECT_SECONDS, dask_address, probe, security
 from srdeploy.farm.parcels import CHUNK, Packed
 from srdeploy.farm.settings import FarmFile
@@ -18,6 +20,10 @@ from srdeploy.farm.settings import FarmFile
 if TYPE_CHECKING:
     from distributed import Client
 
+GRACE_SECONDS = 15.0
+"""A scheduler so young may not know all devices yet: they come back one by one."""
+
+_CALM_SECONDS = 2.0
 _ANSWER_SECONDS = 60.0
 
 
@@ -28,6 +34,7 @@ class Link:
         self.client = client
         self._id = uuid.uuid4().hex
         self._hosts: dict[str, asyncio.Lock] = {}
+        self._born = -math.inf
 
     @property
     def up(self) -> bool:
@@ -42,10 +49,38 @@ class Link:
         """
         assert self.client.scheduler is not None
         try:
-            identity = self.client.scheduler.identity(n_workers=-1)
-            return fleet_of(await asyncio.wait_for(identity, _ANSWER_SECONDS))
+            asking = self.client.scheduler.identity(n_workers=-1)
+            identity = await asyncio.wait_for(asking, _ANSWER_SECONDS)
         except (OSError, asyncio.TimeoutError) as error:
             raise SrdeployError(f"The farm's scheduler does not answer ({error}).") from None
+        self._born = identity["started"]
+        return fleet_of(identity)
+
+    @property
+    def young(self) -> bool:
+        """Whether the scheduler had just started when it was asked last."""
+        return abs(time.time() - self._born) < GRACE_SECONDS
+
+    async def settled(self, fits: Callable[[list[LiveDevice]], bool]) -> list[LiveDevice]:
+        """The devices; of a scheduler that has just started, once they fit and no more come.
+
+        Args:
+            fits: Whether these devices are those that are needed. In the end they are returned
+                even if they are not.
+
+        Raises:
+            SrdeployError: the scheduler does not answer.
+        """
+        known, changed = -1, 0.0
+        end = time.monotonic() + GRACE_SECONDS
+        while True:
+            fleet, now = await self.fleet(), time.monotonic()
+            if len(fleet) != known:
+                known, changed = len(fleet), now
+            calm = now - changed > _CALM_SECONDS
+            if not self.young or now > end or (calm and fits(fleet)):
+                return fleet
+            await asyncio.sleep(0.5)
 
     async def ask(self, device: LiveDevice, function: Any, *arguments: Any) -> Any:
         """Have a worker call one of :mod:`srdeploy.farm.task`'s functions.
@@ -115,8 +150,13 @@ async def connect(farm: FarmFile) -> AsyncIterator[Link]:
             await asyncio.wait_for(client.close(), 10)
 
 
-def devices(farm: FarmFile) -> list[LiveDevice]:
+def devices(farm: FarmFile, words: Sequence[str] = ()) -> list[LiveDevice]:
     """The devices that are connected.
+
+    Args:
+        farm: The farm.
+        words: Names, tags, kinds or patterns that some of them shall have; where the scheduler has
+            just started, they are waited for.
 
     Raises:
         SrdeployError: the scheduler cannot be reached.
@@ -124,7 +164,11 @@ def devices(farm: FarmFile) -> list[LiveDevice]:
 
     async def ask() -> list[LiveDevice]:
         async with connect(farm) as link:
-            return await link.fleet()
+            return (
+                await link.settled(lambda fleet: fits(words, fleet))
+                if words
+                else await link.fleet()
+            )
 
     return asyncio.run(ask())
 
@@ -151,7 +195,7 @@ def order(
 
     async def ask() -> list[LiveDevice]:
         async with connect(farm) as link:
-            chosen = devices_of(words, await link.fleet())
+            chosen = devices_of(words, await link.settled(lambda fleet: fits(words, fleet)))
             if not chosen:
                 raise UserError("Name at least one device, tag or pattern.")
             for device in chosen:

@@ -62,6 +62,10 @@ def wait_for(path: Path, word: str) -> None:
         time.sleep(0.02)
 
 
+def uses(path: Path) -> list[str]:
+    return [line.split()[0] for line in path.read_text().splitlines()]
+
+
 def test_a_job_is_measured(runner: RunnerProcess, job: dict[str, Any]) -> None:
     answer = runner.run(job, device("fake://desk?ms=5"), 60, job_id())
     (result,) = answer["results"]
@@ -113,7 +117,7 @@ def test_a_job_that_does_not_end_is_ended(
     assert time.monotonic() - began < 60
     again = runner.run(job, device(f"fake://slow?lock={tmp_path}"), 60, job_id())
     assert again["outcome"] == "done"
-    assert (tmp_path / "slow.lock").read_text().split()[-2:] == ["in", "out"]
+    assert uses(tmp_path / "slow.lock")[-2:] == ["in", "out"]
 
 
 def test_a_device_is_used_once_at_a_time(
@@ -131,7 +135,7 @@ def test_a_device_is_used_once_at_a_time(
     for thread in threads:
         thread.join()
     assert [answer["outcome"] for answer in answers] == ["done"] * 4
-    assert (tmp_path / "one.lock").read_text().split() == ["in", "out"] * 4
+    assert uses(tmp_path / "one.lock") == ["in", "out"] * 4
 
 
 def test_nothing_outlives_the_runner(job: dict[str, Any], tmp_path: Path) -> None:
