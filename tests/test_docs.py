@@ -188,7 +188,8 @@ def execute(command: str, folder: Path) -> int:
     if arguments[0] == "srdeploy" and not re.search(r"[|<>;&`$]", command):
         return run(["--quiet", *arguments[1:]])
     tools = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-    return subprocess.run(["bash", "-c", command], cwd=folder, env={"PATH": tools}).returncode
+    checkout = {"PATH": tools, "PYTHONPATH": str(ROOT)}  # whose tests pages may name
+    return subprocess.run(["bash", "-c", command], cwd=folder, env=checkout).returncode
 
 
 def read_through(page: Path, folder: Path, slow: bool) -> None:

@@ -135,7 +135,9 @@ def _find(file: str | Path) -> Path:
 
 
 def _own_weights(path: Path) -> str | None:
-    if path.is_dir() or path.suffix.lower() in {".onnx", ".engine", ".tflite"}:
+    from srdeploy.models.card_file import is_safetensors
+
+    if not path.is_file() or not is_safetensors(path):
         return None
     from safetensors.torch import load_file
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from srdeploy.export.run import export
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
+from srdeploy.models.store import save_network
 from srdeploy.prune.options import PruneOptions
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.pixels import plan_image, upscale_rgb
@@ -227,6 +230,35 @@ def test_memory_decides_the_tiles(session: Session) -> None:
     assert small.exact
     with pytest.raises(UserError, match=r"too little for this picture .* --memory \d"):
         Upscaler(session, memory=held + 1_000_000).plan(size)
+
+
+TILES = """
+import sys
+import numpy as np
+from srdeploy.runtime import footprint
+from srdeploy.runtime.open import open_session
+
+with open_session(sys.argv[1], threads=1) as session:
+    cost = footprint.bytes_per_pixel(session)
+    before = footprint._reset_peak()
+    for _ in range(3):
+        session.run(np.zeros((1, 3, 500, 480), np.float32))
+    print(0 if before is None else (footprint.peak() - before) / (cost * 500 * 480))
+"""
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "onnx"])
+def test_tile_after_tile_stays_within_the_estimate(ending: str, tmp_path: Path) -> None:
+    """In a fresh process: memory that others freed would be used again."""
+    network = create("ledsr", n_blocks=2, n_feats=48)
+    path = tmp_path / f"net.{ending}"
+    if ending == "onnx":
+        export(network, "onnx", path)
+    else:
+        save_network(network, path)
+    command = [sys.executable, "-c", TILES, str(path)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert float(done.stdout) < 1.1
 
 
 def test_bands_come_from_top_to_bottom(session: Session) -> None:
