@@ -10,8 +10,7 @@ from srdeploy.bench.feed import choose_image, network_input
 from srdeploy.bench.profile import profile
 from srdeploy.bench.why import Why, explain
 from srdeploy.errors import UserError
-from srdeploy.measure.machine import cpu_features
-from srdeploy.prune.blocks import HERE, find_block
+from srdeploy.prune.blocks import find_block
 from srdeploy.runtime.open import artifact_runtime
 from srdeploy.runtime.session import default_threads
 
@@ -55,7 +54,7 @@ def why(
             ) as session:
                 files.append((path, network_input(session.card, lr, scale)))
         before, after = profile(files, threads=threads or default_threads(), runs=runs)
-    return explain(before, after, find_block(HERE, cpu_features()).channels)
+    return explain(before, after, find_block().channels)
 
 
 def _as_onnx(artifact: str, path: Path, scale: int, arch: str | None) -> Path:

@@ -235,9 +235,7 @@ def _round_to(text: str | None, meant_for: str | None) -> int | None:
     from srdeploy.prune.blocks import HERE, find_block
 
     if text == "auto":
-        from srdeploy.measure.machine import cpu_features
-
-        block = find_block(meant_for or HERE, cpu_features())
+        block = find_block(meant_for or HERE)
         note(f"keeping multiples of {block.channels} channels: {block.why}")
         return block.channels
     if meant_for is not None:

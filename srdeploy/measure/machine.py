@@ -6,25 +6,10 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from srdeploy.export.report import tool_versions
-
-_CPUINFO = Path("/proc/cpuinfo")
-_TELLING_FLAGS = (
-    "avx2",
-    "avx512f",
-    "avx512_vnni",
-    "avx512_bf16",
-    "avx_vnni",
-    "amx_int8",
-    "asimd",
-    "asimddp",
-    "i8mm",
-    "bf16",
-)
+from srdeploy.runtime.cpu import cpu_features, cpuinfo
 
 
 def machine_facts() -> dict[str, Any]:
@@ -55,7 +40,7 @@ def usable_cpus() -> int:
 def cpu_model() -> str:
     """The processor's own name for itself."""
     for key in ("model name", "Model", "Hardware"):
-        for value in _cpuinfo(key):
+        for value in cpuinfo(key):
             return value
     if sys.platform == "darwin":
         command = ["sysctl", "-n", "machdep.cpu.brand_string"]
@@ -63,15 +48,6 @@ def cpu_model() -> str:
         if answer.returncode == 0:
             return answer.stdout.strip()
     return platform.processor() or platform.machine() or "unknown"
-
-
-def cpu_features() -> list[str]:
-    """The instruction sets that decide how fast convolutions run."""
-    for key in ("flags", "Features"):
-        for value in _cpuinfo(key):
-            present = set(value.split())
-            return [flag for flag in _TELLING_FLAGS if flag in present]
-    return []
 
 
 def memory_gb() -> float | None:
@@ -88,11 +64,3 @@ def operating_system() -> str:
         return platform.freedesktop_os_release()["PRETTY_NAME"]
     except (OSError, KeyError):
         return f"{platform.system()} {platform.mac_ver()[0] or platform.release()}".strip()
-
-
-def _cpuinfo(key: str) -> Iterable[str]:
-    if _CPUINFO.is_file():
-        for line in _CPUINFO.read_text().splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == key and value.strip():
-                yield value.strip()

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from srdeploy.errors import UserError, unknown_name
+from srdeploy.runtime.cpu import cpu_features
 
 HERE = "onnxruntime"
 """What ``--round-to auto`` means unless told otherwise: this machine's CPU."""
@@ -72,19 +73,20 @@ def targets() -> list[str]:
     return [*dict.fromkeys(row.target for row in BLOCKS), *UNKNOWN]
 
 
-def find_block(target: str, cpu_features: Collection[str] = ()) -> Block:
+def find_block(target: str = HERE, features: Collection[str] | None = None) -> Block:
     """The block of a target.
 
     Args:
         target: A name from :func:`targets`.
-        cpu_features: Of the CPU it will run on, as
-            :func:`srdeploy.measure.machine.cpu_features` names them.
+        features: Of the CPU it will run on, as :func:`srdeploy.runtime.cpu.cpu_features` names
+            them; None: this machine's.
 
     Raises:
         UserError: an unknown target, or one for which no number can be stood for.
     """
+    present = set(cpu_features() if features is None else features)
     for row in BLOCKS:
-        if row.target == target and (not row.needs or set(row.needs) & set(cpu_features)):
+        if row.target == target and (not row.needs or present & set(row.needs)):
             return row
     if target in UNKNOWN:
         raise UserError(

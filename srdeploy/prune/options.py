@@ -4,14 +4,41 @@ from __future__ import annotations
 
 import math
 from fnmatch import fnmatchcase
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 
 from srdeploy.errors import UserError, unknown_name
+from srdeploy.prune.blocks import BLOCKS, HERE, find_block, targets
 from srdeploy.prune.groups import Group, Grouping
 
 CRITERIA = ("l1", "l2", "fpgm", "random")
 """How NNI's pruners score filters."""
+
+
+def _channels(value: Any) -> Any:
+    if not isinstance(value, str) or value.isdecimal():
+        return value
+    known = ["auto", *targets()]
+    if value not in known:
+        raise unknown_name("value of round_to", value, known)
+    return find_block(HERE if value == "auto" else value).channels
+
+
+Channels = Annotated[
+    int,
+    BeforeValidator(_channels),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"enum": ["auto", *dict.fromkeys(row.target for row in BLOCKS)]},
+            ]
+        }
+    ),
+]
+"""A number of channels; ``auto``: the block that this machine's CPU computes at a time; or the
+block of a target by its name (:mod:`srdeploy.prune.blocks`). Once read, always the number."""
 
 
 class PruneOptions(BaseModel):
@@ -21,7 +48,8 @@ class PruneOptions(BaseModel):
         ratio: Fraction of channels to remove from each group (the papers' pruning ratio).
         layer_ratios: Layer pattern to its own ratio (``stage_pr`` of the published tools).
         exclude: Patterns of layers whose output channels stay (``skip_layers``).
-        round_to: Keep the nearest multiple of this many channels (SIMD blocks, tensor cores).
+        round_to: Keep the nearest multiple of this many channels (SIMD blocks, tensor cores);
+            ``auto``: of the block of this machine's CPU, ``trt-int8``...: of a target's.
         criterion: One of :data:`CRITERIA`.
         seed: For the random criterion.
     """
@@ -31,7 +59,7 @@ class PruneOptions(BaseModel):
     ratio: float
     layer_ratios: dict[str, float] = Field(default_factory=dict)
     exclude: tuple[str, ...] = ()
-    round_to: int = 1
+    round_to: Channels = 1
     criterion: str = "l1"
     seed: int = 0
 

@@ -6,7 +6,7 @@ import pytest
 
 from srdeploy.errors import UserError
 from srdeploy.prune.blocks import BLOCKS, UNKNOWN, find_block, targets
-from srdeploy.prune.options import count_removed
+from srdeploy.prune.options import PruneOptions, count_removed
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,23 @@ def test_the_measured_case() -> None:
     block = find_block("onnxruntime", ("avx512f",)).channels
     assert 64 - count_removed(64, 0.3) == 44
     assert 64 - count_removed(64, 0.3, block) == 48
+
+
+@pytest.mark.parametrize(
+    ("asked", "channels"), [("auto", 4), ("trt-int8", 32), ("24", 24), (24, 24)]
+)
+def test_options_take_a_block_by_name(
+    asked: str | int, channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("srdeploy.prune.blocks.cpu_features", lambda: ["asimd"])
+    options = PruneOptions.model_validate({"ratio": 0.5, "round_to": asked})
+    assert options.round_to == options.model_dump()["round_to"] == channels
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [("atuo", "did you mean 'auto'"), ("coreml", "No block of channels is known"), (0, "give 1")],
+)
+def test_options_refuse_what_is_no_block(asked: str | int, reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        PruneOptions.model_validate({"ratio": 0.5, "round_to": asked})
