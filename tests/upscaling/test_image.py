@@ -239,6 +239,9 @@ from srdeploy.runtime import footprint
 from srdeploy.runtime.open import open_session
 
 with open_session(sys.argv[1], threads=1) as session:
+    freed = [np.ones(1 << 13) for _ in range(4000)]  # 260 MB on the heap, as reading pictures
+    kept = np.ones(1 << 13)  # leaves behind
+    del freed
     cost = footprint.bytes_per_pixel(session)
     before = footprint._reset_peak()
     for _ in range(3):
