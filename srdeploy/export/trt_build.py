@@ -7,6 +7,7 @@ refused before the build.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -128,7 +129,7 @@ def build_engine(
     config = _configure(toolkit, builder, network, request, convolutions)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise SrdeployError(f"{toolkit.name} cannot build the network: {toolkit.log.reason()}.")
+        raise _not_built(toolkit, request)
     _save_timings(config, request)
     built = Built(
         engine=bytes(plan),
@@ -176,6 +177,19 @@ def _check_precision(asked: str | None, found: dict[str, int]) -> None:
             f"{asked} was asked, but the ONNX has its convolutions otherwise ({there}), and "
             f"TensorRT takes precisions from nowhere else; export the ONNX in {asked} first."
         )
+
+
+def _not_built(toolkit: Toolkit, request: Request) -> SrdeployError:
+    reason = toolkit.log.reason()
+    scarce = "OutOfMemory" in reason or "within workspace limit" in reason
+    if request.workspace_mb is not None and scarce:
+        asked = re.search(r"Requested size was (\d+) bytes", reason)
+        needed = f"{-(-int(asked[1]) >> 20)} MiB" if asked else "more"
+        return UserError(
+            f"The engine needs {needed} of scratch memory, and --workspace {request.workspace_mb} "
+            "is the limit; raise it, leave it out, or lower the largest --input."
+        )
+    return SrdeployError(f"{toolkit.name} cannot build the network: {reason}.")
 
 
 def _ends(network: Any) -> tuple[Tensor, Tensor]:

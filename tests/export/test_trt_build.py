@@ -61,6 +61,13 @@ def test_parser_accepts_every_network_in_every_form(
     assert "accepted by TensorRT's parser (tensorrt" in require_acceptance(model, "trt")
 
 
+def test_too_little_scratch_memory_is_told(onnx_of: Callable[[str], Path]) -> None:
+    large = Profile(min=(1, 3, 16, 16), opt=(1, 3, 256, 256), max=(1, 3, 1080, 1920))
+    request = Request(RTX, large, "fp32", ("8.9",), workspace_mb=1)
+    with pytest.raises(UserError, match="scratch memory, and --workspace 1 is the limit"):
+        build_engine(onnx_of("ledsr").read_bytes(), request)
+
+
 @pytest.mark.parametrize("form", ["reshape", "deconv"])
 def test_other_forms_of_shuffle_build(form: str, onnx_of: Callable[[str], Path]) -> None:
     from srdeploy.export.lower import lower_pixel_shuffle
