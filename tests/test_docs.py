@@ -18,6 +18,7 @@ ours. Others show output. Of ``make`` and ``pip install`` only the target or ext
 
 from __future__ import annotations
 
+import ast
 import re
 import runpy
 import shlex
@@ -269,6 +270,34 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert ROOT in linked.parents, f"{page.name} links to {target}, outside the project"
         if anchor and linked.suffix == ".md":
             assert anchor in _anchors(linked), f"{page.name}: {path or 'it'} has no #{anchor}"
+
+
+def _sentences() -> str:
+    """Every text in our source, a line each; what is filled in is ``{}``."""
+    found = []
+    for path in (ROOT / "srdeploy").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = (v.value if isinstance(v, ast.Constant) else "{}" for v in node.values)
+                found.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value.replace("\n", " "))
+    return "\n".join(found)
+
+
+@pytest.mark.parametrize("page", ["troubleshooting.md", "own-network.md"])
+def test_messages_are_those_that_are_printed(page: str) -> None:
+    """In tables headed "message": quoted names stand for any, ``...`` for anything."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    tables = re.findall(r"^\| message \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    shown = [m for table in tables for m in re.findall(r"`([^`]+)`", "".join(
+        row.split("|")[1] for row in table.splitlines()))]  # fmt: skip
+    assert shown
+    printed = _sentences()
+    for message in shown:
+        pattern = re.escape(message).replace(r"\.\.\.", ".*")
+        pattern = re.sub(r"'[^']+'|\d+(x\d+)+", r".+", pattern)
+        assert re.search(pattern, printed), message
 
 
 # The reader of pages itself
