@@ -11,45 +11,65 @@ from rich.text import Text
 
 from srdeploy.bench.row import Row
 
+Columns = dict[str, Callable[[Row], str]]
+"""How a row fills each column."""
+
 _NONE = "-"
 NOT_TOLD = "not told"
 """What stands where a device keeps a figure to itself."""
 
 
-def tables(rows: Sequence[Row]) -> list[Table]:
-    """One table per device, scenario and input, in the order of the rows."""
+def tables(rows: Sequence[Row]) -> list[Table | Text]:
+    """Tables per device, scenario and input, in the order of the rows."""
 
     def batch(row: Row) -> tuple[str, str, str, int]:
         return row.device, row.scenario["name"], str(row.scenario["inputs"]), row.repeat
 
     groups = [list(group) for _, group in groupby(rows, batch)]
-    return [latency_table(group, named=len(groups) > 1) for group in groups]
+    return [table for group in groups for table in group_tables(group, named=len(groups) > 1)]
 
 
-def latency_table(rows: Sequence[Row], named: bool = False) -> Table:
-    """One line per artifact, for 80 columns; failures and protocols are listed underneath.
+def group_tables(rows: Sequence[Row], named: bool = False) -> list[Table | Text]:
+    """One line per artifact, for 80 columns; what only some devices tell makes a second table.
+
+    Failures, protocols and conditions are listed underneath.
 
     Args:
         rows: Of one device and scenario.
         named: Say which.
     """
+    first = _table(rows, _told(_COLUMNS, rows, always=_ALWAYS), runtimes=True)
+    first.title = Text(_title(rows, named)) if rows else None
+    drawn: list[Table | Text] = [first]
+    if more := _told(_MORE, rows):
+        drawn.append(_table(rows, more, runtimes=False))
+    if lines := _notes(rows):
+        drawn.append(Text("\n".join(lines), style="dim"))
+    return drawn
+
+
+def _told(columns: Columns, rows: Sequence[Row], always: Sequence[str] = ()) -> Columns:
+    """The columns in which a row has something to put."""
+    return {
+        name: show
+        for name, show in columns.items()
+        if name in always or any(show(row) != _NONE for row in rows)
+    }
+
+
+def _table(rows: Sequence[Row], columns: Columns, *, runtimes: bool) -> Table:
     table = Table(
-        title=Text(_title(rows, named)) if rows else None,
         title_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
-        caption=Text("\n".join(_notes(rows))),
-        caption_justify="left",
     )
     table.add_column("artifact", overflow="fold", min_width=11)
-    extra = {name: show for name, show in _EXTRA.items() if any(show(row) != _NONE for row in rows)}
-    columns = {**_COLUMNS, **extra}
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         label = Text(row.artifact)
-        if row.runtime:
+        if row.runtime and runtimes:
             label.append(f"\n{row.runtime}", style="dim")
         table.add_row(label, *(Text(show(row)) for show in columns.values()))
     return table
@@ -131,7 +151,7 @@ def _quality(luma: float | None, rgb: float | None, digits: int) -> str:
     return _number(luma if luma is not None else rgb, digits)
 
 
-_COLUMNS: dict[str, Callable[[Row], str]] = {
+_COLUMNS: Columns = {
     "p50\nms": lambda row: milliseconds(row.p50_ms),
     "p90\nms": lambda row: milliseconds(row.p90_ms),
     "times\nfaster": lambda row: _ratio(row.speedup, row.speedup_low, row.speedup_high),
@@ -143,10 +163,11 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
     "SSIM": lambda row: _quality(row.ssim_y, row.ssim_rgb, 4),
 }
 
-_EXTRA: dict[str, Callable[[Row], str]] = {
+_ALWAYS = ("p50\nms", "p90\nms")
+
+_MORE: Columns = {
     "compute\nms": lambda row: milliseconds(row.compute_p50_ms),
     "drift": lambda row: _ratio(row.drift, row.drift_low, row.drift_high),
     "W": lambda row: _number(row.power_w, 1),
     "mJ/\nimage": lambda row: milliseconds(row.energy_mj),
 }
-"""Columns that are there when a row has something to put in."""

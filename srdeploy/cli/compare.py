@@ -58,9 +58,9 @@ def compare(
         emit(found.to_dict())
     else:
         from srdeploy.bench.compare_table import parity_lines
-        from srdeploy.bench.table import latency_table
+        from srdeploy.bench.table import group_tables
 
-        console().print(latency_table(found.rows))
+        console().print(*group_tables(found.rows), sep="\n")
         for line in parity_lines(found):
             say(line)
     if any(row.error for row in found.rows):

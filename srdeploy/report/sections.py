@@ -143,7 +143,25 @@ def load(groups: Sequence[Group]) -> str:
         title = f"{group.device} · {group.scenario}"
         names = html.legend([line.name for line in lines])
         figures.append(html.figure(names + drawing, told, title))
+        heat = [
+            Curve(name_of(entry.row), points, number)
+            for number, entry in enumerate(lasting)
+            if len(points := _hottest(entry)) > 1
+        ]
+        if heat:
+            names = html.legend([line.name for line in heat])
+            drawing = both(curves, heat, "time, s", "hottest sensor, °C", from_zero=False)
+            figures.append(html.figure(names + drawing, "", f"{title}: temperature"))
     return "".join(figures)
+
+
+def _hottest(entry: Entry) -> list[tuple[float, float]]:
+    """Of every reading the highest temperature, degrees Celsius."""
+    return [
+        (reading.seconds, max(reading.temperatures_c.values()))
+        for reading in entry.measurement.readings
+        if reading.temperatures_c
+    ]
 
 
 def _over_time(entry: Entry) -> list[tuple[float, float]]:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from srdeploy.bench.row import Row
 from srdeploy.bench.run import bench
-from srdeploy.bench.table import latency_table
+from srdeploy.bench.table import group_tables
 from srdeploy.data.images import write_png
 from srdeploy.errors import UserError
 from srdeploy.export.onnx import export_onnx
@@ -134,7 +134,7 @@ def test_rows_name_no_folder(rows: list[Row], folder: Path) -> None:
 @pytest.mark.parametrize("width", [80, 200])
 def test_table(width: int, rows: list[Row]) -> None:
     console = Console(width=width, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
-    console.print(latency_table(rows))
+    console.print(*group_tables(rows), sep="\n")
     text = console.export_text()
     wide, thin, _, torch = rows
     assert "x2, LR 32x24, 1 thread" in text
@@ -146,6 +146,28 @@ def test_table(width: int, rows: list[Row]) -> None:
         assert f"{row.psnr_y:.2f}" in text
         assert f"{row.params / 1e3:.0f}K" in text
     assert "…" not in text  # nothing is cut off
+
+
+def test_all_that_a_board_tells_fits_80_columns(rows: list[Row]) -> None:
+    told = {"compute_p50_ms": 123.4, "drift": 1.04, "drift_low": 1.01, "drift_high": 1.06}
+    told |= {"power_w": 14.25, "energy_mj": 1758.0, "power_source": "VDD_IN"}
+    console = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    console.print(*group_tables([row.model_copy(update=told) for row in rows]), sep="\n")
+    text = console.export_text()
+    for figure in ("123.4", "1.04", "1.01-1.06", "14.2", "1758", "power: VDD_IN"):
+        assert figure in text
+    assert f"{rows[0].psnr_y:.2f}" in text
+    assert "…" not in text
+
+
+def test_columns_without_a_figure_are_left_out(rows: list[Row]) -> None:
+    console = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    alone = rows[0].model_copy(update={"psnr_y": None, "ssim_y": None, "protocol": None})
+    console.print(*group_tables([alone]), sep="\n")
+    text = console.export_text()
+    assert "p50" in text
+    for absent in ("PSNR", "SSIM", "faster", "drift", "compute"):
+        assert absent not in text
 
 
 def test_fixed_input_without_quality(folder: Path) -> None:

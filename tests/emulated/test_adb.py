@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from srdeploy.cli.main import run
 from srdeploy.devices.errors import DeviceError, DeviceFull, DeviceLost, DeviceRefused, DeviceUnfit
 from srdeploy.devices.open import open_device
 from srdeploy.devices.protocol import Device, Job
+from srdeploy.measure.measurement import Measurement
+from srdeploy.measure.store import Store
 from tests.contracts.device_contract import (  # noqa: F401
     DeviceContract,
     onnx_artifact,
@@ -164,3 +167,39 @@ def test_bench_on_both(
     rows = json.loads(capsys.readouterr().out)
     assert [row["runtime"] for row in rows] == ["ncnn", "ncnn"]
     assert rows[0]["psnr_y"] == rows[1]["psnr_y"]
+
+
+def test_unplugged_half_way_loses_nothing_that_was_finished(
+    phone: Phone,
+    onnx_artifact: Path,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    require_runner("x86_64")
+    port, store = PORTS[1], tmp_path / "s.sqlite"
+    for name, seconds in (("short", 0.1), ("long", 6)):
+        text = f"name: {name}\ninputs: 32x24\nquality: false\nmin_runs: 1\nmin_seconds: {seconds}\n"
+        (tmp_path / f"{name}.yaml").write_text(text)
+    command = ["bench", str(onnx_artifact), "--device", f"adb://{phone.serial(port)}", "--json"]
+    command += ["--scenario", f"{tmp_path}/short.yaml,{tmp_path}/long.yaml", "--store", str(store)]
+
+    def unplug() -> None:
+        while not (store.exists() and measured(store)):
+            time.sleep(0.05)
+        time.sleep(1.5)
+        phone.unplug(port)
+
+    threading.Thread(target=unplug, daemon=True).start()
+    assert run(command) == 1
+    first, second = json.loads(capsys.readouterr().out)
+    assert first["error"] is None
+    assert "went away during" in second["error"]
+    assert run(command) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again[0] == first  # as it was stored
+    assert again[1]["n_samples"] > 0
+
+
+def measured(store: Path) -> list[Measurement]:
+    with Store.open(store) as opened:
+        return opened.measurements()

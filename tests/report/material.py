@@ -71,7 +71,12 @@ def measurements() -> list[Measurement]:
     fan = DeviceFacts(kind="ssh", model="Jetson", gpu="Ampere", arch="aarch64")
     hot = Scenario(name="sustained", sustained=True, inputs=((270, 480),))
     slow = (40 * np.linspace(1, 1.35, 2000)).tolist()
-    watts = [Reading(seconds=s, power_w={"VDD": 6 + s / 40}) for s in range(0, 90, 3)]
+    watts = [
+        Reading(
+            seconds=s, power_w={"VDD": 6 + s / 40}, temperatures_c={"tj": 50 + s / 3, "cpu": 48.0}
+        )
+        for s in range(0, 90, 3)
+    ]
     power = Power(
         mean_w=7.1,
         peak_w=8.2,

@@ -84,6 +84,7 @@ def test_every_section_and_every_figure(whole: tuple[dict, _Tags]) -> None:
         "Board <One>",
         "cpu 2900 MHz",
         "soc 42 °C",
+        "hottest sensor, °C",
         "35% of its multiply-accumulates",
     ):
         assert told in text

@@ -31,6 +31,9 @@ from typing import Any, TextIO
 
 INSTALL = "install it there (`pip install coremltools==9.0`), or name another Python by ?python="
 
+LOOK_SECONDS, LOOKS = 0.5, 120
+"""How long between two looks for the app's answer, and how many."""
+
 
 class Refusal(Exception):
     """What cannot be done, in one sentence, and whose fault it is."""
@@ -71,6 +74,8 @@ class Agent:
         except ImportError as error:
             raise Refusal("unfit", f"This coremltools has no device tools ({error}).") from None
         find_devicectl()
+        # coremltools gives up after 20 looks for an answer: too few to load a large network.
+        remote._DeviceCtlRemoteService.__init__.__defaults__ = (LOOK_SECONDS, LOOKS)
         everything = remote.Device.get_devices()
         same = [d for d in everything if told["device"] in (d.name, d.identifier, d.udid)]
         if not same:
@@ -247,17 +252,19 @@ def milliseconds(nanoseconds: int | None) -> float:
 
 def explained(error: Exception) -> dict[str, Any]:
     """An exception as an answer."""
-    words = " ".join(str(getattr(error, "message", None) or error).split())[:300]
-    name = type(error).__name__
+    told = getattr(error, "message", None) or str(error)
+    told = told.decode(errors="replace") if isinstance(told, bytes) else told
+    words = " ".join(told.split()).rstrip(".")[:300] or type(error).__name__
     if isinstance(error, Refusal):
         return {"error": str(error), "kind": error.kind}
     if isinstance(error, ModuleNotFoundError):
-        return {
-            "error": f"There is no {error.name} in {sys.executable}; {INSTALL}.",
-            "kind": "unfit",
-        }
-    kind = "lost" if name == "_DeviceCtlError" or "session is not active" in words else "job"
-    return {"error": f"{words or name}", "kind": kind}
+        sentence = f"There is no {error.name} in {sys.executable}; {INSTALL}."
+        return {"error": sentence, "kind": "unfit"}
+    code = getattr(error, "error_code", None)  # of devicectl; the app's own are below zero
+    if (code is not None and code > 0) or "session is not active" in words:
+        sentence = f"The device went away ({words}); connect and unlock it, then run again."
+        return {"error": sentence, "kind": "lost"}
+    return {"error": f"{words}.", "kind": "job"}
 
 
 async def serve(lines: Iterable[str], answers: TextIO) -> None:

@@ -115,7 +115,7 @@ def test_unplugged_in_the_middle(own_mac: Mac, package: Path) -> None:
     with open_device(own_mac.phone_uri) as device, device.load(job) as model:
         model.prepare(np.zeros(SHAPE, np.float32), runs=0, seconds=0)
         threading.Timer(1, own_mac.trouble_with_the_phone, ("unplugged",)).start()
-        with pytest.raises(DeviceLost, match="device was not found"):
+        with pytest.raises(DeviceLost, match=r"The device went away \(ERROR: .* not found"):
             model.turn(60)
 
 

@@ -30,7 +30,7 @@ def prepare() -> None:
         async def predict(self, inputs: dict[str, Any], state: Any = None) -> dict[str, Any]:
             begin = time.perf_counter_ns()
             (x,) = inputs.values()
-            y = self._session.run(x)
+            y = self._session.run(x.astype("float32"))
             self._spent = time.perf_counter_ns() - begin
             return {self._session.package.output.name: y}
 
