@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,7 @@ def natural_protocol(card: Card) -> Protocol:
 
 def evaluate(
     source: Session | Network,
-    folder: str | Path,
+    folder: str | Path | Sequence[Pair],
     scale: int,
     protocol: str | Protocol | None = None,
     *,
@@ -88,7 +89,7 @@ def evaluate(
 
     Args:
         source: an open session (left open), or a network, which PyTorch then runs.
-        folder: as :func:`srdeploy.data.benchmark.open_benchmark`.
+        folder: as :func:`srdeploy.data.benchmark.open_benchmark`, or the pairs themselves.
         scale: the upscaling factor.
         protocol: default: :func:`natural_protocol` of the card.
         progress: show a bar on a terminal.
@@ -103,7 +104,7 @@ def evaluate(
         elif isinstance(protocol, str):
             protocol = get_protocol(protocol)
         check_scale(session.card, scale)
-        pairs = open_benchmark(folder, scale)
+        pairs = open_benchmark(folder, scale) if isinstance(folder, (str, Path)) else folder
         per_image = []
         with track("evaluate", total=len(pairs)) if progress else nullcontext() as bar:
             for pair in pairs:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from srdeploy.data.builtin import BUILTIN
 from srdeploy.errors import SrdeployError, UserError
+from srdeploy.export.kept import quality_facts, quality_told
 from srdeploy.export.precision_bf16 import OPSET, to_bfloat16
 from srdeploy.export.precision_fp16 import HEADROOM, audit_ranges, audit_rows, to_half
 from srdeploy.export.precision_graph import convolution_kinds, layers_of
@@ -87,13 +88,8 @@ class Gate:
 
     def facts(self, drop: float) -> dict[str, Any]:
         """For the report."""
-        return {
-            "data": self.data,
-            "protocol": self.reference.protocol,
-            "psnr_fp32": self.reference.psnr,
-            "psnr": self.reference.psnr - drop,
-            "drop": drop,
-        }
+        before = self.reference.psnr
+        return quality_facts(self.data, self.reference.protocol, before, before - drop)
 
     def _measure(self, model: onnx.ModelProto) -> Quality:
         labelled = onnx.ModelProto()
@@ -145,7 +141,7 @@ def write_precision(
             raise SrdeployError(f"{_loss(request.precision, gate, drop, request.max_drop)}.")
         if request.precision == "bf16":
             written.notes.append(_who_measured(gate.runtime))
-        written.notes.append(_kept_quality(gate, drop))
+        written.notes.append(quality_told(written.quality))
     _read_back(written, request.precision)
     return written
 
@@ -383,12 +379,4 @@ def _loss(precision: str, gate: Gate, drop: float, limit: float) -> str:
         f"In {precision} the network loses {drop:.3f} dB on {gate.data} "
         f"({gate.reference.protocol}: {gate.reference.psnr:.2f} to "
         f"{gate.reference.psnr - drop:.2f}), more than the {limit:g} allowed"
-    )
-
-
-def _kept_quality(gate: Gate, drop: float) -> str:
-    change = f"loses {drop:.3f}" if drop >= 0 else f"gains {-drop:.3f}"
-    return (
-        f"{change} dB on {gate.data}: {gate.reference.protocol} {gate.reference.psnr:.3f} in "
-        f"fp32, {gate.reference.psnr - drop:.3f} now"
     )

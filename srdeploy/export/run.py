@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from srdeploy.errors import UserError
+from srdeploy.export.kept import with_quality
 from srdeploy.export.report import ExportReport
 from srdeploy.export.targets import Target, find_target
 from srdeploy.models.network import Network
@@ -53,6 +54,8 @@ def export(network: Network | Path, target: str, path: str | Path, **options: An
     )
     if note:
         report.notes.append(note)
+    if isinstance(network, Network) and report.parity is not None and report.quality is None:
+        report = with_quality(report, network)
     return report
 
 
