@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shlex
 import signal
 import sys
 import time
@@ -23,6 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.farm_lab import KINDS, Lab, children, free_port, lab, memory_mb
+from benchmarks.results_io import table, write
+
+SIZES = (10, 50, 100, 200)
 
 
 class AtRandom:
@@ -137,40 +141,37 @@ def _kill_runner(worker: int) -> bool:
     return False
 
 
-def scaling(one: Lab, sizes: list[int], jobs_each: int) -> list[dict[str, Any]]:
+def scaling(one: Lab, jobs_each: int) -> dict[str, Any]:
     """Without kills: what a job costs beyond its time on the device, and the time to finish.
 
     From a device's end of one job to its end of the next one, less the time that the job occupies
-    it, is the overhead of the next.
+    it, is the overhead of the next. A first job has been done, so that the network is on the host
+    and its arithmetic counted.
     """
-    rows = []
-    for size in sizes:
-        before, since, began = _cpu_seconds(one), time.time(), time.monotonic()
-        client = one.start(
-            "client", "--devices", f"first{size}", "--repeats", str(size * jobs_each), "--json"
-        )
-        client.wait()
-        wall, cpu = time.monotonic() - began, _cpu_seconds(one) - before
-        outs = [
-            [when for what, when in use if what == "out" and when > since] for use in one.uses()
-        ]
-        gaps = sorted(b - a - one.turn for ends in outs for a, b in pairwise(ends))
-        jobs, per = size * jobs_each, 1 / (size * jobs_each)
-        rows.append(
-            {
-                "devices": size,
-                "jobs": jobs,
-                "exit": client.returncode,
-                "device s/job": one.turn,
-                "overhead ms/job (median)": round(1e3 * gaps[len(gaps) // 2]),
-                "overhead ms/job (90 %)": round(1e3 * gaps[len(gaps) * 9 // 10]),
-                "processor ms/job": round(1e3 * cpu * per, 1),
-                "seconds to finish": round(wall, 1),
-                "seconds without overhead": jobs_each * one.turn,
-                "jobs/s": round(jobs / wall, 1),
-            }
-        )
-    return rows
+    store = str(one.folder / "first.sqlite")
+    one.start("client", "--devices", "kind0", "--json", "--store", store).wait()
+    before, since, began = _cpu_seconds(one), time.time(), time.monotonic()
+    kinds = ",".join(f"kind{n}" for n in range(KINDS))
+    jobs = one.devices * jobs_each
+    client = one.start("client", "--devices", kinds, "--repeats", str(jobs // KINDS), "--json")
+    client.wait()
+    wall, cpu = time.monotonic() - began, _cpu_seconds(one) - before
+    ends = [[when for what, when in use if what == "out" and when > since] for use in one.uses()]
+    gaps = sorted(1e3 * (b - a - one.turn) for own in ends for a, b in pairwise(own))
+    return {
+        "devices": one.devices,
+        "worker processes": one.processes,
+        "jobs": jobs,
+        "finished": one.results()[1],
+        "device s/job": one.turn,
+        "overhead ms/job: median": round(gaps[len(gaps) // 2]),
+        "quartiles": f"{gaps[len(gaps) // 4]:.0f}-{gaps[len(gaps) * 3 // 4]:.0f}",
+        "90 %": round(gaps[len(gaps) * 9 // 10]),
+        "processor ms/job": round(1e3 * cpu / jobs, 1),
+        "seconds to finish": round(wall, 1),
+        "at least": round(jobs_each * one.turn, 1),
+        "jobs/s": round(jobs / wall, 1),
+    }
 
 
 def _cpu_seconds(one: Lab) -> float:
@@ -187,8 +188,6 @@ def _cpu_seconds(one: Lab) -> float:
 
 def main() -> None:
     """Run it, check it, write the result."""
-    from benchmarks.results_io import own_command, table, write
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--devices", type=int, default=200)
     parser.add_argument("--processes", type=int, default=10, help="worker processes")
@@ -200,6 +199,7 @@ def main() -> None:
     parser.add_argument("--scaling", action="store_true")
     parser.add_argument("--jobs-each", type=int, default=4, help="jobs per device with --scaling")
     asked = parser.parse_args()
+    command = shlex.join(["python", "-m", "benchmarks.farm_chaos", *sys.argv[1:]])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the lab is stopped then, too
     shape = {
         "devices": asked.devices,
@@ -207,22 +207,15 @@ def main() -> None:
         "port": free_port(),
         "turn": asked.turn,
     }
+    if asked.scaling:
+        write_scaling(asked, command)
+        return
     with lab(**shape) as one:
         began = time.monotonic()
         one.start_all()
         one.wait_for_devices()
         start = {"start_seconds": round(time.monotonic() - began, 1), "memory_mb": memory_mb(one)}
         print(start, flush=True)
-        if asked.scaling:
-            sizes = [size for size in (10, 50, 100, 200) if size <= asked.devices]
-            rows = scaling(one, sizes, asked.jobs_each)
-            header = list(rows[0])
-            text = SCALING + "\n\n" + table(header, [list(row.values()) for row in rows])
-            name = f"farm-scaling-{asked.turn:g}s-jobs-{asked.processes}-worker-processes-2cpu"
-            write(
-                name, "Farm: overhead from 10 to 200 devices", text, [start, *rows], own_command()
-            )
-            return
         victims = AtRandom(asked.seed, asked.every)
         counts = chaos(one, asked.jobs, victims, lambda s: print(s, flush=True), asked.limit)
         print(one.log("client")[-3000:] if counts["exit"] else "", flush=True)
@@ -235,23 +228,45 @@ def main() -> None:
     text = CHAOS + "\n\n" + table(["", ""], [[name, value] for name, value in counts.items()])
     text += f"\n\nEvery job measured exactly once, no device used twice at a time: **{proven}**."
     name = f"farm-chaos-{asked.devices}-devices-{asked.jobs}-jobs-seed{asked.seed}-2cpu"
-    write(name, "Farm: killed at random, nothing lost, nothing twice", text, counts, own_command())
+    write(name, "Farm: killed at random, nothing lost, nothing twice", text, counts, command)
     sys.exit(0 if proven else 1)
+
+
+def write_scaling(asked: argparse.Namespace, command: str) -> None:
+    """A lab per size, one after the other."""
+    rows = []
+    for size in (size for size in SIZES if size <= asked.devices):
+        processes = max(1, size * asked.processes // asked.devices)
+        shape = {"devices": size, "processes": processes, "port": free_port(), "turn": asked.turn}
+        with lab(**shape) as one:
+            began = time.monotonic()
+            one.start_all()
+            one.wait_for_devices()
+            seconds = round(time.monotonic() - began, 1)
+            start = {"seconds until all devices are there": seconds, **memory_mb(one)}
+            rows.append(scaling(one, asked.jobs_each) | start)
+            print(rows[-1], flush=True)
+    header = list(rows[0])
+    text = SCALING + "\n\n" + table(header, [list(row.values()) for row in rows])
+    name = f"farm-scaling-{asked.turn:g}s-jobs-2cpu"
+    write(name, "Farm: overhead from 10 to 200 devices", text, rows, command)
 
 
 CHAOS = """Fake devices on loopback with mutual TLS, all on one machine: a scheduler, worker
 processes that hold several devices each, one runner process per worker process, one client. Parts
 were killed with SIGKILL at random and started again after 0.2 to 3 s; a worker's death takes all
-its devices along. `entered` counts how often a device was used: more than the jobs, because jobs
-killed in the middle are done again; `entered_while_in_use` counts attempts to use a device that was
-in use, by a lock of the devices' own. `frozen_seconds` is time in which other measurements of this
-machine had stopped all of it."""
+its devices along, a scheduler's or the client's the answers of all jobs that were running.
+`entered` counts how often a device was used, `left` how often to the end: more than the jobs,
+because what was killed in the middle, or could tell nobody its answer, is done again.
+`entered_while_in_use` counts attempts to use a device that was in use, by a lock of the devices'
+own."""
 
-SCALING = """Fake devices on loopback with mutual TLS, one machine, no kills. Each job occupies its
-device for `device_seconds_per_job`; the overhead is how much longer a device is taken per job, from
-the first answer to the last: handing out, a process of its own, the answer's way into the store,
-and waiting for a processor. `cpu_ms_per_job` is processor time of scheduler, workers and jobs (not
-the client)."""
+SCALING = """Fake devices on loopback with mutual TLS, one machine for all of it, no kills. Each job
+occupies its device for `device s/job`. The overhead is what a device waits from one job to the
+next, and what a job takes on it beyond that time: the answer's way to the store, handing out, a
+process of the job's own, and waiting for a processor. `processor ms/job` is that of scheduler,
+workers and jobs (not the client), heartbeats included; the last columns are MB of memory of each
+process."""
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ import yaml
 
 from srdeploy.farm.certificates import issue
 
-SRDEPLOY = (sys.executable, "-m", "srdeploy", "--quiet")
 KINDS = 5
 ARTIFACT = "edsr-s-x2"
 
@@ -35,6 +34,7 @@ class Lab:
         port: Of the scheduler.
         turn: Seconds that a device is really occupied by a job's samples.
         entries: The devices as farm files describe them; default: made up, five kinds.
+        pythons: Interpreters of processes that run under another one than this.
     """
 
     folder: Path
@@ -43,6 +43,7 @@ class Lab:
     port: int
     turn: float = 1.0
     entries: list[dict[str, Any]] = field(default_factory=list)
+    pythons: dict[str, str] = field(default_factory=dict)
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def prepare(self) -> None:
@@ -74,8 +75,7 @@ class Lab:
         if self.entries:
             return self.entries[number]
         uri = f"fake://d{number}?pace={pace:g}&lock={self.folder / 'locks'}"
-        sizes = [f"first{n}" for n in (10, 50, 100, 200) if number < n]
-        return {"uri": uri, "tags": [f"kind{number % KINDS}", *sizes]}
+        return {"uri": uri, "tags": [f"kind{number % KINDS}"]}
 
     def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         """Start one of its processes: ``scheduler``, ``worker3``, ``client``.
@@ -93,11 +93,12 @@ class Lab:
         command = ["farm", role, *farm, *arguments]
         if role == "client":
             command = ["bench", ARTIFACT, *farm, *arguments]
-            command += ["--store", str(self.folder / "results.sqlite"), "--scale", "2"]
-            command += ["--scenario", str(self.folder / "chaos.yaml")]
+            command += ["--scenario", str(self.folder / "chaos.yaml"), "--scale", "2"]
+            if "--store" not in arguments:
+                command += ["--store", str(self.folder / "results.sqlite")]
         with log:
             process = subprocess.Popen(
-                [*SRDEPLOY, *command],
+                [self.pythons.get(name, sys.executable), "-m", "srdeploy", "--quiet", *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

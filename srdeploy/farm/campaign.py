@@ -34,7 +34,7 @@ from srdeploy.measure.store import Store
 
 JOB_SECONDS = 3600.0
 _TICK_SECONDS = 0.5
-_FLEET_SECONDS = 1.0
+_FLEET_SECONDS = 2.0
 _AHEAD = 1.1
 """Jobs handed out per free device: a few wait at the workers, so that none is idle."""
 

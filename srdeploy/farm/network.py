@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
+import warnings
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -50,12 +51,14 @@ def open_farm(path: str | Path) -> tuple[FarmFile, str | None]:
     """
     try:
         import dask
-        import distributed  # noqa: F401
+        from distributed.versions import VersionMismatchWarning
     except ImportError:
         raise UserError("Farms need Dask: pip install 'srdeploy[farm]'.") from None
     farm = read_farm(path)
     remark = certificates.check(farm)
     dask.config.set(_SETTINGS)
+    # Jobs are plain data: hosts may run different versions of Python and of whatever else.
+    warnings.filterwarnings("ignore", category=VersionMismatchWarning)
     for name in ("distributed", "tornado.application", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return farm, remark

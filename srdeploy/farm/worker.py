@@ -25,7 +25,7 @@ Said = Callable[[str], None]
 
 DEVICE = "device"
 _PAUSE_SECONDS = 1.0
-_HEARTBEAT_SECONDS = 2.0
+_HEARTBEAT_SECONDS = 5.0
 
 
 def tag_resource(tag: str) -> str:

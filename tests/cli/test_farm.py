@@ -120,7 +120,10 @@ def test_sending_needs_no_pytorch(farm: tuple[str, str], tmp_path: Path) -> None
     assert json.loads(done.stdout)[0]["error"] is None
 
 
-def test_requests_that_do_not_fit(refused, farm: tuple[str, str], tmp_path: Path) -> None:
+def test_requests_that_do_not_fit(
+    refused, farm: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where results.sqlite would be
     missing = tmp_path / "none.yaml"
     for arguments, sentence in (
         (("bench", NAME, *farm), "--devices TAG"),

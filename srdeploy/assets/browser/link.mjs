@@ -35,6 +35,8 @@ export class Link {
   live() {
     const beat = () => this.ask("beat", { hidden: document.hidden, ...this.state }, { signal: AbortSignal.timeout(4000) }).catch(() => {});
     this.timer = setInterval(beat, 1000);
+    if (this.listening) return;
+    this.listening = true;
     document.addEventListener("visibilitychange", () => this.timer && beat());
     addEventListener("pagehide", () => this.timer && navigator.sendBeacon(`leave?${this.who}`));
     addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });

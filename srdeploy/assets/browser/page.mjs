@@ -51,6 +51,10 @@ async function serve(job) {
   if (job.do === "bye") {
     link.end();
     view.progress(undefined);
+    if (job.stays) {
+      view.say("Done for now, thank you", "Leave this page open: it goes on by itself when there is more to measure.", "done");
+      return true;
+    }
     view.say("All done, thank you", "The results are on the computer; this page may be closed.", "done");
     return false;
   }
@@ -87,7 +91,7 @@ async function main() {
   const facts = await collect();
   stayAwake();
   watchBattery((news) => Object.assign(link.state, news));
-  for (let met = false, live = true, lost = 0; live; ) {
+  for (let met = false, resting = false, live = true, lost = 0; live; ) {
     try {
       if (!met) {
         const { name, browser, system } = await link.hello(facts);
@@ -95,18 +99,21 @@ async function main() {
         view.facts(describe({ ...facts, browser, system }));
         if (!link.timer) link.live();
         view.say("Ready", "Waiting for the computer to send the first network.");
-        met = true; lost = 0;
+        met = true; resting = false; lost = 0;
       }
       const job = await link.next();
       if (lost) { lost = 0; view.say("Ready", "The computer is back."); }
       if (job) live = await serve(job);
+      if (job?.stays) { met = false; resting = true; await pause(1000); }
     } catch (error) {
+      if (met && error instanceof Gone && error.message === "stale") { met = false; continue; } // another server, perhaps of the same address
       if (error instanceof Gone) {
         link.end();
         view.progress(undefined);
         view.say(...ENDS[error.message], "error");
         return;
       }
+      if (resting) { await pause(2000); continue; }
       lost += 1;
       view.progress(null);
       if (lost > 1) view.say("No contact with the computer", "Is the command still running, and the phone on the same network? Trying again every second.", "error");

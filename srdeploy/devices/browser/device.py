@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,7 +23,7 @@ from srdeploy.errors import UserError, unknown_name
 from srdeploy.measure.measurement import Conditions, DeviceFacts, Reading
 
 BACKENDS = ("wasm", "webgpu")
-OPTIONS = ("backend", "name", "wait", "patience", "cert", "key", "ort", "adb")
+OPTIONS = ("backend", "name", "wait", "patience", "cert", "key", "ort", "adb", "token")
 
 
 def to_stderr(sentence: str) -> None:
@@ -43,6 +44,8 @@ class BrowserDevice:
         key: its key.
         ort: Folder of onnxruntime-web.
         adb: Serial of a phone on a cable; empty for the only one attached.
+        token: The secret part of the address, to keep it the same (with a port): the page then
+            stays open and waits for the next command, as a farm's phones do.
     """
 
     known_options: ClassVar[tuple[str, ...]] = OPTIONS
@@ -71,6 +74,11 @@ class BrowserDevice:
             raise UserError(
                 f"'{uri.text}': adb forwards the page on localhost; write browser://localhost?adb="
             )
+        if "token" in options and not re.fullmatch(r"[\w-]{12,}", options["token"]):
+            raise UserError(
+                f"'{uri.text}': a token is at least 12 letters, digits, dashes or underscores, not "
+                "to be guessed."
+            )
         self._wait = _seconds(uri, "wait", 600)
         self._patience = _seconds(uri, "patience", 120)
         self._name = options.get("name", "")
@@ -80,6 +88,7 @@ class BrowserDevice:
             options.get("cert", ""),
             options.get("key", ""),
             options.get("ort"),
+            options.get("token", ""),
         )
         self._leaving = ExitStack()
         self._server: Server | None = None

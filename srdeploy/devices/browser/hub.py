@@ -22,6 +22,7 @@ class Place:
         cert: PEM file of the user's certificate; empty for a self-signed one.
         key: Its key.
         runtime: Folder of onnxruntime-web; None for the cache.
+        token: Secret part of the page's address; empty for a new one each time.
     """
 
     host: str
@@ -29,6 +30,7 @@ class Place:
     cert: str
     key: str
     runtime: str | None
+    token: str
 
 
 _running: dict[Place, tuple[Server, int]] = {}
@@ -67,6 +69,6 @@ def _start(place: Place, tell: Callable[[str], None]) -> Server:
         certificate = given_certificate(place.cert, place.key)
     elif not is_loopback(host):
         certificate = own_certificate(host)
-    server = Server(host, place.port, runtime, certificate, tell)
+    server = Server(host, place.port, runtime, certificate, tell, place.token)
     server.start()
     return server

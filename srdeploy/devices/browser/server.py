@@ -65,6 +65,8 @@ class Server:
         runtime: Folder of onnxruntime-web.
         certificate: None for plain http, which browsers trust on loopback only.
         tell: Gets sentences for the person at the terminal.
+        token: Secret part of the address; empty for a new one. A given one stays, and pages wait
+            there for the next server.
     """
 
     host: str
@@ -72,10 +74,14 @@ class Server:
     runtime: Path
     certificate: Certificate | None
     tell: Callable[[str], None]
-    token: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+    token: str = ""
     phones: dict[str, Phone] = field(default_factory=dict)
     changed: threading.Condition = field(default_factory=threading.Condition)
     _blobs: dict[str, tuple[bytes, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._stays = bool(self.token)
+        self.token = self.token or secrets.token_urlsafe(12)
 
     def start(self) -> None:
         """Listen.
@@ -124,7 +130,7 @@ class Server:
         """Tell every page that all is done, and stop listening."""
         for phone in self.phones.values():
             with phone.changed:
-                phone.job = {"id": 0, "do": "bye"}
+                phone.job = {"id": 0, "do": "bye", "stays": self._stays}
             phone.wake()
         told = time.monotonic() + 2.0
         while any(p.job and p.alive for p in self.phones.values()) and time.monotonic() < told:

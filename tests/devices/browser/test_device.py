@@ -38,6 +38,7 @@ def ort(tmp_path: Path) -> Path:
         ("browser://me@desk", "names a user"),
         ("browser?wait=soon", "wait is a time in seconds"),
         ("browser?cert=a.pem", "cert and key go together"),
+        ("browser?token=short", "not to be guessed"),
         ("browser?adbb=1", "did you mean 'adb'"),
     ],
 )

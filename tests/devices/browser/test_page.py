@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 import time
@@ -123,6 +124,30 @@ def test_quality_equals_native_onnxruntime_and_the_person_sees_it(
         assert "Chrome" in _text(browser, "facts")
     _await(lambda: "All done" in _text(browser, "headline"), "the page says that all is done")
     assert complaints(browser) == []
+
+
+def test_a_page_of_a_kept_address_waits_for_the_next_command(
+    browser: Any,  # noqa: F811
+    ort_web: Path,  # noqa: F811
+    network: Path,
+) -> None:
+    with socket.socket() as probing:
+        probing.bind(("127.0.0.1", 0))
+        port = probing.getsockname()[1]
+    uri = f"browser://127.0.0.1:{port}?backend=wasm&ort={ort_web}&wait=60&token=nobody-guesses"
+    visits: list[str] = []
+
+    def visit(address: str) -> None:
+        if not visits:
+            browser.get(address)
+        visits.append(address)
+
+    for _ in range(2):
+        with connect(uri, visit) as (device, _), device.load(Job(str(network))) as model:
+            assert model.prepare(_tensor(1, 3, 24, 32), runs=1, seconds=0) > 0
+        _await(lambda: "Done for now" in _text(browser, "headline"), "the page says that it waits")
+    assert visits[0] == visits[1] == f"http://127.0.0.1:{port}/nobody-guesses/"
+    assert [one for one in complaints(browser) if "ERR_CONNECTION" not in one] == []
 
 
 def test_a_page_closed_half_way_is_told_within_seconds_and_goes_on_when_opened_again(
