@@ -68,7 +68,7 @@ def find_artifacts(run: RunFolder, evidence: Evidence) -> dict[str, Path]:
     """The versions of a run that are still there: its networks, and its 8-bit artifact."""
     found = {name: path for name in VERSIONS if (path := run.network(name)) is not None}
     for entry in evidence.entries:
-        if entry.folder == run.root and entry.row.precision == "int8":
+        if entry.folder == run.root and "int8" in (entry.row.precision or ""):
             path = next(iter(sorted(run.root.glob(f"*/{entry.row.artifact}"))), None)
             if path is not None:
                 found["int8"] = path  # the last version that was rounded
@@ -76,7 +76,7 @@ def find_artifacts(run: RunFolder, evidence: Evidence) -> dict[str, Path]:
 
 
 def make_crops(artifacts: dict[str, Path], data: str | Path) -> list[Crop]:
-    """Upscale a set with every version and cut out where dense and the smallest differ most.
+    """Upscale a set with every version and cut out where dense and tuned differ most.
 
     Args:
         artifacts: By label, ``dense`` first.
@@ -98,7 +98,8 @@ def make_crops(artifacts: dict[str, Path], data: str | Path) -> list[Crop]:
                     results[label].append(to_uint8(upscale_rgb(session, pair.lr(), scale)))
                     bar.update(1)
     base = labels[0]
-    other = "pruned" if "pruned" in results else labels[-1]
+    # What would be shipped: a pruned network that was not tuned yet is broken everywhere.
+    other = next((label for label in ("tuned", "pruned") if label in results), labels[-1])
     if other == base:
         return [_crop(pair, n, results, ("bicubic", base)) for n, pair in enumerate(pairs[:SHOWN])]
     distances = []

@@ -119,8 +119,7 @@ def _picture(number: int, crop: Crop) -> str:
         {"label": v.label, "here": _db(v.psnr_here), "all": _db(v.psnr)} for v in crop.versions
     ]
     labels = [version.label for version in crop.versions]
-    left = next((i for i, x in enumerate(labels) if x == "dense"), 0)
-    right = next((i for i, x in enumerate(labels) if x == "pruned"), len(labels) - 2)
+    left, right = (labels.index(label) for label in crop.between)
     tall, wide = crop.size
     box = (
         f"left:{100 * columns.start / wide:.2f}%;top:{100 * rows.start / tall:.2f}%;"

@@ -194,12 +194,13 @@ def _axes(
 
 def _label(text: str, x: float, y: float, radius: float, frame: Frame, taken: list[Box]) -> str:
     """The text beside its bubble where nothing else is; left out where everything is full."""
-    width, gap = 7.0 * len(text), radius + 5
+    width, gap = 7.6 * len(text), radius + 5
+    centred = min(max(x - width / 2, frame.left + 1), frame.width - width - 1)
     for left, base, anchor in (
         (x + gap, y + 4, "start"),
         (x - gap - width, y + 4, "end"),
-        (x - width / 2, y - gap - 2, "middle"),
-        (x - width / 2, y + gap + 11, "middle"),
+        *((centred, y - gap - 2 - line * 15, "start") for line in range(3)),
+        *((centred, y + gap + 11 + line * 15, "start") for line in range(3)),
     ):
         box = left, base - 11, left + width, base + 3
         inside = frame.left < box[0] and box[2] < frame.width and box[1] > 0
@@ -209,7 +210,7 @@ def _label(text: str, x: float, y: float, radius: float, frame: Frame, taken: li
             and not any(_overlap(box, other) for other in taken)
         ):
             taken.append(box)
-            at = {"start": left, "end": left + width, "middle": x}[anchor]
+            at = left if anchor == "start" else left + width
             return _text(at, base, text, anchor, "name")
     return ""
 

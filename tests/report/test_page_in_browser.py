@@ -45,7 +45,7 @@ def test_slider_moves_and_nothing_is_asked_for(browser: Any, page: Path) -> None
     crop = browser.find_element(By.CSS_SELECTOR, ".crop")
     stage = crop.find_element(By.CSS_SELECTOR, ".stage")
     shown = "return [...arguments[0].querySelectorAll('img:not([hidden])')].map((i) => i.alt)"
-    assert browser.execute_script(shown, stage) == ["dense", "pruned"]
+    assert browser.execute_script(shown, stage) == ["dense", "tuned"]
     clip = "return getComputedStyle(arguments[0].querySelector('.over')).clipPath"
     before = browser.execute_script(clip, stage)
     slider = stage.find_element(By.CSS_SELECTOR, "input")
