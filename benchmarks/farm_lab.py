@@ -56,6 +56,8 @@ class Lab:
             path = self.folder / f"worker{process}" / "farm.yaml"
             settings = yaml.safe_load(path.read_text())
             settings["devices"] = [self._device(number) for number in mine]
+            if any("labgrid" in entry for entry in settings["devices"]):
+                settings["labgrid"] = "127.0.0.1:20408"
             path.write_text(yaml.safe_dump(settings))
         scenario = {
             "name": "chaos",

@@ -27,6 +27,7 @@ from srdeploy.farm.fleet import LiveDevice, tags_of, why_none
 from srdeploy.farm.jobs import HUNG, LOST, TRIES, Contents, Job, Queue, open_jobs
 from srdeploy.farm.ledger import Ledger
 from srdeploy.farm.link import Link, connect
+from srdeploy.farm.network import Unreachable
 from srdeploy.farm.settings import FarmFile
 from srdeploy.farm.worker import DEVICE, tag_resource
 from srdeploy.measure.measurement import Measurement
@@ -89,9 +90,7 @@ class Campaign:
                 async with connect(self._farm) as link:
                     lost_at = None
                     await self._until_lost(link)
-            except UserError:
-                raise
-            except SrdeployError as error:
+            except Unreachable as error:
                 if not self._fleet:
                     raise  # it was never there
                 if lost_at is None:
@@ -143,7 +142,7 @@ class Campaign:
                 self._todo.add(job)
             await asyncio.gather(*running, return_exceptions=True)
         if self._todo and not link.up:
-            raise SrdeployError("the connection broke")
+            raise Unreachable("the connection broke")
 
     def _see(self, fleet: list[LiveDevice]) -> None:
         self._fleet = fleet
@@ -359,7 +358,8 @@ def run(
     Raises:
         UserError: nothing to measure, a tag that no live device has, or certificates that are not
             accepted.
-        SrdeployError: the scheduler is not there, or went away and stayed away.
+        SrdeployError: the scheduler is not there, or went away and stayed away; or the store cannot
+            be written to.
     """
     check_artifacts(artifacts)
     with open_journal(journal) as log:

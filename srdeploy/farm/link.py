@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.farm import task
 from srdeploy.farm.fleet import LiveDevice, devices_of, fits, fleet_of
-from srdeploy.farm.network import CONNECT_SECONDS, dask_address, probe, security
+from srdeploy.farm.network import CONNECT_SECONDS, Unreachable, dask_address, probe, security
 from srdeploy.farm.parcels import CHUNK, Packed
 from srdeploy.farm.settings import FarmFile
 
@@ -45,14 +45,14 @@ class Link:
         """The devices, as their workers told last.
 
         Raises:
-            SrdeployError: the scheduler does not answer.
+            Unreachable: the scheduler does not answer.
         """
         assert self.client.scheduler is not None
         try:
             asking = self.client.scheduler.identity(n_workers=-1)
             identity = await asyncio.wait_for(asking, _ANSWER_SECONDS)
         except (OSError, asyncio.TimeoutError) as error:
-            raise SrdeployError(f"The farm's scheduler does not answer ({error}).") from None
+            raise Unreachable(f"The farm's scheduler does not answer ({error}).") from None
         self._born = identity["started"]
         return fleet_of(identity)
 
@@ -126,7 +126,7 @@ async def connect(farm: FarmFile) -> AsyncIterator[Link]:
 
     Raises:
         UserError: no such host, or certificates that are not accepted.
-        SrdeployError: nobody answers.
+        Unreachable: nobody answers.
     """
     from distributed import Client
 
@@ -142,7 +142,7 @@ async def connect(farm: FarmFile) -> AsyncIterator[Link]:
     try:
         await client
     except (OSError, asyncio.TimeoutError) as error:
-        raise SrdeployError(f"The farm's scheduler does not answer ({error}).") from None
+        raise Unreachable(f"The farm's scheduler does not answer ({error}).") from None
     try:
         yield Link(client)
     finally:

@@ -16,6 +16,11 @@ from srdeploy.farm.settings import FarmFile, read_farm
 
 CONNECT_SECONDS = 5.0
 
+
+class Unreachable(SrdeployError):
+    """The scheduler is not there; it may come back."""
+
+
 _SETTINGS = {
     # A job survives so many lost workers; the farm's client counts too, and gives up later.
     "distributed.scheduler.allowed-failures": 20,
@@ -92,7 +97,7 @@ def probe(farm: FarmFile, timeout: float = CONNECT_SECONDS) -> None:
 
     Raises:
         UserError: no such host, or the certificates of the two ends do not go together.
-        SrdeployError: nobody answers there.
+        Unreachable: nobody answers there.
     """
     host, port = farm.address
     where = f"the farm's scheduler '{farm.scheduler}'"
@@ -126,7 +131,7 @@ def probe(farm: FarmFile, timeout: float = CONNECT_SECONDS) -> None:
         ) from None
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
-        raise SrdeployError(
+        raise Unreachable(
             f"Nobody answers at {where} ({reason}); start it there: `srdeploy farm scheduler`."
         ) from None
 

@@ -283,6 +283,19 @@ def test_no_certificate_no_access(farm: FarmFile, shop: Lab, tmp_path: Path, sto
         asyncio.run(without())
 
 
+def test_a_store_that_cannot_be_written_ends_the_run_with_its_own_reason(
+    farm: FarmFile, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def add(*_: Any) -> bool:
+        raise SrdeployError("no space is left for the results")
+
+    monkeypatch.setattr(store, "add", add)
+    heard = Heard()
+    with pytest.raises(SrdeployError, match="no space is left for the results"):
+        measure(farm, store, "good", heard=heard)
+    assert heard.sentences == []
+
+
 def test_nobody_there(farm: FarmFile, store: Store) -> None:
     nowhere = farm.model_copy(update={"scheduler": f"127.0.0.1:{free_port()}"})
     with pytest.raises(SrdeployError, match="start it there"):

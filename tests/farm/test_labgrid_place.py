@@ -73,6 +73,40 @@ def test_without_labgrid_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) 
         require_labgrid()
 
 
+def test_a_farm_leaves_a_reserved_board_alone(place: Path, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    from benchmarks.farm_lab import free_port, lab
+    from srdeploy.bench.plan import plan
+    from srdeploy.farm.campaign import run
+    from srdeploy.farm.link import devices
+    from srdeploy.farm.network import open_farm
+    from srdeploy.measure.scenario import Scenario
+    from srdeploy.measure.store import Store
+
+    quick = Scenario(min_runs=1, min_seconds=0, warmup_seconds=0, quality=False, sensors=False)
+    entries = [
+        {"uri": "fake://orin", "tags": ["board"], "labgrid": "orin"},
+        {"uri": "fake://spare", "tags": ["board"]},
+    ]
+    place.write_text("desk/alice")
+    with (
+        lab(devices=2, processes=1, port=free_port(), entries=entries) as one,
+        Store.open(tmp_path / "results.sqlite") as store,
+    ):
+        one.start_all()
+        one.wait_for_devices()
+        farm, _ = open_farm(one.folder / "client")
+        rows = run(farm, ["edsr-s-x2"], plan(["board"], [quick], repeats=4, scale=2), store)
+        assert [(row.device, row.error) for row in rows] == [("spare", None)] * 4
+        (row,) = run(farm, ["edsr-s-x2"], plan(["orin"], [quick], scale=2), store)
+        assert "'orin' is taken" in (row.error or "")
+        assert {(one.state, one.in_a_row) for one in devices(farm)} == {("ready", 0)}
+        place.unlink()  # alice is done
+        (row,) = run(farm, ["edsr-s-x2"], plan(["orin"], [quick], scale=2), store)
+        assert (row.device, row.error) == ("orin", None)
+    assert not place.exists()
+
+
 @pytest.fixture
 def coordinator(tmp_path: Path) -> Iterator[str]:
     program = shutil.which("labgrid-coordinator")
