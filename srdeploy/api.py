@@ -5,7 +5,8 @@
 >>> small = sr.prune(dense, 0.5)
 >>> small = sr.finetune(small, data="DIV2K/HR", iterations=20000, run_dir="runs/small")
 >>> sr.export(small, "small.onnx")
->>> sr.bench("edsr-s-x2", "small.onnx", data="Set5")
+>>> rows = sr.bench("edsr-s-x2", "small.onnx", data="Set5")
+>>> sr.report(*rows, output="report.html")
 >>> sr.upscale("small.onnx", "photo.jpg", "photo_x2.png")
 
 A network is a :class:`Network`: a torch module and its card. Everything that takes an artifact
@@ -294,7 +295,7 @@ def upscale(
 
 
 def report(
-    *results: str | Path,
+    *results: str | Path | Row,
     output: str | Path = "report.html",
     baseline: str | Path | Sequence[str | Path] | None = None,
     **options: Any,
@@ -302,7 +303,8 @@ def report(
     """Write one self-contained page about results.
 
     Args:
-        results: Stores, JSON of ``srdeploy bench``, folders of ``srdeploy run``.
+        results: Stores, JSON of ``srdeploy bench``, folders of ``srdeploy run``; rows of
+            :func:`bench`.
         output: The HTML file.
         baseline: Results to hold these against.
         options: ``images`` (benchmark set of the pictures), ``limits``, ``title``.

@@ -123,3 +123,37 @@ def test_upscale(tmp_path: Path) -> None:
         sr.upscale(network, np.dstack([pixels, pixels[..., :1]]), tmp_path / "b.jpg")
     with pytest.raises(UserError, match="jpeg has 8 bits"):
         sr.upscale(network, pixels.astype(np.uint16), tmp_path / "b.jpg")
+
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "line.py"
+
+
+def test_the_example_fits_a_screen_and_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    from srdeploy.data.benchmark import BENCHMARK_IMAGES
+
+    code = EXAMPLE.read_text(encoding="utf-8")
+    assert len(code.splitlines()) <= 50
+    for name in ("load", "plan", "compact", "finetune", "save", "export", "bench", "report"):
+        assert f"sr.{name}(" in code
+    code = code.replace("iterations=1500", "iterations=2, batch=1, patch=8")  # every call stays
+    brief = "scenario=sr.Scenario(inputs=(16, 16), min_runs=2, min_seconds=0)"
+    code = code.replace('"small.onnx")\nfor', f'"small.onnx", {brief})\nfor')
+    assert brief in code
+    (tmp_path / "set").mkdir()
+    with Image.open(BENCHMARK_IMAGES / "coffee.png") as photo:
+        photo.convert("RGB").crop((0, 0, 96, 64)).save(tmp_path / "photo.jpg")
+        photo.convert("RGB").crop((0, 0, 96, 64)).save(tmp_path / "set" / "a.png")
+    monkeypatch.setattr("srdeploy.data.benchmark.BENCHMARK_IMAGES", tmp_path / "set")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, str(EXAMPLE), "exec"), {"__name__": "__main__"})
+    told = capsys.readouterr().out
+    assert "small.onnx" in told
+    assert "times as fast" in told or "takes" in told
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "dense.onnx" in page
+    with Image.open(tmp_path / "photo_x2.png") as image:
+        assert image.size == (192, 128)

@@ -16,6 +16,7 @@ from string import Template
 from typing import Any
 
 from srdeploy import __version__
+from srdeploy.bench.row import Row
 from srdeploy.bench.table import milliseconds
 from srdeploy.bench.verdict import Limits, Verdict, judge
 from srdeploy.errors import UserError
@@ -75,7 +76,7 @@ class ReportSummary:
 
 
 def write_report(
-    sources: Sequence[str | Path],
+    sources: Sequence[str | Path | Row],
     output: str | Path,
     baseline: Sequence[str | Path] | str | Path | None = None,
     *,
@@ -86,7 +87,7 @@ def write_report(
     """Write the page.
 
     Args:
-        sources: Stores, JSON of results, folders of runs.
+        sources: Stores, JSON of results, folders of runs, rows that ``bench`` returned.
         output: The HTML file.
         baseline: Results of the same kinds, to hold these against.
         images: Benchmark set for the pictures, or ``builtin``.
@@ -208,9 +209,10 @@ def _title(evidence: Evidence) -> str:
 
 
 def _own_command(
-    sources: Sequence[str | Path], output: Path, baseline: Sequence[str | Path]
+    sources: Sequence[str | Path | Row], output: Path, baseline: Sequence[str | Path]
 ) -> str:
-    words = ["srdeploy", "report", *map(str, sources), "-o", str(output)]
+    files = [str(source) for source in sources if not isinstance(source, Row)]
+    words = ["srdeploy", "report", *(files or ["RESULTS"]), "-o", str(output)]
     for one in baseline:
         words += ["--baseline", str(one)]
     return shlex.join(words)

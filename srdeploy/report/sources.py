@@ -77,11 +77,12 @@ class Evidence:
         return [entry for entry in self.entries if entry.row.error is None]
 
 
-def read_sources(sources: Sequence[str | Path]) -> Evidence:
+def read_sources(sources: Sequence[str | Path | Row]) -> Evidence:
     """Read results.
 
     Args:
-        sources: Stores, JSON of ``srdeploy bench`` or ``srdeploy results``, folders of runs.
+        sources: Stores, JSON of ``srdeploy bench`` or ``srdeploy results``, folders of runs, or
+            rows just measured.
 
     Raises:
         UserError: none given, one is missing or something else, or none holds a result.
@@ -93,9 +94,11 @@ def read_sources(sources: Sequence[str | Path]) -> Evidence:
     evidence = Evidence()
     seen: set[Any] = set()
     for source in sources:
-        path = Path(source)
-        evidence.names.append(str(source))
-        if path.is_dir():
+        evidence.names.append(source.artifact if isinstance(source, Row) else str(source))
+        path = Path(evidence.names[-1])
+        if isinstance(source, Row):
+            found = [Entry(source, measurement_of(source), path.parent)]
+        elif path.is_dir():
             evidence.runs.append(_run_folder(path))
             store = path / "70_bench" / "results.sqlite"
             found = list(_of_store(store, path)) if store.is_file() else []
