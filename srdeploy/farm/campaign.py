@@ -8,6 +8,7 @@ scheduler be lost, the campaign waits for it and goes on with what the store doe
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 import uuid
 from collections import Counter
@@ -36,8 +37,11 @@ from srdeploy.measure.store import Store
 JOB_SECONDS = 3600.0
 _TICK_SECONDS = 0.5
 _FLEET_SECONDS = 2.0
-_AHEAD = 1.1
-"""Jobs handed out per free device: a few wait at the workers, so that none is idle."""
+_SHORT_SECONDS = 5.0
+_AHEAD, _AHEAD_SHORT = 1.1, 2.0
+"""Jobs handed out per device: of short ones the next waits at each worker, so that no device is
+idle while an answer travels; of long ones few, because they wait behind one device in particular.
+"""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class Campaign:
         self._gone_since: dict[str, float] = {}
         self._unset: set[str] = set()
         self._settled = False
+        self._usual_seconds = math.inf
         self._dropped: set[asyncio.Task[bool]] = set()
 
     async def run(self) -> list[Row]:
@@ -194,9 +199,10 @@ class Campaign:
             if device.ready:
                 room.update({device.name, device.kind, *device.tags})
         handed = Counter(job.tag for job in running)
+        ahead = _AHEAD_SHORT if self._usual_seconds < _SHORT_SECONDS else _AHEAD
         started = []
         for tag in self._todo.tags():
-            for job in self._todo.take(tag, int(room[tag] * _AHEAD) - handed[tag]):
+            for job in self._todo.take(tag, int(room[tag] * ahead) - handed[tag]):
                 if self._eligible(job):
                     started.append(job)
                 else:
@@ -267,6 +273,8 @@ class Campaign:
     async def _hear(self, link: Link, job: Job, answer: dict[str, Any]) -> bool:
         name, outcome = answer["name"], answer["outcome"]
         if outcome == "done":
+            usual = self._usual_seconds if math.isfinite(self._usual_seconds) else answer["seconds"]
+            self._usual_seconds = 0.8 * usual + 0.2 * answer["seconds"]
             return self._take(job, name, answer["results"])
         if outcome == "missing":
             device = next((one for one in self._fleet if one.name == name), None)

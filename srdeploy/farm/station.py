@@ -76,9 +76,10 @@ class Station:
         """Do a job, unless the device has been set aside meanwhile.
 
         Returns:
-            :mod:`srdeploy.farm.job`'s answer, with the device's ``name`` and ``status``. Further
-            outcomes: ``refused`` (set aside), ``hung`` (longer than the job's ``seconds``),
-            ``died`` (its process was ended), ``wrong`` (the job's own fault).
+            :mod:`srdeploy.farm.job`'s answer, with the ``seconds`` it took and the device's
+            ``name`` and ``status``. Further outcomes: ``refused`` (set aside), ``hung`` (longer
+            than the job's ``seconds``), ``died`` (its process was ended), ``wrong`` (the job's own
+            fault).
         """
         with self._lock:  # one at a time, whoever calls
             if not self.ready:
@@ -91,7 +92,8 @@ class Station:
             finally:
                 self._running = None
             self._judge(job, answer)
-            return answer | self._signature()
+            seconds = {"seconds": time.monotonic() - self._began}
+            return answer | seconds | self._signature()
 
     def stop(self) -> None:
         """End the running job, if there is one."""
