@@ -272,6 +272,13 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in _anchors(linked), f"{page.name}: {path or 'it'} has no #{anchor}"
 
 
+def test_drawings_are_the_scripts(tmp_path: Path) -> None:
+    folder = ROOT / "docs" / "pictures"
+    runpy.run_path(str(folder / "draw.py"))["main"](tmp_path)
+    drawn = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.glob("*.svg")}
+    assert drawn == {path.name: path.read_text("utf-8") for path in folder.glob("groups-*.svg")}
+
+
 def _sentences() -> str:
     """Every text in our source, a line each; what is filled in is ``{}``."""
     found = []

@@ -197,7 +197,7 @@ def _tell(outcomes: "list[Outcome]", upscaler: "Upscaler") -> None:
             say(f"  {remark}")
         if outcome.comparison:
             figures = ", ".join(
-                f"{row['label']} {row[key]:.2f} dB"
+                f"{row['label']} {row[key]:.2f} dB" + key.removeprefix("psnr").replace("_", " ")
                 for row in outcome.comparison["versions"]
                 for key in row
                 if key.startswith("psnr") and key != "psnr_region"
