@@ -98,7 +98,8 @@ schema: $(VENV)/.run  ## Write configs/schema.json again
 .PHONY: farm-chaos
 farm-chaos: $(VENV)/.dev  ## Prove the farm: 200 fake devices, 5,000 jobs, killed at random; then how it scales
 	$(BIN)/python -m benchmarks.farm_chaos
-	$(BIN)/python -m benchmarks.farm_chaos --scaling --turn 5
+	$(BIN)/python -m benchmarks.farm_chaos --scaling --turn 10
+	$(BIN)/python -m benchmarks.farm_chaos --scaling --turn 4 --jobs-each 5
 
 .PHONY: lock
 lock:  ## Renew constraints.txt from a fresh environment
