@@ -111,6 +111,12 @@ farm.register(app)
 doctor.register(app)
 
 
+_INTERRUPTED = (
+    "Interrupted; what is finished stays and nothing is half written: repeat the command (`bench` "
+    "goes on where it was if it has a --store)."
+)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; never returns.
 
@@ -129,9 +135,11 @@ def run(arguments: list[str] | None = None) -> int:
         rich_utils.COLOR_SYSTEM = None  # type: ignore[assignment]
     try:
         result = command.main(arguments or ["--help"], prog_name="srdeploy", standalone_mode=False)
+        if result == 130:  # typer's own answer to Ctrl-C, which says nothing
+            return _fail(_INTERRUPTED, 130)
         return result if isinstance(result, int) else 0
     except (typer.Abort, KeyboardInterrupt):
-        return _fail("Interrupted.", 130)
+        return _fail(_INTERRUPTED, 130)
     except SrdeployError as error:
         return _fail(str(error), error.exit_code)
     except BrokenPipeError:

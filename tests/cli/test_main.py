@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -90,3 +92,24 @@ def test_doctor_lists_targets_and_runtimes(command) -> None:
     missing = found["target", "trt"]
     assert not missing["available"]
     assert missing["reason"]
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+    """Of a command that has no sentence of its own."""
+    command = [sys.executable, "-m", "srdeploy", "bench", "edsr-s-x2", "--device"]
+    command += ["fake://slow?pace=1", "--seconds", "600", "--store", "results.sqlite"]
+    running = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    try:
+        while not (tmp_path / "results.sqlite").exists():  # by then it is at work
+            assert running.poll() is None
+            time.sleep(0.2)
+        time.sleep(1)
+        running.send_signal(signal.SIGINT)
+        told = running.communicate(timeout=60)[1]
+    finally:
+        running.kill()
+    assert running.returncode == 130
+    assert "Traceback" not in told
+    assert "repeat the command" in told.splitlines()[-1]
