@@ -145,6 +145,11 @@ def export_onnx(
         max_drop=max_drop,
         data=data,
     )
+    if sparse and accept is not None:
+        raise UserError(
+            "TensorRT reads no sparse form: what it computes has no sizes before a mask is known; "
+            "leave --sparse or --check out."
+        )
     trace = trace_operations(network)
     notes = []
     source = dense_masks(network)

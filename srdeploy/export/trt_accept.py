@@ -78,7 +78,7 @@ def require_acceptance(model: bytes, parser: str, toolkit: Toolkit | None = None
     if not verdict.accepted:
         raise SrdeployError(
             f"TensorRT's parser ({verdict.parser}) refuses the network: "
-            f"{'; '.join(verdict.reasons[:3])}."
+            f"{'; '.join(verdict.reasons[:3]).rstrip('.')}."
         )
     return f"accepted by TensorRT's parser ({verdict.parser}): {verdict.layers} layers"
 

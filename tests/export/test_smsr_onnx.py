@@ -99,4 +99,6 @@ def test_requests_that_make_no_sense(tmp_path: Path) -> None:
         export(create("edsr", n_blocks=1, n_feats=4), "onnx", tmp_path / "x.onnx", sparse=True)
     with pytest.raises(UserError, match="fp32"):
         export(network(), "onnx", tmp_path / "x.onnx", sparse=True, precision="fp16")
+    with pytest.raises(UserError, match="TensorRT reads no sparse form"):
+        export(network(), "onnx", tmp_path / "x.onnx", sparse=True, accept="trt")
     assert not list(tmp_path.iterdir())
