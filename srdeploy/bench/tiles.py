@@ -55,7 +55,7 @@ def timed_input(card: Card, lr: NDArray[np.uint8], scale: int, scenario: Scenari
     count, (height, width) = len(grid.tiles), grid.tile
     remark = (
         f"{count} tiles of {width}x{height} with {grid.overlap} pixels of overlap; a sample is "
-        "the time of all of them, without cutting and joining"
+        "the time of all of them, without cutting and joining; the first run is of one tile"
     )
     if not grid.exact:
         remark += "; the picture is not exactly the whole image's"

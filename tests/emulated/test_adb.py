@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,9 +14,8 @@ import pytest
 from srdeploy.cli.main import run
 from srdeploy.devices.errors import DeviceError, DeviceFull, DeviceLost, DeviceRefused, DeviceUnfit
 from srdeploy.devices.open import open_device
-from srdeploy.devices.protocol import Device, Job
-from srdeploy.measure.measurement import Measurement
-from srdeploy.measure.store import Store
+from srdeploy.devices.protocol import Device, Job, Turn
+from srdeploy.devices.shell.native_model import NativeModel
 from tests.contracts.device_contract import (  # noqa: F401
     DeviceContract,
     onnx_artifact,
@@ -174,22 +172,25 @@ def test_unplugged_half_way_loses_nothing_that_was_finished(
     onnx_artifact: Path,  # noqa: F811
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     require_runner("x86_64")
     port, store = PORTS[1], tmp_path / "s.sqlite"
     for name, seconds in (("short", 0.1), ("long", 6)):
-        text = f"name: {name}\ninputs: 32x24\nquality: false\nmin_runs: 1\nmin_seconds: {seconds}\n"
+        times = f"min_runs: 1\nmin_seconds: {seconds}\nturn_seconds: {seconds}\n"
+        text = f"name: {name}\ninputs: 32x24\nquality: false\n{times}"
         (tmp_path / f"{name}.yaml").write_text(text)
     command = ["bench", str(onnx_artifact), "--device", f"adb://{phone.serial(port)}", "--json"]
     command += ["--scenario", f"{tmp_path}/short.yaml,{tmp_path}/long.yaml", "--store", str(store)]
 
-    def unplug() -> None:
-        while not (store.exists() and measured(store)):
-            time.sleep(0.05)
-        time.sleep(1.5)
-        phone.unplug(port)
+    real, done = NativeModel.turn, []
 
-    threading.Thread(target=unplug, daemon=True).start()
+    def turn(model: NativeModel, seconds: float) -> Turn:
+        if seconds > 1 and not done:
+            done.append(threading.Timer(1, phone.unplug, (port,)).start())
+        return real(model, seconds)
+
+    monkeypatch.setattr(NativeModel, "turn", turn)
     assert run(command) == 1
     first, second = json.loads(capsys.readouterr().out)
     assert first["error"] is None
@@ -198,8 +199,3 @@ def test_unplugged_half_way_loses_nothing_that_was_finished(
     again = json.loads(capsys.readouterr().out)
     assert again[0] == first  # as it was stored
     assert again[1]["n_samples"] > 0
-
-
-def measured(store: Path) -> list[Measurement]:
-    with Store.open(store) as opened:
-        return opened.measurements()

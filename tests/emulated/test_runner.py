@@ -63,12 +63,13 @@ class Runner:
         return report, np.fromfile(self.folder / "y", "<f4").reshape(report.output)
 
 
-@pytest.fixture(scope="module", params=[platform.machine(), "aarch64 emulated"])
+@pytest.fixture(scope="module", params=[platform.machine(), "aarch64 emulated", "armv7l emulated"])
 def runner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Runner:
     arch, _, emulated = request.param.partition(" ")
+    qemu = f"qemu-{'arm' if arch == 'armv7l' else arch}-static"
     if emulated:
-        require("qemu-aarch64-static")
-    prefix = ["qemu-aarch64-static"] if emulated else []
+        require(qemu)
+    prefix = [qemu] if emulated else []
     return Runner([*prefix, str(require_runner(arch))], tmp_path_factory.mktemp("runner"))
 
 

@@ -25,7 +25,7 @@ _SECONDS = 20.0
 """How long the client may take for what is no command of ours: listing, connecting."""
 
 _BACK_SECONDS = 5.0
-"""How long a network device that adb calls offline is given to come back."""
+"""How long a network device that adb calls offline is given to come back by itself."""
 
 _STATES = {
     "unauthorized": "it does not trust this computer yet; unlock its screen and accept 'Allow USB "
@@ -208,18 +208,17 @@ class AdbConnection(Link):
     def _connected(self, address: str, attached: list[Attached]) -> list[Attached]:
         """What is attached once a device on the network has been connected, if it can be.
 
-        One that dropped out a moment ago stays ``offline`` until its connection is made anew.
+        One that dropped out a moment ago is ``offline`` until adb's server, by itself, has made its
+        connection anew; if that takes long, it is told to.
         """
         deadline = time.monotonic() + _BACK_SECONDS
-        while Attached(address, "device") not in attached:
-            offline = Attached(address, "offline") in attached
-            if offline:
-                self.client("disconnect", address)
+        while Attached(address, "offline") in attached and time.monotonic() < deadline:
+            time.sleep(0.2)
+            attached = self._attached()
+        if Attached(address, "device") not in attached:
+            self.client("disconnect", address)
             self.client("connect", address)
             attached = self._attached()
-            if not offline or time.monotonic() > deadline:
-                break
-            time.sleep(0.2)
         return attached
 
     def _attached(self) -> list[Attached]:
