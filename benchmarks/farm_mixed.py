@@ -53,8 +53,8 @@ TEXT = """`srdeploy bench dense.onnx pruned.onnx --farm client --devices local,s
 channels removed (not fine-tuned), on a farm with mutual TLS on loopback. `desk` is this machine;
 `board` a real sshd that has the static native runner sent to it; `pixel` Debian's real adbd with
 Android's shell and a real adb client; `tablet` a real headless Chromium whose page was opened once.
-All are the same processor, so the times compare runtimes, not devices; the PSNR must agree, and
-does."""
+All four measured at the same time on the same two CPUs, so they disturbed one another and the times
+compare neither devices nor runtimes; the PSNR must agree, and does."""
 
 
 if __name__ == "__main__":
