@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
+
+for _name in ("torch", "sklearn"):  # coremltools does without; they take seconds to import
+    sys.modules[_name] = None  # type: ignore[assignment]
 
 
 def compile_model(model: str, destination_path: str) -> str:
