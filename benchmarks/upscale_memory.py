@@ -38,10 +38,15 @@ def measure(network: str, picture: Path, out: Path, memory: str) -> dict:
         stdout.seek(0)
         report = json.load(stdout)
     row = report["pictures"][0]
-    return {"network": Path(network).name, "memory": memory, "runtime": report["runtime"],
-            "peak_gb": usage.ru_maxrss * 1024 / 1e9, "threads": report["threads"],
-            "cpu_seconds": usage.ru_utime + usage.ru_stime,
-            **{key: row[key] for key in ("seconds", "tiles", "tile", "overlap", "work")}}
+    return {
+        "network": Path(network).name,
+        "memory": memory,
+        "runtime": report["runtime"],
+        "peak_gb": usage.ru_maxrss * 1024 / 1e9,
+        "threads": report["threads"],
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        **{key: row[key] for key in ("seconds", "tiles", "tile", "overlap", "work")},
+    }
 
 
 def main() -> None:

@@ -56,7 +56,7 @@ class SparseEngine:
     """
 
     def __init__(self, network: SMSR, *, backend: str = "auto", form: str = "auto") -> None:
-        """Split and pack the weights; for ``auto``, time the forms with torch's threads (half a second).
+        """Split and pack the weights; for ``auto``, time the forms (half a second).
 
         Args:
             network: Trained; float32 on the CPU. It is not changed.

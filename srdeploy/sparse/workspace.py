@@ -7,6 +7,7 @@ from torch import Tensor
 
 from srdeploy.sparse.rowconv import Features
 
+
 class Arena:
     """Memory that is kept from image to image and grows to the largest."""
 
