@@ -79,7 +79,7 @@ class Campaign:
         self._todo = Queue()
         self._fleet: list[LiveDevice] = []
         self._gone_since: dict[str, float] = {}
-        self._unset: set[str] = set()
+        self._quarantined: set[tuple[str, str]] = set()
         self._settled = False
         self._usual_seconds = math.inf
         self._dropped: set[asyncio.Task[bool]] = set()
@@ -151,10 +151,11 @@ class Campaign:
 
     def _see(self, fleet: list[LiveDevice]) -> None:
         self._fleet = fleet
-        unset = {one.name: one for one in fleet if one.state == "quarantined"}
-        for name in unset.keys() - self._unset:
-            self._watcher.said(f"{name} is quarantined: {unset[name].reason}")
-        self._unset = set(unset)
+        for one in fleet:
+            news = (one.name, one.reason)
+            if one.state == "quarantined" and news not in self._quarantined:
+                self._quarantined.add(news)
+                self._watcher.said(f"{one.name} is quarantined: {one.reason}")
 
     def _has_all(self, fleet: list[LiveDevice]) -> bool:
         return not any(why_none(tag, fleet) for tag in self._todo.tags())
@@ -272,6 +273,8 @@ class Campaign:
 
     async def _hear(self, link: Link, job: Job, answer: dict[str, Any]) -> bool:
         name, outcome = answer["name"], answer["outcome"]
+        news = _state(answer)  # sooner than the next look at the fleet
+        self._see([replace(one, **news) if one.name == name else one for one in self._fleet])
         if outcome == "done":
             usual = self._usual_seconds if math.isfinite(self._usual_seconds) else answer["seconds"]
             self._usual_seconds = 0.8 * usual + 0.2 * answer["seconds"]
@@ -285,9 +288,6 @@ class Campaign:
                     return self._lost(job, str(error))
             return False
         if outcome == "refused":
-            self._fleet = [
-                replace(one, **_state(answer)) if one.name == name else one for one in self._fleet
-            ]
             return False
         if outcome == "wrong":
             self._ledger.give_up(job, answer["reason"])

@@ -160,7 +160,7 @@ def test_a_failing_device_is_left_out_and_quarantined(
     farm: FarmFile, shop: Lab, store: Store
 ) -> None:
     heard = Heard()
-    rows = measure(farm, store, "mixed", repeats=12, heard=heard)
+    rows = measure(farm, store, "mixed", repeats=30, heard=heard)
     assert not [row.error for row in rows if row.error]
     assert {row.device for row in rows} == {"a1"}
     set_aside = {one.name: one for one in devices(farm) if one.state == "quarantined"}
@@ -186,7 +186,7 @@ def test_a_job_is_ended_at_its_limit(farm: FarmFile, store: Store) -> None:
     began = time.monotonic()
     (row,) = measure(farm, store, "slow", asked=Asked(job_seconds=3))
     assert "no end within 3 s" in (row.error or "")
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 300  # without the limit it would take over an hour
     released(farm)
 
 
@@ -206,7 +206,7 @@ def test_what_is_not_there_is_told_within_seconds(farm: FarmFile, store: Store) 
     order(farm, ["away"], "drained", "being moved")
     with pytest.raises(UserError, match=r"away is drained \(being moved\)"):
         measure(farm, store, "drainable")
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 120  # Dask itself would wait for ever
     released(farm)
 
 
