@@ -51,19 +51,24 @@ def zoo(
 
     sets = list(dict.fromkeys(name for row in rows for name in row.quality if name != "builtin"))
     table = Table(box=SIMPLE_HEAD, pad_edge=False, caption_justify="left")
-    table.add_column("network")
-    heads = ["scale", "params", "MACs 720p", "KB", *sets, *(["ms", "faster"] if time else [])]
+    table.add_column("network", no_wrap=True)
+    heads = ["params", "MACs 720p", "KB", *sets, *(["ms", "faster"] if time else [])]
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
     for row in rows:
-        figures = [
-            f"{row.quality[s]['psnr_y']:.2f} / {row.quality[s]['ssim_y']:.4f}" if s in row.quality
-            else "-" for s in sets
-        ]  # fmt: skip
+        figures = [_quality(row.quality.get(s), ssim=not time) for s in sets]
         speed = "-" if row.speedup is None else f"{row.speedup:.2f}"
         latency = [f"{row.p50_ms:.1f}" if row.p50_ms else "-", speed] if time else []
-        table.add_row(row.name, f"x{row.scale}", quantity(row.params), quantity(row.macs_720p),
+        table.add_row(row.name, quantity(row.params), quantity(row.macs_720p),
                       f"{row.bytes / 1000:.0f}", *figures, *latency)  # fmt: skip
     protocols = {q["protocol"] for row in rows for name, q in row.quality.items() if name in sets}
-    table.caption = Text(f"PSNR-Y dB / SSIM: {', '.join(sorted(protocols))}")
+    table.caption = Text(f"PSNR-Y dB{'' if time else ' / SSIM'}: {', '.join(sorted(protocols))}")
     console().print(table)
+
+
+def _quality(figures: dict[str, Any] | None, ssim: bool) -> str:
+    """One set's cell; latency takes SSIM's room in 80 columns."""
+    if figures is None:
+        return "-"
+    psnr = f"{figures['psnr_y']:.2f}"
+    return f"{psnr} / {figures['ssim_y']:.4f}" if ssim else psnr
