@@ -35,7 +35,7 @@ def _files(folder: Path) -> None:
 
 CASES: list[tuple[str, str]] = [
     ("a file that is not there", "inspect missing.pth"),
-    ("a misspelt shipped network", "inspect edsr-s-x3"),
+    ("a misspelt shipped network", "inspect edsr-s-x5"),
     ("text named .pth", "eval notes.pth"),
     ("a truncated network", "inspect truncated.safetensors"),
     ("a broken ONNX file", "eval broken.onnx"),

@@ -104,7 +104,7 @@ def test_finished_cells_are_not_run_again_and_the_report_is_complete(
     assert "psnr[y, crop=2, u8, matlab]" in text
     assert "Machine: " in text
     assert "load at the end" in text
-    assert "Repeat: `python benchmarks/" in text
+    assert "Repeat: `make study SRDEPLOY_DATA=DATA`" in text
     for method in ("l1", "srp"):
         assert f"| {method} |" in text
     assert len((out / "study.csv").read_text().splitlines()) == 3

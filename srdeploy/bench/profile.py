@@ -96,7 +96,11 @@ def profile(
         UserError: onnxruntime cannot run a file.
     """
     with tempfile.TemporaryDirectory() as folder:
-        sessions = [_session(path, threads, Path(folder)) for path, _ in files]
+        # A number for each: files of one name, opened within a second, would share a journal.
+        sessions = [
+            _session(path, threads, Path(folder) / str(number))
+            for number, (path, _) in enumerate(files)
+        ]
         for number in range(warmup + runs):
             turn = list(zip(sessions, files, strict=True))
             for session, (_, x) in turn if number % 2 == 0 else reversed(turn):
@@ -110,11 +114,11 @@ def profile(
     ]
 
 
-def _session(path: Path, threads: int, folder: Path) -> ort.InferenceSession:
+def _session(path: Path, threads: int, journal: Path) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 4
     options.enable_profiling = True
-    options.profile_file_prefix = str(folder / path.stem)
+    options.profile_file_prefix = str(journal)
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no base class

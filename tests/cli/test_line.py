@@ -71,7 +71,7 @@ def test_foreign_files_work_everywhere(command, tmp_path: Path) -> None:
 
 
 def test_a_network_of_the_users_own(command, refused, tmp_path: Path, monkeypatch) -> None:
-    (tmp_path / "mynet.py").write_text(
+    (tmp_path / "linenet.py").write_text(
         "import torch.nn as nn\n"
         "def make():\n"
         "    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(),\n"
@@ -79,18 +79,18 @@ def test_a_network_of_the_users_own(command, refused, tmp_path: Path, monkeypatc
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    import mynet  # type: ignore[import-not-found]
+    import linenet  # type: ignore[import-not-found]
 
-    torch.save(mynet.make().state_dict(), "mine.pth")
-    command("import", "mine.pth", "--arch", "mynet:make", "-o", "mine.safetensors")
+    torch.save(linenet.make().state_dict(), "mine.pth")
+    command("import", "mine.pth", "--arch", "linenet:make", "-o", "mine.safetensors")
     small = command(
-        "prune", "mine.pth", "--arch", "mynet:make", "--no-quality", "-o", "s.safetensors"
+        "prune", "mine.pth", "--arch", "linenet:make", "--no-quality", "-o", "s.safetensors"
     )
     assert small["widths"]["0"] == 4
     code, sentence = refused("inspect", "s.safetensors")
     assert code == 2
-    assert "--arch mynet:make" in sentence
-    assert command("inspect", "s.safetensors", "--arch", "mynet:make")["widths"]["0"] == 4
+    assert "--arch linenet:make" in sentence
+    assert command("inspect", "s.safetensors", "--arch", "linenet:make")["widths"]["0"] == 4
 
 
 def test_bad_input(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ def test_a_shipped_network_by_name(
     monkeypatch.setattr(load_module, "shipped_networks", lambda: {"edsr-s-x2": file})
     assert load_network("edsr-s-x2").card == edsr.card
     with pytest.raises(UserError, match="did you mean 'edsr-s-x2'"):
-        load_network("edsr-s-x3")
+        load_network("edsr-s-x5")
 
 
 @pytest.mark.parametrize("name", sorted(shipped_networks()))

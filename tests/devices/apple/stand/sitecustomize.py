@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-for _name in ("torch", "sklearn"):  # coremltools does without; they take seconds to import
+SLOW = ("torch", "sklearn")  # coremltools does without; they take seconds to import
+for _name in SLOW:
     sys.modules[_name] = None  # type: ignore[assignment]
 
 
@@ -27,6 +28,9 @@ def prepare() -> None:
 
     class Here(async_wrapper.LocalMLModelAsyncWrapper):
         async def load(self) -> None:
+            for name in SLOW:  # the interpreter needs them
+                if name in sys.modules and sys.modules[name] is None:
+                    del sys.modules[name]
             from srdeploy.runtime.open import open_session
 
             self._session: Any = open_session(self.spec_or_path, runtime="coreml-reference")
