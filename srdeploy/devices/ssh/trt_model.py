@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from srdeploy.devices.errors import DeviceLost
 from srdeploy.devices.protocol import Loaded, Turn
 from srdeploy.devices.ssh.connection import SshConnection
 from srdeploy.devices.ssh.engines import Engine
@@ -107,7 +109,8 @@ class TrtexecModel:
     def close(self) -> None:
         """Delete the tensors; the engine stays for the next time."""
         if self._connection.alive:
-            self._connection.run(["rm", "-rf", self._folder])
+            with suppress(DeviceLost):  # it may break just now; there is nothing to delete then
+                self._connection.run(["rm", "-rf", self._folder])
 
     def __enter__(self) -> TrtexecModel:
         return self
