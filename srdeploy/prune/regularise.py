@@ -83,15 +83,15 @@ class Regulariser:
     def drop_gradients(self) -> None:
         """What is going no longer learns: ``grad = 0`` there."""
         found = [(w.grad, s) for w, s in zip(self._weights, self._stays, strict=True)]
-        grads = [g for g, _ in found if g is not None]
-        torch._foreach_mul_(grads, [s for g, s in found if g is not None])
+        if grads := [g for g, _ in found if g is not None]:
+            torch._foreach_mul_(grads, [s for g, s in found if g is not None])
 
     @torch.no_grad()
     def fade(self, iteration: int) -> None:
         """Bring the weights from ``1 - penalty`` of the last iteration to that of this one."""
         before = [ramp.penalty(iteration - 1) if iteration else 0.0 for ramp in self._ramps]
         now = [ramp.penalty(iteration) for ramp in self._ramps]
-        if now == before and max(now) < 1:
+        if not self._weights or (now == before and max(now) < 1):
             return
         gone = [1.0 if b >= 1 else 1 - (1 - n) / (1 - b) for b, n in zip(before, now, strict=True)]
         torch._foreach_mul_(self._weights, [1 - c for c in self._scaled(gone)])
@@ -137,7 +137,8 @@ def _add_scaled(weights: list[Tensor], coefficients: list[Tensor], unit: float) 
     if len(grads) != len(found):
         weights = [w for g, w, _ in found if g is not None]
         coefficients = [c for g, _, c in found if g is not None]
-    torch._foreach_addcmul_(grads, weights, coefficients, value=unit)
+    if grads:  # coupled layers alone: there is nothing to penalise before they have chosen
+        torch._foreach_addcmul_(grads, weights, coefficients, value=unit)
 
 
 def live_parameter(parameters: Mapping[str, nn.Parameter], name: str) -> nn.Parameter | None:

@@ -165,6 +165,16 @@ def chosen(network: Network, recipe: PruneRecipe, folder: Path) -> dict[str, lis
     return report.plan.removed
 
 
+@pytest.mark.parametrize("through", ["adam", "decoupled"])
+def test_coupled_layers_alone_can_be_aligned_and_pruned(
+    through: str, tiny: Network, pruning: Make, tmp_path: Path
+) -> None:
+    penalty = FAST | {"limit": 1.0, "through": through}
+    recipe = pruning(method="assl", exclude=["tail.*", "body.0.body.0"], penalty=penalty)
+    small, _ = prune_trained(tiny, recipe, tmp_path)
+    assert small.module.head[0].out_channels == 2
+
+
 def test_the_random_common_set_depends_on_the_seed_alone(
     tiny: Network, pruning: Make, tmp_path: Path
 ) -> None:
