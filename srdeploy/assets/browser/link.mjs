@@ -33,7 +33,7 @@ export class Link {
 
   // Starts the pulse; a closed page says so itself, a dead one is noticed by its silence.
   live() {
-    const beat = () => this.ask("beat", { hidden: document.hidden, ...this.state }, { signal: AbortSignal.timeout(4000) }).catch(() => {});
+    const beat = () => (this.beating = this.ask("beat", { hidden: document.hidden, ...this.state }, { signal: AbortSignal.timeout(4000) }).catch(() => {}));
     this.timer = setInterval(beat, 1000);
     if (this.listening) return;
     this.listening = true;
@@ -41,5 +41,11 @@ export class Link {
     addEventListener("pagehide", () => this.timer && navigator.sendBeacon(`leave?${this.who}`));
     addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
   }
-  end() { clearInterval(this.timer); this.timer = undefined; }
+  // Ends it. The computer stops listening once the farewell is answered, so nothing may follow it.
+  async end(id) {
+    clearInterval(this.timer);
+    this.timer = undefined;
+    await this.beating;
+    await this.reply(id, { ok: true }).catch(() => {});
+  }
 }

@@ -49,7 +49,7 @@ function show(job) {
 // Serves one job; false when the computer has no more.
 async function serve(job) {
   if (job.do === "bye") {
-    link.end();
+    await link.end(job.id);
     view.progress(undefined);
     if (job.stays) {
       view.say("Done for now, thank you", "Leave this page open: it goes on by itself when there is more to measure.", "done");

@@ -304,8 +304,6 @@ class _Next(_Handler):
             return
         with suppress(StreamClosedError):  # the page was closed just now: the job waits for it
             await self.finish(job)
-        if job["do"] == "bye":
-            phone.job = None
 
 
 class _Reply(_Handler):
