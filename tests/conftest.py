@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,16 @@ def shared_data() -> Path:
     if not root or not Path(root).is_dir():
         pytest.skip("set SRDEPLOY_TEST_DATA to a folder with benchmark/ and weights/ to run this")
     return Path(root)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Networks made without a seed have the same weights in every run of the tests.
+
+    Tests that do not use torch must not import it for this.
+    """
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True, scope="session")
