@@ -168,22 +168,6 @@ class AdbConnection(Link):
             raise self.lost(what)
         return ended
 
-    def script(
-        self,
-        text: str,
-        *,
-        stdin: bytes = b"",
-        timeout: float | None = None,
-        what: str = "a script",
-    ) -> Ended:
-        """Run POSIX shell text there; see :meth:`run`."""
-        ended = self._client(text, stdin, timeout, what)
-        output, found, code = ended.stdout.replace(b"\r\n", b"\n").rpartition(_END)
-        if not found or not code.strip().isdigit():
-            raise self.lost(what)
-        told = subprocess.CompletedProcess(ended.args, int(code), output, ended.stderr)
-        return self._in_time(told, timeout, what)
-
     def remote(self, text: str) -> list[str]:
         """The local command that runs shell text there."""
         # A subshell: its own `exit` must not skip the marker.
@@ -198,6 +182,12 @@ class AdbConnection(Link):
             f"Android device '{self.name}' went away during '{what}': it was unplugged, switched "
             "off or lost its network; reconnect it, then run again."
         )
+
+    def _told(self, ended: Ended, what: str) -> Ended:
+        output, found, code = ended.stdout.replace(b"\r\n", b"\n").rpartition(_END)
+        if not found or not code.strip().isdigit():
+            raise self.lost(what)
+        return subprocess.CompletedProcess(ended.args, int(code), output, ended.stderr)
 
     def _answers(self) -> bool:
         try:

@@ -6,6 +6,7 @@ import shlex
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 
 from srdeploy.devices.errors import DeviceError, DeviceLost
 from srdeploy.devices.protocol import Completed
@@ -31,17 +32,6 @@ class Link(ABC):
         """Whether the device is still thought to be there."""
 
     @abstractmethod
-    def script(
-        self,
-        text: str,
-        *,
-        stdin: bytes = b"",
-        timeout: float | None = None,
-        what: str = "a script",
-    ) -> Ended:
-        """Run POSIX shell text there; see :meth:`run`. ``what`` names it in a sentence."""
-
-    @abstractmethod
     def remote(self, text: str) -> list[str]:
         """The local command that runs shell text there."""
 
@@ -52,6 +42,38 @@ class Link(ABC):
     @abstractmethod
     def _answers(self) -> bool:
         """Whether a fresh command still gets through."""
+
+    @abstractmethod
+    def _told(self, ended: Ended, what: str) -> Ended:
+        """What the script said and ended with, of what the local command did.
+
+        Raises:
+            DeviceLost: the device went away before the script ended.
+        """
+
+    def script(
+        self,
+        text: str,
+        *,
+        stdin: bytes = b"",
+        timeout: float | None = None,
+        what: str = "a script",
+    ) -> Ended:
+        """Run POSIX shell text there; see :meth:`run`. ``what`` names it in a sentence."""
+        try:
+            ended = subprocess.run(
+                self.remote(text),
+                input=stdin,
+                capture_output=True,
+                timeout=None if timeout is None else timeout + 10,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise self._late(what, timeout) from None
+        told = self._told(ended, what)
+        if told.returncode == _TIMED_OUT and timeout is not None:
+            raise self._late(what, timeout)
+        return told
 
     def run(
         self,
@@ -78,28 +100,11 @@ class Link(ABC):
             words = f"if command -v timeout >/dev/null; then {limit} {words}; else {words}; fi"
         return self.script(words, stdin=stdin, timeout=timeout, what=command[0])
 
-    def _client(self, text: str, stdin: bytes, timeout: float | None, what: str) -> Ended:
-        """Run the local command of a script.
-
-        Raises:
-            DeviceError: it took longer than ``timeout`` seconds.
-        """
-        try:
-            ended = subprocess.run(
-                self.remote(text),
-                input=stdin,
-                capture_output=True,
-                timeout=None if timeout is None else timeout + 10,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise self._late(what, timeout) from None
-        return ended
-
-    def _in_time(self, ended: Ended, timeout: float | None, what: str) -> Ended:
-        if ended.returncode == _TIMED_OUT and timeout is not None:
-            raise self._late(what, timeout)
-        return ended
+    def discard(self, folder: str) -> None:
+        """Delete a folder there, if the device is still there."""
+        if self.alive:
+            with suppress(DeviceLost):  # it may go away just now
+                self.run(["rm", "-rf", folder])
 
     def _late(self, what: str, timeout: float | None) -> DeviceError:
         if not self._answers():

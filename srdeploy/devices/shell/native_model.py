@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from srdeploy.devices.errors import DeviceLost, DeviceUnfit
+from srdeploy.devices.errors import DeviceUnfit
 from srdeploy.devices.native import PRECISIONS, Report, read_report, runner_arguments
 from srdeploy.devices.protocol import Loaded, Shape, Turn
 from srdeploy.devices.shell.files import ShellFiles
@@ -124,9 +123,7 @@ class NativeModel:
 
     def close(self) -> None:
         """Delete the tensors; runner and network stay for the next time."""
-        if self._link.alive:
-            with suppress(DeviceLost):  # it may break just now; there is nothing to delete then
-                self._link.run(["rm", "-rf", self._folder])
+        self._link.discard(self._folder)
 
     def __enter__(self) -> NativeModel:
         return self

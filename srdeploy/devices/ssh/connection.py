@@ -100,20 +100,6 @@ class SshConnection(Link):
         """Whether the master still has its connection."""
         return self._master is not None and self._master.poll() is None
 
-    def script(
-        self,
-        text: str,
-        *,
-        stdin: bytes = b"",
-        timeout: float | None = None,
-        what: str = "a script",
-    ) -> Ended:
-        """Run POSIX shell text there; see :meth:`run`."""
-        ended = self._client(text, stdin, timeout, what)
-        if ended.returncode == _SSH_FAILED and not self._answers():
-            raise self.lost(what)
-        return self._in_time(ended, timeout, what)
-
     def remote(self, text: str) -> list[str]:
         """The local command that runs shell text there over the master.
 
@@ -131,6 +117,11 @@ class SshConnection(Link):
             f"'{self.name}' went away during '{what}': the ssh connection broke; check its power "
             "and network, then run again."
         )
+
+    def _told(self, ended: Ended, what: str) -> Ended:
+        if ended.returncode == _SSH_FAILED and not self._answers():
+            raise self.lost(what)
+        return ended
 
     def _answers(self) -> bool:
         """Whether a fresh command still gets through the master."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from srdeploy.devices.errors import DeviceLost
 from srdeploy.devices.protocol import Loaded, Turn
 from srdeploy.devices.ssh.connection import SshConnection
 from srdeploy.devices.ssh.engines import Engine
@@ -108,9 +106,7 @@ class TrtexecModel:
 
     def close(self) -> None:
         """Delete the tensors; the engine stays for the next time."""
-        if self._connection.alive:
-            with suppress(DeviceLost):  # it may break just now; there is nothing to delete then
-                self._connection.run(["rm", "-rf", self._folder])
+        self._connection.discard(self._folder)
 
     def __enter__(self) -> TrtexecModel:
         return self
