@@ -78,14 +78,13 @@ def quantise(
     for layer in chosen:
         if not layer.is_sum:
             _dequantised_weights(graph, layer)
-    entering = {
-        tensor: channels
-        for layer in chosen
-        for tensor in layer.inputs
-        if layer.is_sum and tensor not in outputs and (channels := _channels(model, tensor))
-    }
+    entering: dict[str, int] = {}
+    if activations == "uint8":
+        channels = _channels(model)
+        summed = {tensor for layer in chosen if layer.is_sum for tensor in layer.inputs}
+        entering = {name: channels[name] for name in summed - set(outputs) if name in channels}
     rounded = _rename_readers(graph, chosen, outputs, grids)
-    _insert(graph, rounded, grids, activations, entering if activations == "uint8" else {})
+    _insert(graph, rounded, grids, activations, entering)
     drop_unread(graph)
     return copied
 
@@ -205,13 +204,13 @@ def _times_one(
     ]
 
 
-def _channels(model: onnx.ModelProto, tensor: str) -> int:
-    """Channels of an image within the graph; 0 where they cannot be inferred."""
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    for value in inferred.value_info:
-        if value.name == tensor and len(value.type.tensor_type.shape.dim) == 4:
-            return int(value.type.tensor_type.shape.dim[1].dim_value)
-    return 0
+def _channels(model: onnx.ModelProto) -> dict[str, int]:
+    """Channels of the images within the graph, as far as they can be inferred."""
+    inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in inferred}
+    return {
+        name: int(d[1].dim_value) for name, d in shapes.items() if len(d) == 4 and d[1].dim_value
+    }
 
 
 def _along(values: NDArray, axis: int, dimensions: int) -> NDArray:
