@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
+from srdeploy.allocator import give_back_freed_memory
 from srdeploy.runtime.session import Session
 
 _STATUS = Path("/proc/self/status")
@@ -38,7 +37,7 @@ def bytes_per_pixel(session: Session) -> float:
     if sizes is None or sizes.allows(small, small):
         session.run(np.zeros((*shape[:2], small, small), np.float32))  # kernels, threads, weights
     x = np.zeros(shape, np.float32)
-    _give_back()
+    give_back_freed_memory()
     before = _reset_peak()
     for _ in range(2):  # some runtimes take more when a size returns
         session.run(x)
@@ -102,13 +101,6 @@ def _reset_peak() -> int | None:
         return mark  # a high-water mark that is not reset still shows growth
     _before_reset = max(_before_reset, mark or 0)
     return resident()
-
-
-def _give_back() -> None:
-    """Hand freed memory to the system, for what is used again would not show as growth (glibc)."""
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):  # another C library
-            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _status(name: str) -> int | None:

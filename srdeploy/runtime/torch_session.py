@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from srdeploy.allocator import keep_freed_memory
 from srdeploy.models.network import Network
 from srdeploy.runtime.session import Session
-from srdeploy.sparse.allocator import keep_freed_memory
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from srdeploy.allocator import keep_freed_memory
 from srdeploy.models.smsr import SMSR
-from srdeploy.sparse.allocator import keep_freed_memory
 from srdeploy.sparse.backend import choose_backend
 from srdeploy.sparse.costs import SIDES, FormCosts, Line, Timings
 from srdeploy.sparse.imageframe import ImageFrame
