@@ -12,9 +12,11 @@ import uuid
 from typing import Any
 
 from srdeploy.errors import SrdeployError
+from srdeploy.measure.process import end_process
 
 COMMAND = (sys.executable, "-m", "srdeploy.farm.runner")
 START_SECONDS = 300.0
+_GRACE_SECONDS = 5.0
 _GONE: dict[str, Any] = {"outcome": "died", "reason": "the process that jobs start from was ended."}
 
 
@@ -58,14 +60,8 @@ class RunnerProcess:
         with self._lock:
             self._closed = True
             process, self._process = self._process, None
-        if process is not None and process.stdin is not None:
-            with contextlib.suppress(OSError):
-                process.stdin.close()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        if process is not None:
+            end_process(process, _GRACE_SECONDS)
 
     def _ensure(self) -> None:
         if self._process is not None and self._process.poll() is None:

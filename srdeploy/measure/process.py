@@ -97,19 +97,8 @@ class WorkerProcess:
 
     def close(self, grace: float = _GRACE_SECONDS) -> None:
         """End the process, by its own accord if it does so within ``grace`` seconds."""
-        self._end(grace)
+        end_process(self._process, grace)
         self._stderr.close()
-
-    def _end(self, grace: float) -> int:
-        """Stop the process and return its exit code."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):  # it may be gone already
-            self._process.stdin.close()
-        try:
-            return self._process.wait(grace)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait()
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
@@ -118,7 +107,7 @@ class WorkerProcess:
         self._answers.put("")
 
     def _obituary(self, do: str) -> str:
-        code = self._end(_GRACE_SECONDS)
+        code = end_process(self._process, _GRACE_SECONDS)
         how = f"exit code {code}"
         if code < 0:
             name = signal.Signals(-code).name
@@ -127,3 +116,23 @@ class WorkerProcess:
         lines = self._stderr.read().decode(errors="replace").strip().splitlines()
         last_words = f": {lines[-1].strip()}" if lines else ""
         return f"its process died during '{do}' ({how}){last_words}."
+
+
+def end_process(process: subprocess.Popen[Any], grace: float) -> int:
+    """End a process that ends when its stdin does; kill it if that takes too long.
+
+    Args:
+        process: With a pipe to its stdin.
+        grace: Seconds it may take.
+
+    Returns:
+        Its exit code.
+    """
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):  # it may be gone already
+        process.stdin.close()
+    try:
+        return process.wait(grace)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()

@@ -15,8 +15,10 @@ from typing import Any
 from srdeploy.devices.errors import DeviceError, DeviceLost, DeviceRefused, DeviceUnfit
 from srdeploy.devices.shell.link import Link
 from srdeploy.errors import SrdeployError
+from srdeploy.measure.process import end_process
 
 AGENT = Path(__file__).with_name("agent.py")
+_GRACE_SECONDS = 10.0
 
 _KINDS: dict[str, type[SrdeployError]] = {
     "refused": DeviceRefused,
@@ -80,14 +82,7 @@ class AgentLine:
 
     def close(self) -> None:
         """End the agent, and with it its app."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end_process(self._process, _GRACE_SECONDS)
         self._said.close()
 
     def _read(self) -> None:

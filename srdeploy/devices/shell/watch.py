@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 import threading
 import time
@@ -12,8 +11,10 @@ from dataclasses import dataclass
 from srdeploy.devices.shell.conditions import CONDITIONS, read_conditions
 from srdeploy.devices.shell.link import Link
 from srdeploy.measure.measurement import Reading
+from srdeploy.measure.process import end_process
 
 BLOCK_END = "--"
+_GRACE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -95,15 +96,8 @@ class ShellWatch:
 
     def stop(self) -> None:
         """End it."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._thread.join(5)
+        end_process(self._process, _GRACE_SECONDS)
+        self._thread.join(_GRACE_SECONDS)
 
     def _read(self) -> None:
         assert self._process.stdout is not None
