@@ -25,7 +25,7 @@ from srdeploy.bench.row import Row
 from srdeploy.bench.run import bench as _bench
 from srdeploy.compact.run import PruneReport, prune_oneshot
 from srdeploy.compact.surgery import compact
-from srdeploy.data.picture import Picture, read_picture
+from srdeploy.data.picture import read_picture
 from srdeploy.data.picture_write import write_picture
 from srdeploy.errors import UserError
 from srdeploy.export.report import ExportReport
@@ -46,7 +46,7 @@ from srdeploy.train.defaults import finetune_recipe
 from srdeploy.train.loop import train as _train
 from srdeploy.train.method import prune_trained
 from srdeploy.train.prune_defaults import prune_recipe
-from srdeploy.upscaling.image import upscale_picture
+from srdeploy.upscaling.image import picture_of, upscale_picture
 
 Artifact = Network | str | Path
 
@@ -281,16 +281,16 @@ def upscale(
 
     Raises:
         UserError: no such artifact or picture, or a scale, path or memory that does not fit.
+        ValueError: an array of another shape or type.
     """
     if isinstance(picture, (str, Path)):
-        source = read_picture(picture)
+        source, flat = read_picture(picture), False
     else:
-        source = Picture(picture if picture.ndim == 3 else picture[..., None])
+        source, flat = picture_of(picture), picture.ndim == 2
     with open_session(artifact, scale=scale, **options) as session:
         result = upscale_picture(session, source, scale, memory=memory)
     if output is not None:
         write_picture(output, result)
-    flat = not isinstance(picture, (str, Path)) and picture.ndim == 2
     return result.pixels[..., 0] if flat else result.pixels
 
 

@@ -154,13 +154,21 @@ def upscale_array(
         UserError: a scale that the network does not serve, or too little memory.
         ValueError: an array of another shape or type.
     """
+    result = upscale_picture(session, picture_of(pixels), scale, memory=memory).pixels
+    return result if pixels.ndim == 3 else result[..., 0]
+
+
+def picture_of(pixels: NDArray) -> Picture:
+    """An array as a picture; see :func:`upscale_array`.
+
+    Raises:
+        ValueError: an array of another shape or type.
+    """
     if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim not in (2, 3) or 0 in pixels.shape:
         raise ValueError(f"upscaling takes uint8 or uint16, got {pixels.dtype} {pixels.shape}")
     if pixels.ndim == 3 and pixels.shape[2] > 4:
         raise ValueError(f"upscaling takes 1 to 4 channels, got {pixels.shape}")
-    picture = Picture(pixels if pixels.ndim == 3 else pixels[..., None])
-    result = upscale_picture(session, picture, scale, memory=memory).pixels
-    return result if pixels.ndim == 3 else result[..., 0]
+    return Picture(pixels if pixels.ndim == 3 else pixels[..., None])
 
 
 def upscale_picture(
