@@ -56,11 +56,8 @@ def front_of(rows: Sequence[Row]) -> frozenset[int]:
     known = [row for row in rows if row.p50_ms is not None and psnr_of(row) is not None]
     if not known:
         return frozenset()
-    kinds = [(row.data, row.protocol) for row in known]
-    kind = max(kinds, key=kinds.count)
-    points = [
-        (row.p50_ms, psnr_of(row), id(row)) for row in known if (row.data, row.protocol) == kind
-    ]
+    kind = usual_kind(known)
+    points = [(row.p50_ms, psnr_of(row), id(row)) for row in known if kind_of(row) == kind]
     return frozenset(
         key
         for ms, psnr, key in points
@@ -69,6 +66,17 @@ def front_of(rows: Sequence[Row]) -> frozenset[int]:
             for o_ms, o_psnr, _ in points
         )
     )
+
+
+def kind_of(row: Row) -> tuple[str | None, str | None]:
+    """The set and the protocol of its quality: figures of one kind mean the same."""
+    return row.data, row.protocol
+
+
+def usual_kind(rows: Sequence[Row]) -> tuple[str | None, str | None]:
+    """The kind that most rows have; there must be one row at least."""
+    kinds = [kind_of(row) for row in rows]
+    return max(kinds, key=kinds.count)
 
 
 def psnr_of(row: Row) -> float | None:
@@ -176,7 +184,7 @@ def _of_group(group: Group) -> list[str]:
             f"(95 % interval {fastest.speedup_low:.2f} to {fastest.speedup_high:.2f})"
         )
     best = max(
-        (r for r in rows if psnr_of(r) is not None and _same_set(r, fastest)),
+        (r for r in rows if psnr_of(r) is not None and kind_of(r) == kind_of(fastest)),
         key=lambda r: psnr_of(r) or 0.0,
         default=None,
     )
@@ -187,10 +195,6 @@ def _of_group(group: Group) -> list[str]:
         if best is not fastest:
             told += f", {lost:.2f} dB below {name_of(best)}"
     return [told + "."]
-
-
-def _same_set(a: Row, b: Row) -> bool:
-    return (a.data, a.protocol) == (b.data, b.protocol)
 
 
 def _base_of(row: Row, rows: Sequence[Row]) -> Row | None:

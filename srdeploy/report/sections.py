@@ -12,7 +12,7 @@ from srdeploy.bench.table import milliseconds
 from srdeploy.bench.verdict import Verdict
 from srdeploy.bench.verdict_table import WORDS, notes
 from srdeploy.report import html
-from srdeploy.report.figures import Group, name_of, psnr_of, quantity, ssim_of
+from srdeploy.report.figures import Group, kind_of, name_of, psnr_of, quantity, ssim_of, usual_kind
 from srdeploy.report.sources import Entry
 from srdeploy.report.svg import Bubble, Curve, both, bubbles, curves
 
@@ -31,11 +31,10 @@ def plots(groups: Sequence[Group]) -> str:
             for entry in group.entries
             if entry.row.p50_ms is not None and psnr_of(entry.row) is not None
         ]
-        kinds = [(entry.row.data, entry.row.protocol) for entry, *_ in rows]
         if not rows:
             continue
-        kind = max(kinds, key=kinds.count)
-        rows = [row for row, own in zip(rows, kinds, strict=True) if own == kind]
+        kind = usual_kind([entry.row for entry, *_ in rows])
+        rows = [row for row in rows if kind_of(row[0].row) == kind]
         runtimes = list(dict.fromkeys(_runtime(entry.row) for entry, *_ in rows))
         points = [
             Bubble(
