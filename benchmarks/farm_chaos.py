@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import shlex
 import signal
 import sys
 import time
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.farm_lab import KINDS, Lab, children, free_port, lab, memory_mb
-from benchmarks.results_io import table, write
+from benchmarks.results_io import own_command, table, write
 
 SIZES = (10, 50, 100, 200)
 
@@ -199,7 +198,7 @@ def main() -> None:
     parser.add_argument("--scaling", action="store_true")
     parser.add_argument("--jobs-each", type=int, default=4, help="jobs per device with --scaling")
     asked = parser.parse_args()
-    command = shlex.join(["python", "-m", "benchmarks.farm_chaos", *sys.argv[1:]])
+    command = own_command()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the lab is stopped then, too
     shape = {
         "devices": asked.devices,

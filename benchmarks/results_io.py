@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -75,19 +74,22 @@ def page(title: str, text: str, repeat: str, machine: dict[str, Any] | None = No
     return f"# {title}\n\n{text.strip()}\n\nMachine: {where}.\n\nRepeat: `{repeat}`\n"
 
 
-def own_command() -> str:
+def own_command(data: Path | None = None) -> str:
     """The running script's command line, for people to repeat from the project's root.
 
-    Folders above a name are left out; the data's folder is called DATA, and where the results went
-    (``--out``) is nobody's concern.
+    Folders above a name are left out, and where the results went (``--out``) is nobody's concern.
+
+    Args:
+        data: The folder among the words that is to be called DATA.
     """
     words = sys.argv[1:]
     if "--out" in words:
         at = words.index("--out")
         words = words[:at] + words[at + 2 :]
-    data = os.environ.get("SRDEPLOY_DATA", "").rstrip("/")
-    shown = ["DATA" if word.rstrip("/") == data else _name(word) for word in words]
-    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *shown])
+    named = ["DATA" if data is not None and Path(word) == data else _name(word) for word in words]
+    module = sys.modules["__main__"].__spec__  # of `python -m`
+    script = ["-m", module.name] if module else [f"benchmarks/{Path(sys.argv[0]).name}"]
+    return shlex.join(["python", *script, *named])
 
 
 def _name(word: str) -> str:

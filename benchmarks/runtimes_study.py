@@ -281,7 +281,9 @@ def page(work: Path) -> None:
         "up to three times slower for many rounds, its two threads on one core: where the median "
         f"is far above the least time, read the latter. {told}.\n\n" + "\n\n".join(parts)
     )
-    repeat = "see the first lines of benchmarks/runtimes_study.py"
+    study = "python benchmarks/runtimes_study.py"
+    each = "for s in prepare time; do %s NETWORK --data DATA/benchmark --work WORK --stage $s; done"
+    repeat = f"{each % study}; {study} --work WORK --stage write"
     write("runtimes-cpu-2threads", "CPU runtimes and their options", text, data, repeat)
 
 

@@ -27,7 +27,7 @@ def main() -> None:
     page = "Masked layers of one module, ms, shortest of 7 runs in turns; masks are patches.\n\n"
     stem = f"smsr-x2-break-even-fp32-cpu-{asked.threads}threads"
     write(stem, "SMSR x2: where skipping pixels pays", page + "\n\n".join(text), data,
-          own_command())  # fmt: skip
+          own_command(asked.data))  # fmt: skip
 
 
 def _table(sizes: list[dict]) -> str:

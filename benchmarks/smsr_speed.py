@@ -69,7 +69,7 @@ def main() -> None:
         times = _measure(forms, images, asked.rounds, asked.seconds)
     text, data = _report(times, densities, chosen, worst, asked.threads)
     name = f"smsr-x2-set5-forms-fp32-cpu-{asked.threads}threads"
-    write(name, "SMSR x2 on Set5: dense and sparse forms", text, data, own_command())
+    write(name, "SMSR x2 on Set5: dense and sparse forms", text, data, own_command(asked.data))
 
 
 def _forms(network: Any, folder: Path, threads: int) -> tuple[dict[str, Form], SparseEngine]:

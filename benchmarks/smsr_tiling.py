@@ -59,7 +59,7 @@ def main() -> None:
         "SMSR x2: tiles against the whole picture",
         _text(rows),
         rows,
-        own_command(),
+        own_command(asked.data),
     )
 
 
