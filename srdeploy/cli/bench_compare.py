@@ -108,7 +108,6 @@ def _tell(found: Any, page: Path | None, json: bool) -> None:
     if json:
         emit(found.to_dict())
         return
-
     console().print(verdict_table(found))
     for sentence in notes(found):
         say(sentence)

@@ -62,7 +62,6 @@ def bench_sparse(
     if json:
         emit(found.to_dict())
         return
-
     console().print(_table(found))
     say(f"Rows are computed by {found.reason}; {found.threads} threads.")
     for sentence in found.sentences():

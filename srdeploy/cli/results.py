@@ -185,5 +185,4 @@ def _view(*columns: str) -> Any:
 
 
 def _show(view: Any) -> None:
-
     console().print(view)

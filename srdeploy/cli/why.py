@@ -42,7 +42,6 @@ def tell_why(
     if json:
         emit(found.to_dict())
         return
-
     console().print(_table(found))
     say(f"{found.speedup:.2f} times faster; the MACs are {found.macs_ratio:.2f} times fewer.")
     for sentence in (*found.verdicts, *found.advice):
