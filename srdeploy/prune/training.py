@@ -197,8 +197,8 @@ def _check_cluster(cluster: list[Group], counts: dict[str, int], options: Traine
     for group in cluster:
         if (obstacle := _obstacle(group, options)) is not None:
             raise UserError(
-                f"{first.layers[0]} and {group.layers[0]} are to lose the same indices, but "
-                f"{group.layers[0]} cannot be pruned: {obstacle}."
+                f"same_index names {group.layers[0]}, which cannot be pruned: {obstacle}; write a "
+                "pattern without it."
             )
         if (len(group.atoms), counts.get(group.name)) != (
             len(first.atoms),
