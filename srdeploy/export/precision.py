@@ -121,7 +121,8 @@ def write_precision(
         measure: Measure the loss on ``request.data`` (a limit is always measured).
 
     Raises:
-        UserError: a folder that cannot be read, or another grid than was trained.
+        UserError: a folder that cannot be read, another grid than was trained, or a network
+            with nothing to run in 8 bits.
         SrdeployError: the loss is above the limit; the sentence names the dearest layers and says
             what would pass.
     """
@@ -246,7 +247,7 @@ class _Quantiser:
             return self._bearable(gate)
         usual = self.usual
         if all(layer.is_sum for layer in self.layers if layer.name in usual):
-            raise SrdeployError(
+            raise UserError(
                 "The network has no convolution between its ends, so there is nothing to run in "
                 "int8; export it in fp16 or fp32."
             )

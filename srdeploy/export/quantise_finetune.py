@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from srdeploy.data.builtin import BUILTIN
-from srdeploy.errors import SrdeployError
+from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.onnx import export_onnx
 from srdeploy.export.precision_graph import layers_of, with_outputs
 from srdeploy.export.precision_images import network_inputs
@@ -59,9 +59,9 @@ def finetune_int8(
         The network, in float32, with ``quantised`` on its card.
 
     Raises:
-        UserError: as :func:`srdeploy.train.loop.train`, or unreadable calibration images.
-        SrdeployError: the network has nothing to round, or does not round in torch as its graph
-            does.
+        UserError: as :func:`srdeploy.train.loop.train`, unreadable calibration images, or a
+            network with nothing to round.
+        SrdeployError: the network does not round in torch as its graph does.
     """
     assert recipe.quantise is not None
     start = calibrated(network, recipe.quantise)
@@ -86,7 +86,7 @@ def calibrated(network: Network, settings: Quantise) -> Network:
     One that was fine-tuned for the same grid before keeps what it has.
 
     Raises:
-        UserError: the images cannot be read.
+        UserError: the images cannot be read, or the network has nothing to round.
         SrdeployError: as :func:`finetune_int8`.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -95,7 +95,7 @@ def calibrated(network: Network, settings: Quantise) -> Network:
         model = onnx.load(path)
     layers = set(usual_layers(model))
     if all(layer.is_sum for layer in layers_of(model) if layer.name in layers):
-        raise SrdeployError(
+        raise UserError(
             "The network has no convolution between its ends, so there is nothing to fine-tune for "
             "8 bits."
         )

@@ -218,7 +218,7 @@ def test_label_that_the_graph_belies_is_refused(
 def test_network_without_inner_layers(tmp_path: Path) -> None:
     ends_only = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.PixelShuffle(2)).eval()
     card = Card(arch="tests:own", scale=2, scales=(2,), channels=3, value_range=1.0)
-    with pytest.raises(SrdeployError, match="nothing to run in int8"):
+    with pytest.raises(UserError, match="nothing to run in int8"):
         export_onnx(Network(ends_only, card), tmp_path / "net.onnx", precision="int8")
 
 
