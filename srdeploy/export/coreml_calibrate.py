@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ from srdeploy.data.builtin import BUILTIN, TRAINING_IMAGES
 from srdeploy.export.coreml_convert import SMALL_WEIGHT, Stats
 from srdeploy.models.card import Card
 from srdeploy.runtime.coreml_reference import CoremlReferenceSession
-from srdeploy.runtime.pixels import upscale_rgb
+from srdeploy.runtime.pixels import plan_image, upscale_rgb
 
 PATCH, MOST_IMAGES = 96, 16
 """Calibration takes a central patch of so many LR pixels from so many images at most."""
+
+MOST_PIXELS = 2**22
+"""Input pixels that are enough: a program for one large size sees fewer images."""
 
 
 def calibrate(package: Path, images: str | Path, card: Card) -> tuple[Stats, int]:
@@ -33,6 +37,7 @@ def calibrate(package: Path, images: str | Path, card: Card) -> tuple[Stats, int
     pairs = open_benchmark(folder, card.scale)
     chosen = pairs[:: -(-len(pairs) // MOST_IMAGES)]
     stats: Stats = {}
+    count = pixels = 0
 
     def watch(name: str, operation: str, values: Any) -> None:
         if values.is_floating_point():
@@ -43,8 +48,14 @@ def calibrate(package: Path, images: str | Path, card: Card) -> tuple[Stats, int
     with CoremlReferenceSession(package, threads=1, any_size=True) as session:
         session.watch = watch
         for pair in chosen:
-            upscale_rgb(session, _centre(pair.lr()), card.scale)
-    return stats, len(chosen)
+            if pixels >= MOST_PIXELS:
+                break
+            patch = _centre(pair.lr())
+            grid = plan_image(card, patch.shape[:2], card.scale, overlap=0, sizes=session.sizes)
+            upscale_rgb(session, patch, card.scale, grid)
+            count += 1
+            pixels += len(grid.tiles) * math.prod(grid.tile)
+    return stats, count
 
 
 def inner_layers(package: Path) -> list[str]:

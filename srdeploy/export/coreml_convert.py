@@ -156,7 +156,11 @@ def quantize_activations(model: Any, stats: Stats, layers: Sequence[str]) -> Any
     )
     function = quantized.get_spec().mlProgram.functions["main"]
     block = function.block_specializations[function.opset]
-    found = sum(op.type == "dequantize" for op in block.operations)
+    restored = {op.outputs[0].name for op in block.operations if op.type == "dequantize"}
+    found = sum(  # convolutions, as several may read one of them
+        op.type.startswith("conv") and op.inputs["x"].arguments[0].name in restored
+        for op in block.operations
+    )
     if found != len(layers):
         raise SrdeployError(
             f"coremltools quantised the input of {found} of {len(layers)} convolutions; report "

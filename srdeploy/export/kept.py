@@ -103,6 +103,8 @@ def _fitting(session: Session, data: str) -> Sequence[Pair]:
         height, width = (n // factor for n in pair.hr().shape[:2])
         if not sizes.allows(height, width):
             height, width = _nearest(sizes, height, width)
+            if card.pre_upscaled and (height % card.scale or width % card.scale):
+                raise UserError(f"no image upscaled by {card.scale} is {width}x{height}")
             pair = _Cut(
                 pair.name,
                 pair.scale,

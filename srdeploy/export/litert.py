@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export.probe import TOLERANCE, probe_input, run_torch, trace_operations
+from srdeploy.export.probe import TOLERANCE, gap_between, probe_input, run_torch, trace_operations
 from srdeploy.export.report import ExportReport, Parity, artifact_facts, tool_versions
 from srdeploy.files import atomic_path
 from srdeploy.models.card import CARD_KEY, Card
@@ -73,11 +73,10 @@ def export_litert(network: Network, path: str | Path, *, sizes: str | None = Non
         with LitertSession(temporary, threads=1) as session:
             found_output, operators = session.run(x), _operators(temporary)
         expected = run_torch(network, x)
-        difference = float(np.abs(found_output - expected).max())
-        reach = max(card.value_range, float(np.abs(expected).max()))
-        if not difference / reach <= TOLERANCE:  # NaN fails too
+        gap = gap_between(expected, found_output, card)
+        if not gap.within(TOLERANCE, card):
             raise SrdeployError(
-                f"The TFLite file differs from torch by {difference:.3g}, more than "
+                f"The TFLite file differs from torch by {gap.largest:.3g}, more than "
                 f"{TOLERANCE:g} of the value range; report this network."
             )
     return ExportReport(
@@ -86,7 +85,7 @@ def export_litert(network: Network, path: str | Path, *, sizes: str | None = Non
         **artifact_facts(Path(path)),
         precision="fp32",
         opset=None,
-        parity=Parity(difference, difference / reach, [size]),
+        parity=Parity(gap.largest, gap.relative, [size]),
         operators=operators,
         tools=tool_versions(TOOLS),
         seconds=round(time.perf_counter() - started, 3),

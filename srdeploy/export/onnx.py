@@ -22,7 +22,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import onnx
 import onnxsim
 import torch
@@ -39,6 +38,7 @@ from srdeploy.export.probe import (
     INPUT,
     OUTPUT,
     TOLERANCE,
+    gap_between,
     missing,
     probe_input,
     probe_sizes,
@@ -46,7 +46,7 @@ from srdeploy.export.probe import (
     trace_operations,
 )
 from srdeploy.export.quantise_names import from_card, is_stale
-from srdeploy.export.report import ExportReport, Parity, artifact_facts, tool_versions
+from srdeploy.export.report import ExportReport, Parity, artifact_facts, parity_of, tool_versions
 from srdeploy.export.smsr_onnx import SPARSE_NOTE, trace_sparse
 from srdeploy.export.targets import AUTO, PIXEL_SHUFFLES
 from srdeploy.export.trt_accept import require_acceptance
@@ -211,7 +211,7 @@ def export_onnx(
     with atomic_path(path) as temporary:
         temporary.write_bytes(model.SerializeToString(deterministic=True))
         onnx.checker.check_model(str(temporary), full_check=True)
-        parity = check_parity(network, temporary, TOLERANCES[precision]) if check else None
+        parity = check_parity(network, temporary, precision) if check else None
         if accept is not None:
             notes.append(require_acceptance(temporary.read_bytes(), accept))
     return ExportReport(
@@ -241,22 +241,23 @@ def _check_float(network: Network, model: onnx.ModelProto) -> None:
         check_parity(network, path)
 
 
-def check_parity(network: Network, path: str | Path, tolerance: float = TOLERANCE) -> Parity:
+def check_parity(network: Network, path: str | Path, precision: str = "fp32") -> Parity:
     """Compare an ONNX file with torch at two sizes, the second with a batch of two.
 
     Args:
         network: The reference.
         path: The exported file, card inside.
-        tolerance: Largest allowed |difference| over the value range.
+        precision: What it computes in, which decides how far it may be off (:data:`TOLERANCES`).
 
     Raises:
         SrdeployError: beyond the tolerance, or onnxruntime cannot run it.
     """
-    worst = worst_relative = 0.0
-    sizes = probe_sizes(network.card)
+    gaps = []
+    card, tolerance = network.card, TOLERANCES[precision]
+    sizes = probe_sizes(card)
     with open_session(path, threads=1) as session:
         for batch, size in enumerate(sizes, start=1):
-            x = probe_input(network.card, size, batch)
+            x = probe_input(card, size, batch)
             expected = run_torch(network, x)
             found = session.run(x)
             if found.shape != expected.shape:
@@ -264,18 +265,20 @@ def check_parity(network: Network, path: str | Path, tolerance: float = TOLERANC
                     f"The ONNX file turns {x.shape} into {found.shape}, torch into "
                     f"{expected.shape}: a size was baked in; try exporter 'dynamo'."
                 )
-            difference = float(np.abs(found - expected).max())
-            reach = max(network.card.value_range, float(np.abs(expected).max()))
-            worst = max(worst, difference)
-            worst_relative = max(worst_relative, difference / reach)
-            if not difference / reach <= tolerance:  # NaN fails too
-                raise SrdeployError(
-                    f"The ONNX file differs from torch by {difference:.3g} at input "
-                    f"{size[0]}x{size[1]}, more than {tolerance:g} of the value "
-                    f"range{parting(network, path, x)}; try exporter 'dynamo', and report this "
-                    "network."
+            gaps.append(gap := gap_between(expected, found, card))
+            if not gap.within(tolerance, card):
+                remedy = (
+                    "try exporter 'dynamo', and report this network"
+                    if precision == "fp32"
+                    else f"in fp32 they agree, so {precision} is too coarse for these weights (are "
+                    "they trained?); choose another precision"
                 )
-    return Parity(worst, worst_relative, sizes)
+                raise SrdeployError(
+                    f"The ONNX file differs from torch by {gap.largest:.3g} at input "
+                    f"{size[1]}x{size[0]}, more than {tolerance:g} of the value "
+                    f"range{parting(network, path, x)}; {remedy}."
+                )
+    return parity_of(gaps, sizes)
 
 
 def _from_trace(network: Network, opset: int) -> onnx.ModelProto:

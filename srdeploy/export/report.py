@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from srdeploy.export.probe import Gap
 from srdeploy.files import sha256
 
 
@@ -24,6 +25,11 @@ class Parity:
     max_abs_diff: float
     relative: float
     sizes: list[tuple[int, int]]
+
+
+def parity_of(gaps: Sequence[Gap], sizes: list[tuple[int, int]]) -> Parity:
+    """The worst of what was met at the sizes."""
+    return Parity(max(g.largest for g in gaps), max(g.relative for g in gaps), sizes)
 
 
 @dataclass(frozen=True)

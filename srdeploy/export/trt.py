@@ -14,14 +14,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 
 from srdeploy.errors import SrdeployError, UserError, unknown_name
 from srdeploy.export.onnx import TOOLS as ONNX_TOOLS
 from srdeploy.export.onnx import export_onnx
-from srdeploy.export.probe import probe_input, probe_sizes
-from srdeploy.export.report import ExportReport, Parity, artifact_facts, tool_versions
+from srdeploy.export.probe import gap_between, probe_input, probe_sizes
+from srdeploy.export.report import ExportReport, Parity, artifact_facts, parity_of, tool_versions
 from srdeploy.export.targets import AUTO
 from srdeploy.export.trt_accept import require_onnx
 from srdeploy.export.trt_build import Built, Request, build_engine
@@ -371,23 +370,21 @@ def compare_with_source(ours: Session, source: Path, facts: Sidecar) -> Parity:
     low, high = facts.profile.min[2:], facts.profile.max[2:]
     batch = facts.profile.min[0]
     tolerance = TOLERANCES["tf32" if facts.tf32 else facts.precision]
-    worst = worst_relative = 0.0
+    gaps = []
     sizes = sorted({_clamp(size, low, high) for size in probe_sizes(facts.card)})
     value_range, scale = facts.card.value_range, facts.card.scale
     with open_session(source, threads=1, value_range=value_range, scale=scale) as reference:
         for size in sizes:
             x = probe_input(facts.card, size, batch)
             expected = reference.run(x)
-            difference = float(np.abs(ours.run(x) - expected).max())
-            reach = max(facts.card.value_range, float(np.abs(expected).max()))
-            worst, worst_relative = max(worst, difference), max(worst_relative, difference / reach)
-            if not difference / reach <= tolerance:  # NaN fails too
+            gaps.append(gap := gap_between(expected, ours.run(x), facts.card))
+            if not gap.within(tolerance, facts.card):
                 raise SrdeployError(
-                    f"The engine differs from its ONNX by {difference:.3g} at input "
+                    f"The engine differs from its ONNX by {gap.largest:.3g} at input "
                     f"{size[1]}x{size[0]}, more than {tolerance:g} of the value range; it was "
                     "thrown away."
                 )
-    return Parity(worst, worst_relative, sizes)
+    return parity_of(gaps, sizes)
 
 
 def _read(path: Path) -> bytes:

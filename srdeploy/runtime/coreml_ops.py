@@ -191,7 +191,8 @@ def _split(a: Arguments) -> tuple[Tensor, ...]:
 
 
 def _concat(a: Arguments) -> Tensor:
-    values, axis = a.tensors("values"), int(a.number("axis"))
+    values = [v if v.dim() else v[None] for v in a.tensors("values")]  # single sizes into a shape
+    axis = int(a.number("axis"))
     if a.number("interleave"):  # in turn, slice by slice
         axis %= values[0].dim()
         return torch.stack(values, axis + 1).flatten(axis, axis + 1)
@@ -230,6 +231,14 @@ def _resize_bilinear(a: Arguments) -> Tensor:
     size = [int(a.number("target_size_height")), int(a.number("target_size_width"))]
     aligned = mode != "UNALIGN_CORNERS"
     return F.interpolate(a.tensor("x"), size, mode="bilinear", align_corners=aligned)
+
+
+def _gather(a: Arguments) -> Tensor:
+    x, indices, axis = a.tensor("x"), a.tensor("indices").long(), int(a.number("axis"))
+    if a.number("batch_dims"):
+        raise UserError("A gather with batch dimensions is not known here.")
+    found: Tensor = x[(slice(None),) * (axis % x.dim()) + (indices,)]
+    return found
 
 
 def _crop(a: Arguments) -> Tensor:
@@ -384,6 +393,7 @@ TABLE: dict[str, Callable[[Arguments], Result]] = {
     "tile": lambda a: a.tensor("x").repeat(a.ints("reps")),
     "pad": _pad,
     "crop": _crop,
+    "gather": _gather,
     "pixel_shuffle": lambda a: F.pixel_shuffle(a.tensor("x"), int(a.number("upscale_factor"))),
     "pixel_unshuffle": lambda a: F.pixel_unshuffle(
         a.tensor("x"), int(a.number("downscale_factor"))

@@ -63,6 +63,16 @@ class _Step:
         every = (value for values in self.arguments.values() for value in values)
         return {value.name for value in every if isinstance(value, _Name)}
 
+    def names_a_side(self) -> bool:
+        """Whether a height or width is among its constants."""
+        key = {"reshape": "shape", "conv_transpose": "output_shape", "slice_by_index": "end"}
+        sizes = self.arguments.get(key.get(self.operation, ""), ["none"])[0]
+        if not isinstance(sizes, np.ndarray):
+            return False
+        free = self.arguments.get("end_mask", [np.zeros(sizes.size, bool)])[0]
+        assert isinstance(free, np.ndarray)
+        return bool(((sizes > 0) & ~free.astype(bool))[2:].any())
+
     def resolve(self, values: dict[str, Tensor]) -> Arguments:
         """Its arguments, the computed ones looked up."""
         return Arguments(
@@ -154,6 +164,11 @@ class Program:
                 if isinstance(weight, np.ndarray):
                     found.append((step.name, weight))
         return found
+
+    @property
+    def is_sized(self) -> bool:
+        """Whether a height or width is written into it: other inputs would be cut, or not fit."""
+        return any(step.names_a_side() for step in self._steps)
 
     def run(self, x: NDArray[np.float32], watch: Watch | None = None) -> NDArray[np.float32]:
         """The program's output.

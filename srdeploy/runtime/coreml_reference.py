@@ -32,7 +32,8 @@ class CoremlReferenceSession(PackageSession):
         Args:
             path: The package.
             threads: As in :class:`srdeploy.runtime.session.Session`.
-            any_size: Run inputs of sizes that Core ML would refuse.
+            any_size: Run inputs of sizes that Core ML would refuse, too, unless one is written
+                into the program, which then computes something else.
 
         Raises:
             UserError: as :func:`srdeploy.runtime.coreml_package.read_package`, or an operation
@@ -41,7 +42,7 @@ class CoremlReferenceSession(PackageSession):
         super().__init__(path, threads)
         self.program = Program(self.package)
         self.watch: Watch | None = None
-        self._any_size = any_size
+        self._any_size = any_size and not self.program.is_sized
 
     @property
     def sizes(self) -> InputSizes | None:

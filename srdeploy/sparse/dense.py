@@ -49,7 +49,12 @@ class MaskBranch(nn.Module):
 
 
 class DenseModule(nn.Module):
-    """One sparse mask module, computed everywhere."""
+    """One sparse mask module, computed everywhere.
+
+    Attributes:
+        unmasked: No channel is sparse, so the spatial mask has no say and is not computed: some
+            converters would leave it out by themselves, and what they wrote is compared with this.
+    """
 
     def __init__(self, packed: PackedModule) -> None:
         super().__init__()
@@ -63,16 +68,17 @@ class DenseModule(nn.Module):
             }
         )
         self.dense = packed.dense
+        self.unmasked = packed.dense == packed.widths
         self.dense_before = [packed.layers[0].inside.shape[1], *packed.dense[:-1]]
         self.collect = plain_conv(packed.collect[:, :, None, None], packed.collect_bias, padding=0)
         self.attention = packed.attention
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, H, W]`` to the same."""
-        return self.masked(x, self.spa_mask(x))
+        return self.masked(x, x[:, :1] if self.unmasked else self.spa_mask(x))
 
     def masked(self, x: Tensor, mask: Tensor) -> Tensor:
-        """The same, with the mask ``[N, 1, H, W]`` known."""
+        """The same, with the mask ``[N, 1, H, W]`` known (anything where :attr:`unmasked`)."""
         outs: list[Tensor] = []
         for number, layer in enumerate(self.inside):
             y = functional.relu(layer(outs[-1] if outs else x))

@@ -100,13 +100,13 @@ def find_masks(network: Network, image: NDArray[np.uint8]) -> MaskReport:
     height, width = image.shape[:2]
     found: list[NDArray[np.bool_]] = []
 
-    def keep(_: nn.Module, inputs: Any, mask: Tensor) -> None:
-        found.append(mask[0, 0].numpy() > 0)
+    def keep(module: nn.Module, inputs: tuple[Tensor]) -> None:
+        assert isinstance(module, DenseModule)
+        found.append(module.spa_mask(inputs[0])[0, 0].numpy() > 0)
 
     dense = DenseMasks(network.module)
     for module in dense.body:
-        assert isinstance(module, DenseModule)
-        module.spa_mask.register_forward_hook(keep)
+        module.register_forward_pre_hook(keep)
     x = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None]
     with torch.inference_mode():
         dense(x.mul(network.card.value_range / 255).contiguous(memory_format=torch.channels_last))

@@ -61,6 +61,14 @@ def test_what_cannot_run_here_says_so(network: Network, tmp_path: Path) -> None:
     assert told.notes[-1].startswith("not measured on builtin: ")
 
 
+def test_sizes_that_no_upscaled_image_has(tmp_path: Path) -> None:
+    pytest.importorskip("coremltools")
+    luma = create("vdsr", n_layers=2, n_feats=4)
+    report = export(luma, "coreml", tmp_path / "x.mlpackage", sizes="33x24")
+    assert report.quality is None
+    assert report.notes[-1] == "not measured on builtin: no image upscaled by 2 is 33x24"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("64x48", (48, 64)), ("64x48,200x100", (100, 200)), ("64..100", (100, 100))],

@@ -221,6 +221,14 @@ def test_parity_check_tells_colour_order_apart(tmp_path: Path) -> None:
         check_parity(network, tmp_path / "net.onnx")
 
 
+def test_a_precision_that_is_too_coarse_is_told_from_a_fault(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    untrained = create("vdsr", n_layers=3, n_feats=2)
+    with pytest.raises(SrdeployError, match=r"in fp32 they agree, so mixed is too coarse"):
+        export_onnx(untrained, tmp_path / "net.onnx", precision="mixed")
+    assert not list(tmp_path.iterdir())
+
+
 def test_unchecked_export_says_so(tmp_path: Path) -> None:
     report = export_onnx(create("ledsr", **SMALL["ledsr"]), tmp_path / "net.onnx", check=False)
     assert report.parity is None

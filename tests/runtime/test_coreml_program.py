@@ -139,6 +139,23 @@ def test_an_operation_that_fails_is_named(tmp_path: Path) -> None:
         program.run(np.zeros((1, 3, 5, 7), np.float32))
 
 
+@pytest.mark.parametrize(
+    ("function", "sized"),
+    [
+        (lambda m, y: F.relu(y[:, 2:5]), False),
+        (lambda m, y: y[..., :9, :], True),
+        (lambda m, y: y[..., 1:, 2:], False),
+        (lambda m, y: y.reshape(1, 4, 24, 16), True),
+        (lambda m, y: m.odd(y), True),
+    ],
+    ids=["channels", "rows", "borders", "reshape", "transposed"],
+)
+def test_sizes_written_into_a_program_are_noticed(
+    function: Callable[[One, Tensor], Tensor], sized: bool, tmp_path: Path
+) -> None:
+    assert convert(function, tmp_path / "one.mlpackage")[0].is_sized == sized
+
+
 def weights_of(path: Path) -> dict[str, Any]:
     program = Program(read_package(path))
     return dict(program.convolutions())
