@@ -158,26 +158,28 @@ def spare_fewest(
 
 
 def _end_convolutions(model: onnx.ModelProto) -> set[str]:
-    """Nodes of the first and the last convolution, and of those that only shift colours."""
+    """Nodes of the convolutions that read or make the image, colour shifts among them.
+
+    Told by the graph, not by numbers of channels: a pruned layer may well keep three.
+    """
     graph = model.graph
     channels = graph.input[0].type.tensor_type.shape.dim[1].dim_value
-    shapes = {tensor.name: tensor.dims for tensor in graph.initializer}
-    makers = {name: node for node in graph.node for name in node.output}
-    convolutions = [layer for layer in layers_of(model) if not layer.is_sum]
-    found = {
-        layer.node
-        for layer in convolutions
-        if channels in shapes[layer.weight][:2]  # reads or writes the image's own channels
+    shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    convolutions = {layer.node: layer.weight for layer in layers_of(model) if not layer.is_sum}
+    shift = [channels, channels, 1, 1]  # makes one image of another
+    inner = {node for node, weight in convolutions.items() if shapes[weight] != shift}
+    given, made = {graph.input[0].name}, {graph.output[0].name}
+    for node in graph.node:
+        if node.name not in inner and given >= (read := set(node.input) - shapes.keys()) and read:
+            given |= set(node.output)
+    for node in reversed(graph.node):
+        if node.name not in inner and made & set(node.output):
+            made |= set(node.input)
+    return {
+        node.name
+        for node in graph.node
+        if node.name in convolutions and (node.input[0] in given or node.output[0] in made)
     }
-    tensor = graph.output[0].name
-    while (maker := makers.get(tensor)) is not None:
-        found.add(maker.name)
-        if maker.op_type != "DepthToSpace" and not (
-            maker.input[1:] and list(shapes.get(maker.input[1], ()))[:2] == [channels, channels]
-        ):
-            break
-        tensor = maker.input[0]
-    return found
 
 
 def _picture(model: onnx.ModelProto) -> set[str]:

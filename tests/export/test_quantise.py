@@ -96,6 +96,21 @@ def test_the_long_skip_stays_float_before_an_upsampler(scale: int, tmp_path: Pat
     ]
 
 
+@pytest.mark.parametrize("arch", ["ledsr", "edsr", "rirsr", "smsr"])
+def test_layers_as_narrow_as_the_image_are_no_ends(arch: str, tmp_path: Path) -> None:
+    found = []
+    for width in (3, 8):
+        small = {"n_groups": 1, "n_blocks": 1} if arch == "rirsr" else {"n_blocks": 1}
+        config = {"n_modules": 1, "n_layers": 2} if arch == "smsr" else small
+        export_onnx(create(arch, n_feats=width, **config), tmp_path / "net.onnx", check=False)
+        model = onnx.load(tmp_path / "net.onnx")
+        usual = set(usual_layers(model))
+        found.append({n for n in usual if not n.startswith("/") and "outside" not in n})
+    assert found[0] == found[1]
+    assert len(found[0]) > 2
+    assert not {"head.0", "tail.1", "sub_mean", "add_mean"} & found[0]
+
+
 def test_a_rounded_layer_is_rounded_and_others_are_not(model: onnx.ModelProto) -> None:
     layers = {layer.name: layer for layer in layers_of(model)}
     layer = layers["body.0.body.2"]
