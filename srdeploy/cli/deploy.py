@@ -117,7 +117,7 @@ def export(
         typer.Option(
             metavar="uint8|int8",
             help="int8 layers' inputs (onnx): uint8 is fastest in onnxruntime (default), int8 is "
-            "what TensorRT reads.",
+            "what TensorRT reads (default with --check trt).",
         ),
     ] = None,
     max_drop: Annotated[

@@ -112,7 +112,7 @@ def export_onnx(
         calibration: Images that ranges are found on. This and what follows are not for fp32; they
             are the fields of :class:`srdeploy.export.precision_request.PrecisionRequest`.
         calibration_method: How many extremes 8 bits leave out; int8 and mixed.
-        activations: ``uint8`` or ``int8``; int8 and mixed.
+        activations: ``uint8`` or ``int8``; int8 and mixed. Default: ``int8`` with ``accept``.
         max_drop: dB of PSNR that may be lost on ``data``.
         data: Benchmark set that the loss is measured on.
         sparse: SMSR in the form that skips pixels (:mod:`srdeploy.export.smsr_onnx`), fp32 only;
@@ -137,6 +137,8 @@ def export_onnx(
         raise UserError(
             f"Operator set {opset} is not offered; choose one from {lowest} to {OPSETS[1]}."
         )
+    if accept is not None and precision in ("int8", "mixed"):
+        activations = activations or "int8"  # TensorRT reads no others
     request = request_of(
         precision,
         calibration=calibration,

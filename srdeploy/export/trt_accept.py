@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import onnx
 from google.protobuf.message import DecodeError
 
-from srdeploy.errors import SrdeployError, UserError, unknown_name
-from srdeploy.export.trt_toolkit import MODULES, Toolkit, any_toolkit, parser_errors
+from srdeploy.errors import UserError, unknown_name
+from srdeploy.export.trt_toolkit import MODULES, Toolkit, any_toolkit, parser_errors, refusal
 
 PARSERS = ("trt",)
 """What ``--check`` takes."""
@@ -76,10 +76,7 @@ def require_acceptance(model: bytes, parser: str, toolkit: Toolkit | None = None
         raise unknown_name("parser to check with", parser, PARSERS)
     verdict = accepts(model, toolkit)
     if not verdict.accepted:
-        raise SrdeployError(
-            f"TensorRT's parser ({verdict.parser}) refuses the network: "
-            f"{'; '.join(verdict.reasons[:3]).rstrip('.')}."
-        )
+        raise refusal(verdict.parser, verdict.reasons)
     return f"accepted by TensorRT's parser ({verdict.parser}): {verdict.layers} layers"
 
 

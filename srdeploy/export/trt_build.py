@@ -22,7 +22,7 @@ from srdeploy.export.trt_inspect import (
     layers_of_json,
     layers_of_log,
 )
-from srdeploy.export.trt_toolkit import Toolkit, load_toolkit, parser_errors
+from srdeploy.export.trt_toolkit import Toolkit, load_toolkit, parser_errors, refusal
 from srdeploy.files import atomic_path
 from srdeploy.runtime.cuda import Gpu, find_gpu
 from srdeploy.runtime.trt_sidecar import Profile, Tensor
@@ -119,10 +119,7 @@ def build_engine(
     parser = toolkit.parser(network)
     if not parser.parse(model) or not network.num_layers:
         reasons = parser_errors(parser) or [toolkit.log.reason()]
-        raise SrdeployError(
-            f"TensorRT's parser ({toolkit.name} {toolkit.version}) refuses the network: "
-            f"{'; '.join(reasons[:3])}."
-        )
+        raise refusal(f"{toolkit.name} {toolkit.version}", reasons)
     ends = _ends(network)
     convolutions = convolution_precisions(toolkit, network)
     _check_precision(request.precision, convolutions)

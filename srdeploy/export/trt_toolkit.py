@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,6 +137,22 @@ def parser_errors(parser: Any) -> list[str]:
         where = f"'{node}' ({operator}): " if node or operator else ""
         lines.append(f"{where}{what if what not in ('', 'false') else 'no such operator'}")
     return lines
+
+
+def refusal(parser: str, reasons: Sequence[str]) -> SrdeployError:
+    """What a parser's refusal of a network is told as.
+
+    Args:
+        parser: Whose it is, with its version.
+        reasons: As :func:`parser_errors`.
+    """
+    told = "; ".join(reasons[:3]).rstrip(".")
+    if "zero point" in told.lower():
+        told = (
+            "its 8-bit activations are asymmetric, and TensorRT reads symmetric ones; export it "
+            f"with --activations int8 (the parser: {told})"
+        )
+    return SrdeployError(f"TensorRT's parser ({parser}) refuses the network: {told}.")
 
 
 def _make_logger(api: Any, log: Log) -> Any:

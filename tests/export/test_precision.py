@@ -248,8 +248,14 @@ def test_requests_that_make_no_sense(
 @pytest.mark.skipif(not TENSORRT_RTX.availability(), reason="needs NVIDIA's builder")
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_nvidias_parser_takes_it(precision: str, network: Network, tmp_path: Path) -> None:
-    options = {"activations": "int8"} if precision == "int8" else {}
-    report = export_onnx(
-        network, tmp_path / "net.onnx", precision=precision, accept="trt", check=False, **options
-    )
+    path = tmp_path / "net.onnx"
+    report = export_onnx(network, path, precision=precision, accept="trt", check=False)
     assert any("accepted by TensorRT's parser" in note for note in report.notes)
+
+
+@pytest.mark.skipif(not TENSORRT_RTX.availability(), reason="needs NVIDIA's builder")
+def test_nvidias_parser_refuses_asymmetric_activations(network: Network, tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    with pytest.raises(SrdeployError, match=r"asymmetric.* export it with --activations int8"):
+        export_onnx(network, path, precision="int8", activations="uint8", accept="trt", check=False)
+    assert not path.exists()

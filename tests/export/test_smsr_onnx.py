@@ -86,6 +86,17 @@ def test_dense_masks_are_static_and_accepted(tmp_path: Path) -> None:
     assert any("accepted" in note for note in report.notes)
 
 
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
+def test_engines_of_the_dense_form(precision: str, tmp_path: Path) -> None:
+    """Transposed convolutions in the masks, sums within the body: all that TensorRT is given."""
+    pytest.importorskip("tensorrt_rtx", reason="pip install 'srdeploy[trt-rtx]'")
+    path = tmp_path / "x.engine"
+    report = export(
+        network(), "trt-rtx", path, precision=precision, sizes="24x16", capabilities=("8.9",)
+    )
+    assert report.bytes == path.stat().st_size > 10_000
+
+
 def test_coreml_gets_the_dense_form(tmp_path: Path) -> None:
     pytest.importorskip("coremltools")
     report = export(network(), "coreml", tmp_path / "x.mlpackage", sparse=True, sizes="24x16")
