@@ -167,7 +167,9 @@ def convolution_precisions(toolkit: Toolkit, network: Any) -> dict[str, int]:
 
 
 def _check_precision(asked: str | None, found: dict[str, int]) -> None:
-    fits = {None: True, "fp32": set(found) == {"fp32"}, "mixed": len(found) > 1}
+    # Of a network that bears it everywhere, mixed is int8.
+    mixed = len(found) > 1 or "int8" in found
+    fits = {None: True, "fp32": set(found) == {"fp32"}, "mixed": mixed}
     if not fits.get(asked, asked in found):
         there = ", ".join(f"{count} in {kind}" for kind, count in found.items())
         raise UserError(

@@ -7,13 +7,18 @@ from pathlib import Path
 
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper
+from torch import nn
 
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export import trt_build
+from srdeploy.export.onnx import export_onnx
 from srdeploy.export.trt_accept import accepts, require_acceptance
 from srdeploy.export.trt_build import Request, build_engine
 from srdeploy.export.trt_inspect import BuiltLayer
+from srdeploy.models.card import Card
+from srdeploy.models.network import Network
 from srdeploy.runtime.trt_sidecar import Profile
 
 pytestmark = pytest.mark.usefixtures("rtx")
@@ -74,6 +79,19 @@ def test_other_forms_of_shuffle_build(form: str, onnx_of: Callable[[str], Path])
 
     model = lower_pixel_shuffle(onnx.load(onnx_of("ledsr")), form).SerializeToString()
     assert build_engine(model, Request(RTX, profile(), "fp32", ("8.9",))).engine
+
+
+def test_mixed_precision_that_spares_nothing(tmp_path: Path) -> None:
+    """Of a network that bears 8 bits everywhere, mixed is int8."""
+    path, request = tmp_path / "net.onnx", Request(RTX, profile(), "mixed", ("8.9",))
+    torch.manual_seed(0)
+    layers = nn.Sequential(*(nn.Conv2d(3, 3, 3, padding=1) for _ in range(3))).eval()
+    bare = Network(layers, Card(arch="own:bare", scale=1, scales=(1,), channels=3, value_range=1.0))
+    export_onnx(bare, path, precision="mixed", max_drop=99.0, accept="trt")
+    assert set(build_engine(path.read_bytes(), request).convolutions) == {"int8"}
+    export_onnx(bare, path)
+    with pytest.raises(UserError, match="mixed was asked, but the ONNX has its convolutions"):
+        build_engine(path.read_bytes(), request)
 
 
 def test_refused_node_is_named(onnx_of: Callable[[str], Path]) -> None:
