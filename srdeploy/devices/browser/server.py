@@ -183,10 +183,8 @@ class Server:
             application, ssl_options=context, max_buffer_size=_LARGE, max_body_size=_SMALL
         )
 
-        async def listen() -> None:
-            server.add_sockets(sockets)
-
-        self._loop.run_until_complete(listen())
+        # Not a run of its own: a stop that came before its end would end that run alone.
+        self._loop.call_soon(server.add_sockets, sockets)
         self._loop.run_forever()
         server.stop()
         self._loop.run_until_complete(server.close_all_connections())

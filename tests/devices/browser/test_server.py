@@ -42,3 +42,13 @@ def test_it_listens_until_the_page_has_answered_the_farewell(tmp_path: Path) -> 
     assert not stopping.is_alive()
     with pytest.raises(urllib.error.URLError, match="refused"):
         _ask(server, "beat", {})
+
+
+def test_it_stops_however_early(tmp_path: Path) -> None:
+    for _ in range(200):
+        server = Server("127.0.0.1", 0, tmp_path, None, print)
+        server.start()
+        stopping = threading.Thread(target=server.stop, daemon=True)
+        stopping.start()
+        stopping.join(10)
+        assert not stopping.is_alive()
