@@ -17,7 +17,7 @@ import torch
 
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.probe import TOLERANCE, gap_between, probe_input, run_torch, trace_operations
-from srdeploy.export.report import ExportReport, Parity, artifact_facts, tool_versions
+from srdeploy.export.report import ExportReport, artifact_facts, parity_of, tool_versions
 from srdeploy.files import atomic_path
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.models.digest import weights_sha256
@@ -85,7 +85,7 @@ def export_litert(network: Network, path: str | Path, *, sizes: str | None = Non
         **artifact_facts(Path(path)),
         precision="fp32",
         opset=None,
-        parity=Parity(gap.largest, gap.relative, [size]),
+        parity=parity_of([gap], [size]),
         operators=operators,
         tools=tool_versions(TOOLS),
         seconds=round(time.perf_counter() - started, 3),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from srdeploy.export.probe import gap_between
+from srdeploy.export.probe import TOLERANCE, gap_between
 from srdeploy.models.card import Card
 
 
@@ -38,3 +38,12 @@ def test_choices_of_smsr_may_turn_over_at_few_pixels() -> None:
         (np.full_like(few, np.nan), "smsr", False),
     ):
         assert gap_between(expected, found, card(arch)).within(0.02, card(arch)) is fine
+
+
+def test_in_float32_no_choice_may_turn_over() -> None:
+    expected = np.zeros((1, 3, 20, 20), np.float32)
+    found = expected.copy()
+    found[0, 0, 3, 3] = 0.1
+    gap = gap_between(expected, found, card("smsr"))
+    assert gap.rms < TOLERANCE / 4
+    assert not gap.within(TOLERANCE, card("smsr"))
