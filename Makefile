@@ -74,7 +74,7 @@ lint: $(VENV)/.dev  ## Formatting, lint and types
 	$(BIN)/mypy
 
 .PHONY: zoo
-zoo: $(VENV)/.run  ## Train the shipped network again (about an hour; SRDEPLOY_DATA names the data)
+zoo: $(VENV)/.run  ## Train and prune the shipped networks again (about five hours; SRDEPLOY_DATA names the data)
 	SRDEPLOY_DATA="$(SRDEPLOY_DATA)" $(BIN)/python benchmarks/make_zoo.py "$(SRDEPLOY_DATA)"
 
 .PHONY: bench

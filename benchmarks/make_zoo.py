@@ -3,7 +3,7 @@
     SRDEPLOY_DATA=DATA python benchmarks/make_zoo.py DATA [--scale 2 ...] [--from-shipped]
 
 The dense networks take about 70 minutes (x2) and 20 minutes each (x3, x4, which begin with x2's
-body) on one core, a pruned one about 10; the same command resumes. A finished run is measured, not
+body) on one core, a pruned one about 20; the same command resumes. A finished run is measured, not
 repeated. ``--from-shipped`` leaves the dense networks as they are.
 """
 
