@@ -22,8 +22,9 @@ class ASSLPruner(TrainedPruner):
 
     Weights are normalised by filter, and only the norms (gamma) and biases are penalised. Free
     layers choose at once, by gamma, and their penalty grows from the first iteration. Coupled
-    layers are first pulled towards the same set by the alignment loss; then they take one common
-    set, and theirs grows. At the end gamma is merged into the weights.
+    layers are first pulled towards the same set by the alignment loss; then every layer chooses
+    (the free ones again, as published: their penalty goes on, on what it now falls to), coupled
+    layers take one common set, and theirs grows. At the end gamma is merged into the weights.
 
     A filter's gamma is used by magnitude: only that is the filter's norm, and nothing but the
     optimiser keeps gamma positive.
@@ -47,10 +48,10 @@ class ASSLPruner(TrainedPruner):
             self.removed |= self.choose(self._coupled)
 
     def on_iteration(self, iteration: int) -> None:
-        """At the end of the alignment, choose in coupled layers."""
-        waiting = [g for g in self._coupled if g.name not in self.removed]
+        """At the end of the alignment, choose in all layers."""
+        waiting = any(g.name not in self.removed for g in self._coupled)
         if waiting and iteration >= self._align_until:
-            self.removed |= self.choose(waiting)
+            self.removed = self.choose(self.groups)
             self._regulariser = None
 
     def fronts(self) -> list[Front]:
@@ -110,15 +111,17 @@ class ASSLPruner(TrainedPruner):
 def alignment_loss(gammas: Tensor, n_pruned: int) -> Tensor:
     """Structure alignment (ASSL, eq. 6): soft keep-masks of coupled layers should agree.
 
-    ``m = sigmoid(|gamma| - t)`` with t the ``n_pruned``-th smallest |gamma| of the layer (a
-    constant for differentiation), and the loss is ``-mean(M M^T)`` over all pairs of layers.
+    ``m = sigmoid(|gamma| - t)`` with t the smallest |gamma| of the layer that is kept, and the
+    loss is ``-mean(M M^T)`` over all pairs of layers. As in the published code t is no constant:
+    every gamma is pulled up by what the other layers keep there, and t takes the sum of a layer's
+    pulls back, so that gammas part instead of all growing alike.
 
     Args:
         gammas: [layers, atoms].
-        n_pruned: Atoms that go, at least 1.
+        n_pruned: Atoms that go, at least 0 and fewer than there are.
     """
     size = gammas.abs()
-    threshold = size.detach().kthvalue(n_pruned, dim=1, keepdim=True).values
+    threshold = size.kthvalue(n_pruned + 1, dim=1, keepdim=True).values
     soft = torch.sigmoid(size - threshold)
     return -(soft @ soft.T).mean()
 
