@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from srdeploy.errors import SrdeployError
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
+from srdeploy.models.place import Place
 from srdeploy.models.resize import (
     changed_shapes,
     follow_shapes,
@@ -21,7 +22,6 @@ from srdeploy.models.resize import (
     tensor_places,
 )
 from srdeploy.models.store import empty_module
-from srdeploy.prune.place import Place
 from srdeploy.prune.plan import Plan, apply_masks
 
 PROOF_SIZES = ((24, 20), (17, 29))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from srdeploy.errors import UserError
-from srdeploy.prune.place import Place
+from srdeploy.models.place import Place
 from srdeploy.prune.unionfind import Nodes, UnionFind
 
 
