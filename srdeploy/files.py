@@ -1,7 +1,8 @@
-"""Files on disk: written whole or not at all, named by their content, cached in one place."""
+"""Files on disk: written whole or not at all, removed where they may be, named by their content."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from srdeploy.errors import UserError
+from srdeploy.errors import SrdeployError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -20,31 +21,141 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it into place if the body succeeds.
 
     Works for files and for folders (a folder replaces an older one of the same name). Whatever the
-    body left behind is removed if it raises, so a reader never meets a half-written artifact.
+    body left behind is removed if it raises, so a reader never meets a half-written artifact; what
+    has its name is on the disk (:func:`settle`), so neither does one after a power cut.
 
     Raises:
         UserError: the parent folder cannot be made or written to, or ``path`` is a folder where a
             file is to be written.
+        SrdeployError: the disk is full.
     """
     target = Path(path)
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
     _prepare(target)
     try:
-        yield temporary
-        if temporary.is_file():  # some writers make private files; the user's umask decides here
-            temporary.chmod(0o666 & ~_umask())
-        if temporary.is_dir() and target.is_dir():
-            shutil.rmtree(target)
-        try:
-            os.replace(temporary, target)
-        except IsADirectoryError:
-            raise _is_folder(target) from None
+        with space_for(target):
+            yield temporary
+            if temporary.is_file():  # some writers make private files; the user's umask decides
+                temporary.chmod(0o666 & ~_umask())
+            settle(temporary, target)
         log.info("wrote %s", target)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong before is what is to be told
+            discard(temporary, target.parent)
+
+
+def settle(made: Path, target: Path) -> None:
+    """Give a finished file or folder its name, through any power cut: whole, or not there.
+
+    Its bytes are on the disk before it has the name, and the name is when this returns. A folder of
+    that name makes room in one step.
+
+    Raises:
+        UserError: ``target`` is a folder and ``made`` is a file.
+    """
+    _sync(made)
+    aside = made.with_suffix(".old")
+    replaces = made.is_dir() and target.is_dir()
+    if replaces:
+        os.rename(target, aside)
+    try:
+        os.replace(made, target)
+    except IsADirectoryError:
+        raise _is_folder(target) from None
+    except OSError:
+        if replaces:
+            os.rename(aside, target)
+        raise
+    _sync(target.parent, deep=False)
+    if replaces:
+        discard(aside, target.parent)
+
+
+def _sync(path: Path, deep: bool = True) -> None:
+    """Have the system write a file, or a folder and (``deep``) all in it, to the disk."""
+    if path.is_dir():
+        for inner in path.iterdir() if deep else ():
+            if not inner.is_symlink():
+                _sync(inner)
+        if os.name == "nt":  # there, folders cannot be opened
+            return
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that has no such thing
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def discard(path: str | Path, root: str | Path) -> None:
+    """Remove a file, link or folder that lies below ``root``; nothing happens where there is none.
+
+    Links are removed, never followed. Another process may be removing the same.
+
+    Raises:
+        UserError: it lies elsewhere, links on the way to it resolved; it is left alone.
+    """
+    path = Path(path)
+    found = Path(os.path.realpath(path.parent)) / path.name
+    if path.name in ("", "..") or Path(os.path.realpath(root)) not in found.parents:
+        raise UserError(
+            f"'{path}' does not lie in '{root}', so it is not removed; move it there, or remove "
+            "it yourself."
+        )
+    while os.path.lexists(found):
+        with suppress(FileNotFoundError):  # somebody was faster with a part of it
+            if found.is_dir() and not found.is_symlink():
+                shutil.rmtree(found)
+            else:
+                found.unlink()
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL_WORDS = ("no space left", "disk is full")
+_LEAST_FREE = 1 << 14
+"""With fewer bytes free on a disk, whatever failed to write to it failed for that."""
+
+
+@contextmanager
+def space_for(path: str | Path, then: str = "run again") -> Iterator[None]:
+    """Say in one sentence, whichever library wrote, that the disk is full.
+
+    Args:
+        path: What is written.
+        then: What to do once there is space.
+
+    Raises:
+        SrdeployError: the body failed since the disk of ``path`` is full.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_full(error, Path(path).parent):
+            raise
+        raise SrdeployError(
+            f"There is no space left on the disk of '{path}'; free some and {then}."
+        ) from error
+
+
+def is_full(error: BaseException, folder: str | Path) -> bool:
+    """Whether an error, or one behind it, means that the disk of ``folder`` is full.
+
+    Some libraries say so only in words, and some only that writing failed.
+    """
+    behind: BaseException | None = error
+    while behind is not None:
+        if isinstance(behind, OSError) and behind.errno in _FULL:
+            return True
+        if any(words in str(behind).lower() for words in _FULL_WORDS):
+            return True
+        behind = behind.__cause__ or behind.__context__
+    if isinstance(error, (SrdeployError, MemoryError)):
+        return False
+    with suppress(OSError):
+        return shutil.disk_usage(folder).free < _LEAST_FREE
+    return False
 
 
 def _umask() -> int:

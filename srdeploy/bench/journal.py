@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from srdeploy.errors import UserError
+from srdeploy.files import space_for
 
 
 class Journal:
@@ -20,8 +21,9 @@ class Journal:
     def write(self, event: str, **fields: Any) -> None:
         """Append what happened."""
         if self._stream is not None:
-            self._stream.write(json.dumps({"event": event, **fields}) + "\n")
-            self._stream.flush()
+            with space_for(self._stream.name):
+                self._stream.write(json.dumps({"event": event, **fields}) + "\n")
+                self._stream.flush()
 
 
 @contextmanager
@@ -38,5 +40,8 @@ def open_journal(path: Path | None) -> Iterator[Journal]:
         stream = open(path, "a", encoding="utf-8")  # noqa: SIM115  (errors of the body are its own)
     except OSError as error:
         raise UserError(f"Cannot write '{path}' ({error.strerror}); choose another file.") from None
-    with stream:
+    try:
         yield Journal(stream)
+    finally:
+        with space_for(path):
+            stream.close()

@@ -101,9 +101,10 @@ def compare(
 
 def _tell(found: Any, page: Path | None, json: bool) -> None:
     from srdeploy.bench.verdict_table import markdown, notes, verdict_table
+    from srdeploy.files import space_for
 
     if page is not None:
-        with open(page, "a", encoding="utf-8") as stream:
+        with space_for(page), open(page, "a", encoding="utf-8") as stream:
             stream.write(markdown(found) + "\n")
     if json:
         emit(found.to_dict())

@@ -135,6 +135,7 @@ def run(arguments: list[str] | None = None) -> int:
         rich_utils.COLOR_SYSTEM = None  # type: ignore[assignment]
     try:
         result = command.main(arguments or ["--help"], prog_name="srdeploy", standalone_mode=False)
+        sys.stdout.flush()  # what cannot be written is told here, not by the interpreter's end
         if result == 130:  # typer's own answer to Ctrl-C, which says nothing
             return _fail(_INTERRUPTED, 130)
         return result if isinstance(result, int) else 0
@@ -148,7 +149,7 @@ def run(arguments: list[str] | None = None) -> int:
     except MemoryError:
         return _fail("Out of memory; use a smaller image, batch or patch.", 1)
     except OSError as error:
-        return _fail(f"{error.strerror or error}: '{error.filename}'.", 1)
+        return _fail(_failed_file(error), 1)
     except Exception as error:
         if (usage := getattr(error, "format_message", None)) is not None:  # typer's usage errors
             return _fail(f"{usage()} See `srdeploy --help`.", 2)
@@ -159,6 +160,18 @@ def run(arguments: list[str] | None = None) -> int:
             "the traceback that SRDEPLOY_DEBUG=1 prints.",
             1,
         )
+
+
+def _failed_file(error: OSError) -> str:
+    import tempfile
+
+    from srdeploy.files import is_full
+
+    temporary = tempfile.gettempdir()
+    if is_full(error, temporary):
+        where = error.filename or f"the results or of temporary files ({temporary})"
+        return f"There is no space left on the disk of {where}; free some and run again."
+    return f"{error.strerror or error}" + (f": '{error.filename}'." if error.filename else ".")
 
 
 def _one_line(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -190,7 +191,10 @@ def _save(
         options |= {"quality": quality, "lossless": quality == 100, "exact": True}
     elif kind.name == "tiff" and not _has_details(exif):
         options["compression"] = "tiff_adobe_deflate"
-    image.save(path, format=kind.name.upper(), **options)
+    # Encoded first: some of Pillow's encoders do not say why a file could not be written.
+    encoded = io.BytesIO()
+    image.save(encoded, format=kind.name.upper(), **options)
+    path.write_bytes(encoded.getbuffer())
 
 
 def _has_details(exif: bytes | None) -> bool:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.files import cache_dir, sha256
+from srdeploy.files import cache_dir, discard, settle, sha256
 from srdeploy.models.card_file import shipped_networks
 from srdeploy.runtime.trt_sidecar import onnx_path, sidecar_path
 
@@ -136,7 +136,7 @@ class HostCache:
         if last:
             target = self._content(digest)
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(incoming, target)
+            settle(incoming, target)
 
     def folder(self, parcel: Parcel) -> Path:
         """Where a parcel can be opened: the path of its file or folder.
@@ -164,8 +164,9 @@ class HostCache:
         oldest = time.time() - 86400 * days
         for pattern in ("content/*/*", "parcels/*", "incoming/*"):
             for path in self._root.glob(pattern):
-                if path.stat().st_mtime < oldest:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):  # another worker of this host tidies too
+                    if path.stat().st_mtime < oldest:
+                        discard(path, self._root)
 
     def _content(self, digest: str) -> Path:
         return self._root / "content" / _plain(digest)[:2] / digest

@@ -143,7 +143,7 @@ def _make(stage: Stage, state: State, root: Path, parents: dict[str, str], again
     try:
         if state.kind == "current" and (card := read_stage_card(folder)) is not None:
             return card
-        return stage.make(folder, parents, resume=state.kind == "resume")
+        return stage.make(root, parents, resume=state.kind == "resume")
     except (KeyboardInterrupt, TrainingStopped) as stop:
         raise LineStopped(
             f"Stopped in {stage.name}; what is finished is kept: `{again}` goes on from there."

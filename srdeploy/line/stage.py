@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from typing import Any, Literal
 
 from srdeploy.errors import UserError
 from srdeploy.export.report import tool_versions
-from srdeploy.files import atomic_path
+from srdeploy.files import atomic_path, discard
 from srdeploy.line.card import (
     BEGUN,
     StageCard,
@@ -130,17 +129,18 @@ class Stage:
         reasons = [*settings, *inputs, *before]
         return ", ".join(reasons[:3]) + (f" and {len(reasons) - 3} more" if reasons[3:] else "")
 
-    def make(self, folder: Path, parents: Mapping[str, str], *, resume: bool) -> StageCard:
-        """Do the work and write the card.
+    def make(self, root: Path, parents: Mapping[str, str], *, resume: bool) -> StageCard:
+        """Do the work in the stage's folder and write the card.
 
         Args:
-            folder: Of this stage.
+            root: The run's folder: nothing outside it is cleared.
             parents: Content hash of each parent.
             resume: Go on from what an interrupted attempt has left, instead of starting over.
         """
         key = key_of(self.name, self.how, self.input_hashes, dict(parents))
+        folder = root / self.name
         if not resume:
-            _clear(folder, self.keep)
+            _clear(folder, root, self.keep)
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(folder / BEGUN) as temporary:
             temporary.write_text(key, encoding="ascii")
@@ -162,7 +162,7 @@ class Stage:
             tools=tool_versions(_TOOLS),
         )
         write_stage_card(folder, card)
-        (folder / BEGUN).unlink(missing_ok=True)
+        discard(folder / BEGUN, root)
         return card
 
 
@@ -173,14 +173,10 @@ def _begun(folder: Path) -> str | None:
         return None
 
 
-def _clear(folder: Path, keep: tuple[str, ...]) -> None:
+def _clear(folder: Path, root: Path, keep: tuple[str, ...]) -> None:
     for path in folder.iterdir() if folder.is_dir() else ():
-        if path.name in keep:
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        if path.name not in keep:
+            discard(path, root)
 
 
 def _flat(values: Any, prefix: str = "") -> dict[str, Any]:

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.files import check_output
+from srdeploy.files import check_output, space_for
 from srdeploy.measure.measurement import Measurement
 from srdeploy.measure.scenario import Scenario
 
@@ -285,14 +285,10 @@ def _prepare(connection: sqlite3.Connection, path: Path, writable: bool) -> None
 @contextmanager
 def _readable_errors(path: Path) -> Iterator[None]:
     try:
-        yield
+        with space_for(path, then="run again: what was finished is stored"):
+            yield
     except sqlite3.OperationalError as error:
         reason = str(error)
-        if "full" in reason:
-            raise SrdeployError(
-                f"The disk of '{path}' is full; make room and repeat the command: what was "
-                "finished is stored."
-            ) from error
         if "readonly" in reason or "unable to open" in reason:
             raise UserError(
                 f"'{path}' cannot be opened ({reason}); choose a file in a folder that can be "

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from srdeploy.errors import UserError
-from srdeploy.files import atomic_path
+from srdeploy.files import atomic_path, space_for
 from srdeploy.progress import Tracker
 
 SHOWN = ("psnr_y", "loss", "density", "penalty", "pruned", "kept", "lr")
@@ -47,7 +47,7 @@ class Journal:
 
     def write(self, iteration: int, **values: Any) -> None:
         """Record values reached after ``iteration`` iterations."""
-        with open(self._path, "a", encoding="utf-8") as stream:
+        with space_for(self._path), open(self._path, "a", encoding="utf-8") as stream:
             stream.write(json.dumps({"iteration": iteration, **values}) + "\n")
             stream.flush()
             os.fsync(stream.fileno())

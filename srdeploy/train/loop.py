@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.files import atomic_path
+from srdeploy.files import atomic_path, discard
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
@@ -138,7 +138,7 @@ def train(
         origin = Origin.of(recipe, network, source.digest)
         if not resume and processes.is_first:
             for name in (CHECKPOINT, BEST, "metrics.jsonl"):
-                (run_dir / name).unlink(missing_ok=True)
+                discard(run_dir / name, run_dir)
         processes.wait()
         # Of all GPUs only this process's: the state of another could not be read without using it.
         gpus = range(torch.cuda.device_count())[processes.local_rank :][:1]

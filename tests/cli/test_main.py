@@ -113,3 +113,18 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     assert running.returncode == 130
     assert "Traceback" not in told
     assert "repeat the command" in told.splitlines()[-1]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+def test_results_that_find_no_space_are_one_sentence() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "srdeploy", "scenarios"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("srdeploy: There is no space left on the disk of the results")
+    assert len(done.stderr.splitlines()) == 1

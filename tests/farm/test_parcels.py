@@ -107,3 +107,26 @@ def test_what_is_not_used_goes(tmp_path: Path, cache: HostCache) -> None:
     cache.tidy(days=1)
     assert len(cache.lacking(digest for _, digest in parcel.files)) == 1
     assert not list((tmp_path / "cache" / "farm" / "parcels").iterdir())
+
+
+def test_two_workers_tidy_one_host(
+    tmp_path: Path, cache: HostCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "a").write_bytes(b"abc")
+    packed = Packed()
+    parcel = packed.pack(str(tmp_path / "f"))
+    send(cache, packed, parcel)
+    cache.folder(parcel)
+    other, listed = HostCache(), Path.glob
+
+    def slow(self: Path, pattern: str) -> list[Path]:
+        found = list(listed(self, pattern))
+        monkeypatch.setattr(Path, "glob", listed)
+        other.tidy(days=-1)
+        monkeypatch.setattr(Path, "glob", slow)
+        return found
+
+    monkeypatch.setattr(Path, "glob", slow)
+    cache.tidy(days=-1)
+    assert cache.lacking(digest for _, digest in parcel.files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ PARENTS = {"10_y": "abc"}
 def test_a_stage_is_made_once(source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "20_x"
     assert stage(source).state(folder, PARENTS).kind == "run"
-    card = stage(source).make(folder, PARENTS, resume=False)
+    card = stage(source).make(tmp_path, PARENTS, resume=False)
     assert stage(source).state(folder, PARENTS).kind == "current"
     assert read_stage_card(folder) == card
     assert card.parents == PARENTS
@@ -63,7 +64,7 @@ def test_a_stage_is_made_once(source: Path, tmp_path: Path) -> None:
 )
 def test_what_makes_it_stale(source: Path, tmp_path: Path, change: Any, why: str) -> None:
     folder = tmp_path / "20_x"
-    stage(source).make(folder, PARENTS, resume=False)
+    stage(source).make(tmp_path, PARENTS, resume=False)
     change(folder, source)
     state = stage(source).state(folder, PARENTS)
     assert (state.kind, state.why) == ("run", why)
@@ -71,7 +72,7 @@ def test_what_makes_it_stale(source: Path, tmp_path: Path, change: Any, why: str
 
 def test_changed_settings_and_parents_are_named(source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "20_x"
-    stage(source).make(folder, PARENTS, resume=False)
+    stage(source).make(tmp_path, PARENTS, resume=False)
     assert (
         stage(source, a={"b": 2}, c=0.5).state(folder, PARENTS).why == "a.b: 1 -> 2, c: none -> 0.5"
     )
@@ -90,12 +91,12 @@ def test_an_interrupted_stage_goes_on_unless_its_settings_change(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        stage(source, broken).make(folder, PARENTS, resume=False)
+        stage(source, broken).make(tmp_path, PARENTS, resume=False)
     assert stage(source).state(folder, PARENTS).kind == "resume"
     assert stage(source, a=1).state(folder, PARENTS).kind == "run"
-    stage(source).make(folder, PARENTS, resume=True)
+    stage(source).make(tmp_path, PARENTS, resume=True)
     assert (folder / "half.txt").exists()
-    stage(source, a=1).make(folder, PARENTS, resume=False)
+    stage(source, a=1).make(tmp_path, PARENTS, resume=False)
     assert not (folder / "half.txt").exists()
     assert (folder / "kept.txt").read_text() == "kept"
 
@@ -106,5 +107,34 @@ def test_what_is_missing_blocks(source: Path, tmp_path: Path) -> None:
     assert state.kind == "blocked"
     assert "in.txt" in state.why
     with pytest.raises(UserError, match=r"in\.txt"):
-        stage(source).make(tmp_path / "20_x", PARENTS, resume=False)
+        stage(source).make(tmp_path, PARENTS, resume=False)
     assert not (tmp_path / "20_x").exists()
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_folder_that_leads_out_of_the_run_is_not_cleared(
+    source: Path, tmp_path: Path, linked: bool
+) -> None:
+    victim, root = tmp_path / "victim", tmp_path / "run"
+    (victim / "deep").mkdir(parents=True)
+    (victim / "deep" / "work").write_text("years")
+    root.mkdir()
+    name = "../victim"
+    if linked:
+        name = "20_x"
+        (root / name).symlink_to(victim)
+    with pytest.raises(UserError, match=f"does not lie in '{root}'"):
+        replace(stage(source), name=name).make(root, PARENTS, resume=False)
+    assert (victim / "deep" / "work").read_text() == "years"
+
+
+def test_links_in_a_folder_are_removed_and_not_followed(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "work").write_text("years")
+    root = tmp_path / "run"
+    (root / "20_x" / "deep").mkdir(parents=True)
+    for link in (root / "20_x" / "link", root / "20_x" / "deep" / "link"):
+        link.symlink_to(tmp_path / "precious")
+    stage(source).make(root, PARENTS, resume=False)
+    assert (tmp_path / "precious" / "work").read_text() == "years"
+    assert not (root / "20_x" / "link").exists()

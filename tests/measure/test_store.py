@@ -253,10 +253,23 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
     with Store.open(tmp_path / "s.sqlite") as store:
         store.add(made(), "k")
         store._connection.execute("PRAGMA max_page_count = 12")
-        with pytest.raises(SrdeployError, match=r"disk of .* is full"):
+        with pytest.raises(SrdeployError, match="no space left on the disk of"):
             for number in range(50):
                 store.add(made(samples_ms=[1.0] * 2000), str(number))
         assert store.done("k")
+
+
+@pytest.mark.parametrize("taken", [0, 40, 56])
+def test_a_small_disk_is_one_sentence(tiny_disk: Path, taken: int) -> None:
+    (tiny_disk / "other").write_bytes(bytes(taken << 10))
+    path = tiny_disk / "s.sqlite"
+    with pytest.raises(SrdeployError) as refusal, Store.open(path) as store:
+        for number in range(50):
+            store.add(made(samples_ms=[1.0] * 2000), str(number))
+    assert str(refusal.value) == (
+        f"There is no space left on the disk of '{path}'; free some and run again: what was "
+        "finished is stored."
+    )
 
 
 def test_a_locked_store_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
