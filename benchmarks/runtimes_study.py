@@ -17,11 +17,11 @@ import importlib.util
 import json
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
 from results_io import srdeploy, table, write
 
@@ -85,6 +85,8 @@ def onnxruntime(
 
 def openvino(path: Path, x: NDArray[np.float32], *, fixed: bool = False, **config: Any) -> Run:
     """A network compiled by OpenVINO with settings of its own."""
+    import openvino as ov
+
     core = ov.Core()
     model = core.read_model(str(path))
     if fixed:
@@ -266,11 +268,11 @@ def page(work: Path) -> None:
             f"## {name}\n\nInput {shape}, {count} rounds of two samples, load {load:g} at the "
             f"start.\n\n{table(header, rows)}"
         )
-    versions = {"openvino": ov.__version__.split("-")[0]}
+    versions = {"openvino": version("openvino").split("-")[0]}
     for extra in ("ncnn", "pnnx"):
         if importlib.util.find_spec(extra):
             versions[extra] = str(importlib.import_module(extra).__version__)
-    told = ", ".join(f"{tool} {version}" for tool, version in versions.items())
+    told = ", ".join(f"{tool} {number}" for tool, number in versions.items())
     text = (
         f"Two threads; all variants of a network loaded in one process, in turns, their order "
         "turned round every round; each ratio is the median over rounds of paired medians against "

@@ -3,10 +3,15 @@
 ``import srdeploy as sr`` is instant; the first name that needs something heavy loads it. The names
 are those of :mod:`srdeploy.api`. Some are also stages with a folder of their own: ``sr.prune`` is
 the package ``srdeploy.prune``, and calling it is calling :func:`srdeploy.api.prune`.
+
+Libraries' telemetry is switched off here, before any of them can be imported, and with it in every
+process that is started from here. It is no default that an environment can undo: what is measured
+must not talk to anybody meanwhile.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from types import ModuleType
@@ -16,6 +21,10 @@ if TYPE_CHECKING:
     from srdeploy.api import *  # noqa: F403
 
 __version__ = "0.1.0"
+
+os.environ.update(ORT_DISABLE_TELEMETRY="1", DO_NOT_TRACK="1")
+# OpenVINO knows no switch: it tells Google Analytics of every import, unless this is missing.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 _STAGES = ("bench", "compact", "export", "prune", "report")
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import srdeploy  # noqa: F401  (switches telemetry off before a test imports a runtime)
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # it would be read too late after the import
 
 import numpy as np
 import onnxruntime as ort

@@ -122,6 +122,14 @@ def test_quality_equals_native_onnxruntime_and_the_person_sees_it(
         assert shown[2][3] == 255
         assert "small" in _text(browser, "rows")
         assert "Chrome" in _text(browser, "facts")
+        # The page's policy lets nothing else be asked, and an attempt would be a complaint below.
+        origin = browser.execute_script("return location.origin")
+        asked = "return performance.getEntriesByType('resource').map((entry) => entry.name)"
+        assert {url for url in browser.execute_script(asked) if not url.startswith(origin)} == set()
+        with urllib.request.urlopen(browser.current_url) as answer:
+            policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'self';" in policy
+        assert "http" not in policy
     _await(lambda: "All done" in _text(browser, "headline"), "the page says that all is done")
     assert complaints(browser) == []
 
