@@ -42,8 +42,15 @@ def quality_told(quality: dict[str, Any]) -> str:
     change = f"loses {drop:.3f}" if drop >= 0 else f"gains {-drop:.3f}"
     return (
         f"{change} dB on {quality['data']}: {quality['protocol']} {quality['psnr_fp32']:.3f} in "
-        f"fp32, {quality['psnr']:.3f} now"
+        f"fp32, {quality['psnr']:.3f} now{_by_runtime(quality.get('runtimes', {}))}"
     )
+
+
+def _by_runtime(found: dict[str, float]) -> str:
+    if len(found) < 2:
+        return ""
+    (usual, _), *others = found.items()
+    return "".join([f" ({usual}", *(f"; {psnr:.3f} in {name}" for name, psnr in others), ")"])
 
 
 def with_quality(report: ExportReport, network: Network, data: str = BUILTIN) -> ExportReport:

@@ -12,12 +12,10 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +24,8 @@ from numpy.typing import NDArray
 
 from srdeploy.data.builtin import BUILTIN
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export.kept import quality_facts, quality_told
+from srdeploy.export.gate import Gate, remarks
+from srdeploy.export.kept import quality_told
 from srdeploy.export.precision_bf16 import OPSET, to_bfloat16
 from srdeploy.export.precision_fp16 import HEADROOM, audit_ranges, audit_rows, to_half
 from srdeploy.export.precision_graph import convolution_kinds, layers_of
@@ -42,10 +41,8 @@ from srdeploy.export.quantise_search import (
     spare_fewest,
     usual_layers,
 )
-from srdeploy.models.card import CARD_KEY, Card
+from srdeploy.models.card import Card
 from srdeploy.models.quantised import Activations, Method
-from srdeploy.quality import Quality, evaluate
-from srdeploy.runtime.open import open_session
 
 MAX_DROP = 0.05
 """What ``mixed`` may lose unless told, dB."""
@@ -75,34 +72,6 @@ class Written:
     quality: dict[str, Any] | None = field(default=None)
 
 
-class Gate:
-    """Measures what a model loses on a set against the float32 one."""
-
-    def __init__(self, model: onnx.ModelProto, card: Card, data: str) -> None:
-        self.card, self.data = card, data
-        self.reference = self._measure(model)
-
-    def drop(self, model: onnx.ModelProto) -> float:
-        """Loss in dB; negative where the model does better."""
-        return self.reference.psnr - self._measure(model).psnr
-
-    def facts(self, drop: float) -> dict[str, Any]:
-        """For the report."""
-        before = self.reference.psnr
-        return quality_facts(self.data, self.reference.protocol, before, before - drop)
-
-    def _measure(self, model: onnx.ModelProto) -> Quality:
-        labelled = onnx.ModelProto()
-        labelled.CopyFrom(model)
-        onnx.helper.set_model_props(labelled, {CARD_KEY: self.card.to_json()})
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model.onnx"
-            path.write_bytes(labelled.SerializeToString())
-            with open_session(path) as session:
-                self.runtime = session.runtime
-                return evaluate(session, self.data, self.card.scale, progress=False)
-
-
 def write_precision(
     model: onnx.ModelProto,
     card: Card,
@@ -123,8 +92,8 @@ def write_precision(
     Raises:
         UserError: a folder that cannot be read, another grid than was trained, or a network
             with nothing to run in 8 bits.
-        SrdeployError: the loss is above the limit; the sentence names the dearest layers and says
-            what would pass.
+        SrdeployError: the loss is above the limit, in any runtime here that runs the file; the
+            sentence names the dearest layers and says what would pass.
     """
     wanted = measure or request.max_drop is not None or request.precision == "mixed"
     gate = Gate(model, card, request.data) if wanted else None
@@ -135,14 +104,14 @@ def write_precision(
     else:
         written = _Quantiser(model, card, request, trained).write(gate)
     if gate is not None and written.quality is None:
-        written.quality = gate.facts(gate.drop(written.model))
+        written.quality = gate.facts(written.model)
     if gate is not None and written.quality is not None:
-        drop = written.quality["drop"]
-        if request.max_drop is not None and not drop <= request.max_drop:  # of 16 bits
-            raise SrdeployError(f"{_loss(request.precision, gate, drop, request.max_drop)}.")
+        limit = MAX_DROP if request.precision == "mixed" else None
+        gate.require(request.precision, written.quality, request.max_drop or limit)
         if request.precision == "bf16":
             written.notes.append(_who_measured(gate.runtime))
         written.notes.append(quality_told(written.quality))
+        written.notes += remarks(written.quality)
     _read_back(written, request.precision)
     return written
 
@@ -253,10 +222,10 @@ class _Quantiser:
             )
         written = self._written(usual, {})
         if gate is not None:
-            written.quality = gate.facts(drop := gate.drop(written.model))
-            limit = self.request.max_drop
+            drop, limit = gate.drop(written.model), self.request.max_drop
             if limit is not None and not drop <= limit:
                 raise SrdeployError(self._refusal(gate, usual, drop, limit))
+            written.quality = gate.facts(written.model, drop)
         return written
 
     def _bearable(self, gate: Gate) -> Written:
@@ -272,7 +241,7 @@ class _Quantiser:
         spared, drop = answer
         noise = {cost.layer: cost.noise for cost in costs}
         written = self._written([name for name in names if name not in spared], noise)
-        written.quality = gate.facts(drop)
+        written.quality = gate.facts(written.model, drop)
         return written
 
     def _search(
@@ -298,7 +267,7 @@ class _Quantiser:
             else "no selection of layers passes: calibrate on images like yours or use fp16"
         )
         return (
-            f"{_loss('int8', gate, drop, limit)}; the layers that cost most are {dearest}; "
+            f"{gate.loss('int8', drop, limit)}; the layers that cost most are {dearest}; "
             f"{passing}, or allow --max-drop {math.ceil(drop * 100) / 100:.2f}."
         )
 
@@ -373,11 +342,3 @@ def _read_back(written: Written, precision: str) -> None:
             f"{precision} was asked, but the graph has its convolutions otherwise "
             f"({there or 'none'}{which}); nothing was written."
         )
-
-
-def _loss(precision: str, gate: Gate, drop: float, limit: float) -> str:
-    return (
-        f"In {precision} the network loses {drop:.3f} dB on {gate.data} "
-        f"({gate.reference.protocol}: {gate.reference.psnr:.2f} to "
-        f"{gate.reference.psnr - drop:.2f}), more than the {limit:g} allowed"
-    )

@@ -34,6 +34,7 @@ from srdeploy.export.precision_graph import (
     readers_of,
     store,
 )
+from srdeploy.export.quantise_sizes import read_sizes_off_input
 from srdeploy.models.quantised import SMALLEST_SCALE, WEIGHT_STEPS, Activations, Range
 
 
@@ -68,6 +69,7 @@ def quantise(
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
     graph = copied.graph
+    read_sizes_off_input(graph)
     chosen = [layer for layer in layers_of(copied) if layer.name in set(layers)]
     outputs = {layer.output for layer in chosen}
     grids = {t: ranges[t] for layer in chosen for t in (*layer.inputs, layer.output)}

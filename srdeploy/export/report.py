@@ -50,8 +50,9 @@ class ExportReport:
         notes: What the reader must know: what was not run, and why.
         layers: One dict per layer of a reduced precision: ``layer``, ``precision``, and what
             decided (``max_abs`` and ``headroom``, or the range ``low``..``high``).
-        quality: What a reduced precision loses on a set: ``data``, ``protocol``, ``psnr_fp32``,
-            ``psnr``, ``drop`` (dB); None where it was not measured.
+        quality: What the artifact loses on a set: ``data``, ``protocol``, ``psnr_fp32``, ``psnr``,
+            ``drop`` (dB); of a reduced precision ``psnr`` is the first runtime's, ``runtimes`` has
+            every runtime's, ``not_run_in`` why others refused it. None where it was not measured.
     """
 
     target: str

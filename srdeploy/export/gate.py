@@ -1,0 +1,139 @@
+"""What a reduced precision loses on images: in the runtime it is made for, and in all others here.
+
+A file of 8 bits is not one network: runtimes fuse, round and add up in their own ways, and their
+faults differ. While layers are chosen one runtime measures (quick, and the same on every machine);
+what was chosen is measured in every runtime installed here that runs the file.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from srdeploy.errors import SrdeployError, UserError
+from srdeploy.export.kept import quality_facts
+from srdeploy.models.card import CARD_KEY, Card
+from srdeploy.quality import Quality, evaluate
+from srdeploy.runtime.onnx_file import NotComputed
+from srdeploy.runtime.open import open_session
+from srdeploy.runtime.table import RUNTIMES, Runtime
+
+APART = 0.05
+"""dB between two runtimes beyond which they do not run the same network."""
+
+
+class Gate:
+    """Measures what a model loses on a set against the float32 one.
+
+    Attributes:
+        reference: The float32 model's figures.
+        runtime: What measured the last model.
+    """
+
+    def __init__(self, model: onnx.ModelProto, card: Card, data: str) -> None:
+        self.card, self.data = card, data
+        self.reference = self._measure(model)
+
+    def drop(self, model: onnx.ModelProto) -> float:
+        """Loss in dB in the usual runtime; negative where the model does better."""
+        return self.reference.psnr - self._measure(model).psnr
+
+    def facts(self, model: onnx.ModelProto, drop: float | None = None) -> dict[str, Any]:
+        """For the report: the loss in the usual runtime, and the PSNR in each that runs the model.
+
+        Args:
+            model: What was chosen.
+            drop: Its loss in the usual runtime, where that is known.
+        """
+        drop = self.drop(model) if drop is None else drop
+        before = self.reference.psnr
+        found = quality_facts(self.data, self.reference.protocol, before, before - drop)
+        runtimes, refused = {self.runtime: before - drop}, {}
+        with self._file(model) as path:
+            for row in others(self.runtime):
+                try:
+                    with open_session(path, runtime=row.name) as session:
+                        runtimes[row.name] = self._figures(session).psnr
+                except NotComputed:  # told where that is the reason for another runtime
+                    continue
+                except UserError as error:
+                    refused[row.name] = str(error)
+        return {**found, "runtimes": runtimes, "not_run_in": refused}
+
+    def require(self, precision: str, quality: dict[str, Any], limit: float | None) -> None:
+        """Hold the loss in every runtime against the limit.
+
+        Raises:
+            SrdeployError: above it; the sentence says where.
+        """
+        for runtime, after in quality["runtimes"].items():
+            drop = quality["psnr_fp32"] - after
+            if limit is not None and not drop <= limit:  # of NaN too
+                usual = runtime == self.runtime
+                raise SrdeployError(
+                    f"{self.loss(precision, drop, limit, '' if usual else runtime)}"
+                    + ("." if usual else f"; in {self.runtime} it loses {quality['drop']:.3f}.")
+                )
+
+    def loss(self, precision: str, drop: float, limit: float, runtime: str = "") -> str:
+        """The loss as the beginning of a refusal."""
+        where = f" in {runtime}" if runtime else ""
+        return (
+            f"In {precision} the network loses {drop:.3f} dB on {self.data}{where} "
+            f"({self.reference.protocol}: {self.reference.psnr:.2f} to "
+            f"{self.reference.psnr - drop:.2f}), more than the {limit:g} allowed"
+        )
+
+    def _measure(self, model: onnx.ModelProto) -> Quality:
+        with self._file(model) as path, open_session(path) as session:
+            self.runtime = session.runtime
+            return self._figures(session)
+
+    def _figures(self, session: Any) -> Quality:
+        return evaluate(session, self.data, self.card.scale, progress=False)
+
+    @contextmanager
+    def _file(self, model: onnx.ModelProto) -> Iterator[Path]:
+        labelled = onnx.ModelProto()
+        labelled.CopyFrom(model)
+        onnx.helper.set_model_props(labelled, {CARD_KEY: self.card.to_json()})
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            path.write_bytes(labelled.SerializeToString())
+            yield path
+
+
+def others(usual: str) -> list[Runtime]:
+    """Runtimes of ONNX files that are here, besides the usual one and interpreters.
+
+    Not TensorRT inside onnxruntime: it compiles for every size anew, minutes each.
+    """
+    return [
+        row
+        for row in RUNTIMES.values()
+        if ".onnx" in row.suffixes
+        and row.name != usual
+        and row.timed
+        and row.provider != "tensorrt"
+        and row.availability()
+    ]
+
+
+def remarks(quality: dict[str, Any]) -> list[str]:
+    """What must be said of the runtimes: where they part, and which refused the file."""
+    found: dict[str, float] = quality["runtimes"]
+    ranked = sorted(found, key=lambda name: (not math.isnan(found[name]), found[name]))
+    low, high = ranked[0], ranked[-1]
+    told = []
+    if not found[high] - found[low] <= APART:
+        told.append(
+            f"the runtimes part by {found[high] - found[low]:.2f} dB: {found[high]:.3f} in {high}, "
+            f"{found[low]:.3f} in {low}; run it in {high}, or export another precision for {low}"
+        )
+    return told + [f"not run in {name}: {why}" for name, why in quality["not_run_in"].items()]
