@@ -129,6 +129,8 @@ def _rirsr(tensors: Tensors, source: str) -> Layout:
     _mean_shifts(layout, tensors)
     layout.conv("head.0", "trunk", 3)
     for g in range(n_groups):
+        if len(layout.shapes) > len(tensors):
+            break  # some tensor is missing already; numbers of layers may be anything
         for b in range(n_blocks):
             layout.conv(f"body.{g}.body.{b}.body.0", f"inner{g}.{b}", "trunk")
             layout.conv(f"body.{g}.body.{b}.body.2", "trunk", f"inner{g}.{b}")

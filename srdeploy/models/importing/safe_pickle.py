@@ -2,25 +2,37 @@
 
 Both containers are understood: the zip archive of torch 1.6 and later, and the older stream of
 five pickles followed by raw storages, down to whole modules pickled under Python 2. The pickles go
-through :mod:`srdeploy.models.importing.pickle_machine`; this module finds the numbers they refer to
-and checks every claim (length, shape, stride) against the bytes that are there.
+through :mod:`srdeploy.pickles.machine`; this module finds the numbers they refer to and checks
+every claim (length, shape, stride) against the bytes that are there. What is read and what is built
+is bounded by the file's own size.
 """
 
 from __future__ import annotations
 
 import io
 import struct
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 
 from srdeploy.errors import UserError
-from srdeploy.models.importing.inert import MalformedPickle, StorageRef, TensorRef, storage_key
-from srdeploy.models.importing.pickle_machine import Pickle, load
+from srdeploy.models.importing.torch_values import (
+    CONSTRUCTORS,
+    StorageRef,
+    Storages,
+    TensorRef,
+    storage_key,
+)
+from srdeploy.models.importing.torch_zip import Archive
+from srdeploy.pickles.inert import MalformedPickle
+from srdeploy.pickles.machine import Pickle, load
 
+_MAX_PICKLE = 64 << 20
+"""Bytes of the structure around the tensors: names, shapes, settings."""
+
+_MAX_REREAD = 8  # times the file's size that may be read, since tensors may share numbers
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 _MAX_DIMENSIONS = 8
@@ -43,8 +55,8 @@ class Checkpoint:
     """A checkpoint's content with its tensors still on disk.
 
     Attributes:
-        root: Containers and scalars, :class:`~.inert.Record` for every object of a class
-            (whole modules included), :class:`~.inert.TensorRef` for every tensor.
+        root: Containers and scalars, :class:`~srdeploy.pickles.inert.Record` for every object of a
+            class (whole modules included), :class:`~.torch_values.TensorRef` for every tensor.
         ignored: What the file wanted called or built and did not get, sorted by name.
         n_bytes: Length of the file.
     """
@@ -55,6 +67,8 @@ class Checkpoint:
         self.n_bytes = path.stat().st_size
         self._path = path
         self._read = read
+        self._numbers: tuple[StorageRef | None, bytearray] = (None, bytearray())
+        self._n_read = 0
 
     def tensor(self, ref: TensorRef, name: str) -> torch.Tensor:
         """The tensor's numbers, in memory of its own.
@@ -68,10 +82,7 @@ class Checkpoint:
                 f"Tensor '{name}' in '{self._path}' has the type {ref.dtype[:40]}, which cannot be "
                 "imported; save the network in float32."
             )
-        try:
-            data = self._read(ref.storage)
-        except MalformedPickle as error:
-            raise _damaged(self._path, error) from error
+        data = self._stored(ref.storage)
         n_stored = len(data) // dtype.itemsize
         extent = _extent(ref)
         if extent is None or extent > n_stored or _count(ref.size) > n_stored:
@@ -79,12 +90,27 @@ class Checkpoint:
                 f"Tensor '{name}' in '{self._path}' claims more numbers than the file holds; "
                 "the file is damaged."
             )
-        if not n_stored or not extent:
-            return torch.empty(ref.size, dtype=dtype)
-        flat = torch.frombuffer(bytearray(data), dtype=dtype, count=n_stored)
+        if not extent:
+            return torch.zeros(ref.size, dtype=dtype)  # without elements
+        flat = torch.frombuffer(data, dtype=dtype, count=n_stored)
         return flat.as_strided(ref.size, ref.stride, ref.offset).clone(
             memory_format=torch.contiguous_format
         )
+
+    def _stored(self, ref: StorageRef) -> bytearray:
+        """A storage's numbers; the last one is kept, for its tensors usually follow each other."""
+        if self._numbers[0] != ref:
+            try:
+                self._numbers = ref, bytearray(self._read(ref))
+            except (MalformedPickle, OSError) as error:
+                raise _damaged(self._path, error) from error
+            self._n_read += len(self._numbers[1])
+            if self._n_read > _MAX_REREAD * self.n_bytes:
+                raise UserError(
+                    f"The tensors in '{self._path}' would be read far more often than the file "
+                    "is long; it is damaged or was made to exhaust time."
+                )
+        return self._numbers[1]
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -106,7 +132,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             raise UserError(f"'{path}' {sentence}.")
     try:
         return _read_zip(path) if head[:4] == b"PK\x03\x04" else _read_legacy(path, head)
-    except MalformedPickle as error:
+    except (MalformedPickle, OSError) as error:
         raise _damaged(path, error) from error
 
 
@@ -118,8 +144,8 @@ def _extent(ref: TensorRef) -> int | None:
     """One past the last element the window touches, 0 for an empty one, None for nonsense."""
     if len(ref.size) != len(ref.stride) or len(ref.size) > _MAX_DIMENSIONS:
         return None
-    if 0 in ref.size:
-        return 0 if max(ref.size) < 1 << 31 else None
+    if 0 in ref.size:  # torch multiplies what is left all the same
+        return 0 if _count(tuple(n for n in ref.size if n)) < 1 << 31 else None
     steps = zip(ref.size, ref.stride, strict=True)
     return ref.offset + 1 + sum((n - 1) * stride for n, stride in steps)
 
@@ -135,60 +161,33 @@ def _count(size: tuple[int, ...]) -> int:
 
 
 def _read_zip(path: Path) -> Checkpoint:
-    archive = _open_zip(path)
-    members = frozenset(archive.namelist())
-    pickles = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
+    archive = Archive(path)
+    pickles = [name for name in archive.members if f"/{name}".endswith("/data.pkl")]
     if len(pickles) != 1:
         raise MalformedPickle("it is a zip archive without a torch pickle inside")
     folder = pickles[0].removesuffix("data.pkl")
-    if f"{folder}constants.pkl" in members:
+    if f"{folder}constants.pkl" in archive.members:
         raise UserError(
             f"'{path}' is a TorchScript archive, which is a program; "
             "save the network's state_dict() with torch.save instead."
         )
     order = f"{folder}byteorder"
-    if order in members and _zip_read(archive, order).strip() != b"little":
-        raise UserError(f"'{path}' was written on a big-endian machine; save it again on another.")
-    pickle = load(io.BytesIO(_zip_read(archive, pickles[0])))
+    if order in archive.members and archive.read(order, 100).strip() != b"little":
+        raise UserError(
+            f"'{path}' was written in another byte order than little-endian; "
+            "load and save it again on a common machine."
+        )
+    storages = Storages()
+    stream = io.BytesIO(archive.read(pickles[0], _MAX_PICKLE))
+    pickle = load(stream, CONSTRUCTORS, storages.persistent)
 
     def read(ref: StorageRef) -> bytes:
         member = f"{folder}data/{ref.key}"
-        if member not in members:
+        if member not in archive.members:
             raise MalformedPickle("numbers that it refers to are not in the archive")
-        return _view_of(_zip_read(archive, member), ref)
+        return _view_of(archive.read(member), ref)
 
     return Checkpoint(path, pickle, read)
-
-
-_ZIP_ERRORS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
-    KeyError,
-    EOFError,
-    OSError,
-    struct.error,
-)
-
-
-def _open_zip(path: Path) -> zipfile.ZipFile:
-    """The archive, once its members' claimed sizes fit the file (torch never compresses)."""
-    try:
-        archive = zipfile.ZipFile(path)
-    except _ZIP_ERRORS as error:
-        raise MalformedPickle("the archive is damaged or truncated") from error
-    if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
-        raise MalformedPickle("the archive claims more bytes than the file has")
-    return archive
-
-
-def _zip_read(archive: zipfile.ZipFile, member: str) -> bytes:
-    try:
-        return archive.read(member)
-    except _ZIP_ERRORS as error:
-        raise MalformedPickle("the archive is damaged (a member cannot be read)") from error
 
 
 # The older container: magic, protocol, system, object, storage keys; then length + raw numbers each
@@ -196,20 +195,25 @@ def _zip_read(archive: zipfile.ZipFile, member: str) -> bytes:
 
 def _read_legacy(path: Path, head: bytes) -> Checkpoint:
     _check_magic(head)  # before a file of any size and kind is read into memory
-    data = path.read_bytes()
-    stream = io.BytesIO(data)
-    _read_header(stream)
-    pickle = load(stream)
-    keys = load(stream).value
-    if not isinstance(keys, list):
-        raise MalformedPickle("the list of stored numbers is missing")
-    spans = _storage_spans(stream, keys, pickle, len(data))
+    with open(path, "rb") as file:
+        n_bytes = path.stat().st_size
+        stream = io.BytesIO(file.read(min(n_bytes, _MAX_PICKLE)))
+        _read_header(stream)
+        storages = Storages()
+        pickle = load(stream, CONSTRUCTORS, storages.persistent)
+        keys = load(stream).value
+        if not isinstance(keys, list):
+            raise MalformedPickle("the list of stored numbers is missing")
+        file.seek(stream.tell())
+        spans = _storage_spans(file, keys, storages, n_bytes)
 
     def read(ref: StorageRef) -> bytes:
         if ref.key not in spans:
             raise MalformedPickle("numbers that it refers to are not in the file")
-        start, stop = spans[ref.key]
-        return _view_of(data[start:stop], ref)
+        start, length = spans[ref.key]
+        with open(path, "rb") as file:
+            file.seek(start)
+            return _view_of(file.read(length), ref)
 
     return Checkpoint(path, pickle, read)
 
@@ -232,22 +236,21 @@ def _read_header(stream: io.BytesIO) -> None:
 
 
 def _storage_spans(
-    stream: io.BytesIO, keys: list[object], pickle: Pickle, n_bytes: int
+    file: BinaryIO, keys: list[object], storages: Storages, n_bytes: int
 ) -> dict[str, tuple[int, int]]:
-    """Byte range of each storage; on disk each is an int64 length and little-endian numbers."""
+    """First byte and length of each storage; on disk, an int64 count and little-endian numbers."""
     spans: dict[str, tuple[int, int]] = {}
     for key in keys:
-        ref = pickle.storages.get(storage_key(key))
+        ref = storages.by_key.get(storage_key(key))
         if ref is None:
             raise MalformedPickle("it stores numbers that nothing refers to")
-        header = stream.read(8)
+        header = file.read(8)
         numel = struct.unpack("<q", header)[0] if len(header) == 8 else -1
-        start = stream.tell()
-        stop = start + ref.numel * _DTYPES[ref.dtype].itemsize
-        if numel != ref.numel or stop > n_bytes:
+        start, length = file.tell(), ref.numel * _DTYPES[ref.dtype].itemsize
+        if numel != ref.numel or start + length > n_bytes:
             raise MalformedPickle("it is truncated: numbers that it announces are not there")
-        spans[ref.key] = (start, stop)
-        stream.seek(stop)
+        spans[ref.key] = start, length
+        file.seek(start + length)
     return spans
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from safetensors.torch import load_file
 
 from srdeploy.errors import UserError
 from srdeploy.models.card_file import is_safetensors
-from srdeploy.models.importing.inert import Record, TensorRef
 from srdeploy.models.importing.safe_pickle import Checkpoint, read_checkpoint
+from srdeploy.models.importing.torch_values import TensorRef
+from srdeploy.pickles.inert import Record
 
 PREFERRED = (
     *("params_ema", "state_dict_ema", "model_ema", "ema"),
@@ -27,6 +29,7 @@ WRAPPERS = ("module", "model", "_orig_mod", "net", "net_g", "netG", "generator",
 
 _MAX_DEPTH = 12
 _MAX_AMPLIFICATION = 4
+_MAX_TENSORS = 20_000
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,13 @@ def _no_weights(path: Path) -> UserError:
     )
 
 
+def _too_many(path: Path) -> UserError:
+    return UserError(
+        f"'{path}' holds more than {_MAX_TENSORS:,} tensors, which no network here has; "
+        "give a file of the network alone."
+    )
+
+
 def _to_float32(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
@@ -103,6 +113,8 @@ def _materialise(
     checkpoint: Checkpoint, refs: Mapping[str, TensorRef], path: Path
 ) -> dict[str, torch.Tensor]:
     """Read the tensors, bounding the memory that names sharing one storage can ask for."""
+    if len(refs) > _MAX_TENSORS:
+        raise _too_many(path)
     tensors: dict[str, torch.Tensor] = {}
     n_bytes = 0
     for name, ref in refs.items():
@@ -170,7 +182,7 @@ def _walk_module(root: Record) -> tuple[dict[str, TensorRef], set[float]]:
     seen: set[int] = set()
     while pending:
         module, prefix, depth = pending.pop()
-        if id(module) in seen or depth > _MAX_DEPTH:
+        if id(module) in seen or depth > _MAX_DEPTH or len(tensors) > _MAX_TENSORS:
             continue
         seen.add(id(module))
         for table in ("_parameters", "_buffers"):
@@ -178,7 +190,7 @@ def _walk_module(root: Record) -> tuple[dict[str, TensorRef], set[float]]:
                 if isinstance(value, TensorRef):
                     tensors[prefix + name] = value
         scale = module.state.get("res_scale")
-        if isinstance(scale, int | float):
+        if isinstance(scale, int | float) and math.isfinite(scale):
             scales.add(float(scale))
         children = _items(module.state.get("_modules"))
         for name, child in reversed(children):

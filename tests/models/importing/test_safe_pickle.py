@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from srdeploy.errors import UserError
-from srdeploy.models.importing.inert import TensorRef
+from srdeploy.models.importing.layouts import find_layout
 from srdeploy.models.importing.safe_pickle import read_checkpoint
 from srdeploy.models.importing.state_dict import read_state_dict
+from srdeploy.models.importing.torch_values import TensorRef
 
 DTYPES = [
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
@@ -230,3 +231,58 @@ def test_flipped_bytes(valid: bytes, tmp_path: Path) -> None:
         for _ in range(generator.choice([1, 1, 2, 8])):
             data[generator.randrange(len(data))] = generator.randrange(256)
         _survives(bytes(data), tmp_path / "a.pt")
+
+
+# Files made to exhaust memory or time
+
+
+def test_no_numbers_come_out_of_nowhere(write_container, tmp_path) -> None:
+    """An empty tensor has no elements, whatever its other sides multiply to."""
+    path = write_container(
+        tmp_path / "a.pt", _tensor_pickle(9, 0, [0, 9], [9, 1]), {"0": bytes(36)}
+    )
+    assert read(path)["w"].shape == (0, 9)
+    root = _tensor_pickle(9, 0, [0, *[1 << 30] * 4], [1] * 5)
+    with pytest.raises(UserError, match="more numbers than the file holds"):
+        read(write_container(tmp_path / "a.pt", root, {"0": bytes(36)}))
+
+
+def test_numbers_that_few_tensors_share_are_read_once(tmp_path: Path) -> None:
+    flat = torch.arange(40_000.0)
+    parts = {f"layer{i}.weight": flat[i : i + 9].view(1, 1, 3, 3) for i in range(300)}
+    for zipped in (True, False):
+        found = read_state_dict(save(parts, tmp_path / "a.pt", zipped))
+        assert all(torch.equal(found.tensors[name], part) for name, part in parts.items())
+
+
+def test_numbers_that_are_read_over_and_over(tmp_path: Path) -> None:
+    """Windows on two long runs in turn, so that each must be read again."""
+    runs = torch.zeros(40_000), torch.zeros(40_000)
+    parts = {f"layer{i}.weight": runs[i % 2][:9].view(1, 1, 3, 3) for i in range(300)}
+    for zipped in (True, False):
+        with pytest.raises(UserError, match="far more often"):
+            read_state_dict(save(parts, tmp_path / "a.pt", zipped))
+
+
+def test_more_tensors_than_a_network_has(tmp_path: Path) -> None:
+    shared = torch.zeros(1, 1, 1)
+    path = save({f"{i}": shared for i in range(20_001)}, tmp_path / "a.pt", True)
+    with pytest.raises(UserError, match="holds more than 20,000 tensors"):
+        read_state_dict(path)
+
+
+def test_the_structure_of_an_old_file_is_bounded(tmp_path: Path, monkeypatch) -> None:
+    path = save({"w": torch.zeros(1, 1, 3)}, tmp_path / "a.pt", False)
+    assert "w" in read(path)
+    monkeypatch.setattr("srdeploy.models.importing.safe_pickle._MAX_PICKLE", 100)
+    with pytest.raises(UserError, match="damaged"):
+        read(path)
+
+
+def test_layers_numbered_to_make_a_grid_of_millions(tmp_path: Path) -> None:
+    """10,000 outer and 10,000 inner numbers are not 100 million layers."""
+    names = [f"body.{i}.body.0.body.0.weight" for i in range(6000)]
+    names += [f"body.0.body.{i}.body.0.weight" for i in range(6000)]
+    tensors = {name: torch.zeros(1, 1, 1, 1) for name in names}
+    with pytest.raises(UserError, match="is missing from"):
+        find_layout(tensors, "a.pt", "rirsr")

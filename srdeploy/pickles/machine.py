@@ -1,31 +1,37 @@
 """A pickle interpreter that cannot run code: it builds containers and inert records, nothing else.
 
 Python's own unpickler calls whatever a file names, and even with a filtered ``find_class`` a file
-can set attributes on the classes it was allowed to name (``BUILD``) or ask for a memo table of
-gigabytes (``LONG_BINPUT``). This one never looks a name up: ``GLOBAL`` pushes the *name* as data,
-and ``REDUCE``, ``NEWOBJ``, ``BUILD``, ``INST``, ``OBJ`` on a name fill in a
-:class:`~.inert.Record`. Only the names in :data:`.inert.CONSTRUCTORS` mean something, and what they
-build is our own data.
+can set attributes on the classes it was allowed to name (``BUILD``), build an object whose state
+its class trusts (numpy's ``dtype``), or ask for a memo table of gigabytes (``LONG_BINPUT``). This
+one never looks a name up: ``GLOBAL`` pushes the *name* as data, and ``REDUCE``, ``NEWOBJ``,
+``BUILD``, ``INST``, ``OBJ`` on a name fill in a :class:`~.inert.Record`. Only the names in the
+reader's table mean something, and what they build is our own data.
 
-Opcode arguments are decoded by the standard library's :func:`pickletools.genops`.
+Nor can a few bytes ask for much: instructions are counted, what an instruction copies is counted,
+and every other value costs the bytes it stands in. Opcode arguments are decoded by the standard
+library's :func:`pickletools.genops` from a stream in memory, which bounds what they may announce.
 """
 
 from __future__ import annotations
 
+import io
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
 
-from srdeploy.models.importing.inert import (
-    Global,
-    MalformedPickle,
-    Record,
-    StorageRef,
-    construct,
-    persistent_value,
-    plain_key,
-)
+from srdeploy.pickles.inert import Global, MalformedPickle, Record, plain_key
+
+Constructors = Mapping[tuple[str, str], Callable[..., object]]
+"""Functions of ours by the (module, name) that they stand for; they take up to 8 arguments."""
+
+MAX_STEPS = 2_000_000
+"""Instructions of one pickle; a checkpoint of 10,000 tensors has some 400,000."""
+
+_MAX_COPIED = 4_000_000  # elements that instructions copy from values that are there already
+_MAX_BITS = 1000  # of a whole number: what a float can hold
+_MAX_WIDE_KEYS = 1000  # keys of 60 bits and more: Python hashes as many as one likes alike
+_MAX_NAME = 200
+_MAX_IGNORED = 100
 
 
 @dataclass(frozen=True)
@@ -33,36 +39,78 @@ class Pickle:
     """What one pickle holds.
 
     Attributes:
-        value: Containers and scalars, :class:`Record`, :class:`TensorRef`.
-        storages: Every storage referred to, by key.
-        ignored: Names the file asked to have called or built and did not get.
+        value: Containers and scalars, :class:`Record`, and what the reader's functions made.
+        ignored: Names the file asked to have called or built and did not get (the first 100).
     """
 
     value: object
-    storages: dict[str, StorageRef]
     ignored: frozenset[str]
 
 
-def load(stream: BinaryIO) -> Pickle:
+def load(
+    stream: io.BytesIO,
+    constructors: Constructors | None = None,
+    persistent: Callable[[object], object] | None = None,
+) -> Pickle:
     """Read one pickle, leaving ``stream`` just behind it.
 
+    Args:
+        stream: In memory: a file would be asked for as many bytes as an opcode announces.
+        constructors: What calls of some names stand for; all others become records.
+        persistent: Makes a value of what refers to data outside the pickle; None where the format
+            has none.
+
     Raises:
-        MalformedPickle: truncated or invalid data, or an opcode no checkpoint needs.
+        MalformedPickle: truncated or invalid data, an opcode no file needs, or more of anything
+            than a sensible file has.
     """
-    machine = _Machine()
+    machine = _Machine(constructors or {}, persistent)
     try:
         for opcode, argument, _ in pickletools.genops(stream):
             machine.step(opcode.name, argument)
     except MalformedPickle:
         raise
     except (ValueError, IndexError, OverflowError) as error:
-        raise MalformedPickle(f"the pickle is damaged ({error})") from error
-    return Pickle(machine.result, machine.storages, frozenset(machine.ignored))
+        raise MalformedPickle(f"the pickle is damaged ({shown(error)})") from error
+    return Pickle(machine.result, frozenset(machine.ignored))
+
+
+def construct(target: object, args: Sequence[object], constructors: Constructors) -> object:
+    """What calling ``target(*args)`` stands for: what the table makes of it, else a Record.
+
+    Raises:
+        MalformedPickle: a known name with arguments that make no sense.
+    """
+    if isinstance(target, Global):
+        name = target.module, target.name
+        build = constructors.get(name) or _CONTAINERS.get(name)
+        if build is not None and len(args) <= 8:
+            return build(*args)
+    return Record(target, tuple(args))
+
+
+def _dictionary(pairs: object = (), *_: object) -> dict[object, object]:
+    result: dict[object, object] = {}
+    for pair in pairs if isinstance(pairs, list | tuple) else ():
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise MalformedPickle("the pickle is damaged (a dictionary is not made of pairs)")
+        result[plain_key(pair[0])] = pair[1]
+    return result
+
+
+_CONTAINERS: Constructors = {("collections", "OrderedDict"): _dictionary}
+
+
+def shown(error: Exception) -> str:
+    """An error's text in one short line: it may quote the file."""
+    text = " ".join(str(error).split())
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    return text if len(text) <= 120 else f"{text[:120]}..."
 
 
 _PUSH = frozenset(
     (
-        *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+        *("BININT", "BININT1", "BININT2", "FLOAT", "BINFLOAT"),
         *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE"),
         *("BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
     )
@@ -75,15 +123,24 @@ _TUPLE = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 class _Machine:
     """Stack, marks and memo of one pickle; :meth:`step` is the whole instruction set."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, constructors: Constructors, persistent: Callable[[object], object] | None
+    ) -> None:
+        self.constructors = constructors
+        self.make_persistent = persistent
+        self.steps = 0
+        self.copied = 0
+        self.wide_keys = 0
         self.stack: list[object] = []
         self.marked: list[list[object]] = []
         self.memo: dict[int, object] = {}
         self.ignored: set[str] = set()
-        self.storages: dict[str, StorageRef] = {}
         self.result: object = None
 
     def step(self, name: str, argument: object) -> None:
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            raise MalformedPickle("it has far more entries than a network or picture")
         if name in _PUSH:
             self._push(argument)
         elif name in _CONSTANT:
@@ -96,7 +153,7 @@ class _Machine:
         elif handler := _HANDLERS.get(name):
             handler(self, argument)
         else:
-            raise MalformedPickle(f"it uses the pickle opcode {name}, which no checkpoint needs")
+            raise MalformedPickle(f"it uses the pickle opcode {name}, which no such file needs")
 
     def _push(self, value: object) -> None:
         self.stack.append(value)
@@ -136,6 +193,25 @@ class _Machine:
     def stop(self, _: object) -> None:
         self.result = self._pop()
 
+    def whole_number(self, argument: object) -> None:
+        assert isinstance(argument, int)
+        if argument.bit_length() > _MAX_BITS:
+            raise MalformedPickle("it holds a number of more digits than any that means something")
+        self._push(argument)
+
+    def _charge(self, *values: object) -> None:
+        """Count elements that are about to be copied out of values the file may name again."""
+        self.copied += sum(len(v) for v in values if isinstance(v, list | tuple | dict))
+        if self.copied > _MAX_COPIED:
+            raise MalformedPickle("it copies its own parts over and over, to exhaust memory")
+
+    def _key(self, key: object) -> object:
+        if isinstance(key, int) and key.bit_length() > 60:
+            self.wide_keys += 1
+            if self.wide_keys > _MAX_WIDE_KEYS:
+                raise MalformedPickle("its dictionaries have keys made to exhaust time")
+        return plain_key(key)
+
     # Containers
 
     def build_tuple(self, _: object) -> None:
@@ -150,7 +226,7 @@ class _Machine:
         self._set_items(items)
 
     def build_frozenset(self, _: object) -> None:
-        self._push(frozenset(map(plain_key, self._pop_mark())))
+        self._push(frozenset(map(self._key, self._pop_mark())))
 
     def append(self, _: object) -> None:
         self._extend([self._pop()])
@@ -169,7 +245,7 @@ class _Machine:
         items, target = self._pop_mark(), self._top()
         if not isinstance(target, set):
             raise MalformedPickle("the pickle is damaged (it adds elements to what is no set)")
-        target.update(map(plain_key, items))
+        target.update(map(self._key, items))
 
     def _extend(self, items: list[object]) -> None:
         target = self._top()
@@ -185,7 +261,7 @@ class _Machine:
         if not isinstance(target, dict) or len(items) % 2:
             raise MalformedPickle("the pickle is damaged (it sets items of what is no dictionary)")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            target[plain_key(key)] = value
+            target[self._key(key)] = value
 
     # Memo
 
@@ -209,12 +285,18 @@ class _Machine:
 
     def global_name(self, argument: object) -> None:
         module, _, name = str(argument).partition(" ")
-        self._push(Global(module, name))
+        self._name(module, name)
 
     def stack_global(self, _: object) -> None:
         name, module = self._pop(), self._pop()
         if not isinstance(name, str) or not isinstance(module, str):
             raise MalformedPickle("the pickle is damaged (a name is no text)")
+        self._name(module, name)
+
+    def _name(self, module: str, name: str) -> None:
+        for part in (module, name):
+            if len(part) > _MAX_NAME or not part.isprintable():
+                raise MalformedPickle("the pickle is damaged (a name is none of Python's)")
         self._push(Global(module, name))
 
     def reduce(self, _: object) -> None:
@@ -239,8 +321,9 @@ class _Machine:
     def _construct(self, target: object, args: object) -> None:
         if not isinstance(args, tuple):
             raise MalformedPickle("the pickle is damaged (arguments are no tuple)")
-        value = construct(target, args)
-        if isinstance(value, Record):
+        self._charge(*args[:8])
+        value = construct(target, args, self.constructors)
+        if isinstance(value, Record) and len(self.ignored) < _MAX_IGNORED:
             self.ignored.add(str(target) if isinstance(target, Global) else "a nested object")
         self._push(value)
 
@@ -248,20 +331,20 @@ class _Machine:
         state, target = self._pop(), self._top()
         if not isinstance(target, Record):
             return  # attributes of plain values (OrderedDict._metadata, a tensor's hooks)
-        for part in state if isinstance(state, tuple) else (state,):
+        target.given = state
+        for part in state[:2] if isinstance(state, tuple) else (state,):
             if isinstance(part, dict):
+                self._charge(part)
                 target.state.update(part)
 
     def persistent(self, _: object) -> None:
-        value = persistent_value(self._pop())
-        if isinstance(value, StorageRef):
-            known = self.storages.setdefault(value.key, value)
-            if (known.dtype, known.numel) != (value.dtype, value.numel):
-                raise MalformedPickle("the same stored numbers are described in two ways")
-        self._push(value)
+        if self.make_persistent is None:
+            raise MalformedPickle("it refers to data outside the pickle")
+        self._push(self.make_persistent(self._pop()))
 
 
 _HANDLERS: dict[str, Callable[[_Machine, object], None]] = {
+    **dict.fromkeys(("INT", "LONG", "LONG1", "LONG4"), _Machine.whole_number),
     "PROTO": _Machine.nothing,
     "FRAME": _Machine.nothing,
     "STOP": _Machine.stop,

@@ -1,39 +1,18 @@
-"""What a checkpoint's pickle turns into: plain data, whatever the file names.
+"""What the names in torch's pickles stand for: storages, tensors and the containers around them.
 
-Every value here is a container, a scalar or one of the records below. Names stay names; the few
-that carry meaning (ordered dictionaries, tensors, storages) are listed in :data:`CONSTRUCTORS`, and
-what they stand for is built by functions of this file, never by what the file points at.
+They are listed in :data:`CONSTRUCTORS`; what they stand for is built by functions of this file,
+never by what the file points at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
+from srdeploy.pickles.inert import Global, MalformedPickle, Record, naturals
+from srdeploy.pickles.machine import construct
 
-class MalformedPickle(ValueError):
-    """The byte stream is not a pickle this interpreter understands; the text says why."""
-
-
-@dataclass(frozen=True)
-class Global:
-    """A name from the file, as data: nothing was imported or looked up."""
-
-    module: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.module}.{self.name}"
-
-
-@dataclass(eq=False)
-class Record:
-    """An object the file describes, inert: what would have been called, and its state."""
-
-    target: object = field(repr=False)
-    args: tuple[object, ...] = field(default=(), repr=False)
-    state: dict[object, object] = field(default_factory=dict, repr=False)
-    items: dict[object, object] = field(default_factory=dict, repr=False)
+_LONGEST_KEY = 200
 
 
 @dataclass(frozen=True)
@@ -60,24 +39,8 @@ class TensorRef:
     dtype: str
 
 
-@dataclass(frozen=True, eq=False)
-class OpaqueKey:
-    """A dictionary key that is no plain scalar (hashing nested input could exhaust the stack)."""
-
-    value: object
-
-
-def plain_key(key: object) -> object:
-    """A hashable key that is safe to hash: scalars and names as they are, the rest wrapped."""
-    if key is None or isinstance(key, str | int | float | bytes | Global):
-        return key
-    return OpaqueKey(key)
-
-
 def _integers(value: object) -> tuple[int, ...]:
-    if not isinstance(value, tuple | list) or any(type(v) is not int or v < 0 for v in value):
-        raise MalformedPickle("a tensor's shape is not made of whole numbers")
-    return tuple(value)
+    return naturals(value, "a tensor's shape")
 
 
 _STORAGES = {
@@ -103,10 +66,9 @@ def persistent_value(saved: object) -> object:
     """
     if not isinstance(saved, tuple) or not saved:
         raise MalformedPickle("it refers to outside data that torch does not write")
-    kind = saved[0].decode("latin-1") if isinstance(saved[0], bytes) else saved[0]
-    if kind == "module" and len(saved) == 4:
+    if saved[0] in ("module", b"module") and len(saved) == 4:
         return saved[1]  # the class's name; its source text is dropped unread
-    if kind != "storage" or len(saved) not in (5, 6):
+    if saved[0] not in ("storage", b"storage") or len(saved) not in (5, 6):
         raise MalformedPickle("it refers to outside data that torch does not write")
     type_name, key, _, numel = saved[1:5]
     if not isinstance(type_name, Global) or type_name.name not in _STORAGES:
@@ -120,13 +82,35 @@ def persistent_value(saved: object) -> object:
     )
 
 
+class Storages:
+    """The storages one pickle refers to, by key; :meth:`persistent` is what notes them."""
+
+    def __init__(self) -> None:
+        self.by_key: dict[str, StorageRef] = {}
+
+    def persistent(self, saved: object) -> object:
+        """See :func:`persistent_value`.
+
+        Raises:
+            MalformedPickle: also where one storage is described in two ways.
+        """
+        value = persistent_value(saved)
+        if isinstance(value, StorageRef):
+            known = self.by_key.setdefault(value.key, value)
+            if (known.dtype, known.numel) != (value.dtype, value.numel):
+                raise MalformedPickle("the same stored numbers are described in two ways")
+        return value
+
+
 def storage_key(key: object) -> str:
     """A storage's key as text (very old files number their storages).
 
     Raises:
         MalformedPickle: it is neither text nor a sensible number.
     """
-    if isinstance(key, str) or (isinstance(key, int) and abs(key) < 1 << 64):
+    if isinstance(key, str) and len(key) <= _LONGEST_KEY:
+        return key
+    if isinstance(key, int) and abs(key) < 1 << 64:
         return str(key)
     raise MalformedPickle("the key of stored numbers is no text")
 
@@ -136,15 +120,6 @@ def _view(view: object) -> tuple[int, int]:
         raise MalformedPickle("a view on stored numbers is malformed")
     start, length = _integers(view[1:])
     return start, length
-
-
-def _dictionary(pairs: object = (), *_: object) -> dict[object, object]:
-    result: dict[object, object] = {}
-    for pair in pairs if isinstance(pairs, list | tuple) else ():
-        if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise MalformedPickle("the pickle is damaged (a dictionary is not made of pairs)")
-        result[plain_key(pair[0])] = pair[1]
-    return result
 
 
 def _size(dimensions: object = (), *_: object) -> tuple[int, ...]:
@@ -184,24 +159,10 @@ def _subclass_tensor(
 ) -> object:
     if not isinstance(args, tuple) or build == Global("torch._tensor", "_rebuild_from_type_v2"):
         raise MalformedPickle("a tensor subclass is malformed")
-    return construct(build, args)
-
-
-def construct(target: object, args: Sequence[object]) -> object:
-    """What calling ``target(*args)`` stands for: a container or tensor we know, else a Record.
-
-    Raises:
-        MalformedPickle: a known name with arguments that make no sense.
-    """
-    if isinstance(target, Global):
-        build = CONSTRUCTORS.get((target.module, target.name))
-        if build is not None and len(args) <= 8:
-            return build(*args)
-    return Record(target, tuple(args))
+    return construct(build, args, CONSTRUCTORS)
 
 
 CONSTRUCTORS: dict[tuple[str, str], Callable[..., object]] = {
-    ("collections", "OrderedDict"): _dictionary,
     ("torch", "Size"): _size,
     ("torch.nn.parameter", "Parameter"): _wrapped_tensor,
     ("torch.nn.parameter", "Buffer"): _wrapped_tensor,

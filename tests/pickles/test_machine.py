@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srdeploy.models.importing.inert import Global, MalformedPickle, OpaqueKey, Record
-from srdeploy.models.importing.pickle_machine import load
+from srdeploy.models.importing.torch_values import CONSTRUCTORS, Storages
+from srdeploy.pickles.inert import Global, MalformedPickle, OpaqueKey, Record
+from srdeploy.pickles.machine import load
 
 SCALARS = st.one_of(
     st.none(),
@@ -141,4 +142,5 @@ _OPCODES = [op.code.encode("latin-1") for op in pickletools.opcodes if op.arg is
 @given(st.lists(st.sampled_from(_OPCODES), max_size=40))
 def test_random_programs(opcodes: list[bytes]) -> None:
     with contextlib.suppress(MalformedPickle):
-        load(io.BytesIO(b"\x80\x02" + b"".join(opcodes) + b"."))
+        stream = io.BytesIO(b"\x80\x02" + b"".join(opcodes) + b".")
+        load(stream, CONSTRUCTORS, Storages().persistent)
