@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from srdeploy.errors import UserError, unknown_name
 
+MAX_BASES = 16
+"""Files that may be based on one another."""
+
 log = logging.getLogger(__name__)
 
 
@@ -77,25 +80,21 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
     return _load(Path(path))
 
 
-def _load(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    import yaml
+def _load(path: Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
+    from srdeploy.bounded_yaml import read_file
 
     log.info("reading %s", path)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise UserError(f"There is no file '{path}'.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"'{path}' is not valid YAML ({reason}).") from error
+    values = read_file(path)
     if not isinstance(values, dict):
         raise UserError(f"'{path}' holds no settings; write them as `key: value` lines.")
     base = values.pop("base", None)
     if base is None:
         return values
-    above = (*above, path.resolve())
-    if not isinstance(base, str) or (path.parent / base).resolve() in above:
-        raise UserError(f"'{path}': base names another YAML file, not '{base}'.")
+    above = (*above, os.path.realpath(path))
+    if not isinstance(base, str) or "\0" in base or os.path.realpath(path.parent / base) in above:
+        raise UserError(f"'{path}': base names another YAML file, not {base!r:.80}.")
+    if len(above) >= MAX_BASES:
+        raise UserError(f"'{path}': more than {MAX_BASES} files, each the base of the next.")
     return merged(_load(path.parent / base, above), values)
 
 
@@ -105,17 +104,17 @@ def read_change(text: str) -> dict[str, Any]:
     Raises:
         UserError: it is not of that form.
     """
-    import yaml
+    from srdeploy.bounded_yaml import MAX_DEPTH, parsed
 
     key, separator, value = text.partition("=")
     parts = key.split(".")
     try:
-        if not separator or not all(parts):
+        if not separator or not all(parts) or len(parts) > MAX_DEPTH:
             raise ValueError
-        result: Any = yaml.safe_load(value)
-    except (ValueError, yaml.YAMLError):
+        result: Any = parsed(value)
+    except ValueError:
         raise UserError(
-            f"'{text}' is not KEY=VALUE; write for instance 'prune.ratio=0.3'."
+            f"'{text:.80}' is not KEY=VALUE; write for instance 'prune.ratio=0.3'."
         ) from None
     for part in reversed(parts):
         result = {part: result}

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from srdeploy.bounded_yaml import read_file
 from srdeploy.models.network import Network
 from srdeploy.prune.oneshot import default_exclude
 from srdeploy.strict import merged, parse
@@ -71,7 +70,7 @@ def with_method(values: dict[str, Any], method: str | None) -> dict[str, Any]:
 
 def _fade() -> dict[str, Any]:
     """Our own method as settings of SRP: what its recipe says beyond the one it begins with."""
-    values: dict[str, Any] = yaml.safe_load(_FADE.read_text(encoding="utf-8"))
+    values: dict[str, Any] = read_file(_FADE)
     del values["base"]
     return values
 
