@@ -7,9 +7,9 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from srdeploy.errors import UserError, unknown_name
 
@@ -17,6 +17,27 @@ MAX_BASES = 16
 """Files that may be based on one another."""
 
 log = logging.getLogger(__name__)
+
+
+NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}"
+"""Names that people give: parts of paths and of sentences everywhere, and never more than that."""
+
+
+def check_name(name: str) -> str:
+    """``name``, if it is one.
+
+    Raises:
+        ValueError: it does not fit :data:`NAME`.
+    """
+    if re.fullmatch(NAME, name) is None:
+        raise ValueError(
+            f"{name[:80]!r} is no name; use letters, digits, '.', '_' and '-', no '.' or '-' "
+            "first, and 64 characters at most"
+        )
+    return name
+
+
+Name = Annotated[str, AfterValidator(check_name), Field(json_schema_extra={"pattern": f"^{NAME}$"})]
 
 
 class Strict(BaseModel):

@@ -27,7 +27,7 @@ LAYERS = [
     ["sparse"],
     ["models"],
     ["metrics", "data"],
-    ["strict", "files", "progress", "quiet", "allocator", "pickles"],
+    ["strict", "bounded_yaml", "files", "progress", "quiet", "allocator", "pickles"],
     ["errors", ""],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

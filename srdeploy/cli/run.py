@@ -34,6 +34,14 @@ def run(
     run_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The run's folder; default: runs/<name>.")
     ] = None,
+    allow_code: Annotated[
+        bool,
+        typer.Option(
+            "--allow-code",
+            help="Let the recipe import a network's code (arch: module:callable) and choose "
+            "programs for devices (config=, trtexec=...): only where you trust it.",
+        ),
+    ] = False,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON schema of recipes, for editors.")
     ] = False,
@@ -68,9 +76,9 @@ def run(
     line = read_line(find_line(recipe), changes or ())
     root = run_dir or Path("runs") / line.name
     if not dry_run:
-        _run(line, root, _again(recipe, changes or (), run_dir), json)
+        _run(line, root, _again(recipe, changes or (), run_dir, allow_code), allow_code, json)
         return
-    planned = plan_line(line, root)
+    planned = plan_line(line, root, allow_code=allow_code)
     left = left_over([one.stage for one in planned], root)
     if json:
         stages = [
@@ -124,7 +132,7 @@ def _show(planned: list[Any], root: Path, left: list[str]) -> None:
         say(f"{name} is not in the recipe any more; it stays as it is")
 
 
-def _run(line: Any, root: Path, again: str, json: bool) -> None:
+def _run(line: Any, root: Path, again: str, allow_code: bool, json: bool) -> None:
     from srdeploy.line.artifacts import BENCH, PAGE, REPORT, ROWS, TABLE
     from srdeploy.line.run import run_line
 
@@ -132,7 +140,7 @@ def _run(line: Any, root: Path, again: str, json: bool) -> None:
         doing = {"current": "unchanged", "resume": "going on"}.get(state.kind, state.why)
         note(f"{stage.name}: {stage.what} ({doing})")
 
-    done = run_line(line, root, again=again, on_stage=before)
+    done = run_line(line, root, again=again, allow_code=allow_code, on_stage=before)
     rows = root / BENCH / ROWS
     if json:
         import json as json_module
@@ -157,10 +165,11 @@ def _run(line: Any, root: Path, again: str, json: bool) -> None:
     say(f"{root}: {made} of {len(done)} stages made, {len(done) - made} unchanged")
 
 
-def _again(recipe: str, changes: Any, run_dir: Path | None) -> str:
+def _again(recipe: str, changes: Any, run_dir: Path | None, allow_code: bool) -> str:
     words = ["srdeploy", "run", recipe]
     for change in changes:
         words += ["--set", change]
     if run_dir is not None:
         words += ["--run-dir", str(run_dir)]
+    words += ["--allow-code"] if allow_code else []
     return shlex.join(words)

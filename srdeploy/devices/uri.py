@@ -8,6 +8,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from srdeploy.errors import UserError, unknown_name
 
+_CODE = ("config", "trtexec", "python", "ort")
+"""Options, of whatever kind of device, that choose code or programs which run here or there."""
+
 
 @dataclass(frozen=True)
 class DeviceUri:
@@ -61,6 +64,11 @@ class DeviceUri:
             port=port,
             options=dict(parse_qsl(parts.query, keep_blank_values=True)),
         )
+
+    @property
+    def code_options(self) -> list[str]:
+        """Those of its options that choose what code runs, here or on the device."""
+        return [name for name in self.options if name in _CODE]
 
     def check_options(self, known: Iterable[str]) -> None:
         """See that only known options are given.

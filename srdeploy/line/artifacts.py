@@ -19,6 +19,7 @@ from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.run import export
 from srdeploy.export.targets import find_target
 from srdeploy.files import atomic_path
+from srdeploy.line.code import require_device
 from srdeploy.line.digest import benchmark_folder
 from srdeploy.line.networks import FOLDERS, Networks
 from srdeploy.line.recipe import DeviceSpec, TargetSpec
@@ -130,7 +131,9 @@ class Artifacts:
 
         def check() -> None:
             for device in line.devices:
-                open_device(expand_variables(device.uri))
+                uri = expand_variables(device.uri)
+                require_device(device.name, uri, self.networks.allow_code)
+                open_device(uri)
                 for scenario in line.scenarios:
                     self._for_device(device, scenario)
 
@@ -191,9 +194,11 @@ class Artifacts:
         work: list[tuple[list[str], list[Batch]]] = []
         scale = self.networks.load("dense").card.scale
         for device in self.line.devices:
+            uri = expand_variables(device.uri)
+            require_device(device.name, uri, self.networks.allow_code)
             for scenario in self.line.scenarios:
                 batches = plan(
-                    [expand_variables(device.uri)],
+                    [uri],
                     [scenario],
                     repeats=self.line.repeats,
                     scale=scale,

@@ -10,6 +10,7 @@ from typing import Any
 
 from srdeploy.errors import UserError
 from srdeploy.files import atomic_path
+from srdeploy.line.code import own_arch, require_arch
 from srdeploy.line.digest import training_folder
 from srdeploy.line.recipe import Line, OneShot, Trained, Version
 from srdeploy.line.stage import Stage
@@ -37,10 +38,12 @@ class Networks:
     Attributes:
         line: The recipe.
         root: The run's folder.
+        allow_code: Whoever runs it lets it have code of its own run.
     """
 
     line: Line
     root: Path
+    allow_code: bool = False
 
     def file(self, version: Version) -> Path:
         """Where a version lies once it is made."""
@@ -48,16 +51,31 @@ class Networks:
 
     def load(self, version: Version) -> Network:
         """A version that is made."""
-        return load_network(self.file(version), arch=self._own_arch())
+        require_arch(self.line, self.allow_code)
+        return load_network(self.file(version), arch=own_arch(self.line))
 
     def stages(self) -> list[Stage]:
         """Those that the recipe asks for, in order.
 
         Raises:
-            UserError: the network cannot be read, or settings that do not fit it.
+            UserError: the network cannot be read, its code may not be imported, or settings that
+                do not fit it.
         """
         makers = {"dense": self._model, "pruned": self._pruned, "tuned": self._tuned}
         return [makers[version]() for version in self.line.made()]
+
+    def outline(self) -> list[Stage]:
+        """The same stages by their names, for a plan that opens no network."""
+        line = self.line
+        what = {
+            "dense": f"{Path(line.model.file).name}: {line.model.arch}",
+            "pruned": f"prune by {line.prune.method}" if line.prune else "",
+            "tuned": "fine-tune",
+        }
+        return [
+            Stage(name=FOLDERS[one], what=what[one], how={}, outputs=(), work=lambda folder: {})
+            for one in line.made()
+        ]
 
     @cached_property
     def _source(self) -> Path:
@@ -66,14 +84,10 @@ class Networks:
 
     @cached_property
     def _dense(self) -> Network:
+        require_arch(self.line, self.allow_code)
         model = self.line.model
         name = model.file if model.file in shipped_networks() else self._source
         return load_network(name, arch=model.arch, scale=model.scale, res_scale=model.res_scale)
-
-    def _own_arch(self) -> str | None:
-        """The user's own architecture: our files need its name again, others stand on the card."""
-        arch = self.line.model.arch
-        return arch if arch is not None and ":" in arch else None
 
     def _model(self) -> Stage:
         card = self._dense.card

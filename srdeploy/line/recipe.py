@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from srdeploy.errors import UserError, unknown_name
 from srdeploy.export.targets import find_target, flag
@@ -19,7 +19,16 @@ from srdeploy.measure.scenario import Scenario
 from srdeploy.models.card import Card
 from srdeploy.prune.options import PruneOptions
 from srdeploy.prune.training import TrainedOptions
-from srdeploy.strict import Strict, merged, named, parse, read_change, read_mapping
+from srdeploy.strict import (
+    Name,
+    Strict,
+    check_name,
+    merged,
+    named,
+    parse,
+    read_change,
+    read_mapping,
+)
 from srdeploy.train.defaults import finetune_defaults
 from srdeploy.train.method import PruneRecipe
 from srdeploy.train.prune_defaults import METHODS, short_recipe, with_method
@@ -71,7 +80,7 @@ class Trained(TrainedOptions):
     """
 
     method: Literal["srp", "assl", "gassl", "fade"]  # type: ignore[assignment]
-    name: str | None = None
+    name: Name | None = None
     training: dict[str, Any] = {}
     regularise: dict[str, Any] = {}
     finetune: dict[str, Any] = {}
@@ -114,7 +123,7 @@ class TargetSpec(Strict):
         versions: The networks to export; default: the recipe's.
     """
 
-    name: str
+    name: Name
     target: str
     versions: tuple[Version, ...] | None = None
     precision: str | None = None
@@ -160,7 +169,7 @@ class DeviceSpec(Strict):
     """Where to measure.
 
     Attributes:
-        name: For people.
+        name: For people; the URI may be its own.
         uri: What `srdeploy bench --device` takes; ``$VARIABLES`` are expanded.
         runtime: What must run the artifacts there.
         threads: CPU threads there.
@@ -173,6 +182,12 @@ class DeviceSpec(Strict):
     runtime: str | None = None
     threads: PositiveInt | None = None
     targets: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _is_named(self) -> DeviceSpec:
+        if self.name != self.uri:
+            check_name(self.name)
+        return self
 
 
 class Line(Strict):
@@ -193,7 +208,7 @@ class Line(Strict):
         repeats: How often each is measured, all from a fresh start.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Name
     description: str = ""
     model: Source
     prune: OneShot | Trained | None = None
@@ -296,10 +311,16 @@ def _check(line: Line, where: str) -> None:
         target.options()
         _check_versions(line, line.wanted(target), where)
     _check_versions(line, line.wanted(), where)
+    for scenario in line.scenarios:
+        try:
+            check_name(scenario.name)
+        except ValueError as error:
+            raise UserError(f"{where}: scenarios: {error}.") from None
     names = [target.name for target in line.targets]
-    if twice := {name for name in names if names.count(name) > 1}:
+    folders = [name.casefold() for name in names]  # some disks do not tell case apart
+    if twice := [name for name in names if folders.count(name.casefold()) > 1]:
         raise UserError(
-            f"{where}: two targets are called '{twice.pop()}'; give one of them another `name`."
+            f"{where}: two targets are called '{twice[-1]}'; give one of them another `name`."
         )
     for device in line.devices:
         for name in device.targets or ():

@@ -15,6 +15,7 @@ from srdeploy.errors import SrdeployError, UserError
 from srdeploy.files import atomic_path
 from srdeploy.line.artifacts import Artifacts
 from srdeploy.line.card import StageCard, read_stage_card
+from srdeploy.line.code import own_arch, require_arch
 from srdeploy.line.networks import Networks
 from srdeploy.line.recipe import Line
 from srdeploy.line.stage import Stage, State
@@ -58,30 +59,49 @@ class Done:
     card: StageCard
 
 
-def stages_of(line: Line, root: Path) -> list[Stage]:
+def stages_of(line: Line, root: Path, allow_code: bool = False) -> list[Stage]:
     """The stages of a recipe, in order.
 
     Raises:
-        UserError: the network cannot be read, or settings that do not fit it.
+        UserError: the network cannot be read, its code may not be imported, or settings that do
+            not fit it.
     """
-    networks = Networks(line, root)
+    networks = Networks(line, root, allow_code)
     return [*networks.stages(), *Artifacts(networks).stages()]
 
 
-def plan_line(line: Line, root: Path) -> list[Planned]:
-    """What a run would do; nothing is written.
+def plan_line(line: Line, root: Path, *, allow_code: bool = False) -> list[Planned]:
+    """What a run would do; nothing is written, and no code of the recipe's is imported.
 
     A stage whose parents will be made anew counts as to be run: whether it must be is known once
-    they are there.
+    they are there. Of a network of the user's own code only the names of the stages are known.
+
+    Args:
+        line: The recipe.
+        root: The run's folder.
+        allow_code: Whether the run would be let have code of its own run.
 
     Raises:
         UserError: as :func:`stages_of`.
     """
+    if (arch := own_arch(line)) is None:
+        return _planned(stages_of(line, root, allow_code), root)
+    state = State("run", f"known once {arch} is imported, which a dry run does not do")
+    try:
+        require_arch(line, allow_code)
+    except UserError as error:
+        state = State("blocked", str(error))
+    networks = Networks(line, root, allow_code)
+    first = [Planned(stage, state) for stage in networks.outline()]
+    return first + _planned(Artifacts(networks).stages(), root)
+
+
+def _planned(stages: Sequence[Stage], root: Path) -> list[Planned]:
     planned: list[Planned] = []
     contents: dict[str, str | None] = {}
-    for stage in stages_of(line, root):
+    for stage in stages:
         folder = root / stage.name
-        state = stage.state(folder, {name: contents[name] for name in stage.parents})
+        state = stage.state(folder, {name: contents.get(name) for name in stage.parents})
         planned.append(Planned(stage, state))
         card = read_stage_card(folder)
         current = state.kind == "current" and card is not None
@@ -101,6 +121,7 @@ def run_line(
     root: Path,
     *,
     again: str,
+    allow_code: bool = False,
     on_stage: Callable[[Stage, State], None] = lambda stage, state: None,
     on_done: Callable[[Done], None] = lambda done: None,
 ) -> list[Done]:
@@ -110,6 +131,7 @@ def run_line(
         line: The recipe.
         root: The run's folder.
         again: The command that resumes, for the sentence after an interruption.
+        allow_code: Import and run what the recipe names (:mod:`srdeploy.line.code`).
         on_stage: Called before each stage, also those that are skipped.
         on_done: Called after each.
 
@@ -119,7 +141,7 @@ def run_line(
         LineStopped: interrupted; what is complete is kept, and training resumes.
         SrdeployError: a stage failed.
     """
-    for planned in plan_line(line, root):
+    for planned in _planned(stages_of(line, root, allow_code), root):
         if planned.state.kind == "blocked":
             raise UserError(f"{planned.stage.name}: {planned.state.why}")
     done: list[Done] = []
@@ -127,7 +149,7 @@ def run_line(
         with atomic_path(root / RECIPE) as temporary:
             temporary.write_text(as_yaml(line), encoding="utf-8")
         contents: dict[str, str] = {}
-        for stage in stages_of(line, root):
+        for stage in stages_of(line, root, allow_code):
             parents = {name: contents[name] for name in stage.parents}
             state = stage.state(root / stage.name, parents)
             on_stage(stage, state)

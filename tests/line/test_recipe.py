@@ -103,13 +103,30 @@ def test_a_resolved_recipe_reads_as_the_same(tmp_path: Path) -> None:
         ("devices=[{uri: local, targets: [onx]}]", "did you mean 'onnx'"),
         ("versions=[tuend]", "versions"),
         ("train=null", "no 'tuned' network"),
-        ("name=a/b", "name"),
+        ("name=a/b", "name: 'a/b' is no name"),
+        ("targets=[{target: onnx, name: a/../../../victim}]", "'a/../../../victim' is no name"),
+        ("targets=[{target: onnx, name: ..}]", r"'\.\.' is no name"),
+        ("targets=[{target: onnx, name: .hidden}]", "is no name"),
+        ('targets=[{target: onnx, name: "a\\n"}]', "is no name"),
+        ('targets=[{target: onnx, name: "a\\e[2J"}]', r"'a\\x1b\[2J' is no name"),
+        (f"targets=[{{target: onnx, name: {'n' * 65}}}]", "64 characters at most"),
+        ("targets=[{target: onnx, name: A}, {target: onnx, name: a}]", "two targets are called"),
+        ("devices=[{uri: local, name: a/b}]", "'a/b' is no name"),
+        ("scenarios=[{name: ../x}]", "'../x' is no name"),
+        ("prune={method: srp, name: ../x}", "'../x' is no name"),
         ("prune", "KEY=VALUE"),
     ],
 )
 def test_what_is_refused(change: str, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         read_line(DEMO, [change])
+
+
+def test_names_that_are_names() -> None:
+    changes = ["name=run_2.b-1", f"targets=[{{target: onnx, name: {'n' * 64}}}]"]
+    line = read_line(DEMO, [*changes, "devices=[ssh://me@orin, {uri: local, name: desk}]"])
+    assert line.name == "run_2.b-1"
+    assert [device.name for device in line.devices] == ["ssh://me@orin", "desk"]
 
 
 def test_unknown_recipes() -> None:
