@@ -73,6 +73,15 @@ lint: $(VENV)/.dev  ## Formatting, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+$(VENV)/.mutants: $(VENV)/.dev
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[mutants]'
+	@touch $@
+
+.PHONY: mutants
+mutants: $(VENV)/.mutants  ## Would the tests notice? Small changes, one at a time (half an hour; PATHS=srdeploy/report SAMPLE=60 SEED=1)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/mutants.py $(PATHS) $(if $(SAMPLE),--sample $(SAMPLE)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+
 .PHONY: zoo
 zoo: $(VENV)/.run  ## Train and prune the shipped networks again (about five hours; SRDEPLOY_DATA names the data)
 	SRDEPLOY_DATA="$(SRDEPLOY_DATA)" $(BIN)/python benchmarks/make_zoo.py "$(SRDEPLOY_DATA)"
