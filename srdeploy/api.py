@@ -106,7 +106,8 @@ def prune(
     Args:
         network: Left as it is.
         ratio: Fraction of channels to remove from each group; default: the recipe's, else 0.5.
-        method: ``l1`` (the default without a recipe), ``srp``, ``assl``, ``gassl`` or ``fade``.
+        method: ``l1`` (the default without a recipe), ``srp``, ``assl``, ``gassl``, ``guided`` or
+            ``fade``.
         recipe: A pruning recipe, for the methods that train.
         changes: Settings of the recipe to replace (``prune.penalty.limit=10``).
         data: Training images, for the methods that train; default: the recipe's, else the few that

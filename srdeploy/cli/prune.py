@@ -24,8 +24,8 @@ def prune(
     method: Annotated[
         str | None,
         typer.Option(
-            help="l1: one-shot by filter norm; srp, assl, gassl, fade: train the channels away "
-            "first. Default: the recipe's, else l1.",
+            help="l1: one-shot by filter norm; srp, assl, gassl, guided, fade: train the channels "
+            "away first. Default: the recipe's, else l1.",
             autocompletion=complete.methods,
         ),
     ] = None,
@@ -38,9 +38,7 @@ def prune(
     ] = "l1",
     recipe: Annotated[
         Path | None,
-        typer.Option(
-            help="srp, assl, gassl, fade: a YAML recipe (configs/prune/, configs/recipes/)."
-        ),
+        typer.Option(help="Methods that train: a YAML recipe (configs/prune/, configs/recipes/)."),
     ] = None,
     changes: o.Changes = None,
     common_set: Annotated[
@@ -49,19 +47,15 @@ def prune(
     ] = None,
     train_data: Annotated[
         list[str] | None,
-        typer.Option(metavar="DIR", help="srp, assl, gassl, fade: training images; repeatable."),
+        typer.Option(metavar="DIR", help="Methods that train: images to train on; repeatable."),
     ] = None,
     finetune: Annotated[
         int | None,
-        typer.Option(
-            min=0, help="srp, assl, gassl, fade: iterations of recovery; 0 leaves it out."
-        ),
+        typer.Option(min=0, help="Methods that train: iterations of recovery; 0 leaves it out."),
     ] = None,
     run_dir: Annotated[
         Path | None,
-        typer.Option(
-            help="srp, assl, gassl, fade: checkpoints and curves; default: runs/<output>."
-        ),
+        typer.Option(help="Methods that train: checkpoints and curves; default: runs/<output>."),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
     threads: o.Threads = None,
@@ -140,10 +134,12 @@ def prune(
 
     show = measure if quality else None
     if method == "l1" or (method is None and recipe is None):
-        if recipe or changes or common_set or train_data or finetune is not None:
+        trains = (recipe, changes, common_set, train_data, finetune is not None, run_dir, fresh)
+        if any(trains):
             raise UserError(
-                "Recipes, training images and fine-tuning belong to the methods that train; "
-                "choose --method srp, assl, gassl or fade, or recover with `srdeploy finetune`."
+                "Recipes, training images, run folders and fine-tuning belong to the methods that "
+                "train; choose --method srp, assl, gassl, guided or fade, or recover with "
+                "`srdeploy finetune`."
             )
         small, report = _one_shot(network, choice, criterion, default_exclude, show)
         more: dict[str, Any] = {}

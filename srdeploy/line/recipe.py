@@ -79,7 +79,7 @@ class Trained(TrainedOptions):
         default_exclude: Leave alone what the published runs of the architecture leave alone.
     """
 
-    method: Literal["srp", "assl", "gassl", "fade"]  # type: ignore[assignment]
+    method: Literal["srp", "assl", "gassl", "guided", "fade"]  # type: ignore[assignment]
     name: Name | None = None
     training: dict[str, Any] = {}
     regularise: dict[str, Any] = {}

@@ -125,6 +125,7 @@ def _on_terminal(arguments: list[str], no_color: str) -> str:
         ("srdeploy bench --scenario quick,mob", "quick,mobile-540p"),
         ("srdeploy export x --target trt", "trt-rtx"),
         ("srdeploy prune x --method s", "srp"),
+        ("srdeploy prune x --method g", "guided"),
         ("srdeploy run de", "demo"),
         ("srdeploy eval x --runtime onnx", "onnxruntime"),
     ],

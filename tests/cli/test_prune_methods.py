@@ -36,7 +36,7 @@ def recipe(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("method", ["srp", "assl", "gassl"])
+@pytest.mark.parametrize("method", ["srp", "assl", "gassl", "guided"])
 def test_prunes_recovers_and_resumes(command, tiny: Path, recipe: Path, method: str) -> None:
     output, run = recipe.parent / "small.safetensors", recipe.parent / "run"
     line = ["prune", tiny, "--method", method, "--ratio", 0.25, "--recipe", recipe,
@@ -45,7 +45,7 @@ def test_prunes_recovers_and_resumes(command, tiny: Path, recipe: Path, method: 
     assert list(result["quality"]) == ["dense", "regularised", "compact", "tuned"]
     assert result["options"]["ratio"] == 0.25
     assert result["options"]["exclude"] == ["tail.*"]
-    assert result["method"] == method
+    assert result["method"] == ("assl" if method == "guided" else method)
     small = read_network(output)
     if method != "gassl":  # which spreads the same number of filters by rank
         assert small.card.widths["head.0"] == 6
@@ -93,7 +93,9 @@ def test_other_options_start_over_only_when_asked(
         (["--method", "assl", "--criterion", "l2"], "--criterion belongs to --method l1"),
         (["--method", "srp", "--common-set", "best"], "common_set"),
         (["--method", "srp", "--set", "prune.ratio=0.5"], "name one with --recipe"),
-        (["--method", "l1", "--finetune", "10"], "choose --method srp, assl, gassl or fade"),
+        (["--method", "l1", "--finetune", "10"], "choose --method srp, assl, gassl, guided or"),
+        (["--method", "l1", "--fresh"], "run folders and fine-tuning belong"),
+        (["--run-dir", "run"], "run folders and fine-tuning belong"),
         (["--method", "srp", "--train-data", "."], "holds no images"),
         (["--method", "srp", "--layer-ratio", "tail.*=0.5"], "cannot be pruned"),
         (["--recipe", "absent.yaml"], "There is no file 'absent.yaml'"),

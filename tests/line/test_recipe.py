@@ -49,6 +49,10 @@ def test_a_method_by_its_name_or_its_recipe() -> None:
     assert isinstance(short, Trained)
     assert short.recipe(()).prune.penalty.through == "decoupled"
     assert short.recipe(()).training["data"] == {"folders": ["builtin"]}
+    guided = read_line(DEMO, ["prune={method: guided}"]).prune
+    assert isinstance(guided, Trained)
+    assert (guided.recipe(()).prune.method, guided.recipe(()).prune.agreement) == ("assl", "joint")
+    assert guided.recipe(()).training["distill"] == {"output": 0.9}
     alone = read_line(DEMO, ["prune={method: srp, finetune: {iterations: 0}}", "train=null",
                              "versions=null"])  # fmt: skip
     assert alone.made() == ("dense", "pruned")
