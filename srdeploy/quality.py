@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from srdeploy.errors import UserError
 from srdeploy.metrics import PROTOCOLS, SSIM_WINDOW, Protocol, get_protocol, psnr, ssim
 from srdeploy.models.card import Card
 from srdeploy.progress import track
+from srdeploy.runtime.bicubic_session import BicubicSession
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.pixels import check_scale, upscale_rgb, upscale_y
 from srdeploy.runtime.session import Session
@@ -126,6 +128,18 @@ def evaluate(
         protocol=protocol.label(scale),
         per_image=per_image,
     )
+
+
+@lru_cache(maxsize=32)
+def bicubic_psnr(folder: str | Path, scale: int, protocol: Protocol) -> float:
+    """Mean PSNR of bicubic upscaling on a set, dB: what a network has to beat.
+
+    Args:
+        folder: As for :func:`evaluate`; measured once in a process.
+        scale: The upscaling factor.
+        protocol: What is compared.
+    """
+    return evaluate(BicubicSession(), folder, scale, protocol, progress=False).psnr
 
 
 def _compare(session: Session, pair: Pair, protocol: Protocol) -> tuple[float, float]:

@@ -23,7 +23,8 @@ from srdeploy.devices.protocol import Device, Job, LoadedModel, Shape, Watch
 from srdeploy.devices.session import DeviceSession
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.measure.measurement import Measurement, Quality
-from srdeploy.quality import evaluate
+from srdeploy.metrics import get_protocol
+from srdeploy.quality import bicubic_psnr, evaluate, natural_protocol
 from srdeploy.runtime.table import split_runtime
 
 _TOLD = ("runtime", "runtime_version", "provider", "precision", "threads", "build_ms", "load_ms")
@@ -163,13 +164,10 @@ class Contestant:
 
     def _quality(self) -> Quality:
         request = self._request
-        found = evaluate(
-            DeviceSession(self._opened()),
-            request.folder,
-            request.scale,
-            request.scenario.protocol,
-            progress=False,
-        )
+        session = DeviceSession(self._opened())
+        named = request.scenario.protocol
+        protocol = get_protocol(named) if named else natural_protocol(session.card)
+        found = evaluate(session, request.folder, request.scale, protocol, progress=False)
         return Quality(
             psnr=found.psnr,
             ssim=found.ssim,
@@ -177,6 +175,7 @@ class Contestant:
             protocol=found.protocol,
             n_images=found.n_images,
             data=Path(request.folder).name,
+            bicubic=bicubic_psnr(request.folder, request.scale, protocol),
             per_image=found.per_image,
         )
 

@@ -64,6 +64,7 @@ class Row(BaseModel):
         ssim_y: Mean SSIM.
         psnr_rgb: In place of ``psnr_y`` under a protocol that compares colours.
         ssim_rgb: Likewise.
+        psnr_bicubic: What bicubic upscaling has on the same set under the same protocol, dB.
         n_images: Images of the set.
         protocol: Label of the quality protocol.
         note: One sentence on what these figures leave out.
@@ -121,6 +122,7 @@ class Row(BaseModel):
     ssim_y: float | None = None
     psnr_rgb: float | None = None
     ssim_rgb: float | None = None
+    psnr_bicubic: float | None = None
     n_images: int | None = None
     protocol: str | None = None
     note: str | None = None
@@ -152,6 +154,7 @@ def row_of(measurement: Measurement, base: Measurement) -> Row:
             "data": quality.data,
             f"psnr_{quality.colour}": quality.psnr,
             f"ssim_{quality.colour}": quality.ssim,
+            "psnr_bicubic": quality.bicubic,
             "n_images": quality.n_images,
             "protocol": quality.protocol,
         }

@@ -107,7 +107,11 @@ class Power(Strict):
 
 
 class Quality(Strict):
-    """PSNR and SSIM of the outputs of this very device, as :class:`srdeploy.quality.Quality`."""
+    """PSNR and SSIM of the outputs of this very device, as :class:`srdeploy.quality.Quality`.
+
+    ``bicubic`` is the PSNR that bicubic upscaling has on the same set under the same protocol: what
+    a network has to beat. None in results of older versions.
+    """
 
     psnr: float
     ssim: float
@@ -115,6 +119,7 @@ class Quality(Strict):
     protocol: str
     n_images: int
     data: str
+    bicubic: float | None = None
     per_image: list[dict[str, Any]] = []
 
 

@@ -1,4 +1,4 @@
-"""What the measurements say: fronts, versions, and the summary in words."""
+"""What the measurements say: what to ship, fronts, versions, and the summary in words."""
 
 from __future__ import annotations
 
@@ -21,13 +21,17 @@ class Group:
         device: Its name.
         scenario: With the size of its input.
         entries: Finished measurements, fastest first; those without times last.
-        front: Ids of the rows that no other beats in both latency and PSNR.
+        front: Ids of the rows that no other beats in both latency and PSNR; none of them is below
+            bicubic.
+        shipped: What one would ship: the fastest that is not below bicubic; None where nothing
+            was timed.
     """
 
     device: str
     scenario: str
     entries: list[Entry]
     front: frozenset[int]
+    shipped: Row | None
 
     def on_front(self, entry: Entry) -> bool:
         """Whether a measurement is on the Pareto front."""
@@ -42,18 +46,39 @@ def groups_of(evidence: Evidence) -> list[Group]:
     groups = []
     for (device, scenario), entries in found.items():
         entries.sort(key=lambda e: (e.row.p50_ms is None, e.row.p50_ms or 0.0))
-        front = front_of([e.row for e in entries])
-        groups.append(Group(device, scenario, entries, front))
+        rows = [entry.row for entry in entries]
+        groups.append(Group(device, scenario, entries, front_of(rows), _shipped(rows)))
     return groups
+
+
+def below_bicubic(row: Row) -> bool:
+    """Whether bicubic upscaling, which costs nothing, is better: then nobody would ship it."""
+    psnr = psnr_of(row)
+    return psnr is not None and row.psnr_bicubic is not None and psnr < row.psnr_bicubic
+
+
+def _shipped(rows: Sequence[Row]) -> Row | None:
+    timed = [row for row in rows if row.p50_ms is not None]
+    useful = [row for row in timed if not below_bicubic(row)]
+    return min(useful or timed, key=lambda r: r.p50_ms or 0.0, default=None)
+
+
+def told_apart(row: Row) -> bool:
+    """Whether its ratio to the baseline says anything: its 95 % interval does not hold 1."""
+    if row.speedup is None:
+        return False
+    low, high = row.speedup_low, row.speedup_high
+    return low is None or high is None or not low <= 1.0 <= high
 
 
 def front_of(rows: Sequence[Row]) -> frozenset[int]:
     """Ids of the rows that no other beats: as fast and better, or faster and as good.
 
     Only figures that mean the same are compared: of one set under one protocol. The front is that
-    of the set most rows were measured on.
+    of the set most rows were measured on. What is below bicubic is on no front.
     """
     known = [row for row in rows if row.p50_ms is not None and psnr_of(row) is not None]
+    known = [row for row in known if not below_bicubic(row)]
     if not known:
         return frozenset()
     kind = usual_kind(known)
@@ -123,12 +148,12 @@ def stages_of(run: RunFolder) -> list[tuple[str, float, str]]:
 
 
 def summarise(evidence: Evidence, groups: Sequence[Group]) -> list[str]:
-    """The result in sentences."""
+    """The result in sentences: first what one would ship, then how it came to be."""
     sentences = []
-    for run in evidence.runs:
-        sentences += _of_run(run)
     for group in groups:
         sentences += _of_group(group)
+    for run in evidence.runs:
+        sentences += _of_run(run)
     if failed := [entry.row for entry in evidence.entries if entry.row.error]:
         sentences.append(
             f"{len(failed)} measurement{'s' * (len(failed) > 1)} failed: "
@@ -170,33 +195,44 @@ def _share(card: dict[str, Any], key: str) -> float | None:
 
 
 def _of_group(group: Group) -> list[str]:
-    rows = [entry.row for entry in group.entries if entry.row.p50_ms is not None]
-    if not rows:
+    row = group.shipped
+    if row is None:
         return []
-    fastest = rows[0]
-    told = f"On {group.device} ({group.scenario}), {name_of(fastest)} "
-    told += f"takes {milliseconds(fastest.p50_ms)} ms"
-    if fastest.speedup is not None and fastest.speedup_low is not None:
-        base = _base_of(fastest, rows)
-        than = f" as {name_of(base)}" if base else ""
-        told += (
-            f", {fastest.speedup:.2f} times as fast{than} "
-            f"(95 % interval {fastest.speedup_low:.2f} to {fastest.speedup_high:.2f})"
+    base = base_of(row, group)
+    told = f"On {group.device} ({group.scenario}), {name_of(row)} "
+    told += f"takes {milliseconds(row.p50_ms)} ms"
+    if base is not None and row.speedup is not None:
+        if told_apart(row):
+            told += f", {row.speedup:.2f} times as fast as {name_of(base)}"
+        else:
+            told += f", no measurable difference from {name_of(base)}"
+        if row.speedup_low is not None:
+            ratio = "" if told_apart(row) else f"ratio {row.speedup:.2f}, "
+            told += f" ({ratio}95 % interval {row.speedup_low:.2f} to {row.speedup_high:.2f})"
+    if (psnr := psnr_of(row)) is not None:
+        told += f", at {psnr:.2f} dB"
+        told += "" if (change := change_of(row, base)) is None else f" ({change} dB)"
+    sentences = [told + "."]
+    if below := [entry.row for entry in group.entries if below_bicubic(entry.row)]:
+        sentences.append(
+            f"Below bicubic ({below[0].psnr_bicubic:.2f} dB), so nothing to ship: "
+            f"{', '.join(dict.fromkeys(name_of(one) for one in below))}."
         )
-    best = max(
-        (r for r in rows if psnr_of(r) is not None and kind_of(r) == kind_of(fastest)),
-        key=lambda r: psnr_of(r) or 0.0,
-        default=None,
-    )
-    own = psnr_of(fastest)
-    if best is not None and own is not None:
-        lost = (psnr_of(best) or 0.0) - own
-        told += f", at {own:.2f} dB"
-        if best is not fastest:
-            told += f", {lost:.2f} dB below {name_of(best)}"
-    return [told + "."]
+    return sentences
 
 
-def _base_of(row: Row, rows: Sequence[Row]) -> Row | None:
+def change_of(row: Row, base: Row | None) -> str | None:
+    """Its PSNR less that of the baseline, with a sign; None where they cannot be compared."""
+    if base is None or kind_of(row) != kind_of(base):
+        return None
+    own, other = psnr_of(row), psnr_of(base)
+    if own is None or other is None:
+        return None
+    return f"{own - other:+.2f}".replace("-", "−")
+
+
+def base_of(row: Row, group: Group) -> Row | None:
     """What a speed-up refers to: the one of the same session that has none itself."""
-    return next((r for r in rows if r.session == row.session and r.speedup is None), None)
+    rows = [entry.row for entry in group.entries]
+    found = (r for r in rows if r.session == row.session and r.speedup is None)
+    return next((r for r in found if r is not row), None)

@@ -14,7 +14,7 @@ from srdeploy.report import html
 from srdeploy.report.crops import Crop, data_uri
 from srdeploy.report.figures import stages_of
 from srdeploy.report.sources import Evidence, RunFolder
-from srdeploy.report.svg import Curve, both, curves, stages
+from srdeploy.report.svg import LEAST_DB, Curve, both, curves, stages
 from srdeploy.runtime.card_of import read_card_of
 
 
@@ -39,7 +39,8 @@ def stage_quality(runs: Sequence[RunFolder]) -> str:
             caption = f"{labels[0]}; each network in PyTorch. Under each name: what it changed."
             figures.append(html.figure(drawing, caption, f"{run.root.name}: stage by stage"))
         if curve := _recovery(run):
-            drawing = both(curves, [Curve("PSNR", curve[1], 2)], "iteration", "PSNR, dB", dots=True)
+            drawing = both(curves, [Curve("PSNR", curve[1], 2)], "iteration", "PSNR, dB", dots=True,
+                           least=LEAST_DB)  # fmt: skip
             title = f"{run.root.name}: while fine-tuning"
             figures.append(html.figure(drawing, f"Validation: {curve[0]}.", title))
     return "".join(figures)
@@ -85,21 +86,29 @@ def _named(path: Path, roots: set[Path]) -> str:
 
 
 def widths(found: Sequence[Widths]) -> str:
-    """Bars: how wide a layer was, and is."""
+    """Bars: how wide layers were, and are; layers of the same widths share one."""
     parts = []
     for one in found:
-        most = max(before for before, _ in one.layers.values())
+        alike: dict[tuple[int, int], list[str]] = {}
+        for name, width in one.layers.items():
+            alike.setdefault(width, []).append(name)
+        most = max(before for before, _ in alike)
         bars = "".join(
-            f'<div class="bar"><span>{escape(name)}</span>'
+            f'<div class="bar"><span title="{escape(", ".join(names), quote=True)}">'
+            f"{escape(_layers(names))}</span>"
             f'<i style="width:{100 * before / most:.1f}%"><b class="s0" '
             f'style="width:{100 * after / before:.1f}%"></b></i>'
             f"<span>{before} → {after}</span></div>"
-            for name, (before, after) in one.layers.items()
+            for (before, after), names in alike.items()
         )
         rest = f"{one.unchanged} other layers kept their width." if one.unchanged else ""
         caption = f"Output channels of convolutions, before and after pruning. {rest}"
         parts.append(html.figure(f'<div class="bars">{bars}</div>', caption, one.name))
     return "".join(parts)
+
+
+def _layers(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} layers"
 
 
 def pictures(crops: Sequence[Crop]) -> str:

@@ -25,19 +25,20 @@ from srdeploy.report import html, method, networks, sections
 from srdeploy.report.crops import Crop, try_crops
 from srdeploy.report.figures import (
     Group,
+    base_of,
+    change_of,
     groups_of,
     name_of,
     psnr_of,
     quantity,
     stages_of,
     summarise,
+    told_apart,
 )
 from srdeploy.report.sources import Evidence, read_sources
 
 LIMITS = Limits(max_slowdown=0.05, max_drop=0.05)
 """Against a baseline: 5 % slower or 0.05 dB worse is a regression."""
-
-_TILES = 4
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def write_report(
     commands = method.commands(evidence, _own_command(sources, output, before))
     parts = _sections(evidence, groups, verdict, limits, crops, widths, commands)
     sentences = summarise(evidence, groups) + _verdict_sentence(verdict)
-    page = _page(title, sentences, _tiles(evidence, groups), parts)
+    page = _page(title, sentences, *_tiles(groups), parts)
     with atomic_path(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return ReportSummary(
@@ -218,29 +219,38 @@ def _own_command(
     return shlex.join(words)
 
 
-def _tiles(evidence: Evidence, groups: Sequence[Group]) -> list[tuple[str, str]]:
-    """The few figures at the top: of the largest speed-up, and what it cost."""
-    rows = [entry.row for group in groups for entry in group.entries]
+def _tiles(groups: Sequence[Group]) -> tuple[str, list[tuple[str, str]]]:
+    """The few figures at the top, all of one artifact: what one would ship, and what it won.
+
+    Returns:
+        The artifact and where it ran; figures with what they are.
+    """
+    chosen = _headline(groups)
+    if chosen is None:
+        return "", []
+    group, row = chosen
+    base = base_of(row, group)
     tiles = []
-    faster = [r for r in rows if r.speedup is not None]
-    if faster:
-        row = max(faster, key=lambda r: r.speedup or 0.0)
-        tiles.append((f"{row.speedup:.2f}×", f"as fast: {name_of(row)} on {row.device}"))
-    timed = [row for row in rows if row.p50_ms is not None]
-    if timed:
-        row = min(timed, key=lambda r: r.p50_ms or 0.0)
-        tiles.append((f"{milliseconds(row.p50_ms)} ms", f"fastest: {name_of(row)}, {row.device}"))
-    rated = [row for row in rows if psnr_of(row) is not None]
-    if rated:
-        row = max(rated, key=lambda r: psnr_of(r) or 0.0)
-        tiles.append((f"{psnr_of(row):.2f} dB", f"best PSNR: {name_of(row)} on {row.data}"))
-    counted = [row for row in rows if row.macs_720p]
-    if counted:
-        row = min(counted, key=lambda r: r.macs_720p or 0)
-        most = max(r.macs_720p or 0 for r in counted)
-        share = f", {(row.macs_720p or 0) / most:.0%} of the largest" if len(counted) > 1 else ""
-        tiles.append((quantity(row.macs_720p), f"fewest MACs, for 1280×720{share}"))
-    return tiles[:_TILES]
+    if base is not None and told_apart(row):
+        tiles.append((f"{row.speedup:.2f}×", f"as fast as {name_of(base)}"))
+    tiles.append((f"{milliseconds(row.p50_ms)} ms", "median latency"))
+    if (psnr := psnr_of(row)) is not None:
+        change = change_of(row, base)
+        than = f", {change} dB against {name_of(base)}" if base is not None and change else ""
+        tiles.append((f"{psnr:.2f} dB", f"PSNR on {row.data}{than}"))
+    if row.macs_720p:
+        share = ""
+        if base is not None and base is not row and base.macs_720p:
+            share = f", {row.macs_720p / base.macs_720p:.0%} of {name_of(base)}"
+        tiles.append((quantity(row.macs_720p), f"MACs for 1280×720{share}"))
+    return f"{name_of(row)}, {row.runtime or 'unknown runtime'}, on {group.device}", tiles
+
+
+def _headline(groups: Sequence[Group]) -> tuple[Group, Row] | None:
+    """Of what one would ship on each device, the one that won most against its baseline."""
+    shipped = [(group, group.shipped) for group in groups if group.shipped is not None]
+    return max(shipped, key=lambda one: (one[1].speedup if told_apart(one[1]) else 0) or 0,
+               default=None)  # fmt: skip
 
 
 def _figures(row: Any) -> dict[str, Any]:
@@ -253,6 +263,7 @@ def _figures(row: Any) -> dict[str, Any]:
         "p50_ms": row.p50_ms,
         "speedup": row.speedup,
         "psnr": psnr_of(row),
+        "psnr_bicubic": row.psnr_bicubic,
         "protocol": row.protocol,
         "macs_720p": row.macs_720p,
         "energy_mj": row.energy_mj,
@@ -262,13 +273,18 @@ def _figures(row: Any) -> dict[str, Any]:
 
 
 def _page(
-    title: str, sentences: Sequence[str], tiles: Sequence[tuple[str, str]], parts: Sequence[Part]
+    title: str,
+    sentences: Sequence[str],
+    headline: str,
+    tiles: Sequence[tuple[str, str]],
+    parts: Sequence[Part],
 ) -> str:
     template = resources.files("srdeploy") / "assets" / "pages" / "report.html"
     made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     return Template(template.read_text(encoding="utf-8")).substitute(
         title=escape(title),
         summary="".join(f"<li>{escape(sentence)}</li>" for sentence in sentences),
+        headline=escape(headline),
         tiles="".join(
             f"<div><strong>{escape(figure)}</strong><span>{escape(told)}</span></div>"
             for figure, told in tiles

@@ -12,7 +12,17 @@ from srdeploy.bench.table import milliseconds
 from srdeploy.bench.verdict import Verdict
 from srdeploy.bench.verdict_table import WORDS, notes
 from srdeploy.report import html
-from srdeploy.report.figures import Group, kind_of, name_of, psnr_of, quantity, ssim_of, usual_kind
+from srdeploy.report.figures import (
+    Group,
+    below_bicubic,
+    kind_of,
+    name_of,
+    psnr_of,
+    quantity,
+    ssim_of,
+    told_apart,
+    usual_kind,
+)
 from srdeploy.report.sources import Entry
 from srdeploy.report.svg import Bubble, Curve, both, bubbles, curves
 
@@ -46,14 +56,18 @@ def plots(groups: Sequence[Group]) -> str:
                 f"{psnr:.2f} dB, {quantity(entry.row.macs_720p)} MACs",
                 runtimes.index(_runtime(entry.row)),
                 group.on_front(entry),
+                below_bicubic(entry.row),
             )
             for entry, ms, psnr in rows
         ]
-        drawing = both(bubbles, points, "median latency, ms", "mean PSNR, dB")
+        floor = next((e.row.psnr_bicubic for e, *_ in rows if e.row.psnr_bicubic), None)
+        drawing = both(bubbles, points, "median latency, ms", "mean PSNR, dB", floor=floor)
         caption = (
             f"{kind[0]}, {kind[1]}. Area: multiply-accumulates for a 1280×720 output. Filled: on "
             "the Pareto front: nothing here is both faster and better."
         )
+        if any(point.below for point in points):
+            caption += " At the lower edge, out of scale: below bicubic."
         title = f"{group.device} · {group.scenario}"
         figures.append(html.figure(html.legend(runtimes) + drawing, caption, title))
     return "".join(figures)
@@ -64,23 +78,44 @@ def _runtime(row: Row) -> str:
 
 
 def results(groups: Sequence[Group]) -> str:
-    """A table per device and scenario, by latency."""
+    """A table per device and scenario, by latency; rows without any figure are folded away."""
     parts = []
     for group in groups:
-        rows = [_result(entry, group.on_front(entry)) for entry in group.entries]
-        head = ["artifact", "runtime", "median ms", "90 %", "faster", "PSNR dB", "SSIM", "MACs"]
-        head += ["params", "memory MB", "energy mJ"]
-        used = [i for i in range(len(head)) if any(row[i] not in ("", "–") for row in rows)]
-        body = html.table([head[i] for i in used], [[row[i] for i in used] for row in rows],
-                          texts=sum(i < 2 for i in used))  # fmt: skip
         title = f"<h3>{escape(group.device)} · {escape(group.scenario)}</h3>"
+        told = [entry for entry in group.entries if _has_figures(entry.row)]
+        silent = [entry for entry in group.entries if not _has_figures(entry.row)]
+        body = _results(told, group) if told else ""
+        if silent:
+            rows = "s" * (len(silent) > 1)
+            body += (
+                f"<details><summary>{len(silent)} row{rows} without figures</summary>"
+                f"{_results(silent, group)}</details>"
+            )
         parts.append(f'<div class="card scroll">{title}{body}</div>')
     return "".join(parts)
+
+
+def _has_figures(row: Row) -> bool:
+    return row.p50_ms is not None or psnr_of(row) is not None
+
+
+def _results(entries: Sequence[Entry], group: Group) -> str:
+    rows = [_result(entry, group.on_front(entry)) for entry in entries]
+    head = ["artifact", "runtime", "median ms", "90 %", "faster", "PSNR dB", "SSIM", "MACs"]
+    head += ["params", "memory MB", "energy mJ"]
+    used = [i for i in range(len(head)) if any(row[i] not in ("", "–") for row in rows)]
+    return html.table(
+        [head[i] for i in used],
+        [[row[i] for i in used] for row in rows],
+        texts=sum(i < 2 for i in used),
+    )
 
 
 def _result(entry: Entry, front: bool) -> list[str]:
     row = entry.row
     mark = '<b class="badge">front</b>' if front else ""
+    if below_bicubic(row):
+        mark = '<b class="verdict fail">below bicubic</b>'
     psnr, ssim = psnr_of(row), ssim_of(row)
     where = ", ".join(part for part in (row.provider, row.precision) if part)
     return [
@@ -102,10 +137,10 @@ def speedup(row: Row) -> str:
     """A ratio with its interval."""
     if row.speedup is None:
         return "–"
+    figure = f"{row.speedup:.2f}×" if told_apart(row) else html.soft("no difference")
     if row.speedup_low is None:
-        return f"{row.speedup:.2f}×"
-    spread = html.soft(f"{row.speedup_low:.2f}–{row.speedup_high:.2f}")
-    return f"{row.speedup:.2f}× {spread}"
+        return figure
+    return f"{figure} {html.soft(f'{row.speedup_low:.2f}–{row.speedup_high:.2f}')}"
 
 
 def failures(entries: Sequence[Entry]) -> str:
@@ -138,7 +173,7 @@ def load(groups: Sequence[Group]) -> str:
             for number, entry in enumerate(lasting)
         ]
         told = "; ".join(_drifted(entry.row) for entry in lasting if entry.row.drift is not None)
-        drawing = both(curves, lines, "time it ran, s", "latency, ms", from_zero=True)
+        drawing = both(curves, lines, "time it ran, s", "latency, ms")
         title = f"{group.device} · {group.scenario}"
         names = html.legend([line.name for line in lines])
         figures.append(html.figure(names + drawing, told, title))
@@ -149,7 +184,7 @@ def load(groups: Sequence[Group]) -> str:
         ]
         if heat:
             names = html.legend([line.name for line in heat])
-            drawing = both(curves, heat, "time, s", "hottest sensor, °C", from_zero=False)
+            drawing = both(curves, heat, "time, s", "hottest sensor, °C", least=10.0)
             figures.append(html.figure(names + drawing, "", f"{title}: temperature"))
     return "".join(figures)
 
@@ -204,7 +239,7 @@ def energy(groups: Sequence[Group]) -> str:
             for number, entry in enumerate(known)
             if len(points := _watts(entry)) > 1
         ]
-        drawing = both(curves, lines, "time, s", "power, W", from_zero=True) if lines else ""
+        drawing = both(curves, lines, "time, s", "power, W") if lines else ""
         names = html.legend([name_of(entry.row) for entry in known]) if lines else ""
         sources = dict.fromkeys(e.row.power_source for e in known if e.row.power_source)
         caption = " ".join(f"{source.rstrip('.')}." for source in sources)

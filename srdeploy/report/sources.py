@@ -200,6 +200,7 @@ def measurement_of(row: Row) -> Measurement:
             protocol=row.protocol or "",
             n_images=row.n_images or 0,
             data=row.data or "",
+            bicubic=row.psnr_bicubic,
         )
     facts = {key: value for key, value in row.machine.items() if key in DeviceFacts.model_fields}
     same = ("artifact", "sha256", "device", "session", "repeat", "runtime", "runtime_version",

@@ -1,4 +1,8 @@
-"""The report's plots as SVG: colours come from the page's style, so that both its themes fit."""
+"""The report's plots as SVG: colours come from the page's style, so that both its themes fit.
+
+Axes begin and end where the data do. A range smaller than what matters is not stretched over the
+whole height: a curve that moves by a fifth of a decibel looks flat, because it is.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +33,27 @@ NARROW = Frame(360, 320, left=58, right=12)
 """On a phone: the same plot with letters as large, instead of one that is shrunk."""
 
 
+LEAST_DB = 2.0
+"""Decibels that the height of a plot of PSNR stands for, at least."""
+
+LEAST_SHARE = 0.25
+"""Share of the largest value that the height of any other plot stands for, at least."""
+
+
 @dataclass(frozen=True)
 class Bubble:
-    """A point of :func:`bubbles`; ``area`` scales its disc, ``front``: on the Pareto front."""
+    """A point of :func:`bubbles`.
+
+    Attributes:
+        x: Latency.
+        y: PSNR.
+        area: Scales its disc.
+        label: Stands beside it.
+        told: Appears when it is pointed at.
+        colour: Number of the style.
+        front: On the Pareto front.
+        below: Below bicubic: it stands at the lower edge and has no part in the axes.
+    """
 
     x: float
     y: float
@@ -40,6 +62,7 @@ class Bubble:
     told: str
     colour: int
     front: bool
+    below: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,33 +82,69 @@ def both(draw: object, *args: object, **options: object) -> str:
     return f'<div class="plot wide">{wide}</div><div class="plot narrow">{narrow}</div>'
 
 
-def bubbles(points: Sequence[Bubble], x_label: str, y_label: str, *, frame: Frame) -> str:
-    """PSNR over latency: discs with their area as MACs, and the front as a stepped line."""
-    xs, ys = [p.x for p in points], [p.y for p in points]
-    room_x, room_y = (max(xs) - min(xs)) or 0.2 * max(xs), max(max(ys) - min(ys), 0.1)
-    x_ticks = ticks(max(0.0, min(xs) - 0.12 * room_x), max(xs) + 0.12 * room_x, _wanted(frame))
-    y_ticks = ticks(min(ys) - 0.15 * room_y, max(ys) + 0.2 * room_y, 6)
-    place_x = scale(x_ticks[0], x_ticks[-1], frame.left, frame.width - frame.right, float)
-    place_y = scale(y_ticks[0], y_ticks[-1], frame.height - frame.bottom, frame.top, float)
+def bubbles(
+    points: Sequence[Bubble],
+    x_label: str,
+    y_label: str,
+    *,
+    frame: Frame,
+    floor: float | None = None,
+) -> str:
+    """PSNR over latency: discs with their area as MACs, and the front as a stepped line.
+
+    Args:
+        points: What is shown.
+        x_label: Of the horizontal axis.
+        y_label: Of the vertical one.
+        frame: Size and margins.
+        floor: PSNR of bicubic upscaling, drawn as a line where it is not far below the points.
+    """
+    useful = [p for p in points if not p.below] or points
+    xs, ys = [p.x for p in points], [p.y for p in useful]
+    shown = floor is not None and abs(min(ys) - floor) < LEAST_DB
+    if floor is not None and shown:
+        ys.append(floor)
+    x_span = _span(min(xs), max(xs), LEAST_SHARE * max(xs), pad=0.12)
+    y_span = _span(min(ys), max(ys), LEAST_DB, pad=0.15)
+    place_x = scale(*x_span, frame.left, frame.width - frame.right, float)
+    place_y = scale(*y_span, frame.height - frame.bottom, frame.top, float)
     largest = max((p.area for p in points), default=1.0) or 1.0
     most = 26 if frame is WIDE else 17
+    x_ticks, y_ticks = _inside(x_span, _wanted(frame)), _inside(y_span, 6)
     parts = _axes(frame, x_ticks, y_ticks, place_x, place_y, x_label, y_label)
+    if floor is not None and shown:
+        y, right = place_y(floor), frame.width - frame.right
+        parts.append(
+            f'<line class="floor" x1="{frame.left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        )
+        parts.append(_text(right, y - 5, f"bicubic {floor:.2f}", "end", "below"))
     front = sorted((p.x, p.y) for p in points if p.front)
     if len(front) > 1:
         path = " ".join(f"{place_x(x):.1f},{place_y(y):.1f}" for x, y in front)
         parts.append(f'<polyline class="front" points="{path}"/>')
+    edge = frame.height - frame.bottom - 8.0
     places = [
-        (place_x(p.x), place_y(p.y), max(4.0, most * math.sqrt(p.area / largest))) for p in points
+        (place_x(p.x), edge, 5.0)
+        if p not in useful
+        else (place_x(p.x), place_y(p.y), max(4.0, most * math.sqrt(p.area / largest)))
+        for p in points
     ]
     taken: list[Box] = [(x - r, y - r, x + r, y + r) for x, y, r in places]
     labels = []
     for point, (x, y, radius) in zip(points, places, strict=True):
-        style = f"s{point.colour % 6}" + (" on" if point.front else "")
-        parts.append(
-            f'<circle class="bubble {style}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}">'
-            f"<title>{escape(point.told)}</title></circle>"
-        )
-        labels.append(_label(point.label, x, y, radius, frame, taken))
+        told = f"<title>{escape(point.told)}</title>"
+        label = point.label
+        if point in useful:
+            style = f"s{point.colour % 6}" + (" on" if point.front else "")
+            parts.append(
+                f'<circle class="bubble {style}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}">'
+                f"{told}</circle>"
+            )
+        else:
+            corners = f"{x - 6:.1f},{y - 5:.1f} {x + 6:.1f},{y - 5:.1f} {x:.1f},{y + 6:.1f}"
+            parts.append(f'<polygon class="below" points="{corners}">{told}</polygon>')
+            label += f" {point.y:.2f}"
+        labels.append(_label(label, x, y, radius, frame, taken))
     return _svg(frame, [*parts, *labels], f"{y_label} over {x_label}")
 
 
@@ -95,18 +154,26 @@ def curves(
     y_label: str,
     *,
     frame: Frame,
-    from_zero: bool = False,
+    least: float | None = None,
     dots: bool = False,
 ) -> str:
-    """Lines over a common axis."""
+    """Lines over a common axis.
+
+    Args:
+        lines: What is shown.
+        x_label: Of the horizontal axis.
+        y_label: Of the vertical one.
+        frame: Size and margins.
+        least: What the height stands for at least; default: :data:`LEAST_SHARE` of the largest.
+        dots: Mark every point.
+    """
     points = [point for line in lines for point in line.points]
     xs, ys = [x for x, _ in points], [y for _, y in points]
-    x_ticks = ticks(min(xs), max(xs), _wanted(frame))
-    low, high = (0.0 if from_zero else min(ys)), max(ys)
-    room = max(high - low, 0.02 * abs(high), 1e-3)
-    y_ticks = ticks(low if from_zero else low - 0.05 * room, high + 0.05 * room, 6)
-    place_x = scale(x_ticks[0], x_ticks[-1], frame.left, frame.width - frame.right, float)
-    place_y = scale(y_ticks[0], y_ticks[-1], frame.height - frame.bottom, frame.top, float)
+    x_span = _span(min(xs), max(xs), 1e-9)
+    y_span = _span(min(ys), max(ys), LEAST_SHARE * max(ys) if least is None else least, pad=0.05)
+    place_x = scale(*x_span, frame.left, frame.width - frame.right, float)
+    place_y = scale(*y_span, frame.height - frame.bottom, frame.top, float)
+    x_ticks, y_ticks = _inside(x_span, _wanted(frame)), _inside(y_span, 6)
     parts = _axes(frame, x_ticks, y_ticks, place_x, place_y, x_label, y_label)
     for line in lines:
         places = [(place_x(x), place_y(y)) for x, y in line.points]
@@ -121,15 +188,32 @@ def curves(
     return _svg(frame, parts, f"{y_label} over {x_label}")
 
 
+def _span(low: float, high: float, least: float, pad: float = 0.0) -> tuple[float, float]:
+    """Where an axis begins and ends: at the data, at least ``least`` apart, never below 0 for it.
+
+    ``pad`` is added at each end, as a share of the range.
+    """
+    room = max(high - low, least, 1e-9)
+    middle = (low + high) / 2
+    first, last = middle - room / 2 - pad * room, middle + room / 2 + pad * room
+    return (0.0, last - first) if low >= 0 > first else (first, last)
+
+
+def _inside(span: tuple[float, float], wanted: int) -> list[float]:
+    """The round numbers that lie on an axis."""
+    low, high = span
+    room = (high - low) * 1e-6
+    return [tick for tick in ticks(low, high, wanted) if low - room <= tick <= high + room]
+
+
 def stages(
     names: Sequence[str], values: Sequence[float], y_label: str, unit: str, *, frame: Frame
 ) -> str:
     """One figure per stage, joined, with its value and its change written beside it."""
-    room = max(max(values) - min(values), 0.1)
-    y_ticks = ticks(min(values) - 0.35 * room, max(values) + 0.35 * room, 5)
+    span = _span(min(values), max(values), LEAST_DB, pad=0.35)
     step = (frame.width - frame.left - frame.right) / len(names)
-    place_y = scale(y_ticks[0], y_ticks[-1], frame.height - frame.bottom, frame.top, float)
-    parts = _axes(frame, [], y_ticks, float, place_y, "", y_label)
+    place_y = scale(*span, frame.height - frame.bottom, frame.top, float)
+    parts = _axes(frame, [], _inside(span, 5), float, place_y, "", y_label)
     places = [(frame.left + step * (i + 0.5), place_y(v)) for i, v in enumerate(values)]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     parts.append(f'<polyline class="line s0" points="{path}"/>')

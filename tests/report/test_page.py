@@ -186,3 +186,46 @@ def test_command_prints_what_the_page_holds(
     assert document["commands"][-1] == f"srdeploy report {store} -o {page}"
     assert run(["report", str(tmp_path / "none.sqlite")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_top_speaks_of_one_artifact_that_one_would_ship(tmp_path: Path) -> None:
+    ones = [
+        measurement("dense.onnx", 27.0, 34.41, 37e9),
+        measurement("pruned.onnx", 10.37, 19.95, 9.5e9),
+        measurement("tuned.onnx", 10.8, 33.01, 9.5e9),
+        measurement("dense-again.onnx", 27.0, 34.41, 37e9, runtime="torch"),
+    ]
+    for number, one in enumerate(ones):
+        assert one.quality is not None
+        quality = one.quality.model_copy(update={"bicubic": 31.6})
+        ones[number] = one.model_copy(update={"quality": quality})
+    store = write_store(tmp_path / "a.sqlite", ones)
+    found = write_report([store], tmp_path / "r.html")
+    assert found.sentences[0].startswith("On local (default), tuned.onnx takes 10.8")
+    assert [row["psnr_bicubic"] for row in found.figures] == [31.6] * 4
+    text = (tmp_path / "r.html").read_text()
+    top = text[text.index('class="headline"') : text.index("<nav")]
+    assert "tuned.onnx, onnxruntime, on local" in top
+    assert "2.5" in top
+    assert "as fast as dense.onnx" in top
+    assert "33.01 dB" in top
+    assert "−1.40 dB against dense.onnx" in top
+    assert "26% of dense.onnx" in top
+    assert "pruned" not in top
+    assert "dense-again" not in top
+    row = text[text.index("<strong>pruned.onnx</strong>") :]
+    assert row[: row.index("</td>")].endswith("below bicubic</b>")
+    assert text.count('class="badge">front') == 2  # dense and tuned
+
+
+def test_rows_without_figures_fold_away(tmp_path: Path) -> None:
+    ones = [
+        measurement("dense.onnx", 27.0, 34.41, 37e9),
+        measurement("silent.mlpackage", 1.0, None, 37e9, samples_ms=[], turns=[]),
+    ]
+    page = write_report([write_store(tmp_path / "a.sqlite", ones)], tmp_path / "r.html").output
+    text = page.read_text()
+    fold = text[text.index("<details>") : text.index("</details>")]
+    assert "1 row without figures" in fold
+    assert "silent.mlpackage" in fold
+    assert "dense.onnx" not in fold

@@ -1,0 +1,187 @@
+"""What the measurements say: what to ship, fronts, sentences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from srdeploy.bench.row import Row, row_of
+from srdeploy.measure.measurement import Measurement
+from srdeploy.report.figures import (
+    Group,
+    base_of,
+    below_bicubic,
+    change_of,
+    groups_of,
+    quantity,
+    summarise,
+    told_apart,
+)
+from srdeploy.report.sources import Entry, Evidence
+from tests.report.material import measurement
+
+BICUBIC = 30.5
+
+
+def made(artifact: str, ms: float, psnr: float | None, **changes: object) -> Measurement:
+    one = measurement(artifact, ms, psnr, 80e9, **changes)
+    if one.quality is not None:
+        one = one.model_copy(update={"quality": one.quality.model_copy(
+            update={"bicubic": BICUBIC})})  # fmt: skip
+    return one
+
+
+def evidence_of(*found: Measurement) -> Evidence:
+    return Evidence([Entry(row_of(one, found[0]), one, Path()) for one in found])
+
+
+def only_group(*found: Measurement) -> Group:
+    (group,) = groups_of(evidence_of(*found))
+    return group
+
+
+DENSE, PRUNED, TUNED = (
+    made("dense.onnx", 41.0, 33.4),
+    made("pruned.onnx", 16.0, 19.9),
+    made("tuned.onnx", 16.4, 32.9),
+)
+
+
+def row_named(group: Group, name: str) -> Row:
+    return next(entry.row for entry in group.entries if entry.row.artifact == name)
+
+
+def test_the_fastest_that_beats_bicubic_is_shipped() -> None:
+    group = only_group(DENSE, PRUNED, TUNED)
+    assert group.shipped is not None
+    assert group.shipped.artifact == "tuned.onnx"
+    assert below_bicubic(row_named(group, "pruned.onnx"))
+    assert not below_bicubic(row_named(group, "tuned.onnx"))
+
+
+def test_as_good_as_bicubic_is_not_below_it() -> None:
+    group = only_group(DENSE, made("even.onnx", 5, BICUBIC))
+    assert group.shipped is not None
+    assert group.shipped.artifact == "even.onnx"
+
+
+def test_where_all_are_below_bicubic_the_fastest_stands() -> None:
+    group = only_group(made("a.onnx", 9, 20.0), made("b.onnx", 5, 19.0))
+    assert group.shipped is not None
+    assert group.shipped.artifact == "b.onnx"
+    assert group.front == frozenset()
+
+
+def test_without_times_there_is_nothing_to_ship() -> None:
+    silent = made("a.onnx", 9, 33.0, samples_ms=[], turns=[])
+    group = only_group(silent)
+    assert group.shipped is None
+    assert summarise(evidence_of(silent), [group]) == []
+
+
+def test_the_front_holds_what_no_other_beats() -> None:
+    group = only_group(
+        DENSE, PRUNED, TUNED, made("slow.onnx", 50.0, 33.0), made("twin.onnx", 16.4, 32.8)
+    )
+    on = {e.row.artifact for e in group.entries if group.on_front(e)}
+    assert on == {"dense.onnx", "tuned.onnx"}
+
+
+def test_only_figures_of_the_usual_kind_are_compared() -> None:
+    other = made("other.onnx", 1.0, 40.0)
+    assert other.quality is not None
+    other = other.model_copy(
+        update={"quality": other.quality.model_copy(update={"data": "another set"})}
+    )
+    group = only_group(DENSE, TUNED, other)
+    assert {e.row.artifact for e in group.entries if group.on_front(e)} == {
+        "dense.onnx",
+        "tuned.onnx",
+    }
+    assert change_of(row_named(group, "other.onnx"), row_named(group, "dense.onnx")) is None
+
+
+def test_sentences_lead_with_what_is_shipped() -> None:
+    evidence = evidence_of(DENSE, PRUNED, TUNED)
+    first, second = summarise(evidence, groups_of(evidence))
+    assert first.startswith("On local (default), tuned.onnx takes 16.")
+    assert "2.49 times as fast as dense.onnx (95 % interval 2.4" in first
+    assert first.endswith("at 32.90 dB (−0.50 dB).")
+    assert second == "Below bicubic (30.50 dB), so nothing to ship: pruned.onnx."
+
+
+def test_a_ratio_that_may_be_one_is_no_gain() -> None:
+    again = made("again.onnx", 41.0, 33.4)
+    evidence = evidence_of(DENSE, again)
+    (group,) = groups_of(evidence)
+    row = row_named(group, "again.onnx")
+    assert row.speedup_low is not None
+    assert row.speedup_low <= 1 <= (row.speedup_high or 0)
+    assert not told_apart(row)
+    told = summarise(evidence, [group])[0]
+    assert "times as fast" not in told
+    if group.shipped is row:
+        assert "no measurable difference from dense.onnx (ratio 1.00" in told
+
+
+@pytest.mark.parametrize(
+    ("ratio", "low", "high", "apart"),
+    [
+        (None, None, None, False),
+        (1.5, None, None, True),
+        (1.5, 1.2, 1.8, True),
+        (0.8, 0.7, 0.9, True),
+        (1.1, 1.0, 1.2, False),
+        (0.9, 0.8, 1.0, False),
+        (1.0, 0.9, 1.1, False),
+    ],
+)
+def test_told_apart(
+    ratio: float | None, low: float | None, high: float | None, apart: bool
+) -> None:
+    row = row_of(TUNED, TUNED).model_copy(
+        update={"speedup": ratio, "speedup_low": low, "speedup_high": high}
+    )
+    assert told_apart(row) is apart
+
+
+def test_the_baseline_is_of_the_same_session() -> None:
+    other = made("other.onnx", 3.0, 33.0, session="two")
+    group = only_group(DENSE, TUNED, other)
+    base = base_of(row_named(group, "tuned.onnx"), group)
+    assert base is not None
+    assert base.artifact == "dense.onnx"
+    assert base_of(row_named(group, "dense.onnx"), group) is None
+    assert base_of(row_named(group, "other.onnx"), group) is None
+
+
+def test_failures_are_counted_and_the_first_is_told() -> None:
+    bad = [
+        made(f"bad{n}.onnx", 1.0, None, samples_ms=[], turns=[], error=f"It broke {n}.")
+        for n in (1, 2)
+    ]
+    evidence = evidence_of(DENSE, *bad)
+    told = summarise(evidence, groups_of(evidence))
+    assert told[-1] == "2 measurements failed: bad1.onnx on local: It broke 1."
+    evidence = evidence_of(DENSE, bad[0])
+    assert summarise(evidence, groups_of(evidence))[-1].startswith("1 measurement failed: ")
+
+
+def test_groups_are_sorted_and_apart() -> None:
+    far = made("far.onnx", 1.0, 33.0, device="ssh://orin", session="two")
+    silent = made("silent.onnx", 2.0, 33.0, samples_ms=[], turns=[])
+    groups = groups_of(evidence_of(silent, DENSE, TUNED, far))
+    assert [(g.device, [e.row.artifact for e in g.entries]) for g in groups] == [
+        ("local", ["tuned.onnx", "dense.onnx", "silent.onnx"]),
+        ("ssh://orin", ["far.onnx"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(None, "–"), (0, "0"), (999, "999"), (1e3, "1 k"), (37.1e9, "37.1 G"), (2e6, "2 M"),
+     (4.5e12, "4.5 T")],
+)  # fmt: skip
+def test_quantity(value: float | None, told: str) -> None:
+    assert quantity(value) == told
