@@ -92,6 +92,10 @@ bench: $(VENV)/.run  ## Repeat the committed measurements (SRDEPLOY_DATA names t
 	$(BIN)/python benchmarks/pruned_latency.py "$(SRDEPLOY_DATA)"
 	$(BIN)/python benchmarks/bad_input.py
 
+.PHONY: bench-all
+bench-all: $(VENV)/.dev  ## All pages that speak of time, one after another (2.5 hours on a quiet machine; resumes; SRDEPLOY_DATA names the data)
+	$(BIN)/python benchmarks/all_pages.py "$(SRDEPLOY_DATA)"
+
 .PHONY: study
 study: $(VENV)/.run  ## Compare the pruning methods (about an hour; resumes; SRDEPLOY_DATA names the data)
 	SRDEPLOY_DATA="$(SRDEPLOY_DATA)" $(BIN)/python benchmarks/study.py --data "$(SRDEPLOY_DATA)"

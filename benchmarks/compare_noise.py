@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from results_io import RESULTS, own_command, table, write
+from results_io import RESULTS, own_command, quiet, table, write
 
 from srdeploy.bench.sides import measured_sides
 from srdeploy.bench.verdict import Limits, judge
@@ -118,4 +118,6 @@ def samples(side: list[Measurement]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
+    if "loaded" not in sys.argv:  # there the load is what is looked at
+        quiet()
     sys.exit(main())

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.farm_lab import KINDS, Lab, children, free_port, lab, memory_mb
-from benchmarks.results_io import own_command, table, write
+from benchmarks.results_io import own_command, quiet, table, write
 
 SIZES = (10, 50, 100, 200)
 
@@ -269,4 +269,5 @@ process."""
 
 
 if __name__ == "__main__":
+    quiet()
     main()

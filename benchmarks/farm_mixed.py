@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.results_io import table, write
+from benchmarks.results_io import quiet, table, write
 
 TEST = "tests/emulated/test_mixed_farm.py"
 COLUMNS = ("device", "artifact", "runtime", "threads", "p50_ms", "speedup", "psnr_y", "n_samples")
@@ -58,4 +58,5 @@ compare neither devices nor runtimes; the PSNR must agree, and does."""
 
 
 if __name__ == "__main__":
+    quiet()
     main()

@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from results_io import table, write
+from results_io import quiet, table, write
 
 ROOT = Path(__file__).parents[1]
 
@@ -49,4 +49,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    quiet()
     main()

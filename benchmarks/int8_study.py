@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from results_io import RESULTS, shown, table, write
+from results_io import RESULTS, quiet, shown, table, write
 
 from srdeploy.export.onnx import export_onnx
 from srdeploy.export.precision_graph import layers_of
@@ -223,4 +223,5 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    quiet()
     main()

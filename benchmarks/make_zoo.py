@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from results_io import srdeploy, table, write
+from results_io import quiet, srdeploy, table, write
 
 from srdeploy.files import atomic_path
 from srdeploy.models.count import count
@@ -206,4 +206,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    quiet()
     main()

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from results_io import srdeploy, table, write
+from results_io import quiet, srdeploy, table, write
 
 THREADS = 2
 CASES = [
@@ -59,4 +59,5 @@ def measure(weights: Path, size: str, folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    quiet()
     main()

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from results_io import RESULTS, own_command, table, write
+from results_io import RESULTS, own_command, quiet, table, write
 
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
@@ -163,4 +163,5 @@ def story(result: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
+    quiet()
     sys.exit(main())

@@ -1,8 +1,14 @@
-"""Results on disk: JSON with everything, and a Markdown page to read, named by their conditions."""
+"""Results on disk: JSON with everything, and a Markdown page to read, named by their conditions.
+
+A script whose page speaks of time calls :func:`quiet` before its ``main``: it is refused on a
+machine that is busy with something else, or its page and its rows in the README say so.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import shlex
 import subprocess
 import sys
@@ -14,6 +20,32 @@ from srdeploy.files import atomic_path
 from srdeploy.measure.machine import machine_facts
 
 RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parents[1] / "README.md"
+QUIET = 0.5
+"""One-minute load from which on a machine is busy."""
+
+LOAD_AT_START = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+"""One-minute load before this process did anything of its own."""
+
+_asked = False
+
+
+def quiet() -> None:
+    """Refuse to go on where something else is running; ``--busy`` on the command line allows it.
+
+    The word is taken off the command line: what it leads to stands on the page.
+    """
+    global _asked
+    _asked = True
+    allowed = "--busy" in sys.argv
+    if allowed:
+        sys.argv.remove("--busy")
+    if LOAD_AT_START >= QUIET and not allowed:
+        sys.exit(
+            f"This machine is busy: load {LOAD_AT_START:.2f} over the last minute, {QUIET:g} is "
+            "the limit for measuring times. Wait until it is quiet, or add --busy: then the page "
+            "says so."
+        )
 
 
 def srdeploy(*arguments: str) -> Any:
@@ -28,7 +60,15 @@ def shown(*arguments: str) -> str:
     return shlex.join(["srdeploy", *arguments])
 
 
-def write(name: str, title: str, text: str, data: Any, repeat: str, out: Path = RESULTS) -> None:
+def write(
+    name: str,
+    title: str,
+    text: str,
+    data: Any,
+    repeat: str,
+    out: Path = RESULTS,
+    before: float | None = None,
+) -> None:
     """Write ``<name>.md`` and ``<name>.json``.
 
     Args:
@@ -38,8 +78,14 @@ def write(name: str, title: str, text: str, data: Any, repeat: str, out: Path = 
         data: Everything behind it.
         repeat: The command that makes it again.
         out: Folder.
+        before: One-minute load before the measurement, where it was another process's; default:
+            this one's, if it called :func:`quiet`.
     """
     machine = machine_facts()
+    if before is None and _asked:
+        before = LOAD_AT_START
+    if before is not None:
+        machine |= {"load_before": round(before, 2), "busy": before >= QUIET}
     text = page(title, text, repeat, machine)
     for suffix, content in (
         (".md", text),
@@ -51,6 +97,8 @@ def write(name: str, title: str, text: str, data: Any, repeat: str, out: Path = 
     ):
         with atomic_path(out / f"{name}{suffix}") as temporary:
             temporary.write_text(content, encoding="utf-8")
+    if out == RESULTS:
+        mark_readme(name, before if machine.get("busy") else None)
     print(text)
 
 
@@ -69,9 +117,36 @@ def page(title: str, text: str, repeat: str, machine: dict[str, Any] | None = No
         f"Python {machine['python']}, "
         + ", ".join(f"{tool} {version}" for tool, version in machine["versions"].items())
     )
-    if (load := machine.get("load_1min")) is not None:
-        where += f"; load at the end {load:g}"
-    return f"# {title}\n\n{text.strip()}\n\nMachine: {where}.\n\nRepeat: `{repeat}`\n"
+    loads = [
+        f"{when} {machine[key]:g}"
+        for when, key in (("before", "load_before"), ("at the end", "load_1min"))
+        if machine.get(key) is not None
+    ]
+    if loads:
+        where += f"; load {', '.join(loads)}"
+    warning = f"**{_busy(machine['load_before'])}**\n\n" if machine.get("busy") else ""
+    return f"# {title}\n\n{warning}{text.strip()}\n\nMachine: {where}.\n\nRepeat: `{repeat}`\n"
+
+
+def mark_readme(name: str, load: float | None, readme: Path = README) -> None:
+    """Say beside every link to a page that it was measured on a busy machine, or no longer.
+
+    Args:
+        name: The page's stem.
+        load: What the machine was busy with; none for a page measured on a quiet one.
+        readme: The file with the links.
+    """
+    link = rf"(\]\(benchmarks/results/{re.escape(name)}\.md\))(?: \(measured on a busy [^)]*\))?"
+    said = "" if load is None else f" ({_busy(load)[0].lower()}{_busy(load)[1:].rstrip('.')})"
+    old = readme.read_text(encoding="utf-8")
+    new = re.sub(link, lambda found: found[1] + said, old)
+    if new != old:
+        with atomic_path(readme) as temporary:
+            temporary.write_text(new, encoding="utf-8")
+
+
+def _busy(load: float) -> str:
+    return f"Measured on a busy machine: load {load:.2g} before it began."
 
 
 def own_command(data: Path | None = None) -> str:

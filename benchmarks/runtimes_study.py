@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -23,7 +24,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from results_io import srdeploy, table, write
+from results_io import LOAD_AT_START, quiet, srdeploy, table, write
 
 from srdeploy.bench.feed import choose_image, network_input
 from srdeploy.bench.stats import Latency, Ratio, paired_speedup
@@ -204,7 +205,7 @@ def measure(name: str, work: Path, size: tuple[int, int], seconds: float) -> Non
     for run, x in runs.values():
         run(x)
     rounds: dict[str, list[list[float]]] = {key: [] for key in runs}
-    loads = [machine_facts()["load_1min"]]
+    loads = [round(LOAD_AT_START, 2)]
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
         forward = len(loads) % 2 == 1  # a drift of the machine favours nobody
@@ -286,7 +287,9 @@ def page(work: Path) -> None:
     study = "python benchmarks/runtimes_study.py"
     each = "for s in prepare time; do %s NETWORK --data DATA/benchmark --work WORK --stage $s; done"
     repeat = f"{each % study}; {study} --work WORK --stage write"
-    write("runtimes-cpu-2threads", "CPU runtimes and their options", text, data, repeat)
+    before = max(timed["loads"][0] for timed in data.values())
+    write("runtimes-cpu-2threads", "CPU runtimes and their options", text, data, repeat,
+          before=before)  # fmt: skip
 
 
 def main() -> None:
@@ -312,4 +315,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if "time" in sys.argv:
+        quiet()
     main()

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from results_io import srdeploy, table, write
+from results_io import quiet, srdeploy, table, write
 
 from srdeploy.files import atomic_path
 
@@ -83,4 +83,5 @@ def processor_seconds() -> float:
 
 
 if __name__ == "__main__":
+    quiet()
     main()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from results_io import RESULTS, own_command, srdeploy, table, write
+from results_io import RESULTS, own_command, quiet, srdeploy, table, write
 
 
 def main() -> None:
@@ -49,4 +49,5 @@ def _table(sizes: list[dict]) -> str:
 
 
 if __name__ == "__main__":
+    quiet()
     main()

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from published_smsr import PublishedSMSR
-from results_io import own_command, table, write
+from results_io import own_command, quiet, table, write
 
 from srdeploy.data.benchmark import open_benchmark
 from srdeploy.export.onnx import export_onnx
@@ -179,4 +179,5 @@ def _against_dense(totals: dict[str, Any], form: str) -> float:
 
 
 if __name__ == "__main__":
+    quiet()
     main()

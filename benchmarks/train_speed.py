@@ -22,7 +22,7 @@ from itertools import cycle
 from typing import Any
 
 import torch
-from results_io import table, write
+from results_io import quiet, table, write
 from torch.nn import functional
 
 from srdeploy.models.network import Network
@@ -163,4 +163,5 @@ def _spread(values: list[float]) -> list[str]:
 _LOAD = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 if __name__ == "__main__":
+    quiet()
     main()

@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from results_io import shown, table, write
+from results_io import quiet, shown, table, write
 
 from srdeploy.data.benchmark import BENCHMARK_IMAGES
 from srdeploy.data.bicubic import imresize
@@ -100,4 +100,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    quiet()
     main()

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from results_io import srdeploy, table, write
+from results_io import quiet, srdeploy, table, write
 
 from srdeploy.train.journal import read_metrics
 
@@ -66,4 +66,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    quiet()
     main()
