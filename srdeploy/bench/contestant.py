@@ -22,7 +22,7 @@ from srdeploy.devices.artifact import card_of
 from srdeploy.devices.protocol import Device, Job, LoadedModel, Shape, Watch
 from srdeploy.devices.session import DeviceSession
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.measure.measurement import Measurement, Quality
+from srdeploy.measure.measurement import Measurement, Power, Quality, Reading
 from srdeploy.metrics import get_protocol
 from srdeploy.quality import bicubic_psnr, evaluate, natural_protocol
 from srdeploy.runtime.table import split_runtime
@@ -97,12 +97,10 @@ class Contestant:
             zero: When they began (``time.monotonic``).
         """
         samples = [round(sample, 4) for one in rounds for sample in one]
-        sensors = self._device.sensors
-        readings, power = [], None
-        if watch is not None and sensors is not None:
-            windows = [(start - zero, end - zero) for start, end in self._windows]
-            readings = within(watch.readings, windows)
-            power = power_of(readings, sensors.total_rails, samples, self._request.scenario.batch)
+        readings: list[Reading] = []
+        power: Power | None = None
+        with self._own_failure():
+            readings, power = self._sensed(watch, zero, samples)
         name, failure = self._facts["artifact"], self.failure
         measurement = Measurement(
             **common,
@@ -116,6 +114,18 @@ class Contestant:
             error=None if failure is None else f"{name}: {failure}",
         )
         return Outcome(self.artifact, measurement, failure)
+
+    def _sensed(
+        self, watch: Watch | None, zero: float, samples: list[float]
+    ) -> tuple[list[Reading], Power | None]:
+        """The sensors' readings of its own turns, and its power."""
+        sensors = self._device.sensors
+        if watch is None or sensors is None:
+            return [], None
+        windows = [(start - zero, end - zero) for start, end in self._windows]
+        readings = within(watch.readings, windows)
+        rails, batch = sensors.total_rails, self._request.scenario.batch
+        return readings, power_of(readings, rails, samples, batch)
 
     def _load(self, lr: NDArray[np.uint8]) -> None:
         scenario, runtime = self._request.scenario, self._request.runtime

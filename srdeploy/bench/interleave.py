@@ -7,12 +7,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from srdeploy.devices.errors import DeviceError
 from srdeploy.errors import SrdeployError
 from srdeploy.measure.scenario import Scenario
 
 PAUSE_SECONDS = 0.05
 """Rest between turns: onnxruntime's threads spin for some 30 ms after their last run (measured),
 and would take a core from the next artifact."""
+
+
+_PATIENCE = 100
+"""Times as many turns as should be needed; on some devices a turn covers little of its time."""
+
+_SHORTEST_SECONDS = 1e-3
+"""Of a run, where turns are asked to be shorter."""
 
 
 class TurnTaker(Protocol):
@@ -91,4 +99,21 @@ def interleave(
                 continue
             series[key].rounds.append(samples)
             on_turn(key, number, samples)
+            if number > most_turns(scenario) and not series[key].satisfies(scenario):
+                series[key].failure = DeviceError(
+                    f"{number + 1} turns hold only {sum(series[key].samples) / 1e3:.3g} s of runs; "
+                    "its times cannot be right."
+                )
         number += 1
+
+
+def most_turns(scenario: Scenario) -> int:
+    """Turns after which an artifact that still has not enough samples never will.
+
+    A turn holds at least one sample, and covers about ``turn_seconds``.
+    """
+    needed = scenario.min_seconds
+    if scenario.max_seconds:
+        needed = min(needed, scenario.max_seconds)
+    covered = max(scenario.turn_seconds, _SHORTEST_SECONDS)
+    return scenario.min_runs + _PATIENCE * (1 + round(needed / covered))

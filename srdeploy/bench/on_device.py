@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from typing import Any
 
@@ -20,7 +20,9 @@ from srdeploy.bench.contestant import Contestant
 from srdeploy.bench.feed import choose_image
 from srdeploy.bench.interleave import Series, interleave, progress
 from srdeploy.bench.request import Outcome, Request
-from srdeploy.devices.protocol import Device, Watch
+from srdeploy.devices.answers import Implausible
+from srdeploy.devices.checked import CheckedDevice, CheckedWatch, checked
+from srdeploy.devices.protocol import Device
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.measure.measurement import Conditions
 from srdeploy.measure.scenario import Scenario
@@ -64,6 +66,7 @@ def measure_on(
         UserError: no artifact, or a benchmark set that cannot be read.
     """
     check_artifacts(artifacts)
+    device = checked(device)
     scenario = request.scenario
     size = None if scenario.input == "median" else scenario.input
     lr = choose_image(request.folder, request.scale, size)
@@ -102,7 +105,7 @@ def now() -> str:
 
 
 def _measure_together(
-    device: Device,
+    device: CheckedDevice,
     contestants: dict[int, Contestant],
     scenario: Scenario,
     lr: NDArray[np.uint8],
@@ -113,18 +116,18 @@ def _measure_together(
     with ExitStack() as stack:
         for contestant in contestants.values():
             stack.callback(contestant.close)
-        common |= {"before": _conditions(device), "started": now()}
+        common |= {"before": _conditions(device, contestants), "started": now()}
         with track("load and warm up", len(contestants)) as bar:
             for contestant in contestants.values():
                 contestant.load(lr)
                 bar.update()
         zero = time.monotonic()
-        watch: Watch | None = None
+        watch: CheckedWatch | None = None
         with ExitStack() as watching:
             if scenario.sensors and device.sensors is not None:
                 watch = watching.enter_context(device.sensors.watch(scenario.sensor_seconds))
             series = _take_turns(contestants, scenario, on_turn)
-        common |= {"after": _conditions(device), "ended": now()}
+        common |= {"after": _conditions(device, contestants), "ended": now()}
         outcomes = []
         with track("quality", len(contestants)) as bar:
             for index, contestant in contestants.items():
@@ -157,8 +160,14 @@ def _take_turns(
     return series
 
 
-def _conditions(device: Device) -> Conditions:
+def _conditions(device: CheckedDevice, contestants: dict[int, Contestant]) -> Conditions:
+    """What the device tells; one that tells what cannot be fails all that is measured on it."""
     if device.sensors is not None:
-        with suppress(SrdeployError):  # a device that is gone says so when it is asked to run
+        try:
             return device.sensors.conditions()
+        except Implausible as error:
+            for contestant in contestants.values():
+                contestant.failure = contestant.failure or error
+        except SrdeployError:  # a device that is gone says so when it is asked to run
+            pass
     return Conditions()

@@ -12,6 +12,7 @@ from srdeploy.bench.journal import Journal, open_journal
 from srdeploy.bench.on_device import check_artifacts, measure_on, now
 from srdeploy.bench.request import Outcome, Request
 from srdeploy.bench.row import Row, row_of
+from srdeploy.devices.checked import CheckedDevice, checked
 from srdeploy.devices.errors import DeviceError
 from srdeploy.devices.open import open_device
 from srdeploy.devices.protocol import Device
@@ -126,13 +127,14 @@ class _Runner:
         """All batches of one device, which is entered when the first has something left to do."""
         rows: list[Row] = []
         with ExitStack() as stack:
-            entered: Device | DeviceError | None = None
+            entered: CheckedDevice | DeviceError | None = None
             for batch in batches:
                 found = self._stored(batch)
                 missing = [a for a in self._artifacts if found.get(a) is None]
                 if missing and entered is None:
                     try:
-                        entered = stack.enter_context(device)
+                        entered = checked(stack.enter_context(device))
+                        entered.facts  # noqa: B018  (what it says of itself belongs to reaching it)
                     except DeviceError as error:
                         if only:
                             raise
@@ -155,7 +157,7 @@ class _Runner:
         batch: Batch,
         found: dict[str, Measurement],
         missing: list[str],
-        device: Device | DeviceError | None,
+        device: CheckedDevice | DeviceError | None,
     ) -> list[Row]:
         self._log.write(
             "start",
@@ -188,14 +190,18 @@ class _Runner:
             for artifact in missing:
                 on_outcome(unreached(batch, artifact, device))
         elif missing and device is not None:
-            measure_on(
-                device,
-                missing,
-                batch.request,
-                repeat=batch.repeat,
-                on_turn=on_turn,
-                on_outcome=on_outcome,
-            )
+            try:
+                measure_on(
+                    device,
+                    missing,
+                    batch.request,
+                    repeat=batch.repeat,
+                    on_turn=on_turn,
+                    on_outcome=on_outcome,
+                )
+            except DeviceError as error:  # it went away as a whole: what is told already stays
+                for artifact in missing[len(rows) - len(found) :]:
+                    on_outcome(unreached(batch, artifact, error))
         return rows
 
 

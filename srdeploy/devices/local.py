@@ -210,8 +210,9 @@ class LocalFiles:
         """See :class:`srdeploy.devices.protocol.Files`."""
         if not source.is_file():
             raise UserError(f"There is no file '{source}'.")
-        target = cache_dir() / "devices" / f"{sha256(source)}{source.suffix}"
-        if not target.exists():
+        digest = sha256(source)
+        target = cache_dir() / "devices" / f"{digest}{source.suffix}"
+        if not target.is_file() or sha256(target) != digest:
             with atomic_path(target) as temporary:
                 shutil.copyfile(source, temporary)
         return str(target)

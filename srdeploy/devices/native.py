@@ -148,8 +148,8 @@ def _report(lines: Sequence[str], device: str) -> Report:
         )
     except (KeyError, ValueError) as error:
         raise DeviceError(
-            f"The runner on {device} answered what this srdeploy cannot read ({error}); it is of "
-            "another version."
+            f"The runner on {device} answered what this srdeploy cannot read "
+            f"({str(error)[:200]}); it is of another version."
         ) from None
 
 

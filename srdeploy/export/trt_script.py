@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pprint
+import re
 import shlex
 from importlib.resources import files
 from pathlib import Path
@@ -61,6 +62,24 @@ def python_script(facts: Sidecar, engine: str) -> str:
     )
 
 
+def check_word(word: str, what: str) -> str:
+    """See that trtexec takes a name or path for one: it splits its arguments at some characters.
+
+    Args:
+        word: What is named to it.
+        what: What that is, in a sentence.
+
+    Raises:
+        UserError: it holds such a character.
+    """
+    if not word or re.search(r"[,:='\"*\\\s\x00-\x1f\x7f]", word):
+        raise UserError(
+            f"{what} is called {word!r}, which trtexec would take apart; rename it (letters, "
+            "digits, dots, dashes, underscores and slashes are safe)."
+        )
+    return word
+
+
 def trtexec_arguments(
     version: tuple[int, int],
     *,
@@ -96,8 +115,12 @@ def trtexec_arguments(
         dynamic: The ONNX has sizes to be fixed; trtexec refuses shapes for one that has none.
 
     Raises:
-        UserError: a version whose trtexec is not known, or one without that precision.
+        UserError: a version whose trtexec is not known, or one without that precision; or a name
+            that trtexec would take apart.
     """
+    check_word(input_name, "The network's input")
+    for path in (onnx, engine):
+        check_word(path, "The file")
     if not OLDEST <= version <= NEWEST:
         raise UserError(
             f"TensorRT {version[0]}.{version[1]} is not known here; 8.5 to 11 are supported."

@@ -67,3 +67,13 @@ def test_there_is_a_rest_before_every_turn() -> None:
     scenario = Scenario(min_runs=1, min_seconds=0, turn_seconds=0.1)
     interleave(takers, scenario, sleep=lambda seconds: events.append(f"{seconds:g}"))
     assert events == ["0.05", "A", "0.05", "B"]
+
+
+def test_times_that_never_add_up_end_the_loop() -> None:
+    tiny, good = Fake("t", [], 1e-6), Fake("g", [], 100)
+    tiny.turn = lambda seconds: [1e-6]  # type: ignore[method-assign]
+    scenario = Scenario(min_runs=3, min_seconds=1, turn_seconds=0.5)
+    series = interleave({"t": tiny, "g": good}, scenario, sleep=lambda seconds: None)
+    assert "its times cannot be right" in str(series["t"].failure)
+    assert len(series["t"].rounds) < 1000
+    assert series["g"].failure is None

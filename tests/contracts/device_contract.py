@@ -12,6 +12,7 @@ import pytest
 
 from srdeploy.data.benchmark import open_benchmark
 from srdeploy.data.images import write_png
+from srdeploy.devices.checked import checked
 from srdeploy.devices.errors import DeviceError
 from srdeploy.devices.open import open_device
 from srdeploy.devices.protocol import Commands, Device, Files, Job, Shape
@@ -137,6 +138,17 @@ class DeviceContract:
                 )
             memory = model.peak_mb()
             assert memory is None or memory > 0
+
+    def test_what_it_says_can_be(self, device: Device, job: Job) -> None:
+        gate = checked(device)
+        x = np.random.default_rng(2).random(SHAPE, np.float32)
+        assert gate.facts == device.facts
+        if gate.sensors is not None:
+            gate.sensors.conditions()
+        with gate.load(job) as model:
+            model.prepare(x * model.loaded.card.value_range, runs=0, seconds=0)
+            assert model.turn(0.02).samples_ms
+            assert np.isfinite(model.run(x * model.loaded.card.value_range)).all()
 
     def test_outputs_are_the_networks(self, device: Device, job: Job) -> None:
         x = np.random.default_rng(1).random(SHAPE, np.float32)

@@ -18,7 +18,8 @@ import time
 from dataclasses import dataclass
 
 from srdeploy.devices.errors import DeviceError, DeviceLost, DeviceRefused
-from srdeploy.devices.shell.link import Ended, Link
+from srdeploy.devices.shell.capture import MOST_TEXT, Ended, TooMuch, capture
+from srdeploy.devices.shell.link import Link
 
 _END = b"\nsrdeploy-end "
 _SECONDS = 20.0
@@ -143,17 +144,13 @@ class AdbConnection(Link):
             DeviceRefused: it does not answer in time.
         """
         try:
-            return subprocess.run(
-                ["adb", *words],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=timeout,
-                check=False,
-            )
+            return capture(["adb", *words], timeout=timeout, most=MOST_TEXT)
         except subprocess.TimeoutExpired:
             raise DeviceRefused(
                 f"`adb {words[0]}` does not answer; try `adb kill-server`, then run again."
             ) from None
+        except TooMuch:
+            raise DeviceRefused(f"`adb {words[0]}` answers without end; is that adb?") from None
 
     def transfer(self, *words: str, what: str, megabytes: float) -> Ended:
         """Run ``push`` or ``pull`` on the device.
@@ -185,7 +182,7 @@ class AdbConnection(Link):
 
     def _told(self, ended: Ended, what: str) -> Ended:
         output, found, code = ended.stdout.replace(b"\r\n", b"\n").rpartition(_END)
-        if not found or not code.strip().isdigit():
+        if not found or not re.fullmatch(rb"\s*\d{1,3}\s*", code):
             raise self.lost(what)
         return subprocess.CompletedProcess(ended.args, int(code), output, ended.stderr)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from srdeploy.devices.adb.connection import AdbConnection
 from srdeploy.devices.adb.files import AdbFiles
 from srdeploy.devices.adb.probe import FACTS, RAIL, STATE, read_facts, read_state
+from srdeploy.devices.answers import reading
 from srdeploy.devices.artifact import card_of, onnx_of
 from srdeploy.devices.native import PRECISIONS
 from srdeploy.devices.protocol import Job
@@ -57,7 +58,8 @@ class AdbDevice:
         """What the device tells of itself; asked once."""
         if self._facts is None:
             ended = self._connection.script(FACTS, timeout=30, what="asking what it is")
-            self._facts = read_facts(ended.stdout.decode(errors="replace"))
+            with reading(self._connection.name):
+                self._facts = read_facts(ended.stdout.decode(errors="replace"))
         return self._facts
 
     @property

@@ -20,10 +20,13 @@ import asyncio
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
+import uuid
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -204,15 +207,30 @@ async def placement(model: Any) -> dict[str, int]:
 
 
 def unpacked(archive: Path, folder: Path) -> Path:
-    """The package in a zip file, unpacked once."""
+    """The package in a zip file, unpacked once; one that is there is believed for its content."""
     target = folder / archive.stem
-    if not target.exists():
-        part = folder / f"{archive.stem}.part{os.getpid()}"
-        with zipfile.ZipFile(archive) as packed:
+    with zipfile.ZipFile(archive) as packed:
+        if not whole(packed, target):
+            part = folder / f"{archive.stem}.part{uuid.uuid4().hex}"
             packed.extractall(part)
-        os.rename(part, target)
+            shutil.rmtree(target, ignore_errors=True)
+            try:
+                os.rename(part, target)
+            except OSError:  # somebody else was faster with the same
+                shutil.rmtree(part, ignore_errors=True)
     (package,) = target.glob("*.mlpackage")
     return package
+
+
+def whole(packed: zipfile.ZipFile, folder: Path) -> bool:
+    """Whether a folder holds the files of an archive, byte for byte."""
+    for one in packed.infolist():
+        path = folder / one.filename
+        if not path.is_file() or path.stat().st_size != one.file_size:
+            return False
+        if zlib.crc32(path.read_bytes()) != one.CRC:
+            return False
+    return True
 
 
 def find_devicectl() -> None:

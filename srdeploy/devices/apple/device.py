@@ -6,6 +6,7 @@ import contextlib
 from contextlib import ExitStack
 from typing import Any
 
+from srdeploy.devices.answers import reading
 from srdeploy.devices.apple.line import AGENT, AgentLine
 from srdeploy.devices.apple.model import AppleModel
 from srdeploy.devices.protocol import Job
@@ -76,6 +77,10 @@ class AppleDevice:
     @property
     def facts(self) -> DeviceFacts:
         """What the Mac tells of the device, or of itself."""
+        with reading(self._connection.name):
+            return self._facts()
+
+    def _facts(self) -> DeviceFacts:
         mac, phone = self._mac, self._phone
         extra = {"mac": f"{mac.get('model')}, {mac.get('os')}"} if phone else {}
         memory = str(mac.get("memory", ""))
@@ -117,7 +122,7 @@ class AppleDevice:
             job,
             units=self._options.get("units", "all"),
             precision=self._options.get("precision", "fp32"),
-            version=self._mac["coremltools"],
+            version=self.facts.versions["coremltools"],
         )
 
     def __enter__(self) -> AppleDevice:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import queue
 import shlex
@@ -12,6 +13,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from srdeploy.devices.answers import read_json, reading
 from srdeploy.devices.errors import DeviceError, DeviceLost, DeviceRefused, DeviceUnfit
 from srdeploy.devices.shell.link import Link
 from srdeploy.errors import SrdeployError
@@ -19,6 +21,8 @@ from srdeploy.measure.process import end_process
 
 AGENT = Path(__file__).with_name("agent.py")
 _GRACE_SECONDS = 10.0
+_MOST_LINE = 64 << 20
+_MOST_SENTENCE = 2000
 
 _KINDS: dict[str, type[SrdeployError]] = {
     "refused": DeviceRefused,
@@ -49,6 +53,11 @@ class AgentLine:
         self._answers: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
+    @property
+    def device(self) -> str:
+        """What to call the Mac in a sentence."""
+        return self._link.name
+
     def ask(self, do: str, timeout: float, **fields: Any) -> dict[str, Any]:
         """Ask one thing.
 
@@ -74,11 +83,12 @@ class AgentLine:
             ) from None
         if not line:
             raise self._dead(do)
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            kind = _KINDS.get(answer["kind"], SrdeployError)
-            raise kind(f"'{self._link.name}': {answer['error']}")
-        return dict(answer["ok"])
+        answer = read_json(line, self.device, f"The answer to '{do}'")
+        with reading(self.device):
+            if "error" in answer:
+                kind = _KINDS.get(answer["kind"], SrdeployError)
+                raise kind(f"'{self.device}': {str(answer['error'])[:_MOST_SENTENCE]}")
+            return dict(answer["ok"])
 
     def close(self) -> None:
         """End the agent, and with it its app."""
@@ -87,15 +97,17 @@ class AgentLine:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
+        while line := self._process.stdout.readline(_MOST_LINE):
             self._answers.put(line)
+            if not line.endswith("\n"):
+                break  # more than any answer; what is cut off is no JSON, and the agent is ended
         self._answers.put("")
 
     def _dead(self, do: str) -> DeviceError:
         code = self._process.wait()
         if not self._link.alive:
             return self._link.lost(do)
-        self._said.seek(0)
+        self._said.seek(max(0, self._said.seek(0, io.SEEK_END) - _MOST_SENTENCE))
         said = self._said.read().decode(errors="replace").strip().splitlines()
         reason = said[-1][:200] if said else f"exit code {code}"
         if code in (126, 127):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import tempfile
 import uuid
 import zipfile
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from srdeploy.devices.answers import reading, tensor_of
 from srdeploy.devices.apple.line import AgentLine
 from srdeploy.devices.errors import DeviceError
 from srdeploy.devices.protocol import Job, Loaded, Turn
@@ -59,16 +61,18 @@ class AppleModel:
                 units=units.upper(),
             )
         self._prepared: dict[str, Any] | None = None
-        placed: dict[str, int] = told["units"]
-        total = sum(placed.values())
-        self.loaded = Loaded(
-            card=self._package.card,
-            runtime="coreml",
-            runtime_version=version,
-            provider=", ".join(f"{unit} ({n} of {total})" for unit, n in placed.items()) or units,
-            load_ms=told["load_ms"],
-            notes=(_NOTE,),
-        )
+        with reading(line.device):
+            placed = {str(unit): int(n) for unit, n in told["units"].items()}
+            total = sum(placed.values())
+            self.loaded = Loaded(
+                card=self._package.card,
+                runtime="coreml",
+                runtime_version=version,
+                provider=", ".join(f"{unit} ({n} of {total})" for unit, n in placed.items())
+                or units,
+                load_ms=float(told["load_ms"]),
+                notes=(_NOTE,),
+            )
 
     def prepare(self, x: NDArray[np.float32], *, runs: int, seconds: float) -> float | None:
         """Copy the tensor to the Mac, run it once, warm up."""
@@ -88,10 +92,11 @@ class AppleModel:
         """One prediction, and its output."""
         output, s = f"{self._folder}/y.bin", self._package.card.network_scale
         self._ask("run", **self._tensor(x, "x.bin"), output=output)
-        values = np.frombuffer(self._files.read(output), "<f4").astype(np.float32)
-        self._files.remove(output)
         n, c, h, w = x.shape
-        return values.reshape(n, c, h * s, w * s)
+        shape = (n, c, h * s, w * s)
+        content = self._files.read(output, most=4 * math.prod(shape))
+        self._files.remove(output)
+        return tensor_of(content, shape, self._line.device)
 
     def peak_mb(self) -> float | None:
         """Not told."""

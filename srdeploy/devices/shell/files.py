@@ -1,8 +1,15 @@
-"""Files on a device with a shell, by content: each travels once."""
+"""Files on a device with a shell, by content: each travels once.
+
+Whatever is written there goes under a name of its own first and is renamed when it is whole, so
+that any number of programs may write the same file at once.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shlex
+import uuid
 from abc import ABC, abstractmethod
 from pathlib import Path
 
@@ -12,7 +19,19 @@ from srdeploy.devices.shell.link import Link
 from srdeploy.errors import UserError
 from srdeploy.files import atomic_path, sha256
 
+MOST_FILE = 4 << 30
+"""Bytes of a file that is brought here, where nothing tells how large it is to be."""
+
 _QUOTA = "Disk quota exceeded"
+
+_DIGEST = """
+[ -f {path} ] || exit 1
+for tool in sha256sum 'toybox sha256sum' 'busybox sha256sum' 'shasum -a 256' 'openssl sha256 -r'; do
+  command -v ${{tool%% *}} >/dev/null && said=$($tool < {path} 2>/dev/null) && break
+done
+echo "sha256=${{said%% *}}"
+"""
+"""Shell text: the SHA-256 of a file by whatever tool is there, nothing after ``=`` by none."""
 
 
 class ShellFiles(ABC):
@@ -28,13 +47,33 @@ class ShellFiles(ABC):
         self.folder = folder
 
     def push(self, source: Path) -> str:
-        """Bring a file there under its content's hash, if it is not there yet."""
+        """Bring a file there under its content's hash, if it is not there yet.
+
+        One that is there is believed for its content, not for its name.
+
+        Raises:
+            DeviceError: it does not arrive as it was sent.
+        """
         if not source.is_file():
             raise UserError(f"There is no file '{source}'.")
-        path = f"{self.folder}/files/{sha256(source)}{source.suffix}"
-        if not self.exists(path):
+        digest = sha256(source)
+        path = f"{self.folder}/files/{digest}{_plain(source.suffix)}"
+        if self.digest(path) != digest:
             self.copy(source, path)
+            if self.digest(path) != digest:
+                self.remove(path)
+                raise DeviceError(
+                    f"'{source}' did not arrive whole on '{self._link.name}'; is its disk sound?"
+                )
         return path
+
+    def digest(self, path: str) -> str | None:
+        """SHA-256 in hex of a file there, computed there if it can; None where there is none."""
+        ended = self._link.script(_DIGEST.format(path=shlex.quote(path)), what=f"checking {path}")
+        if ended.returncode:
+            return None
+        told = re.fullmatch(rb"sha256=([0-9a-f]{64})", ended.stdout.strip())
+        return told[1].decode() if told else hashlib.sha256(self.read(path)).hexdigest()
 
     @abstractmethod
     def copy(self, source: Path, path: str) -> None:
@@ -50,11 +89,11 @@ class ShellFiles(ABC):
         """
 
     @abstractmethod
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, most: int = MOST_FILE) -> bytes:
         """The content of a file there.
 
         Raises:
-            DeviceError: there is none.
+            DeviceError: there is none, or it is larger than ``most`` bytes.
         """
 
     def pull(self, path: str, target: Path) -> None:
@@ -82,20 +121,38 @@ class ShellFiles(ABC):
         last = (said.strip().splitlines() or ["it gave no reason"])[-1]
         return DeviceError(f"On '{name}': {what} ({last}).")
 
+    def too_large(self, path: str, most: int) -> DeviceError:
+        """The error for a file that holds more than it may."""
+        return DeviceError(f"'{path}' on '{self._link.name}' is larger than {most / 1e6:.1f} MB.")
+
     def missing(self, path: str) -> DeviceError:
         """The error for a file that is not there."""
         return DeviceError(f"There is no file '{path}' on '{self._link.name}'.")
 
 
-def keep_if_whole(path: str, size: int) -> str:
-    """Shell text that gives ``path.part`` its name if it holds ``size`` bytes, else deletes it."""
-    target, part = shlex.quote(path), shlex.quote(f"{path}.part")
+def part_of(path: str) -> str:
+    """A name beside ``path`` that nobody else uses."""
+    return f"{path}.{uuid.uuid4().hex}.part"
+
+
+def keep_if_whole(part: str, path: str, size: int) -> str:
+    """Shell text that gives ``part`` the name ``path`` if it holds ``size`` bytes, else deletes
+    it.
+    """
+    old, new = shlex.quote(part), shlex.quote(path)
     return (
-        f'[ "$(wc -c < {part})" -eq {size} ] && mv {part} {target} || '
-        f"{{ code=$?; rm -f {part}; exit $code; }}"
+        f'[ "$(wc -c < {old})" -eq {size} ] && mv -f {old} {new} || '
+        f"{{ code=$?; rm -f {old}; exit $code; }}"
     )
 
 
 def make_parent(path: str) -> str:
-    """Shell text that makes the folder of ``path``."""
-    return f"mkdir -p {shlex.quote(path.rpartition('/')[0])}"
+    """Shell text that makes the folder of ``path``, and rids it of what was never finished."""
+    folder = shlex.quote(path.rpartition("/")[0])
+    stale = f"find {folder} -name '*.part' -type f -mtime +1 -exec rm -f {{}} +"
+    return f"mkdir -p {folder} && {{ {stale} 2>/dev/null; true; }}"
+
+
+def _plain(suffix: str) -> str:
+    """A file's suffix where it is one; programs there split their arguments at commas."""
+    return suffix if re.fullmatch(r"\.[A-Za-z0-9]+", suffix) else ""

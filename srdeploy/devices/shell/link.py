@@ -10,8 +10,7 @@ from contextlib import suppress
 
 from srdeploy.devices.errors import DeviceError, DeviceLost
 from srdeploy.devices.protocol import Completed
-
-Ended = subprocess.CompletedProcess[bytes]
+from srdeploy.devices.shell.capture import MOST_TEXT, Ended, TooMuch, capture
 
 _TIMED_OUT = 124
 """``timeout``'s exit code."""
@@ -58,18 +57,18 @@ class Link(ABC):
         stdin: bytes = b"",
         timeout: float | None = None,
         what: str = "a script",
+        most: int = MOST_TEXT,
     ) -> Ended:
         """Run POSIX shell text there; see :meth:`run`. ``what`` names it in a sentence."""
+        limit = None if timeout is None else timeout + 10
         try:
-            ended = subprocess.run(
-                self.remote(text),
-                input=stdin,
-                capture_output=True,
-                timeout=None if timeout is None else timeout + 10,
-                check=False,
-            )
+            ended = capture(self.remote(text), stdin=stdin, timeout=limit, most=most)
         except subprocess.TimeoutExpired:
             raise self._late(what, timeout) from None
+        except TooMuch:
+            raise DeviceError(
+                f"'{what}' printed more on '{self.name}' than the {most / 1e6:.1f} MB that it may."
+            ) from None
         told = self._told(ended, what)
         if told.returncode == _TIMED_OUT and timeout is not None:
             raise self._late(what, timeout)
@@ -81,6 +80,7 @@ class Link(ABC):
         *,
         stdin: bytes = b"",
         timeout: float | None = None,
+        most: int = MOST_TEXT,
     ) -> Ended:
         """Run a program there.
 
@@ -88,17 +88,18 @@ class Link(ABC):
             command: Program and arguments; no shell there reads them.
             stdin: What it reads.
             timeout: Seconds; the program is ended over there after them.
+            most: Bytes that it may print.
 
         Raises:
             DeviceLost: the device went away before the program ended.
-            DeviceError: it did not end in time.
+            DeviceError: it did not end in time, or printed more.
         """
         words = shlex.join(command)
         if timeout is not None:
             # Ended there too, so that nothing keeps the device busy; most systems have it.
             limit = f"timeout {max(1, round(timeout))}"
             words = f"if command -v timeout >/dev/null; then {limit} {words}; else {words}; fi"
-        return self.script(words, stdin=stdin, timeout=timeout, what=command[0])
+        return self.script(words, stdin=stdin, timeout=timeout, what=command[0], most=most)
 
     def discard(self, folder: str) -> None:
         """Delete a folder there, if the device is still there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from srdeploy.devices.answers import tensor_of
 from srdeploy.devices.errors import DeviceUnfit
 from srdeploy.devices.native import PRECISIONS, Report, read_report, runner_arguments
 from srdeploy.devices.protocol import Loaded, Shape, Turn
@@ -112,10 +114,11 @@ class NativeModel:
         n, c, h, w = x.shape
         output = f"{self._folder}/y.bin"
         report = self._run(self._write(x, "x.bin"), (n, c, h, w), output=output)
-        values = np.frombuffer(self._files.read(output), "<f4").astype(np.float32)
-        self._files.remove(output)
         s = self._card.network_scale
-        return values.reshape(report.output or (n, c, h * s, w * s))
+        shape = (n, c, h * s, w * s)
+        content = self._files.read(output, most=4 * math.prod(shape))
+        self._files.remove(output)
+        return tensor_of(content, report.output or shape, self._link.name)
 
     def peak_mb(self) -> float | None:
         """The most of all runs so far."""

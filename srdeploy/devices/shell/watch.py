@@ -5,9 +5,10 @@ from __future__ import annotations
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from srdeploy.devices.answers import MOST_READINGS, Implausible
 from srdeploy.devices.shell.conditions import CONDITIONS, read_conditions
 from srdeploy.devices.shell.link import Link
 from srdeploy.measure.measurement import Reading
@@ -15,6 +16,8 @@ from srdeploy.measure.process import end_process
 
 BLOCK_END = "--"
 _GRACE_SECONDS = 5.0
+_MOST_BYTES = 1 << 20
+"""Of one reading's text."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class ShellWatch:
 
     def __init__(self, link: Link, source: Source, seconds: float) -> None:
         self._readings: list[Reading] = []
+        self._name, self._trouble = link.name, ""
         self._source = source
         script = source.text(seconds)
         # Our end of stdin closes when we stop or die; then cat ends and the program with it.
@@ -82,8 +86,6 @@ class ShellWatch:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            text=True,
-            errors="replace",
         )
         self._start = time.monotonic()
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -91,7 +93,13 @@ class ShellWatch:
 
     @property
     def readings(self) -> list[Reading]:
-        """What was read so far."""
+        """What was read so far.
+
+        Raises:
+            Implausible: something else than readings came, or more than there can be.
+        """
+        if self._trouble:
+            raise Implausible(f"The sensors of '{self._name}' {self._trouble}.")
         return list(self._readings)
 
     def stop(self) -> None:
@@ -100,14 +108,28 @@ class ShellWatch:
         self._thread.join(_GRACE_SECONDS)
 
     def _read(self) -> None:
+        try:
+            for text in self._texts():
+                reading = self._source.parse(text, round(time.monotonic() - self._start, 3))
+                if reading is not None:
+                    self._readings.append(reading)
+                if len(self._readings) > MOST_READINGS:
+                    raise ValueError("no end of readings")
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+            self._trouble = f"answered what cannot be read ({error})"
+            self._process.kill()
+
+    def _texts(self) -> Iterator[str]:
+        """A line or a block each, bounded."""
         assert self._process.stdout is not None
-        block: list[str] = []
-        for line in self._process.stdout:
-            if self._source.blocks and line.strip() != BLOCK_END:
-                block.append(line)
+        block = b""
+        while line := self._process.stdout.readline(_MOST_BYTES):
+            block += line
+            if len(block) >= _MOST_BYTES:
+                raise ValueError("a reading without end")
+            if self._source.blocks and line.strip() != BLOCK_END.encode():
                 continue
-            text = "".join(block) if self._source.blocks else line
-            reading = self._source.parse(text, round(time.monotonic() - self._start, 3))
-            block = []
-            if reading is not None:
-                self._readings.append(reading)
+            if self._source.blocks:
+                block = block[: -len(line)]
+            yield block.decode(errors="replace")
+            block = b""

@@ -13,15 +13,18 @@ import shlex
 import subprocess
 import tempfile
 import time
+import weakref
 from pathlib import Path
 
 from srdeploy.devices.errors import DeviceLost
-from srdeploy.devices.shell.link import Ended, Link
+from srdeploy.devices.shell.capture import MOST_TEXT, Ended, TooMuch, capture
+from srdeploy.devices.shell.link import Link
 from srdeploy.devices.ssh.refusals import explain
 
 _CONNECT_SECONDS = 15
 _ALIVE_SECONDS, _ALIVE_COUNT = 5, 3
 _SSH_FAILED = 255
+_MOST_SAID = 1 << 16
 
 
 class SshConnection(Link):
@@ -51,6 +54,7 @@ class SshConnection(Link):
         ]
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._master: subprocess.Popen[bytes] | None = None
+        self._finalizer: weakref.finalize[..., SshConnection] | None = None
 
     def __enter__(self) -> SshConnection:
         """Connect.
@@ -58,6 +62,14 @@ class SshConnection(Link):
         Raises:
             DeviceRefused: there is no such host, it refuses us, or its key changed.
         """
+        try:
+            self._connect()
+        except BaseException:  # an interrupt, too, must leave no master behind
+            self.close()
+            raise
+        return self
+
+    def _connect(self) -> None:
         # A short path: sockets have room for about a hundred characters.
         self._folder = tempfile.TemporaryDirectory(prefix="sr-", dir=_short_folder())
         said = Path(self._folder.name) / "said"
@@ -69,28 +81,23 @@ class SshConnection(Link):
                 stderr=stderr,
                 start_new_session=True,  # an interrupt is ours to handle, not the master's
             )
+        # It ends with this object, at the latest with this process, whoever forgot to close.
+        self._finalizer = weakref.finalize(self, _end, self._master)
         deadline = time.monotonic() + _CONNECT_SECONDS + 5
         while not self._socket.exists():
             if self._master.poll() is not None or time.monotonic() > deadline:
-                text = said.read_text(errors="replace")
-                self.close()
-                raise explain(text, self.name)
+                with open(said, encoding="utf-8", errors="replace") as stream:
+                    raise explain(stream.read(_MOST_SAID), self.name)
             time.sleep(0.01)
-        return self
 
     def __exit__(self, *details: object) -> None:
         self.close()
 
     def close(self) -> None:
         """End the master, and with it whatever still runs over it."""
-        if self._master is not None:
-            self._master.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._master.wait(5)
-            if self._master.poll() is None:
-                self._master.kill()
-                self._master.wait()
-            self._master = None
+        if self._finalizer is not None:
+            self._finalizer()
+            self._finalizer = self._master = None
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
@@ -128,10 +135,8 @@ class SshConnection(Link):
         if not self.alive:
             return False
         try:
-            probe = subprocess.run(
-                self.remote("true"), capture_output=True, timeout=_CONNECT_SECONDS, check=False
-            )
-        except subprocess.TimeoutExpired:
+            probe = capture(self.remote("true"), timeout=_CONNECT_SECONDS, most=MOST_TEXT)
+        except (subprocess.TimeoutExpired, TooMuch):
             return False
         return probe.returncode == 0
 
@@ -156,6 +161,15 @@ class SshConnection(Link):
     def _socket(self) -> Path:
         assert self._folder is not None, "the device is entered before it is used"
         return Path(self._folder.name) / "s"
+
+
+def _end(master: subprocess.Popen[bytes]) -> None:
+    master.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        master.wait(5)
+    if master.poll() is None:
+        master.kill()
+        master.wait()
 
 
 def _short_folder() -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from srdeploy.devices.answers import reading
 from srdeploy.devices.artifact import card_of, onnx_of
 from srdeploy.devices.errors import DeviceError, DeviceUnfit
 from srdeploy.devices.protocol import Job, LoadedModel
@@ -74,7 +75,8 @@ class SshDevice:
             text = ended.stdout.decode(errors="replace")
             if "\nhelp=\n" not in text:
                 raise DeviceError(f"'{self._connection.name}' has no POSIX shell that answers.")
-            self._found = read_facts(text)
+            with reading(self._connection.name):
+                self._found = read_facts(text)
         return self._found
 
     @property

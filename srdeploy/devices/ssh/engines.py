@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from srdeploy.devices.answers import reading
 from srdeploy.devices.protocol import Shape
 from srdeploy.devices.ssh.connection import SshConnection
 from srdeploy.devices.ssh.files import SshFiles
@@ -23,6 +24,10 @@ from srdeploy.export.trt_script import trtexec_arguments
 from srdeploy.files import sha256
 from srdeploy.runtime.trt_sidecar import Profile, Tensor
 
+_SEAL = "net.sha256"
+"""File beside an engine: its digest when it was built."""
+
+_MOST_LAYERS = 256 << 20
 _DTYPES = {1: "float32", 10: "float16"}
 
 
@@ -155,7 +160,7 @@ def build_there(
     final = f"{files.folder}/engines/{key}"
     part = f"{final}.{uuid.uuid4().hex[:8]}.part"
     build_ms = 0.0
-    if afresh or not files.exists(f"{final}/net.engine"):
+    if afresh or not _is_sealed(files, final):
         onnx = files.push(source.path)
         arguments = trtexec_arguments(
             program.version[:2],
@@ -178,6 +183,7 @@ def build_there(
             said = (ended.stdout + ended.stderr).decode(errors="replace")
             check_passed(said, ended.returncode, connection.name, f"building {source.path.name}")
             build_ms = 1e3 * told_seconds(said).get("built", 0.0)
+            files.write(f"{part}/{_SEAL}", (files.digest(f"{part}/net.engine") or "").encode())
             there = shlex.quote(final)
             moved = connection.script(f"rm -rf {there} && mv {shlex.quote(part)} {there}")
             if moved.returncode:
@@ -190,10 +196,20 @@ def build_there(
     return Engine(f"{final}/net.engine", source, profile, build_ms, layers, verification)
 
 
+def _is_sealed(files: SshFiles, folder: str) -> bool:
+    """Whether an engine is there as it was when it was built."""
+    engine, seal = f"{folder}/net.engine", f"{folder}/{_SEAL}"
+    if not (files.exists(engine) and files.exists(seal)):
+        return False
+    return files.read(seal, most=1 << 10).decode(errors="replace") == files.digest(engine)
+
+
 def _read_back(
     files: SshFiles, folder: str, source: Source, device: str
 ) -> tuple[dict[str, int], str]:
-    built = layers_of_json(files.read(f"{folder}/layers.json").decode(errors="replace"))
+    text = files.read(f"{folder}/layers.json", most=_MOST_LAYERS).decode(errors="replace")
+    with reading(device):
+        built = layers_of_json(text)
     counted = count_layers(built)
     if not counted:
         return {}, "not verified: trtexec listed the engine's layers without their types"

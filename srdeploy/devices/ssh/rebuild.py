@@ -7,6 +7,7 @@ import shutil
 import time
 from pathlib import Path
 
+from srdeploy.devices.checked import CheckedModel
 from srdeploy.devices.errors import DeviceError
 from srdeploy.devices.open import open_device
 from srdeploy.devices.protocol import Device
@@ -63,7 +64,8 @@ def rebuild_on(uri: str, engine: str | Path, target: str | Path | None) -> Expor
         new = _describe(board, built, facts, content)
         try:
             with board.load_engine(built, facts.card) as model:
-                parity = compare_with_source(DeviceSession(model), source.path, new)
+                session = DeviceSession(CheckedModel(model, board.uri))
+                parity = compare_with_source(session, source.path, new)
         except DeviceError:
             raise
         except SrdeployError:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+from srdeploy.devices.errors import DeviceError
 from srdeploy.devices.shell.conditions import CONDITIONS, read_conditions
 from srdeploy.devices.shell.watch import KERNEL, ShellWatch, Source
 from srdeploy.devices.ssh import tegrastats
@@ -37,13 +39,18 @@ def source_of(host: Host) -> Source:
     """The best source that a host has."""
     if host.tegrastats:
         return Source(
-            f"exec '{host.tegrastats}' --interval {{milliseconds}}", tegrastats.parse_line
+            f"exec {_quoted(host.tegrastats)} --interval {{milliseconds}}", tegrastats.parse_line
         )
     if host.facts.gpu and not host.jetson:
         query = "power.draw,temperature.gpu,clocks.sm,utilization.gpu"
         script = f"exec nvidia-smi --query-gpu={query} --format=csv,noheader,nounits"
         return Source(f"{script} --loop-ms={{milliseconds}}", parse_nvidia_smi, ("gpu",))
     return KERNEL
+
+
+def _quoted(path: str) -> str:
+    """A path as one word of a script whose braces are to be filled in."""
+    return shlex.quote(path).replace("{", "{{").replace("}", "}}")
 
 
 class SshSensors:
@@ -72,5 +79,6 @@ class SshSensors:
             yield watch
         finally:
             watch.stop()
-            if watch.readings and not self._rails:
-                self._rails = tegrastats.total_rails(watch.readings[-1])
+            with suppress(DeviceError):  # whoever asks for the readings is told
+                if watch.readings and not self._rails:
+                    self._rails = tegrastats.total_rails(watch.readings[-1])

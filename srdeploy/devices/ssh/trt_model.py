@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from dataclasses import dataclass
 
@@ -25,6 +26,13 @@ from srdeploy.models.card import Card
 
 _LEAST_WARMUP_MS = 200.0
 """trtexec's own default; every turn is a process of its own and starts cold."""
+
+
+_BYTES_PER_PIXEL, _MOST_AROUND = 32, 1 << 16
+"""Of a tensor that trtexec prints: a figure of six digits with its sign, exponent and blanks."""
+
+_MOST_TIMES = 256 << 20
+"""Bytes of a turn's times: some 200 per run."""
 
 
 @dataclass
@@ -96,9 +104,10 @@ class TrtexecModel:
         """One run, and its output from trtexec's JSON."""
         tensor, output = self._write(x, "x.bin"), f"{self._folder}/y.json"
         self._trtexec(tensor, x.shape, 0.0, 0.0, output=output)
-        content = self._files.read(output)
+        pixels = math.prod(x.shape) * self._card.network_scale**2
+        content = self._files.read(output, most=_BYTES_PER_PIXEL * pixels + _MOST_AROUND)
         self._files.remove(output)
-        return read_output(content)
+        return read_output(content, self._connection.name)
 
     def peak_mb(self) -> float | None:
         """Not told: GPU and CPU share a board's memory, and trtexec reports neither."""
@@ -126,7 +135,7 @@ class TrtexecModel:
         )
         if first and "loaded" in told:
             self._load_ms = told["loaded"] * 1e3
-        return read_times(self._files.read(times))
+        return read_times(self._files.read(times, most=_MOST_TIMES), self._connection.name)
 
     def _trtexec(
         self,

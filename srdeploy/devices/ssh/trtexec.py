@@ -6,16 +6,17 @@ data transfers counted, no CUDA graph, no spinning; TensorRT 11 made the opposit
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from srdeploy.devices.answers import Implausible, read_json
 from srdeploy.devices.errors import DeviceError, DeviceFull, DeviceUnfit
 from srdeploy.devices.protocol import Shape, Turn
 from srdeploy.errors import SrdeployError
+from srdeploy.export.trt_script import check_word
 
 PASSED = "&&&& PASSED TensorRT.trtexec"
 _BANNER = re.compile(r"\[TensorRT v(\d{4,6})\]")
@@ -84,7 +85,12 @@ def timing_arguments(
         warmup_ms: How long to warm up before that.
         times: Where to write every time,
         output: and the output tensor, as JSON.
+
+    Raises:
+        UserError: a name that trtexec would take apart.
     """
+    check_word(input_name, "The network's input")
+    check_word(tensor, "The file")
     arguments = [
         f"--loadEngine={engine}",
         f"--loadInputs={input_name}:{tensor}",
@@ -138,33 +144,36 @@ def told_seconds(said: str) -> dict[str, float]:
     return found
 
 
-def read_times(text: str | bytes) -> Turn:
+def read_times(text: str | bytes, device: str = "the board") -> Turn:
     """The samples of ``--exportTimes``: end to end with transfers, and the GPU alone.
 
     Raises:
-        SrdeployError: it is no such file, or has no sample.
+        DeviceError: it is no such file, or has no sample.
     """
+    rows = read_json(text, device, "The times by trtexec")
     try:
-        rows = json.loads(text)
         turn = Turn(
             [float(row["latencyMs"]) for row in rows], [float(row["computeMs"]) for row in rows]
         )
-    except (ValueError, KeyError, TypeError) as error:
-        raise SrdeployError(f"trtexec's times cannot be read ({error}).") from None
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise Implausible(f"The times by trtexec of '{device}' cannot be read ({error}).") from None
     if not turn.samples_ms:
-        raise SrdeployError("trtexec measured no run; ask for more seconds.")
+        raise DeviceError(f"trtexec measured no run on '{device}'; ask for more seconds.")
     return turn
 
 
-def read_output(text: str | bytes) -> NDArray[np.float32]:
+def read_output(text: str | bytes, device: str = "the board") -> NDArray[np.float32]:
     """The tensor of ``--exportOutput``, printed by trtexec with six digits.
 
     Raises:
-        SrdeployError: it is no such file, or holds several tensors.
+        DeviceError: it is no such file, or holds several tensors.
     """
+    found = read_json(text, device, "The output by trtexec", numbers_only=False)
     try:
-        (tensor,) = json.loads(text)
+        (tensor,) = found
         values = np.asarray(tensor["values"], np.float32)
         return values.reshape([int(n) for n in tensor["dimensions"].split("x")])
-    except (ValueError, KeyError, TypeError) as error:
-        raise SrdeployError(f"trtexec's output cannot be read ({error}).") from None
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise Implausible(
+            f"The output by trtexec of '{device}' cannot be read ({error})."
+        ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,28 @@ def test_copies_that_fail_leave_nothing(
         with pytest.raises(kind, match=sentence):
             device.files.push(tmp_path / "f")
     assert not [path for path in (stand.folder / "phone").rglob("*") if path.is_file()]
+
+
+def test_many_push_one_file_at_once(stand: Stand, tmp_path: Path) -> None:
+    source = tmp_path / "net.onnx"
+    source.write_bytes(bytes(range(256)) * 4000)
+    with open_device(stand.uri) as device, ThreadPoolExecutor(12) as pool:
+        assert device.files is not None
+        pushes = [pool.submit(device.files.push, source) for _ in range(12)]
+        (path,) = {push.result() for push in pushes}
+    assert Path(path).read_bytes() == source.read_bytes()
+    assert list(Path(path).parent.iterdir()) == [Path(path)]
+
+
+def test_a_damaged_file_is_not_believed_for_its_name(stand: Stand, tmp_path: Path) -> None:
+    source = tmp_path / "net.onnx"
+    source.write_bytes(b"network")
+    with open_device(stand.uri) as device:
+        assert device.files is not None
+        path = Path(device.files.push(source))
+        path.write_bytes(b"netw0rk")
+        assert device.files.push(source) == str(path)
+    assert path.read_bytes() == b"network"
 
 
 def test_another_architecture(stand: Stand, onnx_artifact: Path) -> None:  # noqa: F811

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import random
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -119,19 +125,22 @@ def test_nobody_listens(board: Loopback) -> None:
 
 def test_refused_key(board: Loopback) -> None:
     uri = f"ssh://me@board?config={board.client_config('other_key')}"
-    with pytest.raises(DeviceRefused, match="'me@board': it refuses our key") as caught:
-        open_device(uri).__enter__()
+    refusal = "'me@board': it refuses our key"
+    with pytest.raises(DeviceRefused, match=refusal) as caught, open_device(uri):
+        pass
     assert "ssh-copy-id me@board" in str(caught.value)
 
 
 def test_changed_host_key(board: Loopback) -> None:
     board.trust("other_key")
     try:
-        with pytest.raises(DeviceRefused, match="host key is another than last time"):
-            open_device(board.uri).__enter__()
+        changed = "host key is another than last time"
+        with pytest.raises(DeviceRefused, match=changed), open_device(board.uri):
+            pass
         board.known.write_text("")
-        with pytest.raises(DeviceRefused, match="host key is not known yet"):
-            open_device(board.uri).__enter__()
+        unknown = "host key is not known yet"
+        with pytest.raises(DeviceRefused, match=unknown), open_device(board.uri):
+            pass
     finally:
         board.trust("host_key")
 
@@ -139,8 +148,133 @@ def test_changed_host_key(board: Loopback) -> None:
 def test_a_broken_configuration(tmp_path: Path) -> None:
     require_openssh()
     (tmp_path / "config").write_text("Host board\n  NoSuchOption yes\n")
-    with pytest.raises(DeviceRefused, match="configuration"):
-        open_device(f"ssh://board?config={tmp_path / 'config'}").__enter__()
+    uri = f"ssh://board?config={tmp_path / 'config'}"
+    with pytest.raises(DeviceRefused, match="configuration"), open_device(uri):
+        pass
+
+
+def masters(board: Loopback) -> list[str]:
+    """The ssh processes of this test's board."""
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    return [line for line in listed.stdout.splitlines() if f"-F {board.folder}" in line]
+
+
+def test_a_device_that_nobody_left_takes_its_master_along(board: Loopback) -> None:
+    """A failing test, an interrupted program: the connection ends with whoever held it."""
+    device = open_device(board.uri)
+    device.__enter__()
+    assert len(masters(board)) == 1
+    del device
+    gc.collect()
+    assert masters(board) == []
+    code = (
+        "import sys; from srdeploy.devices.open import open_device as o; o(sys.argv[1]).__enter__()"
+    )
+    subprocess.run([sys.executable, "-c", code, board.uri], check=True)
+    assert masters(board) == []
+
+
+def test_no_command_connects_by_itself_once_the_master_is_gone(board: Loopback) -> None:
+    with open_device(board.uri) as device:
+        assert isinstance(device, SshDevice)
+        command = device._connection.remote("echo connected anew")
+        master = device._connection._master
+        assert master is not None
+        master.kill()
+        master.wait()
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stdout) == (255, "")
+        with pytest.raises(DeviceLost):
+            device.commands.run(["true"])
+
+
+def test_many_push_one_file_at_once(board: Loopback, tmp_path: Path) -> None:
+    source = tmp_path / "net.onnx"
+    source.write_bytes(random.Random(0).randbytes(3 << 20))
+    with ExitStack() as stack, ThreadPoolExecutor(12) as pool:
+        doors = [stack.enter_context(open_device(board.uri)) for _ in range(3)]
+        files = [door.files for door in doors * 4]
+        pushes = [pool.submit(one.push, source) for one in files if one is not None]
+        paths = {push.result() for push in pushes}
+        assert len(pushes) == 12
+    (path,) = paths
+    assert Path(path).read_bytes() == source.read_bytes()
+    assert not list(Path(path).parent.glob("*.part"))
+
+
+@pytest.mark.parametrize("tools", ["sha256sum", "none"])
+def test_a_damaged_file_is_not_believed_for_its_name(
+    board: Loopback, tmp_path: Path, tools: str
+) -> None:
+    source = tmp_path / f"{tools}.bin"
+    source.write_bytes(tools.encode() * 5000)
+    names = ("sha256sum", "toybox", "busybox", "shasum", "openssl")
+    for name in names if tools == "none" else ():
+        board.script(name, "exit 1")
+    try:
+        with open_device(board.uri) as device:
+            assert device.files is not None
+            path = Path(device.files.push(source))
+            damaged = bytearray(source.read_bytes())
+            damaged[777] ^= 1  # of the same size
+            path.write_bytes(damaged)
+            assert device.files.push(source) == str(path)
+            assert path.read_bytes() == source.read_bytes()
+            path.write_bytes(b"")
+            device.files.push(source)
+            assert path.read_bytes() == source.read_bytes()
+    finally:
+        for name in names if tools == "none" else ():
+            (board.bin / name).unlink()
+
+
+def test_a_disk_that_changes_bytes_is_told(board: Loopback, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"a" * 5000)
+    board.script("cat", "/bin/cat | tr a b")
+    try:
+        with open_device(board.uri) as device:
+            assert device.files is not None
+            with pytest.raises(DeviceError, match="did not arrive whole on 'board'"):
+                device.files.push(tmp_path / "f")
+    finally:
+        (board.bin / "cat").unlink()
+
+
+def test_what_was_never_finished_is_deleted_after_days(board: Loopback, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"fresh")
+    folder = board.cache / "srdeploy" / "files"
+    folder.mkdir(parents=True, exist_ok=True)
+    old, young = folder / "old.1.part", folder / "young.2.part"
+    for one in (old, young):
+        one.write_bytes(b"half")
+    long_ago = time.time() - 4 * 86400
+    os.utime(old, (long_ago, long_ago))
+    with open_device(board.uri) as device:
+        assert device.files is not None
+        device.files.push(tmp_path / "f")
+    assert not old.exists()
+    assert young.exists()
+    young.unlink()
+
+
+def test_a_damaged_engine_is_built_again(board: Loopback, device: SshDevice, onnx: Path) -> None:
+    job = Job(str(onnx), shapes=((1, 3, 8, 24),), timeout_seconds=60)
+    with device.load(job) as model:
+        assert model.loaded.build_ms == 12500.0
+    with device.load(job) as model:
+        assert model.loaded.build_ms == 0
+    newest = max(board.cache.rglob("net.engine"), key=lambda path: path.stat().st_mtime)
+    newest.write_bytes(newest.read_bytes()[:-1] + b"?")
+    with device.load(job) as model:
+        assert model.loaded.build_ms == 12500.0
+
+
+def test_a_board_that_prints_without_end_is_cut_off(board: Loopback) -> None:
+    with open_device(board.uri) as device:
+        assert device.commands is not None
+        with pytest.raises(DeviceError, match="'yes' printed more on 'board' than"):
+            device.commands.run(["yes"])
+        assert device.commands.run(["echo", "well"]).stdout == "well\n"
 
 
 def test_a_jump_host(board: Loopback) -> None:
