@@ -129,6 +129,11 @@ def get_protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
+def lost(before: float, after: float) -> float:
+    """PSNR lost from one to the other, dB: nothing, too, from infinite to infinite."""
+    return 0.0 if before == after else before - after
+
+
 def psnr(a: NDArray, b: NDArray) -> float:
     """Peak signal-to-noise ratio in dB of two arrays of one shape, peak 255; inf if they are equal.
 

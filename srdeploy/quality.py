@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from srdeploy.data.benchmark import Pair, open_benchmark
 from srdeploy.data.bicubic import imresize
 from srdeploy.data.images import rgb_to_y
 from srdeploy.errors import UserError
-from srdeploy.metrics import PROTOCOLS, SSIM_WINDOW, Protocol, get_protocol, psnr, ssim
+from srdeploy.metrics import PROTOCOLS, SSIM_WINDOW, Protocol, get_protocol, lost, psnr, ssim
 from srdeploy.models.card import Card
 from srdeploy.progress import track
 from srdeploy.runtime.bicubic_session import BicubicSession
@@ -72,6 +73,28 @@ class Quality:
             "protocol": self.protocol,
             "per_image": self.per_image,
         }
+
+
+def psnr_lost(before: Any, after: Any) -> float:
+    """Mean PSNR that is lost from one to the other on the same images, dB; a gain is negative.
+
+    A picture that equals its original has infinite PSNR and would hide all others in a mean: such
+    a set's loss is the mean of the images' own. NaN where that cannot be told.
+
+    Args:
+        before: A :class:`Quality`, of this module or of a measurement;
+        after: another of the same set.
+    """
+    if math.isfinite(before.psnr) and math.isfinite(after.psnr):
+        return before.psnr - after.psnr
+    key = f"psnr_{before.colour}"
+    pairs = [
+        (one.get(key, math.nan), other.get(key, math.nan))
+        for one, other in zip(before.per_image, after.per_image, strict=False)
+    ]
+    if not pairs or len(before.per_image) != len(after.per_image):
+        return lost(before.psnr, after.psnr)
+    return float(np.mean([lost(*pair) for pair in pairs]))
 
 
 def natural_protocol(card: Card) -> Protocol:

@@ -27,7 +27,16 @@ LAYERS = [
     ["sparse"],
     ["models"],
     ["metrics", "data"],
-    ["strict", "bounded_yaml", "files", "progress", "quiet", "allocator", "pickles"],
+    [
+        "strict",
+        "bounded_yaml",
+        "figures_json",
+        "files",
+        "progress",
+        "quiet",
+        "allocator",
+        "pickles",
+    ],
     ["errors", ""],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -20,7 +20,7 @@ from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.diverge import TOLERANCE, Divergence, find_divergence
 from srdeploy.export.layers import Activations, activations_of
 from srdeploy.measure.scenario import Scenario
-from srdeploy.metrics import psnr
+from srdeploy.metrics import lost, psnr
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.pixels import upscale_rgb
 
@@ -130,7 +130,7 @@ def psnr_drop(first: Row, other: Row) -> float | None:
         return None
     before = first.psnr_y if first.psnr_y is not None else first.psnr_rgb
     after = other.psnr_y if other.psnr_y is not None else other.psnr_rgb
-    return None if before is None or after is None else before - after
+    return None if before is None or after is None else lost(before, after)
 
 
 def compare_layers(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from srdeploy.errors import UserError
+from srdeploy.figures_json import dumps
 from srdeploy.files import space_for
 
 
@@ -22,7 +22,7 @@ class Journal:
         """Append what happened."""
         if self._stream is not None:
             with space_for(self._stream.name):
-                self._stream.write(json.dumps({"event": event, **fields}) + "\n")
+                self._stream.write(dumps({"event": event, **fields}) + "\n")
                 self._stream.flush()
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from srdeploy.bench.drift import drift_of
 from srdeploy.bench.stats import Latency, paired_speedup, turns_of
@@ -127,6 +128,17 @@ class Row(BaseModel):
     protocol: str | None = None
     note: str | None = None
     error: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_infinity(cls, values: Any) -> Any:
+        """Earlier JSON has null for an infinite PSNR; SSIM tells it from one not measured."""
+        if isinstance(values, dict):
+            for colour in ("y", "rgb"):
+                psnr, ssim = values.get(f"psnr_{colour}", 0), values.get(f"ssim_{colour}")
+                if psnr is None and ssim is not None:
+                    values = {**values, f"psnr_{colour}": math.inf}
+        return values
 
 
 def row_of(measurement: Measurement, base: Measurement) -> Row:

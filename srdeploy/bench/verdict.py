@@ -14,13 +14,16 @@ or failed in NEW fails, and so does what was measured under other conditions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from srdeploy.bench.stats import Ratio, paired_ratio, rounds_of, turns_of, unpaired_ratio
 from srdeploy.errors import UserError
-from srdeploy.measure.measurement import Measurement
+from srdeploy.measure.measurement import Measurement, Quality
+from srdeploy.metrics import lost
+from srdeploy.quality import psnr_lost
 
 Word = Literal["pass", "fail", "noisy"]
 WORST_FIRST: tuple[Word, ...] = ("fail", "noisy", "pass")
@@ -196,13 +199,20 @@ def _figures(line: Line, base: list[Measurement], new: list[Measurement]) -> Non
     psnrs = [[one.quality.psnr for one in side if one.quality] for side in (base, new)]
     line.base_psnr, line.new_psnr = (min(side) if side else None for side in psnrs)
     if line.base_psnr is not None and line.new_psnr is not None:
-        same = line.base_psnr == line.new_psnr  # also where both are infinite
-        line.drop = 0.0 if same else line.base_psnr - line.new_psnr
+        line.drop = _drop(line.base_psnr, line.new_psnr, base[-1].quality, new[-1].quality)
     ratio = _slowdown(line, base, new)
     if ratio is not None:
         line.slowdown, line.slowdown_low, line.slowdown_high = (
             None if end is None else end - 1 for end in (ratio.value, ratio.low, ratio.high)
         )
+
+
+def _drop(before: float, after: float, base: Quality | None, new: Quality | None) -> float | None:
+    """Lost PSNR; of sets with infinite figures, by their images; None where nobody can tell."""
+    drop = lost(before, after)
+    if base is not None and new is not None and math.inf in (before, after):
+        drop = psnr_lost(base, new)
+    return None if math.isnan(drop) else drop
 
 
 def _slowdown(line: Line, base: list[Measurement], new: list[Measurement]) -> Ratio | None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from srdeploy.figures_json import dumps
 from srdeploy.progress import is_quiet
 
 if TYPE_CHECKING:
@@ -15,9 +14,8 @@ if TYPE_CHECKING:
 
 
 def emit(document: Any) -> None:
-    """Print one JSON document; figures JSON has no word for (infinite PSNR) become null."""
-    json.dump(_finite(document), sys.stdout, indent=2)
-    sys.stdout.write("\n")
+    """Print one JSON document; see :mod:`srdeploy.figures_json` for infinite figures."""
+    sys.stdout.write(dumps(document, indent=2) + "\n")
 
 
 def say(text: str = "") -> None:
@@ -45,13 +43,3 @@ def quantity(value: float) -> str:
         if abs(value) >= size:
             return f"{value / size:.1f}{prefix}" if size != 1e6 else f"{value / size:.2f}M"
     return f"{value:g}"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -19,7 +19,7 @@ import onnx
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.kept import quality_facts
 from srdeploy.models.card import CARD_KEY, Card
-from srdeploy.quality import Quality, evaluate
+from srdeploy.quality import Quality, evaluate, psnr_lost
 from srdeploy.runtime.onnx_file import NotComputed
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.table import RUNTIMES, Runtime
@@ -39,10 +39,11 @@ class Gate:
     def __init__(self, model: onnx.ModelProto, card: Card, data: str) -> None:
         self.card, self.data = card, data
         self.reference = self._measure(model)
+        self._lost: dict[str, float] = {}  # by runtime, of the last model that facts are of
 
     def drop(self, model: onnx.ModelProto) -> float:
         """Loss in dB in the usual runtime; negative where the model does better."""
-        return self.reference.psnr - self._measure(model).psnr
+        return psnr_lost(self.reference, self._measure(model))
 
     def facts(self, model: onnx.ModelProto, drop: float | None = None) -> dict[str, Any]:
         """For the report: the loss in the usual runtime, and the PSNR in each that runs the model.
@@ -53,13 +54,16 @@ class Gate:
         """
         drop = self.drop(model) if drop is None else drop
         before = self.reference.psnr
-        found = quality_facts(self.data, self.reference.protocol, before, before - drop)
+        found = quality_facts(self.data, self.reference.protocol, before, before - drop, drop)
         runtimes, refused = {self.runtime: before - drop}, {}
+        self._lost = {self.runtime: drop}
         with self._file(model) as path:
             for row in others(self.runtime):
                 try:
                     with open_session(path, runtime=row.name) as session:
-                        runtimes[row.name] = self._figures(session).psnr
+                        figures = self._figures(session)
+                    runtimes[row.name] = figures.psnr
+                    self._lost[row.name] = psnr_lost(self.reference, figures)
                 except NotComputed:  # told where that is the reason for another runtime
                     continue
                 except UserError as error:
@@ -72,8 +76,7 @@ class Gate:
         Raises:
             SrdeployError: above it; the sentence says where.
         """
-        for runtime, after in quality["runtimes"].items():
-            drop = quality["psnr_fp32"] - after
+        for runtime, drop in self._lost.items():
             if limit is not None and not drop <= limit:  # of NaN too
                 usual = runtime == self.runtime
                 raise SrdeployError(

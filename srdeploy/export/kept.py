@@ -15,7 +15,7 @@ from srdeploy.data.builtin import BUILTIN
 from srdeploy.errors import UserError
 from srdeploy.export.report import ExportReport
 from srdeploy.models.network import Network
-from srdeploy.quality import evaluate
+from srdeploy.quality import evaluate, psnr_lost
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.sizes import InputSizes
@@ -24,9 +24,10 @@ _PIXELS = 2**18
 """Input pixels that are enough: of larger images fewer are measured."""
 
 
-def quality_facts(data: str, protocol: str, before: float, after: float) -> dict[str, Any]:
+def quality_facts(
+    data: str, protocol: str, before: float, after: float, drop: float
+) -> dict[str, Any]:
     """``quality`` of a report: PSNR (dB) of the float32 network and of the artifact on a set."""
-    drop = before - after
     return {
         "data": data,
         "protocol": protocol,
@@ -70,7 +71,8 @@ def with_quality(report: ExportReport, network: Network, data: str = BUILTIN) ->
             after = evaluate(session, pairs, network.card.scale, progress=False)
     except UserError as error:
         return replace(report, notes=[*report.notes, f"not measured on {data}: {error}"])
-    quality = quality_facts(data, before.protocol, before.psnr, after.psnr)
+    drop = psnr_lost(before, after)
+    quality = quality_facts(data, before.protocol, before.psnr, after.psnr, drop)
     return replace(report, quality=quality, notes=[*report.notes, quality_told(quality)])
 
 

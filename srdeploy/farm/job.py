@@ -75,7 +75,7 @@ def execute(job: dict[str, Any], device: dict[str, Any]) -> Answer:
         results.append(
             {
                 "name": name,
-                "measurement": outcome.measurement.model_dump(mode="json"),
+                "measurement": outcome.measurement.model_dump(),
                 "fault": blame if outcome.failure else None,
                 "reason": str(outcome.failure or ""),
             }

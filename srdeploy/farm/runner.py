@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+from srdeploy.figures_json import dumps
+
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _STDIN = 0
 
@@ -107,7 +109,7 @@ class Runner:
             os.environ.clear()
             os.environ.update(self._environment)
             threading.Thread(target=_die_with, args=(self._lifeline,), daemon=True).start()
-            answer = json.dumps(_answer(order)).encode()
+            answer = dumps(_answer(order)).encode()
             while answer:
                 answer = answer[os.write(writing, answer) :]
             code = 0
@@ -125,7 +127,7 @@ class Runner:
         self._selector.unregister(pipe)
         os.close(pipe)
         del self._jobs[pipe]
-        print(json.dumps({"id": job.id, "answer": _heard(job, status)}), flush=True)
+        print(dumps({"id": job.id, "answer": _heard(job, status)}), flush=True)
 
     def _until_next_deadline(self) -> float | None:
         ends = [job.began + job.seconds for job in self._jobs.values() if not job.hung]

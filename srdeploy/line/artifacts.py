@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from srdeploy.devices.uri import DeviceUri
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.run import export
 from srdeploy.export.targets import find_target
+from srdeploy.figures_json import dumps
 from srdeploy.files import atomic_path
 from srdeploy.line.code import require_device
 from srdeploy.line.digest import benchmark_folder
@@ -189,7 +189,7 @@ class Artifacts:
     def _measure(self, folder: Path, measures_quality: bool) -> dict[str, Any]:
         if measures_quality:
             quality = self._quality()
-            _write(folder / QUALITY, json.dumps(quality, indent=1))
+            _write(folder / QUALITY, dumps(quality, indent=1))
         data = BUILTIN if self.line.data == BUILTIN else str(benchmark_folder(self.line.data))
         work: list[tuple[list[str], list[Batch]]] = []
         scale = self.networks.load("dense").card.scale
@@ -214,7 +214,7 @@ class Artifacts:
             watcher = stack.enter_context(live_table(jobs))
             for artifacts, batches in work:
                 rows += run(artifacts, batches, store=store, watcher=watcher)
-        _write(folder / ROWS, json.dumps([r.model_dump(mode="json") for r in rows], indent=1))
+        _write(folder / ROWS, dumps([r.model_dump(mode="json") for r in rows], indent=1))
         _write(folder / TABLE, _rendered(rows))
         if failed := [row for row in rows if row.error]:
             raise SrdeployError(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from srdeploy.figures_json import dumps
 from srdeploy.files import atomic_path, sha256
 from srdeploy.line.digest import digest_of
 from srdeploy.strict import Strict
@@ -63,7 +63,7 @@ def write_stage_card(folder: Path, card: StageCard) -> None:
     """Write a card, whole or not at all."""
     with atomic_path(folder / CARD) as temporary:
         document = card.model_dump(mode="json")
-        temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 def key_of(stage: str, how: dict[str, Any], inputs: dict[str, str], parents: dict[str, str]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from srdeploy.errors import UserError
+from srdeploy.figures_json import dumps
 from srdeploy.files import atomic_path, check_output
 from srdeploy.measure.measurement import Measurement
 
@@ -55,7 +56,7 @@ def read_json(path: Path) -> list[Measurement]:
     """
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-        texts = [json.dumps(entry) for entry in entries if isinstance(entry, dict)]
+        texts = [dumps(entry) for entry in entries if isinstance(entry, dict)]
     except OSError as error:
         raise UserError(f"'{path}' cannot be read ({error.strerror}).") from error
     except (ValueError, TypeError) as error:
@@ -118,7 +119,7 @@ def summary(one: Measurement) -> dict[str, Any]:
 
 def _text(found: Iterable[Measurement], suffix: str, samples: bool) -> str:
     if suffix == ".json":
-        return json.dumps([one.model_dump(mode="json") for one in found], indent=1) + "\n"
+        return dumps([one.model_dump() for one in found], indent=1) + "\n"
     stream = io.StringIO()
     rows = [line for one in found for line in (_samples(one) if samples else [summary(one)])]
     if rows:

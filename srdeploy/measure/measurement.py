@@ -6,12 +6,14 @@ between processes, hosts and versions of Python, and into the store.
 
 from __future__ import annotations
 
+import math
 from statistics import median
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from srdeploy.errors import UserError
+from srdeploy.figures_json import dumps, figure
 from srdeploy.measure.scenario import Scenario
 from srdeploy.strict import Strict
 
@@ -111,6 +113,9 @@ class Quality(Strict):
 
     ``bicubic`` is the PSNR that bicubic upscaling has on the same set under the same protocol: what
     a network has to beat. None in results of older versions.
+
+    PSNR is infinite where outputs equal the originals. Of older files, which have null in its
+    place, it is known again: SSIM is a number there, and is none where an output was none.
     """
 
     psnr: float
@@ -121,6 +126,31 @@ class Quality(Strict):
     data: str
     bicubic: float | None = None
     per_image: list[dict[str, Any]] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_infinity(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        images = values.get("per_image")
+        known = [_known(one) for one in images] if isinstance(images, list) else images
+        return {**_known(values), **({} if images is None else {"per_image": known})}
+
+
+def _known(figures: Any) -> Any:
+    """PSNR and SSIM of a set or an image as numbers, for what stands in JSON in their place."""
+    if not isinstance(figures, dict):
+        return figures
+    found = dict(figures)
+    for key in figures:
+        if key.startswith("psnr") and figures[key] is None:
+            ssim = figure(figures.get(key.replace("psnr", "ssim")))
+            found[key] = math.nan if ssim is None or math.isnan(ssim) else math.inf
+        elif key.startswith("ssim") and figures[key] is None:
+            found[key] = math.nan
+        elif key.startswith(("psnr", "ssim")) and isinstance(figures[key], str):
+            found[key] = figure(figures[key])
+    return found
 
 
 class Measurement(Strict):
@@ -213,7 +243,7 @@ class Measurement(Strict):
 
     def to_json(self) -> str:
         """One line of JSON; equal measurements give equal text."""
-        return self.model_dump_json()
+        return dumps(self.model_dump(), separators=(",", ":"), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str | bytes, source: str = "the file") -> Measurement:

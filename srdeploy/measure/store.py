@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
@@ -50,6 +51,9 @@ MIGRATIONS = [
 """Scripts that lead from one schema version to the next; ``user_version`` counts those applied."""
 
 _BUSY_SECONDS = 60.0
+_BODY = "CAST(body AS BLOB)"  # bytes that are no text are one row's trouble, not the store's
+
+log = logging.getLogger(__name__)
 
 
 def measurement_key(
@@ -152,8 +156,8 @@ class Store:
             key: See :func:`measurement_key`.
 
         Returns:
-            Whether it was taken: a finished one is there once and for all, a failed one makes
-            room for whatever comes next.
+            Whether it was taken: a finished one is there once and for all; one that failed, or
+            cannot be read, makes room for whatever comes next.
 
         Raises:
             SrdeployError: the disk is full or fails; what was stored before is safe.
@@ -178,23 +182,24 @@ class Store:
             f"INSERT INTO measurements ({', '.join(names)}) "
             f"VALUES ({', '.join(f':{name}' for name in names)}) "
             f"ON CONFLICT (key) DO UPDATE SET {', '.join(f'{n} = excluded.{n}' for n in names)} "
-            "WHERE measurements.error IS NOT NULL"
+            "WHERE measurements.error IS NOT NULL OR :beyond_reading"
         )
         with self._lock, _readable_errors(self.path), self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            values["beyond_reading"] = self.get(key) is None
             return self._connection.execute(statement, values).rowcount == 1
 
     def done(self, key: str) -> bool:
         """Whether that measurement is finished (a failed one is not)."""
-        query = "SELECT 1 FROM measurements WHERE key = ? AND error IS NULL"
-        with self._lock, _readable_errors(self.path):
-            return self._connection.execute(query, (key,)).fetchone() is not None
+        found = self.get(key)
+        return found is not None and found.error is None
 
     def get(self, key: str) -> Measurement | None:
-        """The measurement under a key, finished or failed."""
-        query = "SELECT body FROM measurements WHERE key = ?"
+        """The measurement under a key, finished or failed; None also for one beyond reading."""
+        query = f"SELECT {_BODY}, rowid, artifact, device, scenario FROM measurements WHERE key = ?"
         with self._lock, _readable_errors(self.path):
             row = self._connection.execute(query, (key,)).fetchone()
-        return Measurement.from_json(row[0], f"'{self.path}'") if row else None
+        return self._read(row[0], row[1], row[2:]) if row else None
 
     def measurements(
         self, *, artifact: str = "*", device: str = "*", scenario: str = "*", failed: bool = True
@@ -206,6 +211,8 @@ class Store:
             device: Likewise.
             scenario: Likewise.
             failed: Give failures too.
+
+        What cannot be read (damaged, or of another version) is left out with a remark.
         """
         query = "SELECT rowid, artifact, device, scenario FROM measurements"
         query += "" if failed else " WHERE error IS NULL"
@@ -213,13 +220,22 @@ class Store:
             rows = self._connection.execute(f"{query} ORDER BY rowid").fetchall()
         patterns = (artifact, device, scenario)
         for rowid, *names in rows:
-            if all(fnmatchcase(n, p) for n, p in zip(names, patterns, strict=True)):
+            if all(fnmatchcase(str(n), p) for n, p in zip(names, patterns, strict=True)):
                 with self._lock, _readable_errors(self.path):
                     body = self._connection.execute(
-                        "SELECT body FROM measurements WHERE rowid = ?", (rowid,)
+                        f"SELECT {_BODY} FROM measurements WHERE rowid = ?", (rowid,)
                     ).fetchone()
-                if body:
-                    yield Measurement.from_json(body[0], f"'{self.path}'")
+                if body and (found := self._read(body[0], rowid, names)) is not None:
+                    yield found
+
+    def _read(self, body: bytes, rowid: int, names: list[str]) -> Measurement | None:
+        artifact, device, scenario = names
+        what = f"row {rowid} ({artifact} on {device}, {scenario})"
+        try:
+            return Measurement.from_json(body, f"'{self.path}', {what},")
+        except UserError as error:
+            log.warning("%s It is left out.", error)
+            return None
 
     def __len__(self) -> int:
         with self._lock, _readable_errors(self.path):
@@ -227,12 +243,14 @@ class Store:
 
 
 def _connect(path: Path, how: str) -> sqlite3.Connection:
-    return sqlite3.connect(
+    connection = sqlite3.connect(
         f"{path.resolve().as_uri()}?{how}",
         uri=True,
         timeout=_BUSY_SECONDS,
         check_same_thread=False,
     )
+    connection.text_factory = lambda text: text.decode("utf-8", "replace")
+    return connection
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:

@@ -10,6 +10,7 @@ from typing import Any
 
 from srdeploy.bench.row import Row
 from srdeploy.bench.table import milliseconds
+from srdeploy.metrics import lost
 from srdeploy.report.sources import Entry, Evidence, RunFolder
 
 
@@ -228,7 +229,7 @@ def change_of(row: Row, base: Row | None) -> str | None:
     own, other = psnr_of(row), psnr_of(base)
     if own is None or other is None:
         return None
-    return f"{own - other:+.2f}".replace("-", "−")
+    return f"{lost(own, other):+.2f}".replace("-", "−")
 
 
 def base_of(row: Row, group: Group) -> Row | None:

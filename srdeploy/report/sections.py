@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 from statistics import median
@@ -39,7 +40,8 @@ def plots(groups: Sequence[Group]) -> str:
         rows = [
             (entry, entry.row.p50_ms, psnr_of(entry.row))
             for entry in group.entries
-            if entry.row.p50_ms is not None and psnr_of(entry.row) is not None
+            if entry.row.p50_ms is not None
+            and math.isfinite(psnr_of(entry.row) or math.inf)  # an axis has no place for infinity
         ]
         if not rows:
             continue

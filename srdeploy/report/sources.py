@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from srdeploy.bench.row import Row, row_of
 from srdeploy.errors import UserError
+from srdeploy.figures_json import dumps
 from srdeploy.measure.measurement import Conditions, DeviceFacts, Measurement, Quality
 from srdeploy.measure.scenario import Scenario
 from srdeploy.measure.store import Store
@@ -166,7 +167,7 @@ def _of_json(path: Path) -> Iterator[Entry]:
         if not isinstance(record, dict) or "artifact" not in record or "scenario" not in record:
             raise foreign
         if "facts" in record:
-            measurements.append(Measurement.from_json(json.dumps(record), f"'{path}'"))
+            measurements.append(Measurement.from_json(dumps(record), f"'{path}'"))
         else:
             try:
                 rows.append(Row.model_validate(record))

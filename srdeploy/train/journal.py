@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from srdeploy.errors import UserError
+from srdeploy.figures_json import dumps, figure
 from srdeploy.files import atomic_path, space_for
 from srdeploy.progress import Tracker
 
@@ -43,12 +44,12 @@ class Journal:
             self._writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=iteration + 1)
         kept = [entry for entry in read_metrics(run_dir) if entry["iteration"] <= iteration]
         with atomic_path(self._path) as temporary:
-            temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
+            temporary.write_text("".join(dumps(entry) + "\n" for entry in kept))
 
     def write(self, iteration: int, **values: Any) -> None:
         """Record values reached after ``iteration`` iterations."""
         with space_for(self._path), open(self._path, "a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"iteration": iteration, **values}) + "\n")
+            stream.write(dumps({"iteration": iteration, **values}) + "\n")
             stream.flush()
             os.fsync(stream.fileno())
         self._latest |= {name: values[name] for name in SHOWN if name in values}
@@ -76,7 +77,8 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     entries = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            entries.append(json.loads(line))
+            entry = json.loads(line)
         except json.JSONDecodeError:
             continue
+        entries.append({k: v if (f := figure(v)) is None else f for k, v in entry.items()})
     return entries

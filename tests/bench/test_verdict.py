@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -215,3 +216,28 @@ def test_what_people_read() -> None:
     assert page[0].startswith("| artifact |")
     assert page[2].count("|") == page[0].count("|")
     assert found.to_dict()["lines"][0]["verdict"] == "fail"
+
+
+def perfect(*psnrs: float) -> Quality:
+    images = [{"name": str(n), "psnr_y": psnr} for n, psnr in enumerate(psnrs)]
+    return quality(float(np.mean(psnrs)), n_images=len(psnrs), per_image=images)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "drop", "answer"),
+    [
+        ((math.inf, 30.0), (math.inf, 30.0), 0.0, "pass"),
+        ((math.inf, 30.0), (math.inf, 29.0), 0.5, "fail"),  # the perfect one hides nothing
+        ((math.inf, 30.0), (40.0, 30.0), math.inf, "fail"),
+        ((40.0, 30.0), (math.inf, 30.0), -math.inf, "pass"),
+        ((math.inf, 40.0), (40.0, math.inf), None, "fail"),  # nobody can tell
+    ],
+)
+def test_pictures_that_equal_their_originals(
+    before: tuple[float, ...], after: tuple[float, ...], drop: float | None, answer: str
+) -> None:
+    base, new = made(100, quality=perfect(*before)), made(100, seed=1, quality=perfect(*after))
+    found = judge([base], [new], Limits(max_drop=0.1))
+    assert found.lines[0].drop == drop
+    assert found.verdict == answer
+    assert "nan" not in markdown(found)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import math
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -69,3 +71,54 @@ def test_other_text_is_no_measurement(text: str) -> None:
 def test_it_is_strict(change: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Measurement.model_validate(FULL.model_dump() | change)
+
+
+IMAGES = [
+    {"name": "flat", "psnr_y": math.inf, "ssim_y": 1.0},
+    {"name": "bird", "psnr_y": 31.5, "ssim_y": 0.9},
+    {"name": "Infinity", "psnr_y": -math.inf, "ssim_y": 0.0},
+]
+
+
+def perfect(**changes: Any) -> Quality:
+    values: dict[str, Any] = {
+        **{"psnr": math.inf, "ssim": 0.95, "colour": "y", "protocol": "psnr[y]"},
+        **{"n_images": 3, "data": "set", "per_image": IMAGES},
+    }
+    return Quality(**(values | changes))
+
+
+def test_infinite_figures_are_json_and_come_back() -> None:
+    whole = FULL.model_copy(update={"quality": perfect()})
+    text = whole.to_json()
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is not JSON")
+
+    document = json.loads(text, parse_constant=refuse)
+    assert document["quality"]["psnr"] == "Infinity"
+    assert Measurement.from_json(text) == whole
+    assert Measurement.from_json(text).quality.per_image == IMAGES  # type: ignore[union-attr]
+
+
+def test_nan_comes_back() -> None:
+    images = [{"name": "a", "psnr_y": math.nan, "ssim_y": math.nan}]
+    whole = FULL.model_copy(
+        update={"quality": perfect(psnr=math.nan, ssim=math.nan, per_image=images)}
+    )
+    read = Measurement.from_json(whole.to_json()).quality
+    assert read is not None
+    assert math.isnan(read.psnr)
+    assert math.isnan(read.ssim)
+    assert math.isnan(read.per_image[0]["psnr_y"])
+
+
+@pytest.mark.parametrize(("ssim", "psnr"), [(0.95, math.inf), (None, math.nan)])
+def test_older_text_has_null_for_them(ssim: float | None, psnr: float) -> None:
+    document = json.loads(FULL.model_copy(update={"quality": perfect()}).to_json())
+    document["quality"] |= {"psnr": None, "ssim": ssim}
+    document["quality"]["per_image"][0] |= {"psnr_y": None}
+    read = Measurement.from_json(json.dumps(document)).quality
+    assert read is not None
+    assert repr(read.psnr) == repr(psnr)
+    assert read.per_image[0]["psnr_y"] == math.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ import pytest
 
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.measure import store as store_module
-from srdeploy.measure.measurement import DeviceFacts, Measurement
+from srdeploy.measure.measurement import DeviceFacts, Measurement, Quality
 from srdeploy.measure.scenario import Scenario
 from srdeploy.measure.store import Store, measurement_key
 
@@ -257,6 +258,51 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
             for number in range(50):
                 store.add(made(samples_ms=[1.0] * 2000), str(number))
         assert store.done("k")
+
+
+def test_a_flat_picture_is_no_harm(tmp_path: Path) -> None:
+    quality = Quality(
+        psnr=math.inf, ssim=1.0, colour="y", protocol="psnr[y]", n_images=1, data="flat"
+    )
+    with Store.open(tmp_path / "s.sqlite") as store:
+        store.add(made(quality=quality), "k")
+        assert store.get("k") == made(quality=quality)
+        assert list(store.measurements()) == [made(quality=quality)]
+        # as it was written before
+        old = made(quality=quality).to_json().replace('"Infinity"', "null")
+        store._connection.execute("UPDATE measurements SET body = ?", (old,))
+        assert store.get("k") == made(quality=quality)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["body = '{'", "body = NULL", "body = 7", "body = X'ff00'", "body = '{\"format\": 2}'",
+     "body = replace(body, 'net.onnx', CAST(X'ff' AS TEXT))", "artifact = X'ff', body = ''",
+     "artifact = CAST(X'ff' AS TEXT), body = ''"],
+)  # fmt: skip
+def test_one_unreadable_row_is_one_remark(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "s.sqlite"
+    with Store.open(path) as store:
+        for key in "abc":
+            store.add(made(device=key), key)
+        store._connection.execute("PRAGMA writable_schema = ON")
+        schema = "UPDATE sqlite_master SET sql = replace(sql, 'NOT NULL', '')"
+        store._connection.execute(schema)
+        store._connection.commit()
+    with Store.open(path) as store:
+        store._connection.execute(f"UPDATE measurements SET {damage} WHERE key = 'b'")
+        store._connection.commit()
+        assert [one.device for one in store.measurements()] == ["a", "c"]
+        (remark,) = caplog.messages
+        assert remark.startswith(f"'{path}', row 2 (")
+        assert remark.endswith("It is left out.")
+        assert not store.done("b")
+        assert store.add(made(device="b", samples_ms=[1.0], turns=[1]), "b")
+        assert store.done("b")
+        assert not store.add(made(device="b"), "b")
+        assert sorted(one.device for one in store.measurements()) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("taken", [0, 40, 56])

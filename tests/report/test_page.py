@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from srdeploy.bench.row import row_of
 from srdeploy.cli.main import run
 from srdeploy.errors import UserError
+from srdeploy.figures_json import dumps
 from srdeploy.report.page import write_report
 from tests.report.material import measurement, measurements, write_run, write_store
 
@@ -109,6 +111,21 @@ def test_what_was_not_measured_is_left_out(tmp_path: Path) -> None:
     text = " ".join(_read(tmp_path / "r.html").words)
     assert "PSNR dB" not in text
     assert "energy mJ" not in text
+
+
+def test_pictures_that_equal_their_originals(tmp_path: Path) -> None:
+    ones = [measurement(f"{ms}.onnx", ms, math.inf, 1e9) for ms in (5, 7)]
+    ones.append(measurement("last.onnx", 9, 31.0, 1e9))
+    found = write_report([write_store(tmp_path / "a.sqlite", ones)], tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "nan" not in text.lower().replace("resonan", "")
+    assert found.figures[0]["psnr"] == math.inf
+    rows = dumps([row_of(one, ones[0]).model_dump(mode="json") for one in ones])
+    (tmp_path / "a.json").write_text(rows)
+    again = write_report([tmp_path / "a.json"], tmp_path / "r.html")
+    assert again.figures == found.figures
+    (tmp_path / "a.json").write_text(rows.replace('"Infinity"', "null"))  # as it was before
+    assert write_report([tmp_path / "a.json"], tmp_path / "r.html").figures == found.figures
 
 
 @pytest.mark.parametrize("form", ["rows", "measurements", "lines"])
