@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -53,9 +54,12 @@ def groups_of(evidence: Evidence) -> list[Group]:
 
 
 def below_bicubic(row: Row) -> bool:
-    """Whether bicubic upscaling, which costs nothing, is better: then nobody would ship it."""
-    psnr = psnr_of(row)
-    return psnr is not None and row.psnr_bicubic is not None and psnr < row.psnr_bicubic
+    """Whether bicubic upscaling, which costs nothing, is better: then nobody would ship it.
+
+    Where a flat picture makes bicubic's mean infinite, nobody can tell.
+    """
+    psnr, bicubic = psnr_of(row), row.psnr_bicubic
+    return psnr is not None and bicubic is not None and psnr < bicubic < math.inf
 
 
 def _shipped(rows: Sequence[Row]) -> Row | None:

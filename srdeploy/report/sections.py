@@ -33,6 +33,11 @@ LASTING = 30.0
 _POINTS = 120
 
 
+def _on_axis(psnr: float | None) -> bool:
+    """Whether there is a place for it: of pictures that equal their originals there is none."""
+    return psnr is not None and math.isfinite(psnr)
+
+
 def plots(groups: Sequence[Group]) -> str:
     """PSNR over latency per device and scenario; empty where no PSNR was measured."""
     figures = []
@@ -40,8 +45,7 @@ def plots(groups: Sequence[Group]) -> str:
         rows = [
             (entry, entry.row.p50_ms, psnr_of(entry.row))
             for entry in group.entries
-            if entry.row.p50_ms is not None
-            and math.isfinite(psnr_of(entry.row) or math.inf)  # an axis has no place for infinity
+            if entry.row.p50_ms is not None and _on_axis(psnr_of(entry.row))
         ]
         if not rows:
             continue
@@ -62,7 +66,7 @@ def plots(groups: Sequence[Group]) -> str:
             )
             for entry, ms, psnr in rows
         ]
-        floor = next((e.row.psnr_bicubic for e, *_ in rows if e.row.psnr_bicubic), None)
+        floor = next((e.row.psnr_bicubic for e, *_ in rows if _on_axis(e.row.psnr_bicubic)), None)
         drawing = both(bubbles, points, "median latency, ms", "mean PSNR, dB", floor=floor)
         caption = (
             f"{kind[0]}, {kind[1]}. Area: multiply-accumulates for a 1280×720 output. Filled: on "

@@ -116,15 +116,22 @@ def test_what_was_not_measured_is_left_out(tmp_path: Path) -> None:
 def test_pictures_that_equal_their_originals(tmp_path: Path) -> None:
     ones = [measurement(f"{ms}.onnx", ms, math.inf, 1e9) for ms in (5, 7)]
     ones.append(measurement("last.onnx", 9, 31.0, 1e9))
+    quality = ones[-1].quality
+    assert quality is not None
+    flat = quality.model_copy(update={"bicubic": math.inf})  # of a flat picture
+    ones[-1] = ones[-1].model_copy(update={"quality": flat})
     found = write_report([write_store(tmp_path / "a.sqlite", ones)], tmp_path / "r.html")
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "below bicubic" not in text.lower()
     assert "nan" not in text.lower().replace("resonan", "")
     assert found.figures[0]["psnr"] == math.inf
     rows = dumps([row_of(one, ones[0]).model_dump(mode="json") for one in ones])
     (tmp_path / "a.json").write_text(rows)
     again = write_report([tmp_path / "a.json"], tmp_path / "r.html")
     assert again.figures == found.figures
-    (tmp_path / "a.json").write_text(rows.replace('"Infinity"', "null"))  # as it was before
+    (tmp_path / "a.json").write_text(
+        rows.replace('"psnr_y": "Infinity"', '"psnr_y": null')
+    )  # as it was before
     assert write_report([tmp_path / "a.json"], tmp_path / "r.html").figures == found.figures
 
 
