@@ -24,3 +24,10 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     close = get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names) or 'none'}."
     return UserError(f"There is no {kind} named '{name}'; {hint}")
+
+
+def shown(text: object, most: int = 120) -> str:
+    """Text that a file may have written, as one short printable line."""
+    line = " ".join(str(text).split())
+    line = "".join(c if c.isprintable() else "?" for c in line)
+    return line if len(line) <= most else f"{line[:most]}..."

@@ -84,14 +84,17 @@ def inspect(
 
     `srdeploy inspect EDSR_baseline_x2.pt --groups`
     """
+    from srdeploy.models.card_file import has_digest, shipped_networks
     from srdeploy.models.load import load_network
 
     network = load_network(file, arch=arch, scale=scale)
+    digest = has_digest(shipped_networks().get(str(file), file))
     if json:
         from srdeploy.prune.groups import find_groups
         from srdeploy.prune.marks import UnsupportedOperationError
 
         document: dict[str, Any] = {**_summary(network), "card": network.card.model_dump()}
+        document["digest_checked"] = digest
         try:
             found = find_groups(network).groups
             document["groups"] = [group.to_dict() for group in found]
@@ -108,6 +111,8 @@ def inspect(
     if card.pre_upscaled:
         say("  fed with the bicubic-upscaled image")
     say(f"  widths: {_runs(card.widths)}")
+    if digest is not None:
+        say(f"  weights: {'as they were saved' if digest else 'no digest in the file to check'}")
     if card.proof:
         say(f"  proof: {card.proof['claim']} to {card.proof['max_difference']:.1e}")
     for entry in card.history:

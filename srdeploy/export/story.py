@@ -79,7 +79,7 @@ def tell(file: str | Path) -> Story:
         if number == last_prune and entry.get("step") == "prune":
             told += _pruned(card, widths)
         chapters.append(Chapter(entry.get("step", "?"), told, entry))
-    weights = _own_weights(path) or _recorded_weights(card)
+    weights, known = _weights(path, card)
     return Story(
         file=path.name,
         **artifact_facts(path),
@@ -87,7 +87,7 @@ def tell(file: str | Path) -> Story:
         weights_sha256=weights,
         widths=widths,
         chapters=chapters,
-        gaps=_gaps(card, weights),
+        gaps=_gaps(card, weights, known),
         card=card.model_dump(mode="json"),
     )
 
@@ -134,16 +134,21 @@ def _find(file: str | Path) -> Path:
     return shipped[str(file)]
 
 
-def _own_weights(path: Path) -> str | None:
-    from srdeploy.models.card_file import is_safetensors
+def _weights(path: Path, card: Card) -> tuple[str | None, bool]:
+    """Digest of the weights, and whether the file says that they are those that were saved."""
+    from srdeploy.models.card_file import damaged, is_safetensors, read_header
 
     if not path.is_file() or not is_safetensors(path):
-        return None
+        return _recorded_weights(card), True
     from safetensors.torch import load_file
 
     from srdeploy.models.digest import weights_sha256
 
-    return weights_sha256(load_file(path))
+    header, found = read_header(path), weights_sha256(load_file(path))
+    saved = None if header is None else header.weights_sha256
+    if saved not in (None, found):
+        raise damaged(path, "network")
+    return found, saved is not None
 
 
 def _recorded_weights(card: Card) -> str | None:
@@ -157,13 +162,15 @@ def _network(card: Card) -> str:
     return f"{card.arch} x{card.scale}, {colour}, values 0..{card.value_range:g}{pruned}"
 
 
-def _gaps(card: Card, weights: str | None) -> list[str]:
+def _gaps(card: Card, weights: str | None, known: bool) -> list[str]:
     steps = [entry.get("step") for entry in card.history]
     gaps = []
     if not {"import", "train"} & set(steps):
         gaps.append("where the first weights came from: no step of import or training is recorded")
     if weights is None:
         gaps.append("which weights were exported: it was written before srdeploy recorded that")
+    if not known:
+        gaps.append("whether the weights are those that were saved: the file has no digest")
     if card.pruned and ":" in card.arch:
         gaps.append(f"the widths before pruning: only {card.arch} knows them")
     return gaps

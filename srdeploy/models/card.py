@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from srdeploy.errors import UserError
+from srdeploy.errors import UserError, shown
 from srdeploy.models.quantised import Quantised
 
 CARD_KEY = "srdeploy.card"
 """Metadata key of the card in safetensors headers, ONNX files and CoreML packages."""
+
+MAX_TEXT = 4 << 20
+"""Characters of a card; one of 1,000 pruned layers has some 100,000."""
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("not printable")
+    return text
+
+
+_Name = Annotated[str, Field(max_length=500), AfterValidator(_printable)]
+_Count = Annotated[int, Field(ge=1, le=1 << 20)]
+_Factor = Annotated[int, Field(ge=1, le=16)]
 
 
 class Card(BaseModel):
@@ -39,22 +53,22 @@ class Card(BaseModel):
         quality: Measured figures by data set and protocol.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    format: int = 1
-    arch: str
-    config: dict[str, Any] = Field(default_factory=dict)
-    scale: int = Field(ge=1, le=16)
-    scales: tuple[int, ...]
+    format: Literal[1] = 1
+    arch: _Name
+    config: dict[_Name, Any] = Field(default_factory=dict)
+    scale: _Factor
+    scales: tuple[_Factor, ...] = Field(max_length=16)
     channels: int = Field(ge=1, le=4)
-    value_range: float = Field(gt=0)
+    value_range: float = Field(gt=0, le=1 << 20)
     luma_only: bool = False
     pre_upscaled: bool = False
-    mean_shift: tuple[float, ...] | None = None
-    widths: dict[str, int] = Field(default_factory=dict)
-    shapes: dict[str, list[int]] = Field(default_factory=dict)
-    size_multiple: int = Field(default=1, ge=1)
-    receptive_field: int = Field(default=0, ge=0)
+    mean_shift: tuple[float, ...] | None = Field(default=None, max_length=4)
+    widths: dict[_Name, _Count] = Field(default_factory=dict)
+    shapes: dict[_Name, list[_Count]] = Field(default_factory=dict)
+    size_multiple: int = Field(default=1, ge=1, le=256)
+    receptive_field: int = Field(default=0, ge=0, le=1 << 20)
     proof: dict[str, Any] | None = None
     quantised: Quantised | None = None
     history: list[dict[str, Any]] = Field(default_factory=list)
@@ -85,12 +99,30 @@ class Card(BaseModel):
         Raises:
             UserError: the text is no card of this version; ``source`` names it in the sentence.
         """
+        if len(text) > MAX_TEXT:
+            raise _invalid(source, f"it is longer than {MAX_TEXT >> 20} MB")
         try:
-            return cls.model_validate_json(text)
+            card = cls.model_validate_json(text, strict=True)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "card"
-            raise UserError(
-                f"The network card in {source} is not valid ({where}: {first['msg']}); "
-                "was it written by another version of srdeploy?"
-            ) from error
+            raise _invalid(source, first_problem(error)) from error
+        except ValueError as error:  # text that no encoding has
+            raise _invalid(source, shown(error)) from error
+        if card.scale not in card.scales:
+            raise _invalid(source, "scale: it is none of the scales")
+        if card.luma_only and card.channels != 1:
+            raise _invalid(source, "luma_only: the network has more than one channel")
+        return card
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first field that does not fit, and why."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "card"
+    return f"{shown(where)}: {shown(first['msg'])}"
+
+
+def _invalid(source: str, reason: str) -> UserError:
+    return UserError(
+        f"The network card in {source} is not valid ({reason}); "
+        "was it written by another version of srdeploy?"
+    )

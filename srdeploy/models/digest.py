@@ -18,5 +18,5 @@ def weights_sha256(tensors: Mapping[str, Tensor]) -> str:
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         values = tensor.detach().cpu().contiguous().reshape(-1)
-        digest.update(values.view(torch.uint8).numpy().tobytes())
+        digest.update(values.view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from srdeploy.errors import UserError, unknown_name
 from srdeploy.files import sha256
+from srdeploy.models.card import first_problem
 from srdeploy.models.card_file import is_safetensors, read_card, shipped_networks
 from srdeploy.models.importing.assemble import assemble
 from srdeploy.models.importing.state_dict import PREFERRED, StateDict, read_state_dict
@@ -97,7 +100,13 @@ def _read_foreign(
 ) -> Network:
     found = read_state_dict(file)
     if arch is not None and ":" in arch:
-        network, assumed = load_user_network(found, arch, str(file), scale)
+        try:
+            network, assumed = load_user_network(found, arch, str(file), scale)
+        except ValidationError as error:
+            raise UserError(
+                f"What '{arch}' says of itself cannot be ({first_problem(error)}); "
+                "mend the attribute."
+            ) from error
         recognised_as = arch
     else:
         result = assemble(found, str(file), arch=arch, scale=scale, res_scale=res_scale)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
-from srdeploy.errors import UserError, unknown_name
+from srdeploy.errors import UserError, shown, unknown_name
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.models.resize import layer_widths
+
+MAX_SCALE = 16
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Architecture:
         source: ``module:class``, imported when first needed.
         leave_alone: Layer patterns whose outputs the published runs never prune (they only lose
             inputs): the default of ``srdeploy prune --exclude``.
+        layers: Options that count layers: their product is at most the number of convolutions.
         presets: Published configurations by name.
     """
 
@@ -33,6 +38,7 @@ class Architecture:
     title: str
     source: str
     leave_alone: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ("n_blocks",)
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def factory(self) -> type[nn.Module]:
@@ -44,7 +50,7 @@ class Architecture:
 ARCHITECTURES: dict[str, Architecture] = {
     row.name: row
     for row in (
-        Architecture("vdsr", "VDSR, CVPR 2016", "srdeploy.models.vdsr:VDSR"),
+        Architecture("vdsr", "VDSR, CVPR 2016", "srdeploy.models.vdsr:VDSR", layers=("n_layers",)),
         Architecture(
             "edsr",
             "EDSR, CVPRW 2017",
@@ -67,10 +73,15 @@ ARCHITECTURES: dict[str, Architecture] = {
             "RCAN without channel attention (SRPN)",
             "srdeploy.models.rirsr:RIRSR",
             leave_alone=("tail.*",),
+            layers=("n_groups", "n_blocks"),
             presets={"rirsr-96": {"n_groups": 10, "n_blocks": 20, "n_feats": 96}},
         ),
         Architecture(
-            "smsr", "SMSR, CVPR 2021", "srdeploy.models.smsr:SMSR", leave_alone=("tail.*",)
+            "smsr",
+            "SMSR, CVPR 2021",
+            "srdeploy.models.smsr:SMSR",
+            leave_alone=("tail.*",),
+            layers=("n_modules", "n_layers"),
         ),
     )
 }
@@ -98,17 +109,44 @@ def create(arch: str, **config: Any) -> Network:
             break
     else:
         raise unknown_name("architecture", arch, architecture_names())
-    factory = row.factory()
-    signature = inspect.signature(factory)
-    for key in config:
-        if key not in signature.parameters:
-            raise unknown_name(f"option of {row.name}", key, signature.parameters)
+    config = checked_config(row, config)
+    return describe(row.factory()(**config), row.name, config)
+
+
+def checked_config(row: Architecture, config: Mapping[str, Any]) -> dict[str, Any]:
+    """All arguments of an architecture's constructor: those given, checked, and the defaults.
+
+    Raises:
+        UserError: an option it does not have, or a value of another kind or beyond any network.
+    """
+    parameters = inspect.signature(row.factory(), eval_str=True).parameters
+    for key, value in config.items():
+        if key not in parameters:
+            raise unknown_name(f"option of {row.name}", shown(key), parameters)
+        if not _fits(value, parameters[key].annotation):
+            kind = _KINDS[parameters[key].annotation]
+            raise UserError(f"{key} of {row.name} is {kind}, not {shown(repr(value), 40)}.")
     scale = config.get("scale", 2)
+    if row.name == "vdsr" and scale > MAX_SCALE:
+        raise UserError(f"{row.title} has no scale {scale}; choose 2 to {MAX_SCALE}.")
     if row.name != "vdsr" and scale not in (2, 3, 4, 8):
         raise UserError(f"{row.title} has no x{scale} upsampler; choose scale 2, 3, 4 or 8.")
-    defaults = {k: p.default for k, p in signature.parameters.items()}
-    config = {**defaults, **config}
-    return describe(factory(**config), row.name, config)
+    return {**{key: p.default for key, p in parameters.items()}, **config}
+
+
+_MOST = 1 << 16
+_KINDS: dict[type, str] = {
+    bool: "true or false",
+    int: f"a whole number from 1 to {_MOST}",
+    float: f"a number of at most {_MOST}",
+}
+
+
+def _fits(value: object, kind: type) -> bool:
+    if kind is float:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and abs(value) <= _MOST  # type: ignore[arg-type]
+    return type(value) is kind and (kind is not int or 1 <= value <= _MOST)  # type: ignore[operator]
 
 
 def describe(module: nn.Module, arch: str, config: dict[str, Any]) -> Network:
@@ -119,9 +157,20 @@ def describe(module: nn.Module, arch: str, config: dict[str, Any]) -> Network:
 
 
 def base_module(card: Card) -> nn.Module:
-    """The unpruned module of a card of ours, on the meta device (no memory, no random numbers)."""
+    """The unpruned module of a card of ours, on the meta device (no memory, no random numbers).
+
+    Raises:
+        UserError: an unknown architecture, or a configuration that no network of it has: among
+            others one of more layers than the card has widths, which would be built for ever.
+    """
     row = ARCHITECTURES.get(card.arch)
     if row is None:
-        raise unknown_name("architecture", card.arch, ARCHITECTURES)
+        raise unknown_name("architecture", shown(card.arch), ARCHITECTURES)
+    config = checked_config(row, card.config)
+    if math.prod(config[key] for key in row.layers) > len(card.widths):
+        raise UserError(
+            f"The network card says {', '.join(f'{key} {config[key]}' for key in row.layers)}, but "
+            f"widths of {len(card.widths)} layers; the file is damaged, take another copy."
+        )
     with torch.device("meta"):
-        return row.factory()(**card.config).eval()
+        return row.factory()(**config).eval()

@@ -14,19 +14,21 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
-from srdeploy.errors import UserError
+from srdeploy.errors import UserError, shown
 from srdeploy.files import atomic_path
-from srdeploy.models.card import CARD_KEY, Card
-from srdeploy.models.card_file import read_card
+from srdeploy.models.card import Card
+from srdeploy.models.card_file import card_metadata, damaged, read_header
+from srdeploy.models.digest import weights_sha256
+from srdeploy.models.facts import check_card, check_shapes, check_weights
 from srdeploy.models.network import Network
 from srdeploy.models.registry import base_module
-from srdeploy.models.resize import layer_widths, resize, tensor_places
+from srdeploy.models.resize import resize, tensor_places
 
 
 def save_network(network: Network, path: str | Path) -> None:
-    """Write weights and card to ``path`` (whole or not at all).
+    """Write weights, card and their digests to ``path`` (whole or not at all).
 
     Raises:
         UserError: it cannot be written there.
@@ -40,7 +42,7 @@ def save_network(network: Network, path: str | Path) -> None:
         seen.add(tensor.data_ptr())
     with atomic_path(path) as temporary:
         try:
-            save_file(tensors, temporary, metadata={CARD_KEY: network.card.to_json()})
+            save_file(tensors, temporary, card_metadata(network.card, weights_sha256(tensors)))
         except SafetensorError as error:
             raise UserError(f"Cannot write '{path}' ({error}); choose another place.") from error
 
@@ -54,26 +56,38 @@ def read_network(path: str | Path, *, arch: str | None = None) -> Network:
             (``package.module:callable``): a file alone never makes us import code.
 
     Raises:
-        UserError: no such file, not ours, or tensors that do not fit the card.
+        UserError: no such file, not ours, not what was saved, a card that contradicts its
+            architecture or tensors, or weights that are not finite.
     """
-    card = read_card(path)
-    if card is None:
+    header = read_header(path)
+    if header is None:
         raise UserError(f"'{path}' has no srdeploy card; turn it into a network with: import.")
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    card = header.card
+    check_shapes(card, header.shapes, str(path))
+    tensors = _read_tensors(path)
+    if header.weights_sha256 not in (None, weights_sha256(tensors)):
+        raise damaged(path, "network")
     module = empty_module(card, arch)
+    check_weights(tensors, module.state_dict(), str(path))
     ties = [places for places in tensor_places(module).values() if len(places) > 1]
     try:
         module.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
         detail = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise UserError(f"The tensors in '{path}' do not fit its card: {detail}") from error
+        raise UserError(f"The tensors in '{path}' do not fit its card: {shown(detail)}") from error
     for (owner, leaf), *others in ties:  # assigning gives each name a tensor of its own
         for other, name in others:
             setattr(other, name, getattr(owner, leaf))
-    if layer_widths(module) != card.widths:
-        raise UserError(f"The widths on the card of '{path}' are not those of its tensors.")
+    check_card(card, module, str(path))
     return Network(module.eval(), card)
+
+
+def _read_tensors(path: str | Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"Cannot read the tensors in '{path}' ({shown(error)}).") from error
 
 
 def empty_module(card: Card, arch: str | None = None) -> nn.Module:

@@ -19,6 +19,7 @@ import pickletools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from srdeploy.errors import shown
 from srdeploy.pickles.inert import Global, MalformedPickle, Record, plain_key
 
 Constructors = Mapping[tuple[str, str], Callable[..., object]]
@@ -99,13 +100,6 @@ def _dictionary(pairs: object = (), *_: object) -> dict[object, object]:
 
 
 _CONTAINERS: Constructors = {("collections", "OrderedDict"): _dictionary}
-
-
-def shown(error: Exception) -> str:
-    """An error's text in one short line: it may quote the file."""
-    text = " ".join(str(error).split())
-    text = "".join(c if c.isprintable() else "?" for c in text)
-    return text if len(text) <= 120 else f"{text[:120]}..."
 
 
 _PUSH = frozenset(

@@ -11,8 +11,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from srdeploy.errors import UserError
+from srdeploy.errors import UserError, shown
 from srdeploy.models.card_file import is_safetensors
+from srdeploy.models.facts import check_finite
 from srdeploy.models.importing.safe_pickle import Checkpoint, read_checkpoint
 from srdeploy.models.importing.torch_values import TensorRef
 from srdeploy.pickles.inert import Record
@@ -58,11 +59,7 @@ def read_state_dict(path: str | Path) -> StateDict:
     path = Path(path)
     found = _read_safetensors(path) if is_safetensors(path) else _read_torch(path)
     for name, tensor in found.tensors.items():
-        if not torch.isfinite(tensor).all():
-            raise UserError(
-                f"Tensor '{name}' in '{path}' contains NaN or infinity; "
-                "the training that wrote it diverged, take an earlier checkpoint."
-            )
+        check_finite(tensor, name, str(path))
     return found
 
 
@@ -71,8 +68,10 @@ def _read_safetensors(path: Path) -> StateDict:
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"'{path}' is not a readable safetensors file ({error}); it may be truncated."
+            f"'{path}' is not a readable safetensors file ({shown(error)}); it may be truncated."
         ) from error
+    if len(tensors) > _MAX_TENSORS:
+        raise _too_many(path)
     if not any(tensor.dim() >= 3 for tensor in tensors.values()):
         raise _no_weights(path)
     return StateDict({name: _to_float32(tensor) for name, tensor in tensors.items()})
