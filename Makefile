@@ -40,6 +40,12 @@ demo: $(VENV)/.run  ## Prune, fine-tune, export and measure the shipped network 
 test: $(VENV)/.dev lint  ## Lint, types and all fast tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto -m "not slow and not gpu and not emulated"
 
+.PHONY: check
+check: $(VENV)/.dev lint  ## Lint, types and the tests of what differs from main, nearest first, within 90 seconds
+	@tests=$$($(BIN)/python benchmarks/tests_of.py --changed) && if [ -n "$$tests" ]; then \
+		SRDEPLOY_TEST_SECONDS=40 OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto \
+		-m "not slow and not gpu and not emulated" $$tests; else echo "No test holds what changed."; fi
+
 .PHONY: test-slow
 test-slow: $(VENV)/.dev  ## Tests that take minutes
 	$(BIN)/pytest -m slow

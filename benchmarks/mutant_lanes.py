@@ -64,6 +64,7 @@ class Lanes:
     """
 
     def __init__(self, folder: Path, count: int, seconds: float) -> None:
+        os.environ.update(ORT_DISABLE_TELEMETRY="1", DO_NOT_TRACK="1")  # as the package does
         for name in WARM:
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)

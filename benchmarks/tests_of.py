@@ -14,6 +14,7 @@ import ast
 import subprocess
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from itertools import chain, zip_longest
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -83,22 +84,22 @@ class Sources:
         )
 
     def of_change(self, changed: Iterable[str]) -> list[str]:
-        """The tests of files that changed, of any kind: code, documents, data.
+        """The tests of files that changed, of any kind, the nearest of each first.
 
         Args:
             changed: Paths relative to the root; those that are gone hold nothing.
         """
-        found: dict[str, None] = {}
+        found = []
         for path in changed:
             if path.endswith(".py") and path in self.imports:
-                found |= dict.fromkeys(self.of(path))
-                if path.startswith("srdeploy/"):
-                    found[HOUSE] = None
+                house = [HOUSE] if path.startswith("srdeploy/") else []
+                found.append([*self.of(path), *house])
             elif path.endswith(".md") and (path.startswith("docs/") or path == "README.md"):
-                found[DOCS] = None
+                found.append([DOCS])
             else:
-                found |= dict.fromkeys(self._naming(Path(path)))
-        return list(found)
+                found.append(self._naming(Path(path)))
+        in_turn = chain.from_iterable(zip_longest(*found))
+        return list(dict.fromkeys(test for test in in_turn if test is not None))
 
     def _of_test_file(self, source: str) -> list[str]:
         if source in self.tests:

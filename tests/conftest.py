@@ -6,8 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,3 +66,30 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("a small disk can be mounted by root only")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+_BEGUN = time.monotonic()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """After SRDEPLOY_TEST_SECONDS, as `make check` has them, no more tests are begun."""
+    limit = float(os.environ.get("SRDEPLOY_TEST_SECONDS", "inf"))
+    if time.monotonic() - _BEGUN > limit:
+        pytest.skip(f"the {limit:g} s of SRDEPLOY_TEST_SECONDS are over")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How many tests were skipped, by reason, most first."""
+    reports = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(_reason(report) for report in reports)
+    if reasons:
+        terminalreporter.section(f"{reasons.total()} skipped")
+        for reason, count in reasons.most_common():
+            terminalreporter.line(f"{count:4}  {reason}")
+
+
+def _reason(report: Any) -> str:
+    """The first line of why a test, or a whole file of tests, was skipped."""
+    why = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return str(why).removeprefix("Skipped: ").partition("\n")[0]

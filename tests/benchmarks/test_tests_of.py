@@ -72,6 +72,10 @@ def test_files_that_are_no_modules(tree: Path) -> None:
     }  # fmt: skip
     assert sources.of_change(["srdeploy/gone.py", "LICENSE"]) == []
     assert HOUSE in sources.of_change(["srdeploy/late.py"])
+    # The nearest of each file come before the second nearest of any.
+    assert sources.of_change(["srdeploy/metrics.py", "benchmarks/study.py"])[:2] == [
+        "tests/test_metrics.py", "tests/test_study.py",
+    ]  # fmt: skip
 
 
 def test_what_changed_since_main(tree: Path) -> None:
