@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from srdeploy.terminal import safe_console
+
 
 class Tracker(Protocol):
     """What :func:`track` yields."""
@@ -59,7 +61,7 @@ def track(description: str, total: int, completed: int = 0) -> Iterator[Tracker]
     if not drawn():
         yield _Silent()
         return
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -87,14 +89,14 @@ def track(description: str, total: int, completed: int = 0) -> Iterator[Tracker]
             return Text(f"{speed:.3g}/s" if speed else "")
 
     progress = _TwoLines(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("left"),
         _Speed(),
-        console=Console(stderr=True),
+        console=safe_console(stderr=True),
         transient=True,
         expand=True,
     )

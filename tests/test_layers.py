@@ -37,6 +37,7 @@ LAYERS = [
         "allocator",
         "pickles",
     ],
+    ["terminal"],
     ["errors", ""],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

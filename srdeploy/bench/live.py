@@ -12,6 +12,7 @@ from srdeploy.bench.plan import Batch, Watcher
 from srdeploy.bench.row import Row
 from srdeploy.bench.table import milliseconds
 from srdeploy.progress import drawn, hidden, is_quiet
+from srdeploy.terminal import plain, safe_console
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -34,11 +35,10 @@ def live_table(jobs: int) -> Iterator[Watcher]:
         if not drawn():
             yield Watcher() if is_quiet() else _Lines(jobs)
             return
-        from rich.console import Console
         from rich.live import Live
 
         stack.enter_context(hidden())
-        yield _Table(stack.enter_context(Live(console=Console(stderr=True))), jobs)
+        yield _Table(stack.enter_context(Live(console=safe_console(stderr=True))), jobs)
 
 
 class _Lines(Watcher):
@@ -53,7 +53,7 @@ class _Lines(Watcher):
 
     def said(self, sentence: str) -> None:
         """A line."""
-        print(sentence, file=sys.stderr)
+        print(plain(sentence), file=sys.stderr)
 
 
 class _Table(Watcher):
@@ -78,7 +78,7 @@ class _Table(Watcher):
 
     def said(self, sentence: str) -> None:
         """A line above the table."""
-        self._live.console.print(sentence, markup=False)
+        self._live.console.print(sentence)
 
     def _show(self, place: _Place, ms: str, state: str) -> None:
         self._states.pop(place, None)  # the latest goes last

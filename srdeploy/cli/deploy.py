@@ -7,7 +7,7 @@ import typer
 
 from srdeploy.cli import complete
 from srdeploy.cli import options as o
-from srdeploy.cli.output import console, emit, say
+from srdeploy.cli.output import console, emit, mark, say
 from srdeploy.export.targets import PIXEL_SHUFFLES, TARGETS
 
 
@@ -264,7 +264,7 @@ def targets(
 
     view = Table("target", "artifact", "precisions", "builds here", "runs here")
     for row in rows:
-        states = ("[green]yes[/]" if row[state] else "[yellow]no[/]" for state in _STATES)
+        states = (mark(row[state]) for state in _STATES)
         view.add_row(row["name"], row["title"], ", ".join(row["precisions"]), *states)
     console().print(view)
     for row in rows:

@@ -3,7 +3,7 @@
 import typer
 
 from srdeploy.cli import options as o
-from srdeploy.cli.output import console, emit
+from srdeploy.cli.output import console, emit, mark
 
 
 def register(app: typer.Typer) -> None:
@@ -34,15 +34,12 @@ def doctor(json: o.AsJson = False) -> None:
         emit({"machine": machine_facts(), "rows": rows, "networks": sorted(shipped_networks())})
         return
     from rich.table import Column, Table
-    from rich.text import Text
 
     name = Column("name", no_wrap=True)
     view = Table("kind", name, "", "what it is", "found, or what to do")
     for found in rows:
-        mark = "[green]yes[/]" if found["available"] else "[yellow]no[/]"
         cells = [str(found[key]) for key in ("kind", "name", "title", "reason")]
-        # Plain text: brackets, as in 'srdeploy[trt]', are not markup here.
-        view.add_row(*cells[:2], mark, *(Text(cell) for cell in cells[2:]))
+        view.add_row(*cells[:2], mark(found["available"]), *cells[2:])
     out = console()
     out.print(view)
     out.print(f"shipped networks: {', '.join(sorted(shipped_networks())) or 'none'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import Annotated, Any
@@ -28,7 +29,9 @@ from srdeploy.cli import (
     zoo,
 )
 from srdeploy.cli import run as line
+from srdeploy.cli.output import complain, say
 from srdeploy.errors import SrdeployError
+from srdeploy.terminal import plain
 
 app = typer.Typer(
     name="srdeploy",
@@ -43,7 +46,7 @@ app = typer.Typer(
 
 def _show_version(asked: bool) -> None:
     if asked:
-        print(f"srdeploy {__version__}")
+        say(f"srdeploy {__version__}")
         raise typer.Exit
 
 
@@ -71,8 +74,14 @@ def _common(
     _set_verbose(verbose)
 
 
+class _Plain(logging.Formatter):
+    """A log's line, shown and not obeyed."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain(super().format(record))
+
+
 def _set_verbose(verbose: bool) -> None:
-    import logging
     import warnings
 
     from srdeploy.quiet import set_verbose
@@ -85,7 +94,7 @@ def _set_verbose(verbose: bool) -> None:
     if verbose:
         handler = logging.StreamHandler()
         handler.set_name("verbose")
-        handler.setFormatter(logging.Formatter("%(relativeCreated)7d ms  %(message)s"))
+        handler.setFormatter(_Plain("%(relativeCreated)7d ms  %(message)s"))
         logger.addHandler(handler)
         warnings.simplefilter("default")
     elif not sys.warnoptions:  # what libraries warn of is for us to mend, not for users to read
@@ -181,9 +190,9 @@ def _one_line(error: BaseException) -> str:
 def _fail(sentence: str, code: int) -> int:
     rank = os.environ.get("RANK", "0")  # set by torchrun
     if rank == "0":
-        print(f"srdeploy: {' '.join(sentence.split())}", file=sys.stderr)
+        complain(f"srdeploy: {' '.join(sentence.split())}")
     elif code != 130:  # all stop together, and the first one says so
-        print(f"srdeploy (process {rank}): {' '.join(sentence.split())}", file=sys.stderr)
+        complain(f"srdeploy (process {rank}): {' '.join(sentence.split())}")
     return code
 
 

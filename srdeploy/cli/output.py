@@ -1,4 +1,8 @@
-"""How results reach people and programs: text on stdout, or one JSON document."""
+"""How results reach people and programs: text on stdout, or one JSON document.
+
+Every way out is plain (:mod:`srdeploy.terminal`): what boards, cards and stores say is shown, and
+no terminal obeys it.
+"""
 
 from __future__ import annotations
 
@@ -8,33 +12,46 @@ from typing import TYPE_CHECKING, Any
 
 from srdeploy.figures_json import dumps
 from srdeploy.progress import is_quiet
+from srdeploy.terminal import plain, safe_console
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 
 def emit(document: Any) -> None:
     """Print one JSON document; see :mod:`srdeploy.figures_json` for infinite figures."""
-    sys.stdout.write(dumps(document, indent=2) + "\n")
+    text = dumps(document, indent=2)  # in ASCII, of which JSON leaves one control character
+    sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")
 
 
 def say(text: str = "") -> None:
     """Print a line of a result for people."""
-    print(text)
+    print(plain(text))
 
 
 def note(text: str) -> None:
     """Print a remark that is not part of the result, on stderr; ``--quiet`` leaves it out."""
     if not is_quiet():
-        print(text, file=sys.stderr)
+        complain(text)
+
+
+def complain(text: str) -> None:
+    """Print an error on stderr, whatever was asked."""
+    print(plain(text), file=sys.stderr)
 
 
 def console() -> Console:
     """Where tables go: stdout, in plain text where ``NO_COLOR`` is set (https://no-color.org)."""
-    from rich.console import Console
-
     # Rich drops colours for NO_COLOR and keeps bold and dim, which are escape codes too.
-    return Console(color_system=None if os.environ.get("NO_COLOR") else "auto")
+    return safe_console(colours=not os.environ.get("NO_COLOR"))
+
+
+def mark(yes: object) -> Text:
+    """A word in a table: green yes, yellow no."""
+    from rich.text import Text
+
+    return Text("yes", style="green") if yes else Text("no", style="yellow")
 
 
 def quantity(value: float) -> str:

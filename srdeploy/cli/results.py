@@ -7,7 +7,7 @@ import typer
 
 from srdeploy.cli import complete
 from srdeploy.cli import options as o
-from srdeploy.cli.output import console, emit, say
+from srdeploy.cli.output import console, emit, mark, say
 
 
 def register(app: typer.Typer) -> None:
@@ -85,8 +85,7 @@ def devices(json: o.AsJson = False) -> None:
         return
     view = _view("kind", "what it is", "URI", "usable here")
     for row in rows:
-        usable = "[green]yes[/]" if row["available"] else "[yellow]no[/]"
-        view.add_row(row["kind"], row["title"], row["example"], usable)
+        view.add_row(row["kind"], row["title"], row["example"], mark(row["available"]))
     _show(view)
     for row in rows:
         if not row["available"]:

@@ -52,6 +52,7 @@ def _table(found: Any) -> Any:
     """One row per layer, for 80 columns: the first file's figure above the second's."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+    from rich.text import Text
 
     from srdeploy.bench.why import aligned
 
@@ -74,5 +75,5 @@ def _table(found: Any) -> Any:
             pair.kind,
         )
     for name, (before, after) in found.others.items():
-        table.add_row(f"[dim]{name}[/]", "", "", "", f"{before:.2f}\n{after:.2f}", "", "", "")
+        table.add_row(Text(name, style="dim"), "", "", "", f"{before:.2f}\n{after:.2f}", "", "", "")
     return table

@@ -269,12 +269,11 @@ def _write(path: Path, text: str) -> None:
 def _rendered(rows: list[Row]) -> str:
     from io import StringIO
 
-    from rich.console import Console
-
     from srdeploy.bench.table import tables
+    from srdeploy.terminal import safe_console
 
     stream = StringIO()
-    console = Console(file=stream, width=100)
+    console = safe_console(file=stream, width=100)
     for table in tables(rows):
         console.print(table)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())

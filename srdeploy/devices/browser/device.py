@@ -21,6 +21,7 @@ from srdeploy.devices.protocol import Job
 from srdeploy.devices.uri import DeviceUri
 from srdeploy.errors import UserError, unknown_name
 from srdeploy.measure.measurement import Conditions, DeviceFacts, Reading
+from srdeploy.terminal import plain
 
 BACKENDS = ("wasm", "webgpu")
 OPTIONS = ("backend", "name", "wait", "patience", "cert", "key", "ort", "adb", "token")
@@ -28,7 +29,7 @@ OPTIONS = ("backend", "name", "wait", "patience", "cert", "key", "ort", "adb", "
 
 def to_stderr(sentence: str) -> None:
     """Tell the person at the terminal."""
-    print(sentence, file=sys.stderr, flush=True)
+    print(plain(sentence), file=sys.stderr, flush=True)
 
 
 class BrowserDevice:
