@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -226,6 +227,21 @@ def sha256(path: str | Path) -> str:
             while chunk := stream.read(1 << 20):
                 digest.update(chunk)
     return digest.hexdigest()
+
+
+def require_private(path: str | Path) -> None:
+    """See that a private key is its owner's alone; where there are no such modes, nothing is seen.
+
+    Raises:
+        UserError: others may read or change it; the sentence says how to mend that.
+    """
+    with suppress(OSError):  # whoever opens it says what is wrong with it
+        mode = stat.S_IMODE(os.stat(path).st_mode)
+        if os.name == "posix" and mode & 0o077:
+            raise UserError(
+                f"Others may use the private key '{path}' (mode {mode:03o}); keep it to yourself "
+                f"(`chmod 600 '{path}'`), and replace it if others had access."
+            )
 
 
 def cache_dir() -> Path:

@@ -89,8 +89,11 @@ class CheckedModel:
                 number(value, name, f"the time of {what} (ms)")
         if loaded.threads is not None:
             number(loaded.threads, name, "the number of its threads", 1, 1 << 20)
-        words = (loaded.runtime, loaded.runtime_version, loaded.provider, loaded.precision)
-        data((*words, *loaded.notes), name)
+        told = (loaded.runtime, loaded.runtime_version, loaded.provider, loaded.precision)
+        words = [word for word in (*told, *loaded.notes) if word is not None]
+        if not all(isinstance(word, str) for word in words):
+            raise Implausible(f"'{name}' names no runtime in words.")
+        data(words, name)
         return loaded
 
     def prepare(self, x: NDArray[np.float32], *, runs: int, seconds: float) -> float | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from srdeploy.errors import UserError
 from srdeploy.farm.settings import FarmFile, split_address
-from srdeploy.files import atomic_path
+from srdeploy.files import atomic_path, require_private
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -90,7 +90,7 @@ def check(farm: FarmFile) -> str | None:
 
     Raises:
         UserError: one of the files is missing or none of its kind, has ended or not begun, or
-            they do not belong together.
+            they do not belong together; or others may read the key.
     """
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import serialization
@@ -122,6 +122,7 @@ def check(farm: FarmFile) -> str | None:
         raise UserError(f"The key '{farm.key}' cannot be read: permission denied.") from None
     except (ValueError, TypeError):
         raise UserError(f"'{farm.key}' is no private key in PEM without a password.") from None
+    require_private(farm.key)
     if _public(key.public_key()) != _public(own.public_key()):
         raise UserError(f"'{farm.key}' is not the key of '{farm.certificate}'.")
     left = own.not_valid_after_utc - _now()
@@ -160,6 +161,7 @@ def _authority(root: Path) -> tuple[Certificate, Any]:
             f"The farm's authority '{path}' expired on {authority.not_valid_after_utc:%Y-%m-%d}; "
             "begin a new one in an empty folder and copy the new folders to all hosts."
         )
+    require_private(key_path)
     try:
         return authority, serialization.load_pem_private_key(key_path.read_bytes(), None)
     except (OSError, ValueError):

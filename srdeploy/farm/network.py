@@ -6,6 +6,7 @@ import logging
 import socket
 import ssl
 import warnings
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,23 @@ _SETTINGS = {
     "distributed.admin.tick.limit": "600s",
     "distributed.comm.timeouts.connect": "10s",
 }
+
+SCHEDULER_CALLS = frozenset(
+    {
+        *("identity", "versions", "register-client", "register-worker", "unregister"),
+        *("heartbeat_worker", "set_resources", "broadcast", "gather"),
+    }
+)
+"""What the farm asks of Dask's scheduler. All else is refused, the calls among it by which it runs
+functions that others send: ``run_function``, ``feed``, plugins."""
+
+WORKER_CALLS = frozenset({"identity", "versions", "run", "get_data"})
+"""What the farm asks of a worker; ``run`` is how :mod:`srdeploy.farm.task` is called there."""
+
+
+def refused(handlers: Iterable[str], calls: frozenset[str]) -> list[str]:
+    """The calls of a server of Dask's that are to be refused, whatever its version offers."""
+    return sorted(set(handlers) - calls)
 
 
 def open_farm(path: str | Path) -> tuple[FarmFile, str | None]:

@@ -5,10 +5,25 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
+from typing import Any
 
 from srdeploy.errors import UserError
-from srdeploy.farm.network import NoPages, security
+from srdeploy.farm.network import SCHEDULER_CALLS, NoPages, refused, security
 from srdeploy.farm.settings import FarmFile, split_address
+
+
+def scheduler_class() -> Any:
+    """Dask's scheduler without its web pages, and without the calls that the farm never makes."""
+    from distributed import Scheduler
+
+    class FarmScheduler(NoPages, Scheduler):
+        """See :data:`srdeploy.farm.network.SCHEDULER_CALLS`."""
+
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.blocked_handlers = refused(self.handlers, SCHEDULER_CALLS)
+
+    return FarmScheduler
 
 
 async def serve(
@@ -24,14 +39,9 @@ async def serve(
     Raises:
         UserError: the address is not this host's, or in use.
     """
-    from distributed import Scheduler
-
-    class FarmScheduler(NoPages, Scheduler):
-        """Dask's, without its web pages."""
-
     host, port = split_address(listen) if listen else farm.address
     try:
-        scheduler = await FarmScheduler(
+        scheduler = await scheduler_class()(
             host=host,
             port=port,
             protocol="tls",

@@ -15,7 +15,15 @@ from typing import Any
 from srdeploy.devices.open import open_device
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.farm.labgrid_place import require_labgrid
-from srdeploy.farm.network import NoPages, dask_address, own_address, probe, security
+from srdeploy.farm.network import (
+    WORKER_CALLS,
+    NoPages,
+    dask_address,
+    own_address,
+    probe,
+    refused,
+    security,
+)
 from srdeploy.farm.parcels import HostCache
 from srdeploy.farm.runner_process import RunnerProcess
 from srdeploy.farm.settings import DeviceEntry, FarmFile
@@ -154,6 +162,7 @@ def _worker_class() -> Any:
                 startup_information={"srdeploy": lambda worker: station.card()},
                 metrics={"srdeploy": lambda worker: station.status()},
             )
+            self.blocked_handlers = refused(self.handlers, WORKER_CALLS)
 
         async def start_unsafe(self) -> Any:
             """Register; a device set aside before a restart is set aside still."""

@@ -92,6 +92,18 @@ def test_files_that_do_not_belong_together(
         check(mixed(certificate=lab / "none"))
 
 
+def test_a_key_that_others_may_read_is_refused(lab: Path) -> None:
+    farm = read_farm(lab / "sched")
+    farm.key.chmod(0o640)
+    with pytest.raises(UserError, match=r"host\.key' \(mode 640\).*chmod 600"):
+        check(farm)
+    farm.key.chmod(0o600)
+    assert check(farm) is None
+    (lab / "ca.key").chmod(0o644)
+    with pytest.raises(UserError, match=r"ca\.key' \(mode 644\)"):
+        issue(lab, ["another"])
+
+
 def test_bad_requests(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="at least one host"):
         issue(tmp_path, [], "a")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srdeploy.errors import UserError
-from srdeploy.files import atomic_path, cache_dir
+from srdeploy.files import atomic_path, cache_dir, require_private
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate as X509
@@ -41,8 +41,9 @@ class Certificate:
         """What a server needs.
 
         Raises:
-            UserError: the two files do not belong together.
+            UserError: the two files do not belong together, or others may read the key.
         """
+        require_private(self.key)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         try:

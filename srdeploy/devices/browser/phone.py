@@ -16,6 +16,7 @@ SILENT_SECONDS = 10.0
 
 _LEFT_SECONDS = 2.0  # a page that said goodbye may only be reloading
 _MOST_STARTS = 3  # over one step; a page that starts more often dies of the step
+_MOST_REASON = 500
 _UNFIT = ("unsupported", "insecure", "no-webgpu", "no-adapter")
 
 
@@ -138,7 +139,8 @@ class Phone:
         reply = dict(self._reply)
         if reply.pop("ok", False):
             return reply, self._output
-        sentence = f"{self.name}: {reply.get('error', 'the page failed without a reason.')}"
+        reason = str(reply.get("error", "the page failed without a reason."))[:_MOST_REASON]
+        sentence = f"{self.name}: {reason}"
         raise (DeviceUnfit if reply.get("code") in _UNFIT else DeviceError)(sentence)
 
     def _await(self, do: str, timeout: float, patience: float, tell: Callable[[str], None]) -> None:

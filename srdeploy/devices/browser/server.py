@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import json
 import logging
 import mimetypes
+import re
 import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,11 +23,14 @@ from tornado import httpserver, netutil, web
 from tornado.iostream import StreamClosedError
 
 import srdeploy
+from srdeploy.devices.answers import Implausible, read_json
 from srdeploy.devices.browser.address import in_url
 from srdeploy.devices.browser.agent import browser_name, system_name
 from srdeploy.devices.browser.certificate import Certificate
+from srdeploy.devices.browser.doors import Doors
 from srdeploy.devices.browser.phone import Phone
 from srdeploy.devices.browser.runtime_files import FILES
+from srdeploy.devices.browser.told import hello_of, state_of
 from srdeploy.errors import UserError
 
 PAGE = Path(srdeploy.__file__).parent / "assets" / "browser"
@@ -35,6 +38,10 @@ PAGE = Path(srdeploy.__file__).parent / "assets" / "browser"
 _POLL_SECONDS = 20.0
 _SMALL = 1 << 20  # what strangers may send; outputs are let in by their exact size
 _LARGE = 2 << 30
+_HEADER = 1 << 14
+_IDLE_SECONDS = 30.0  # a page says something every second
+_SLOWEST = 5e4  # bytes a second of an output on its way
+_MOST_PHONES = 256
 _HEADERS = {
     # Isolation gives threads and a fine clock.
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -80,7 +87,7 @@ class Server:
     _blobs: dict[str, tuple[bytes, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._stays = bool(self.token)
+        self._stays, self._wondered = bool(self.token), False
         self.token = self.token or secrets.token_urlsafe(12)
 
     def start(self) -> None:
@@ -180,13 +187,18 @@ class Server:
         )
         _watch_handshakes(self)
         server = httpserver.HTTPServer(
-            application, ssl_options=context, max_buffer_size=_LARGE, max_body_size=_SMALL
+            application,
+            protocol="http" if context is None else "https",
+            max_body_size=_SMALL,
+            max_header_size=_HEADER,
+            idle_connection_timeout=_IDLE_SECONDS,
+            body_timeout=_IDLE_SECONDS,
         )
-
+        self._doors = Doors(self._loop, context, server.handle_stream, _LARGE)
         # Not a run of its own: a stop that came before its end would end that run alone.
-        self._loop.call_soon(server.add_sockets, sockets)
+        self._loop.call_soon(self._doors.open, sockets)
         self._loop.run_forever()
-        server.stop()
+        self._doors.close()
         self._loop.run_until_complete(server.close_all_connections())
         for task in asyncio.all_tasks(self._loop):
             task.cancel()
@@ -197,6 +209,8 @@ class Server:
         with self.changed:
             phone = self.phones.get(key)
             if phone is None:
+                if len(self.phones) >= _MOST_PHONES:
+                    raise Implausible("More browsers open the page than there can be; stop some.")
                 event = self._wakes[key] = asyncio.Event()
                 phone = self.phones[key] = Phone(
                     key=key,
@@ -210,6 +224,12 @@ class Server:
             self._wakes[key].set()  # an older page's poll ends
             self.changed.notify_all()
             return phone
+
+    def _wonder(self, sentence: str) -> None:
+        """Tell the first thing that cannot be; a flood of them is not worth more."""
+        if not self._wondered:
+            self._wondered = True
+            self.tell(sentence)
 
     async def _job_for(self, phone: Phone, page: str) -> dict[str, Any] | None:
         """The phone's job, awaited for a while; the same one again until it is answered."""
@@ -232,6 +252,8 @@ class Server:
 class _Handler(web.RequestHandler):
     def initialize(self, server: Server) -> None:
         self.server = server
+        connection: Any = self.request.connection
+        server._doors.knows(connection.stream)  # it has the secret, or would be nowhere here
 
     def set_default_headers(self) -> None:
         self.clear_header("Server")
@@ -252,28 +274,35 @@ class _Handler(web.RequestHandler):
 
     def number(self) -> int:
         number = self.get_query_argument("job", "")
-        if not number.isdecimal():
+        if not re.fullmatch("[0-9]{1,15}", number):
             raise web.HTTPError(400)
         return int(number)
 
     def document(self) -> dict[str, Any]:
+        with self.believed():
+            document = read_json(self.request.body, self.request.remote_ip or "", "A message")
+            if not isinstance(document, dict):
+                raise Implausible("A page sends what is no message; it is not let in.")
+            return document
+
+    @contextmanager
+    def believed(self) -> Iterator[None]:
+        """What cannot be is refused, and the person at the terminal told of the first."""
         try:
-            document = json.loads(self.request.body)
-        except ValueError:
+            yield
+        except Implausible as error:
+            self.server._wonder(str(error))
             raise web.HTTPError(400) from None
-        if not isinstance(document, dict):
-            raise web.HTTPError(400)
-        return document
 
 
 class _Hello(_Handler):
     def post(self) -> None:
         key, page = (self.get_query_argument(name, "")[:64] for name in ("phone", "page"))
-        document = self.document()
-        told = document.get("facts")
-        if not key or not page or not isinstance(told, dict):
+        if not key or not page:
             raise web.HTTPError(400)
-        phone = self.server._meet(key, page, told, str(document.get("wanted") or "")[:40])
+        with self.believed():
+            told, wanted = hello_of(self.document())
+            phone = self.server._meet(key, page, told, wanted)
         self.finish(
             {"name": phone.name, "browser": browser_name(told), "system": system_name(told)}
         )
@@ -281,7 +310,9 @@ class _Hello(_Handler):
 
 class _Beat(_Handler):
     def post(self) -> None:
-        self.phone().beat(self.document())
+        phone = self.phone()
+        with self.believed():
+            phone.beat(state_of(self.document()))
         self.set_status(204)
 
 
@@ -317,10 +348,11 @@ class _Output(_Handler):
     def prepare(self) -> None:
         self.chunks: list[bytes] = []
         expected = self.phone().expected_bytes
-        if int(self.request.headers.get("Content-Length", -1)) != expected:
+        if self.request.headers.get("Content-Length", "") != str(expected):
             raise web.HTTPError(413)
         connection: Any = self.request.connection
         connection.set_max_body_size(expected)
+        connection.set_body_timeout(_IDLE_SECONDS + expected / _SLOWEST)
 
     def data_received(self, chunk: bytes) -> None:
         self.chunks.append(chunk)

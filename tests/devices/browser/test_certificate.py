@@ -62,6 +62,25 @@ def test_one_from_the_future_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
         given_certificate(str(future.path), str(future.key))
 
 
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o622])
+def test_a_key_that_others_may_use_is_refused(mode: int) -> None:
+    own = own_certificate("a.local")
+    own.key.chmod(mode)
+    given = given_certificate(str(own.path), str(own.key))
+    with pytest.raises(UserError, match=rf"mode {mode:o}.*chmod 600 '{own.key}'"):
+        given.context()
+    own.key.chmod(0o400)
+    given.context()
+
+
+def test_one_of_our_own_whose_key_was_laid_open_is_replaced() -> None:
+    first = own_certificate("a.local")
+    first.key.chmod(0o644)
+    second = own_certificate("a.local")
+    assert second.fingerprint != first.fingerprint
+    assert stat.S_IMODE(second.key.stat().st_mode) == 0o600
+
+
 def test_what_is_no_pair_is_told(tmp_path: Path) -> None:
     one, other = own_certificate("a.local"), own_certificate("b.local")
     with pytest.raises(UserError, match="no certificate and its key"):

@@ -15,7 +15,9 @@ from srdeploy.devices.ssh.trtexec import (
     timing_arguments,
     told_seconds,
 )
-from srdeploy.errors import SrdeployError
+from srdeploy.errors import SrdeployError, UserError
+from srdeploy.export.trt_script import trtexec_arguments
+from srdeploy.runtime.trt_sidecar import Profile
 
 BANNER = "&&&& RUNNING TensorRT.trtexec [TensorRT v{}] # /usr/src/tensorrt/bin/trtexec --help\n"
 ELEVEN = "--includeDataTransfers --noCudaGraph --noSpinWait --loadEngine"
@@ -55,6 +57,27 @@ def test_timing_means_the_same_on_all_versions(help_text: str, uniform: int) -> 
     assert "--exportTimes=/r/t.json" in arguments
     asked = {"--includeDataTransfers", "--noCudaGraph", "--noSpinWait"} & set(arguments)
     assert len(asked) == uniform
+
+
+@pytest.mark.parametrize("name", ["a,b", "a:b", "a,b:/etc/passwd", "a b", "'a'", "a\n", "", "a=b"])
+def test_a_name_does_not_become_two_inputs(name: str) -> None:
+    program = Trtexec("t", (8, 5, 2), frozenset())
+    for input_name, tensor in ((name, "/r/x.bin"), ("lr", f"/r{name}/x.bin")):
+        if not name and input_name:
+            continue  # a path with nothing in between is a path
+        with pytest.raises(UserError, match="take apart; rename it"):
+            timing_arguments(
+                program,
+                engine="e",
+                input_name=input_name,
+                tensor=tensor,
+                shape=None,
+                seconds=0,
+                warmup_ms=0,
+            )
+    profile = Profile(min=(1, 3, 8, 8), opt=(1, 3, 8, 8), max=(1, 3, 8, 8))
+    with pytest.raises(UserError, match="take apart"):
+        trtexec_arguments((10, 3), onnx="n.onnx", engine="e", input_name=name, profile=profile)
 
 
 def test_fixed_engines_get_no_shapes() -> None:
