@@ -1,0 +1,66 @@
+"""``srdeploy prune`` without training: every option reaches the choice of channels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from srdeploy.compact.run import prune_oneshot
+from srdeploy.models.network import Network
+from srdeploy.models.registry import create
+from srdeploy.models.store import read_network, save_network
+from srdeploy.prune.options import CRITERIA, PruneOptions
+
+TAIL = ("tail.*",)
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Network:
+    torch.manual_seed(0)
+    save_network(create("ledsr", n_blocks=1, n_feats=16), tmp_path / "net.safetensors")
+    return read_network(tmp_path / "net.safetensors")
+
+
+def pruned(network: Network, **options: Any) -> dict[str, torch.Tensor]:
+    asked = PruneOptions(**{"ratio": 0.5, "exclude": TAIL, **options})
+    return prune_oneshot(network, asked)[0].module.state_dict()
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(
+        a[name].shape == b[name].shape and torch.equal(a[name], b[name]) for name in a
+    )
+
+
+CASES: list[tuple[list[str], dict[str, Any]]] = [
+    ([], {}),
+    (["--method", "l1"], {}),
+    (["--ratio", "0.25"], {"ratio": 0.25}),
+    *((["--criterion", criterion], {"criterion": criterion}) for criterion in CRITERIA),
+    (["--criterion", "random", "--seed", "5"], {"criterion": "random", "seed": 5}),
+    (["--layer-ratio", "body.0.body.0=0.25"], {"layer_ratios": {"body.0.body.0": 0.25}}),
+    (["--exclude", "body.0.body.0"], {"exclude": (*TAIL, "body.0.body.0")}),
+    (["--ratio", "0.4", "--round-to", "5"], {"ratio": 0.4, "round_to": 5}),
+    (["--no-default-exclude", "--exclude", "head.*"], {"exclude": ("head.*",)}),
+]
+
+
+@pytest.mark.parametrize(("typed", "meant"), CASES, ids=lambda v: " ".join(map(str, v)) or "none")
+def test_options_reach_the_choice(
+    command: Any, network: Network, tmp_path: Path, typed: list[str], meant: dict[str, Any]
+) -> None:
+    output = tmp_path / "small.safetensors"
+    result = command("prune", tmp_path / "net.safetensors", *typed, "--no-quality", "-o", output)
+    assert same(read_network(output).module.state_dict(), pruned(network, **meant))
+    options = PruneOptions(**{"ratio": 0.5, "exclude": TAIL, **meant}).model_dump(mode="json")
+    assert result["options"] == {**options, "exclude": list(options["exclude"])}
+    assert result["quality"] == {}
+
+
+def test_the_cases_differ(network: Network) -> None:
+    outcomes = [pruned(network, **meant) for _, meant in CASES if meant.get("criterion") != "l1"]
+    for index, one in enumerate(outcomes[1:], 1):
+        assert index == 1 or not any(same(one, other) for other in outcomes[:index])
