@@ -95,3 +95,14 @@ def test_other_impossible_options():
         PruneOptions(ratio=0.5, round_to=0)
     with pytest.raises(UserError, match="did you mean 'fpgm'"):
         PruneOptions(ratio=0.5, criterion="fpmg")
+
+
+def test_long_lists_of_layers_are_cut_short(edsr):
+    with pytest.raises(UserError, match=r"the layers are: .*tail.1, add_mean\.$"):
+        removals(edsr, PruneOptions(ratio=0.5, exclude=("x",)))
+    many = find_groups(create("edsr", n_blocks=7, n_feats=4))
+    with pytest.raises(UserError, match=r" \.\.\. \(\d+ layers\)\.$") as error:
+        removals(many, PruneOptions(ratio=0.5, exclude=("x",)))
+    shown = str(error.value).partition("the layers are: ")[2].partition(" ...")[0]
+    assert shown.split(", ") == many.layer_names()[:12]
+    assert f"({len(many.layer_names())} layers)" in str(error.value)

@@ -43,3 +43,12 @@ def test_a_geometric_ramp_multiplies_from_its_first_penalty_to_the_limit() -> No
 def test_a_geometric_ramp_that_starts_at_its_limit_takes_one_step() -> None:
     ramp = Ramp(growth=0.1, every=4, limit=0.5, hold=0, first=0.5)
     assert (ramp.penalty(0), ramp.total) == (0.5, 4)
+
+
+def test_the_studys_ramp() -> None:
+    ramp = Ramp(growth=0.1, every=10, limit=250.0, hold=150, first=0.05)
+    assert (ramp.steps, ramp.full, ramp.total) == (91, 910, 1060)  # 0.05 x 1.1^90 > 250
+    assert ramp.penalty(0) == 0.05
+    assert ramp.penalty(899) == pytest.approx(0.05 * 1.1**89)
+    assert ramp.penalty(899) < 250.0
+    assert ramp.penalty(900) == 250.0

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from srdeploy.errors import UserError
 from srdeploy.models.registry import create
 from srdeploy.prune.groups import Grouping, find_groups
-from srdeploy.prune.training import TrainedOptions, check_fit
+from srdeploy.prune.schedule import Ramp
+from srdeploy.prune.training import TrainedOptions, check_fit, clusters
 
 
 def options(**values: Any) -> TrainedOptions:
@@ -99,3 +100,85 @@ def test_nothing_to_prune(ledsr: Grouping) -> None:
 def test_counts(ledsr: Grouping) -> None:
     counts = check_fit(ledsr, options(ratio=0.9))
     assert sorted(counts.values()) == [7, 7, 7]
+
+
+def test_what_is_not_said_is_as_published() -> None:
+    assert options().model_dump() == {
+        "ratio": 0.5,
+        "layer_ratios": {},
+        "exclude": (),
+        "round_to": 1,
+        "criterion": "l1",
+        "seed": 0,
+        "method": "srp",
+        "common_set": None,
+        "same_index": (),
+        "weight_group": "filter",
+        "penalty": {
+            "growth": 1e-4, "every": 20, "limit": 0.5, "hold": 43150, "first": None,
+            "through": "adam", "apply": True,
+        },
+        "alignment": {"iterations": 17260, "weight": 1.0},
+        "search": {"growth": 1e-4, "every": 20, "limit": 0.05, "hold": 0, "keep": 0.5},
+        "freeze_skipped": False,
+    }  # fmt: skip
+
+
+def test_ramps_are_those_of_the_settings() -> None:
+    penalty = options(
+        penalty={"growth": 0.2, "every": 3, "limit": 7, "hold": 5, "first": 0.25}
+    ).penalty
+    assert penalty.ramp(4) == Ramp(0.2, 3, 7, 5, start=4, first=0.25)
+    assert penalty.ramp() == Ramp(0.2, 3, 7, 5, start=0, first=0.25)
+    search = options(search={"growth": 0.2, "every": 3, "limit": 7, "hold": 5}).search
+    assert search.ramp() == Ramp(0.2, 3, 7, 5)
+
+
+@pytest.mark.parametrize(
+    ("values", "fits"),
+    [
+        ({"penalty": {"first": 0.5, "limit": 0.5}}, True),
+        ({"penalty": {"first": 0.6, "limit": 0.5}}, False),
+        ({"penalty": {"through": "decoupled", "limit": 1}}, True),
+        ({"penalty": {"through": "decoupled", "limit": 1.01}}, False),
+        ({"penalty": {"limit": 250}}, True),
+        ({"alignment": {"weight": 0}}, True),
+        ({"alignment": {"weight": -1}}, False),
+        ({"search": {"keep": 0}}, False),
+        ({"search": {"keep": 1}}, True),
+        ({"search": {"keep": 1.1}}, False),
+        ({"method": "srp", "weight_group": "weight"}, True),
+        ({"method": "gassl", "weight_group": "weight"}, False),
+        ({"method": "gassl", "weight_group": "filter"}, True),
+    ],
+)
+def test_bounds(values: dict[str, Any], fits: bool) -> None:
+    if fits:
+        options(**values)
+    else:
+        with pytest.raises(ValidationError):
+            options(**values)
+
+
+def test_what_decides_a_run_leaves_out_what_is_not_set() -> None:
+    decisive = options().decisive()
+    assert "common_set" not in decisive
+    assert "first" not in decisive["penalty"]
+    assert options(common_set="joint").decisive()["common_set"] == "joint"
+
+
+def test_a_ratio_of_nothing_for_layers_that_cannot_be_pruned_is_no_mistake(
+    ledsr: Grouping,
+) -> None:
+    assert check_fit(ledsr, options(layer_ratios={"tail.*": 0.0}))
+    # One layer of a pattern that can be pruned is enough.
+    assert check_fit(ledsr, options(layer_ratios={"*": 0.25}))
+
+
+def test_who_is_tied_by_patterns(vdsr: Grouping) -> None:
+    tied = clusters(vdsr, options(same_index=("residual_layer.[01].*", "residual_layer.2.*")))
+    assert [[g.layers[0] for g in cluster] for cluster in tied] == [
+        ["residual_layer.0.conv", "residual_layer.1.conv"],
+        ["residual_layer.2.conv"],
+    ]
+    assert clusters(vdsr, options()) == []

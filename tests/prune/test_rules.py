@@ -1,0 +1,107 @@
+"""Single rules of the trace, each where a slip would pass a wrong network or refuse a right one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from pydantic import ValidationError
+from torch import nn
+
+from srdeploy.prune.plan import Plan
+from tests.prune.helpers import group_with, groups_of
+from tests.prune.test_groups import Net
+
+
+def conv(c_in: int, c_out: int) -> nn.Conv2d:
+    return nn.Conv2d(c_in, c_out, 1)
+
+
+def test_a_split_after_a_chunk_is_at_fixed_positions():
+    def forward(n, x):
+        first, second = n.a(x).chunk(2, dim=1)
+        third, fourth = torch.split(n.b(first * second), [2, 2], dim=1)
+        return n.c(third + fourth)
+
+    grouping = groups_of(Net(forward, a=conv(3, 8), b=conv(4, 4), c=conv(2, 3)))
+    assert group_with(grouping, "a").status == "coupled"
+    assert group_with(grouping, "b").status == "untouchable"
+
+
+def test_a_mask_that_a_removed_channel_may_set_is_not_clean():
+    def forward(n, x):
+        gate = torch.sigmoid(n.b(x)) > 0.1
+        return n.c(torch.logical_or(n.a(x) > 0, gate).float())
+
+    def turned(n, x):
+        gate = torch.sigmoid(n.b(x)) > 0.1
+        return n.c(torch.logical_or(gate, n.a(x) > 0).float())
+
+    for way in (forward, turned):
+        grouping = groups_of(Net(way, a=conv(3, 4), b=conv(3, 4), c=conv(4, 3)))
+        assert group_with(grouping, "a").status == "untouchable"
+
+    def both(n, x):
+        gate = torch.sigmoid(n.b(x)) > 0.1
+        return n.c(torch.logical_and(n.a(x) > 0, gate).float())
+
+    grouping = groups_of(Net(both, a=conv(3, 4), b=conv(3, 4), c=conv(4, 3)))
+    assert group_with(grouping, "a").status == "coupled"  # off where a is gone, whatever b says
+
+
+def test_padding_with_a_number_beside_pixels_is_not_clean():
+    def padded(value):
+        return lambda n, x: n.b(F.pad(n.a(x), (1, 2, 0, 1), value=value))
+
+    for value, status in ((0.0, "free"), (0.5, "untouchable")):
+        grouping = groups_of(Net(padded(value), a=conv(3, 4), b=conv(4, 3)))
+        assert group_with(grouping, "a").status == status
+
+
+def test_cropping_by_negative_padding_is_followed_in_space_only():
+    def in_space(n, x):
+        return n.b(F.pad(n.a(x), (-1, 0, 0, -2)))
+
+    def in_channels(n, x):
+        return n.b(F.pad(n.a(x), (0, 0, 0, 0, 0, -1)))
+
+    free = groups_of(Net(in_space, a=conv(3, 4), b=conv(4, 3)))
+    assert group_with(free, "a").status == "free"
+    cut = groups_of(Net(in_channels, a=conv(3, 4), b=conv(3, 3)))
+    assert group_with(cut, "a").status == "untouchable"
+    assert "cut at fixed positions" in group_with(cut, "a").why[0]
+
+
+def test_a_function_of_a_number_is_clean_where_it_keeps_zero():
+    cases = {
+        "free": [torch.relu, torch.abs, torch.tanh, lambda y: y * 3, lambda y: y**2,
+                 lambda y: y.clamp(-1, 1), lambda y: y.clamp(min=0), F.silu, torch.sign,
+                 lambda y: y - 0.0, lambda y: y / 2],
+        "untouchable": [torch.sigmoid, torch.cos, torch.exp, lambda y: y + 1, lambda y: 1 - y,
+                        lambda y: y.clamp(min=0.1), lambda y: y == 0, lambda y: y <= 0,
+                        lambda y: y**0, lambda y: (y - 1).relu() - 1],
+    }  # fmt: skip
+    for status, functions in cases.items():
+        for index, function in enumerate(functions):
+            net = Net(lambda n, x, f=function: n.b(f(n.a(x)).float()), a=conv(3, 4), b=conv(4, 3))
+            assert group_with(groups_of(net), "a").status == status, (status, index)
+
+
+def test_padding_at_the_far_end_alone():
+    for widths in ((0, 1), (1, 0), (0, 0, 0, 1), (0, 0, 1, 0)):
+        net = Net(
+            lambda n, x, w=widths: n.b(F.pad(n.a(x), w, value=0.5)), a=conv(3, 4), b=conv(4, 3)
+        )
+        assert group_with(groups_of(net), "a").status == "untouchable", widths
+
+
+def test_a_depthwise_layer_of_two_channels():
+    net = nn.Sequential(conv(3, 2), nn.Conv2d(2, 2, 3, padding=1, groups=2), conv(2, 3))
+    group = group_with(groups_of(net), "0")
+    assert (group.status, len(group.atoms), group.layers) == ("coupled", 2, ["0", "1"])
+
+
+def test_a_plan_cannot_be_changed():
+    plan = Plan(method="l1", options={}, removed={}, keep={}, zero={})
+    with pytest.raises(ValidationError, match="frozen"):
+        plan.method = "l2"
