@@ -75,7 +75,7 @@ def tell(file: str | Path) -> Story:
     chapters = []
     last_prune = max((i for i, e in enumerate(card.history) if e.get("step") == "prune"), default=0)
     for number, entry in enumerate(card.history):
-        told = _TELLERS.get(entry.get("step", ""), _plainly)(entry)
+        told = _told(entry)
         if number == last_prune and entry.get("step") == "prune":
             told += _pruned(card, widths)
         chapters.append(Chapter(entry.get("step", "?"), told, entry))
@@ -152,8 +152,8 @@ def _weights(path: Path, card: Card) -> tuple[str | None, bool]:
 
 
 def _recorded_weights(card: Card) -> str | None:
-    found = [entry["weights_sha256"] for entry in card.history if "weights_sha256" in entry]
-    return found[-1] if found else None
+    found = [entry.get("weights_sha256") for entry in card.history]
+    return next((digest for digest in reversed(found) if isinstance(digest, str)), None)
 
 
 def _network(card: Card) -> str:
@@ -174,6 +174,14 @@ def _gaps(card: Card, weights: str | None, known: bool) -> list[str]:
     if card.pruned and ":" in card.arch:
         gaps.append(f"the widths before pruning: only {card.arch} knows them")
     return gaps
+
+
+def _told(entry: dict[str, Any]) -> list[str]:
+    """What happened in one step; fields that are none of ours are told as they stand."""
+    try:
+        return _TELLERS.get(entry.get("step", ""), _plainly)(entry)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return _plainly(entry)
 
 
 def _imported(entry: dict[str, Any]) -> list[str]:

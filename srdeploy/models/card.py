@@ -22,6 +22,13 @@ def _printable(text: str) -> str:
     return text
 
 
+def _named(entry: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(entry.get("step", ""), str):
+        raise ValueError("a step has a name")
+    return entry
+
+
+_Entry = Annotated[dict[str, Any], AfterValidator(_named)]
 _Name = Annotated[str, Field(max_length=500), AfterValidator(_printable)]
 _Count = Annotated[int, Field(ge=1, le=1 << 20)]
 _Factor = Annotated[int, Field(ge=1, le=16)]
@@ -71,7 +78,7 @@ class Card(BaseModel):
     receptive_field: int = Field(default=0, ge=0, le=1 << 20)
     proof: dict[str, Any] | None = None
     quantised: Quantised | None = None
-    history: list[dict[str, Any]] = Field(default_factory=list)
+    history: list[_Entry] = Field(default_factory=list)
     quality: dict[str, Any] = Field(default_factory=dict)
 
     @property

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +15,7 @@ from srdeploy.compact.run import prune_oneshot
 from srdeploy.errors import UserError
 from srdeploy.export.onnx import export_onnx
 from srdeploy.export.story import changed_widths, fold_runs, tell
+from srdeploy.models.card import Card
 from srdeploy.models.digest import weights_sha256
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
@@ -89,3 +94,47 @@ def test_files_without_a_story(tmp_path: Path) -> None:
         tell(checkpoint)
     with pytest.raises(UserError, match="There is no file"):
         tell(tmp_path / "nothing.onnx")
+
+
+ODD = [None, "x", [1], {"a": 1}, 1e300]
+
+
+def _places(value: object, path: tuple = ()) -> Iterator[tuple]:
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in items:
+        yield (*path, key)
+        if isinstance(inner, dict | list):
+            yield from _places(inner, (*path, key))
+
+
+def test_a_history_that_is_none_of_ours_is_told_as_it_stands(tmp_path: Path) -> None:
+    """Cards come from strangers too: any field of a step may hold anything, or be missing."""
+    network = create("edsr", n_blocks=1, n_feats=4)
+    entries: list[dict] = [
+        {"step": "import", "file": "a.pt", "sha256": "ab" * 32, "assumed": ["x"], "ignored": []},
+        {"step": "train", "iterations": 9, "recipe": "r", "data": "d"},
+        {"step": "prune", "ratio": 0.5, "exclude": ["tail"]},
+        {"step": "export", "target": "onnx", "precision": "fp32", "tools": {"torch": "2"},
+         "weights_sha256": "ab" * 32, "parent_sha256": "cd" * 32,
+         "parity": {"max_difference": 1e-7, "tolerance": 1e-4, "sizes": [[3, 4]]}},
+    ]  # fmt: skip
+    for place in [*_places(entries)]:
+        for odd in (*ODD, "missing"):
+            history: list = copy.deepcopy(entries)
+            owner: Any = history
+            for key in place[:-1]:
+                owner = owner[key]
+            if odd == "missing":
+                del owner[place[-1]]
+            else:
+                owner[place[-1]] = odd
+            text = json.dumps(json.loads(network.card.to_json()) | {"history": history})
+            try:
+                card = Card.from_json(text)
+            except UserError:
+                assert place[-1] == "step" or len(place) == 1
+                continue
+            save_network(Network(network.module, card), tmp_path / "n.safetensors")
+            chapters = tell(tmp_path / "n.safetensors").chapters
+            assert len(chapters) == len(history)
+            assert all(isinstance(line, str) for chapter in chapters for line in chapter.told)
