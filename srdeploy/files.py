@@ -31,8 +31,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         SrdeployError: the disk is full.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
     _prepare(target)
+    temporary = _beside(target)
     try:
         with space_for(target):
             yield temporary
@@ -43,6 +43,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # what went wrong before is what is to be told
             discard(temporary, target.parent)
+
+
+def _beside(target: Path) -> Path:
+    """A name for what is not finished: of this target and process, and short, since the target's
+    may be as long as the disk allows; with its ending, by which libraries choose a format.
+    """
+    digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
+    ending = target.suffix if len(target.suffix) < 16 else ""
+    return target.with_name(f".{digest}.{os.getpid()}.tmp{ending}")
 
 
 def settle(made: Path, target: Path) -> None:
@@ -189,20 +198,26 @@ def check_output(path: str | Path) -> None:
         UserError: ``path`` is a folder, or its parent cannot be made or written to.
     """
     target = Path(path)
+    _prepare(target)
     if target.is_dir():
         raise _is_folder(target)
-    _prepare(target)
 
 
 def _prepare(target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            target.lstat()  # a name may be too long for the disk
     except (FileExistsError, NotADirectoryError):
         raise UserError(
             f"Cannot write '{target}': a part of that path is a file; choose another output path."
         ) from None
     except PermissionError:
         raise _denied(target) from None
+    except OSError as error:
+        raise UserError(
+            f"Cannot write '{target}' ({error.strerror}); choose another output path."
+        ) from error
     if not os.access(target.parent, os.W_OK):
         raise _denied(target)
 
@@ -215,12 +230,45 @@ def _denied(target: Path) -> UserError:
     return UserError(f"Cannot write '{target}': permission denied; choose another output path.")
 
 
+def require_file(path: str | Path, what: str = "file") -> os.stat_result:
+    """See that a file can be read to an end: a pipe waits for ever, a device never ends.
+
+    Args:
+        path: The file; links are followed.
+        what: What it is called where it is missing.
+
+    Returns:
+        What the system knows of it, its size among it.
+
+    Raises:
+        UserError: there is nothing, or something else.
+    """
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        if os.path.islink(path):
+            raise UserError(f"'{path}' is a link to nothing; mend or remove it.") from None
+        raise UserError(f"There is no {what} '{path}'.") from None
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be read ({error.strerror}); name another.") from error
+    if stat.S_ISDIR(found.st_mode):
+        raise UserError(f"'{path}' cannot be read: it is a folder; name a file.")
+    if not stat.S_ISREG(found.st_mode):
+        raise UserError(f"'{path}' cannot be read: it is a pipe or a device; name a file.")
+    return found
+
+
 def sha256(path: str | Path) -> str:
-    """Hex SHA-256 of a file, or of a folder's files in the order of their relative names."""
+    """Hex SHA-256 of a file, or of a folder's files in the order of their relative names.
+
+    Raises:
+        UserError: there is no such file, or it is a pipe or a device.
+    """
     root = Path(path)
     digest = hashlib.sha256()
     files = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]
     for file in files:
+        require_file(file)
         if root.is_dir():
             digest.update(str(file.relative_to(root)).encode())
         with open(file, "rb") as stream:

@@ -320,3 +320,28 @@ def test_other_failures_are_not_called_a_full_disk(tmp_path: Path) -> None:
         raise ValueError("something else")
     with pytest.raises(PermissionError), space_for(tmp_path / "a"):
         raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_a_temporary_name_is_as_short_as_the_disk_wants(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 251 + ".txt")
+    with atomic_path(path) as temporary:
+        assert temporary.suffix == ".txt"  # by which libraries choose a format
+        temporary.write_text("whole")
+    assert path.read_text() == "whole"
+
+
+@pytest.mark.parametrize("name", ["n" * 300 + ".png", "folder" * 60 + "/a.png"])
+def test_a_name_too_long_for_the_disk_is_one_sentence(name: str, tmp_path: Path) -> None:
+    for write in (check_output, lambda path: atomic_path(path).__enter__()):
+        with pytest.raises(UserError, match=r"File name too long\); choose another output path"):
+            write(tmp_path / name)
+
+
+def test_no_pipe_is_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    (tmp_path / "gone").symlink_to("nowhere")
+    for name, words in (("pipe", "a pipe or a device"), ("zero", "a pipe or a device"),
+                        ("gone", "a link to nothing"), ("none", "There is no file")):  # fmt: skip
+        with pytest.raises(UserError, match=words):
+            sha256(tmp_path / name)

@@ -35,6 +35,7 @@ LAYERS = [
         "progress",
         "quiet",
         "allocator",
+        "memory",
         "pickles",
     ],
     ["terminal"],

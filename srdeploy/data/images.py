@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
-import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps
 
 from srdeploy.data.decoded import DECODED, read_decoded
+from srdeploy.data.opening import decoding, opened
 from srdeploy.errors import UserError
 from srdeploy.files import atomic_path
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+_AT_ONCE = 1 << 16  # values that are rounded in one go
 
 # ITU-R BT.601, studio range, as MATLAB's rgb2ycbcr: rows Y, Cb, Cr for R, G, B in 0..255.
 _YCBCR_FROM_RGB = (
@@ -42,53 +43,47 @@ def read_rgb(path: str | Path) -> NDArray[np.uint8]:
     orientation is applied.
 
     Raises:
-        UserError: the file is missing, not an image, truncated, or holds floating-point pixels.
+        UserError: the file is missing, not an image, truncated, holds floating-point pixels, or
+            takes more memory than is free.
     """
     path = Path(path)
     if path.suffix.lower() in DECODED:
-        return _rgb_of(read_decoded(path))
-    with decoding(path), Image.open(path) as image:
+        with decoding(path):
+            return _rgb_of(read_decoded(path))
+    with opened(path) as image:
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode == "F":
+        turned = upright(image)
+        if turned.mode == "F":
             raise UserError(
                 f"'{path}' holds floating-point pixels, whose range is unknown; "
                 "save it with 8 or 16 bits."
             )
-        if upright.mode.startswith("I"):
-            return _rgb_of(np.asarray(upright, dtype=np.float64)[:, :, None] / 257.0)
-        return np.array(upright.convert("RGB"), dtype=np.uint8)
+        if turned.mode.startswith("I"):
+            return _rgb_of(np.asarray(turned)[:, :, None])
+        return np.array(turned if turned.mode == "RGB" else turned.convert("RGB"), dtype=np.uint8)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A loaded image as its EXIF orientation wants it shown; itself where that is how it lies."""
+    if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+        return image
+    return ImageOps.exif_transpose(image)
 
 
 def _rgb_of(pixels: NDArray) -> NDArray[np.uint8]:
-    """``[H, W, 1..4]``, ``uint8``, ``uint16`` or levels 0..255, as RGB without alpha."""
+    """``[H, W, 1..4]``, of 8 bits (``uint8``) or 16 (other integers), as RGB without alpha."""
     colour = pixels[..., : 1 if pixels.shape[2] < 3 else 3]
-    if colour.dtype == np.uint16:
-        colour = colour / 257.0
-    colour = colour if colour.dtype == np.uint8 else to_uint8(colour)
+    colour = colour if colour.dtype == np.uint8 else eight_bits(colour)
     return np.repeat(colour, 3, axis=2) if colour.shape[2] == 1 else np.ascontiguousarray(colour)
 
 
-@contextmanager
-def decoding(path: Path) -> Iterator[None]:
-    """While a file is decoded: what goes wrong becomes one sentence.
-
-    Raises:
-        UserError: the file is missing, not an image, truncated, or too large.
-    """
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise UserError(f"There is no image '{path}'.") from error
-    except Image.DecompressionBombError as error:
-        raise UserError(f"'{path}' is too large to be read as one image; crop it first.") from error
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        if isinstance(error, UnidentifiedImageError):
-            reason = "no image format recognises it"
-        raise UserError(
-            f"'{path}' cannot be read as an image ({reason}); replace or remove the file."
-        ) from error
+def eight_bits(wide: NDArray) -> NDArray[np.uint8]:
+    """Levels 0..65535 ``[H, W, C]`` rounded to 8 bits, without a large array in between."""
+    found = np.empty(wide.shape, np.uint8)
+    step = max(1, _AT_ONCE // (wide.shape[1] * wide.shape[2]))
+    for top in range(0, len(wide), step):
+        found[top : top + step] = to_uint8(wide[top : top + step] / 257.0)
+    return found
 
 
 def list_images(folder: str | Path) -> list[Path]:
@@ -101,11 +96,16 @@ def list_images(folder: str | Path) -> list[Path]:
         UserError: the folder is missing, is not a folder, or holds no images.
     """
     folder = Path(folder)
-    if not folder.exists():
+    if not os.path.exists(folder):
         raise UserError(f"There is no folder '{folder}'; give one that holds images.")
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UserError(f"'{folder}' is a file; give the folder that holds the images.")
-    files = [path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file()]
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise UserError(f"The folder '{folder}' cannot be read ({error.strerror}).") from error
+    # Links to nothing and pipes stay: to leave them out in silence would measure another set.
+    files = [folder / n for n in names if not n.startswith(".") and not os.path.isdir(folder / n)]
     images = [path for path in files if path.suffix.lower() in SUFFIXES]
     images = images or [path for path in files if path.suffix.lower() in DECODED]
     if not images:

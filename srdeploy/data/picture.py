@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -13,10 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageFile
 
 from srdeploy.data.decoded import DECODED, read_decoded
-from srdeploy.data.images import decoding
+from srdeploy.data.images import upright
+from srdeploy.data.opening import decoding, is_wide, opened, raw_mode
 from srdeploy.errors import UserError
 
 _TAGS = ExifTags.Base
@@ -61,35 +59,43 @@ class Picture:
         return self.pixels[..., : 1 if self.pixels.shape[2] < 3 else 3]
 
 
-def read_picture(path: str | Path) -> Picture:
+def read_picture(path: str | Path, room: float | None = None) -> Picture:
     """Read any image file, losing nothing that a network can use.
 
     16 bits stay 16 bits, palettes are looked up, a transparent colour becomes alpha, CMYK becomes
     sRGB (through its profile if it has one), and the EXIF orientation is applied.
 
+    Args:
+        path: The file.
+        room: Bytes of memory that reading may take; default: what is free.
+
     Raises:
-        UserError: the file is missing, not an image, truncated, or holds numbers that are no
-            levels between black and white.
+        UserError: the file is missing, not an image, truncated, takes more memory than that, or
+            holds numbers that are no levels between black and white.
     """
     path = Path(path)
     if path.suffix.lower() in DECODED:
-        return Picture(read_decoded(path))
-    with decoding(path), _large_pictures(), Image.open(path) as image:
-        notes = []
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1:
-            notes.append(f"the first of {frames} frames is taken")
-        wide = _wide_colour(path, image)
-        image.load()
+        with decoding(path, room):
+            return Picture(read_decoded(path))
+    with opened(path, room) as image:
+        notes = ["the first of several frames is taken"] if _has_frames(image) else []
+        wide = _wide_colour(path, image) if is_wide(image) else None
+        if wide is None:
+            image.load()
         icc = image.info.get("icc_profile")
-        upright = ImageOps.exif_transpose(image)
+        turned = upright(image) if wide is None else image
         exif = _exif(image)  # changes what it reads, so after turning
         if wide is not None:
             return Picture(wide, icc, exif, tuple(notes))
-        if upright.mode == "CMYK":
-            upright, icc = _srgb(upright, icc), None
+        if turned.mode == "CMYK":
+            turned, icc = _srgb(turned, icc), None
             notes.append("CMYK is converted to sRGB")
-        return Picture(_pixels(upright, path), icc, exif, tuple(notes))
+        return Picture(_pixels(turned, path), icc, exif, tuple(notes))
+
+
+def _has_frames(image: Image.Image) -> bool:
+    """Whether there are others, which may be many: they are not counted."""
+    return bool(getattr(image, "is_animated", False))
 
 
 def _pixels(image: Image.Image, path: Path) -> NDArray:
@@ -106,32 +112,43 @@ def _pixels(image: Image.Image, path: Path) -> NDArray:
     transparent = "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa")
     grey = image.mode in ("1", "L", "LA", "La")
     kinds = {(True, False): "L", (True, True): "LA", (False, False): "RGB", (False, True): "RGBA"}
-    pixels = np.asarray(image.convert(kinds[grey, transparent]))
+    kind = kinds[grey, transparent]
+    pixels = np.asarray(image if image.mode == kind else image.convert(kind))
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 def _wide_colour(path: Path, image: ImageFile.ImageFile) -> NDArray[np.uint16] | None:
-    """Colours of 16 bits, of which Pillow alone keeps the upper 8; None for other pictures.
+    """Colours of 16 bits, of which Pillow alone keeps the upper 8; None for storage not known.
 
     Pillow has no such pixels, but can be told the other byte order, and then keeps the lower 8.
     """
-    first = image.tile[0] if getattr(image, "tile", None) else None
-    arguments: Any = first[3] if first else ""
-    raw = arguments if isinstance(arguments, str) else str(arguments[0]) if arguments else ""
+    raw = raw_mode(image)
     if raw not in _LOWER_BYTES:
         return None
-    other_raw = _LOWER_BYTES[raw]
-    with Image.open(path) as other:
+    lower = _decoded_as(path, image, _LOWER_BYTES[raw])
+    if lower is None:
+        return None
+    if raw == "LA;16B":  # four bytes to a pixel, which arrive as they are
+        return _joined(lower[..., 0::2], lower[..., 1::2])
+    image.load()
+    return _joined(np.asarray(upright(image)), lower)
+
+
+def _decoded_as(path: Path, image: ImageFile.ImageFile, raw: str) -> NDArray | None:
+    """The same file decoded with another raw mode; None if it then has other pieces."""
+    with Image.open(path, formats=[image.format or ""]) as other:
         if len(other.tile) != len(image.tile):
             return None
-        other.tile = [_with_raw(tile, other_raw) for tile in other.tile]
+        other.tile = [_with_raw(tile, raw) for tile in other.tile]
         other.load()
-        lower = np.asarray(ImageOps.exif_transpose(other))
-    if raw == "LA;16B":  # four bytes to a pixel, which arrive as they are
-        return lower[..., 0::2].astype(np.uint16) << 8 | lower[..., 1::2]
-    image.load()
-    upper = np.asarray(ImageOps.exif_transpose(image))
-    return upper.astype(np.uint16) << 8 | lower
+        return np.asarray(upright(other))
+
+
+def _joined(upper: NDArray, lower: NDArray) -> NDArray[np.uint16]:
+    wide = upper.astype(np.uint16)
+    wide <<= 8
+    wide |= lower
+    return wide
 
 
 _OTHER_ORDER = "B" if sys.byteorder == "little" else "L"
@@ -178,11 +195,3 @@ def _srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
         except (ImageCms.PyCMSError, OSError):
             pass  # a damaged profile is no reason to refuse the picture
     return image.convert("RGB")
-
-
-@contextmanager
-def _large_pictures() -> Iterator[None]:
-    """Silence Pillow's warning at 89 megapixels; its refusal at twice that stays."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        yield

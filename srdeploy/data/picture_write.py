@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ class Format:
         alpha: It can hold transparency.
         largest: Longest side in pixels.
         streamed: Rows go to the file as they come; the others are held in memory to the end.
+        encoder: Bytes per pixel that encoding takes then, beside the pixels (measured, on noise).
     """
 
     name: str
@@ -39,15 +41,21 @@ class Format:
     alpha: bool
     largest: int
     streamed: bool = False
+    encoder: int = 0
+
+    def held(self, size: tuple[int, int], channels: int, dtype: type | np.dtype) -> int:
+        """Bytes of memory that a picture of this height and width takes until it is written."""
+        pixel = channels * np.dtype(dtype).itemsize + self.encoder
+        return 0 if self.streamed else size[0] * size[1] * pixel
 
 
 FORMATS: dict[str, Format] = {
     row.name: row
     for row in (
         Format("png", (".png",), True, True, 2**31 - 1, streamed=True),
-        Format("jpeg", (".jpg", ".jpeg"), False, False, 65535),
-        Format("webp", (".webp",), False, True, 16383),
-        Format("tiff", (".tif", ".tiff"), True, True, 2**31 - 1),
+        Format("jpeg", (".jpg", ".jpeg"), False, False, 65535, encoder=8),
+        Format("webp", (".webp",), False, True, 16383, encoder=46),
+        Format("tiff", (".tif", ".tiff"), True, True, 2**31 - 1, encoder=11),
     )
 }
 
@@ -105,7 +113,8 @@ def open_writer(
         quality: 1 to 100, for JPEG and WebP (100: WebP is lossless).
 
     Raises:
-        UserError: the path cannot be written to, or the picture is too large for the format.
+        UserError: the path cannot be written to, or the picture, its profile or its EXIF is too
+            large for the format.
         ValueError: channels or a type that the format cannot hold.
     """
     if max(size) > kind.largest:
@@ -124,10 +133,18 @@ def open_writer(
             return
         whole = _Whole(size, channels, dtype)
         yield whole
-        if dtype == np.uint16:
-            _save_wide_tiff(temporary, whole.pixels, icc)
-        else:
-            _save(temporary, kind, whole.pixels, icc, exif, quality)
+        try:
+            if dtype == np.uint16:
+                _save_wide_tiff(temporary, whole.pixels, icc)
+            else:
+                _save(temporary, kind, whole.pixels, icc, exif, quality)
+        except (ValueError, TypeError, OverflowError, struct.error) as error:
+            # Pixels fit, which was seen above; profiles and EXIF may be of any size and make.
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise UserError(
+                f"'{path}' cannot be written: {kind.name} does not hold the picture's profile or "
+                f"EXIF ({reason}); choose --format png."
+            ) from error
 
 
 def write_picture(path: str | Path, picture: Picture, quality: int = 95) -> None:

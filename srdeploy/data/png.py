@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by channels [11.2.1]
-_ROWS_AT_ONCE = 32  # filtered together: few enough to stay in the CPU's cache
+_ROWS_AT_ONCE = 32  # filtered together, if they are few enough bytes to stay in the CPU's cache
+_BYTES_AT_ONCE = 1 << 18
 
 
 class PngWriter:
@@ -59,8 +60,9 @@ class PngWriter:
 
     def write(self, rows: NDArray) -> None:
         """Append ``[n, W, C]`` of the promised width, channels and type."""
-        for start in range(0, len(rows), _ROWS_AT_ONCE):
-            block = rows[start : start + _ROWS_AT_ONCE]
+        step = min(_ROWS_AT_ONCE, max(1, _BYTES_AT_ONCE // len(self._above)))
+        for start in range(0, len(rows), step):
+            block = rows[start : start + step]
             big_endian = np.ascontiguousarray(block, dtype=block.dtype.newbyteorder(">"))
             flat = big_endian.view(np.uint8).reshape(len(block), -1)
             self._data(self._packer.compress(self._filtered(flat)))

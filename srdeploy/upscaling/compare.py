@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srdeploy.data.bicubic import imresize_part
-from srdeploy.data.images import list_images, rgb_to_y, to_uint8
+from srdeploy.data.images import eight_bits, list_images, rgb_to_y, to_uint8
 from srdeploy.data.picture import Picture, read_picture
 from srdeploy.errors import UserError
 from srdeploy.files import atomic_path
 from srdeploy.metrics import PROTOCOLS
-from srdeploy.upscaling.image import Upscaler
+from srdeploy.upscaling.image import Upscaler, hidden_bytes
 from srdeploy.upscaling.sheet import Panel, draw_sheet
 
 REGION = (120, 160)
@@ -69,13 +69,27 @@ class Comparison:
         return target.with_name(f"{target.stem}_compare.png")
 
     @contextmanager
-    def begin(self, source: Path, picture: Picture, scale: int) -> Iterator[Compared]:
-        """Compare on one picture; frees what it held at the end."""
+    def begin(
+        self, source: Path, picture: Picture, scale: int, room: float | None = None
+    ) -> Iterator[Compared]:
+        """Compare on one picture; frees what it held at the end.
+
+        Args:
+            source: The picture's file.
+            picture: The picture.
+            scale: Output size over its size.
+            room: Bytes of memory that reading the original may take; default: what is free.
+
+        Raises:
+            UserError: the original is of another size, cannot be read, or is too large.
+        """
         with ExitStack() as stack:
-            original = self._original(source, picture, scale)
+            original = self._original(source, picture, scale, room)
             yield Compared(self.versions, picture, scale, original, stack)
 
-    def _original(self, source: Path, picture: Picture, scale: int) -> NDArray[np.uint8] | None:
+    def _original(
+        self, source: Path, picture: Picture, scale: int, room: float | None
+    ) -> NDArray[np.uint8] | None:
         """The original ``[H, W, 3]``, or None where there is none.
 
         Raises:
@@ -84,7 +98,7 @@ class Comparison:
         path = find_original(source, scale, self._originals)
         if path is None:
             return None
-        pixels = _eight_bits(read_picture(path).colour)
+        pixels = _eight_bits(read_picture(path, room).colour)
         height, width = picture.size[0] * scale, picture.size[1] * scale
         over = pixels.shape[0] - height, pixels.shape[1] - width
         if not all(0 <= n < scale for n in over):  # what mod-crop cuts off
@@ -118,7 +132,11 @@ def find_original(source: Path, scale: int, where: Path | None) -> Path | None:
 
 
 class Compared:
-    """One picture's results so far."""
+    """One picture's results so far.
+
+    Attributes:
+        held: Bytes of memory that they will take.
+    """
 
     def __init__(
         self,
@@ -132,8 +150,10 @@ class Compared:
         self._original = original
         self._size = picture.size[0] * scale, picture.size[1] * scale
         self._folder: Path | None = None
-        if 3 * self._size[0] * self._size[1] > _ON_DISK:
-            self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        canvas = 3 * self._size[0] * self._size[1]
+        self.held = (len(versions) + 1) * canvas  # and one of bicubic
+        if canvas > _ON_DISK:
+            self.held, self._folder = 0, Path(stack.enter_context(tempfile.TemporaryDirectory()))
         self._own = self._canvas()
         self._rows = 0
 
@@ -222,7 +242,7 @@ class Compared:
     def _run(self, upscaler: Upscaler) -> NDArray[np.uint8]:
         canvas, top = self._canvas(), 0
         row_bytes = self._size[1] * self._scale * 3
-        grid = upscaler.plan(self._picture.size, row_bytes)
+        grid = upscaler.plan(self._picture.size, row_bytes, hidden_bytes(self._picture))
         for band in upscaler.bands(self._picture, np.uint8, grid, alpha=False):
             canvas[top : top + len(band)] = band
             top += len(band)
@@ -292,5 +312,5 @@ def _psnr(a: NDArray[np.uint8], b: NDArray[np.uint8], border: int) -> float:
 def _eight_bits(pixels: NDArray) -> NDArray[np.uint8]:
     """Grey or RGB of 8 or 16 bits as RGB of 8; grey is repeated where it is stored."""
     if pixels.dtype == np.uint16:
-        pixels = to_uint8(pixels / 257.0)
+        pixels = eight_bits(pixels)
     return np.broadcast_to(pixels, (*pixels.shape[:2], 3)) if pixels.shape[2] == 1 else pixels

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -13,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from srdeploy.data.images import list_images
+from srdeploy.data.opening import opened
 from srdeploy.data.picture import Picture, read_picture
 from srdeploy.data.picture_write import FORMATS, Format, find_format, format_of, open_writer
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.files import atomic_path, check_output, sha256
+from srdeploy.files import atomic_path, check_output, require_file, sha256
 from srdeploy.progress import Tracker, track
 from srdeploy.upscaling.compare import Comparison
-from srdeploy.upscaling.image import Upscaler
+from srdeploy.upscaling.image import Upscaler, hidden_bytes
 
 JOURNAL = "upscale.json"
 """Beside the results: what each was made from, so that a rerun knows what is finished."""
@@ -110,7 +111,7 @@ class Outcome:
 def find_pictures(inputs: Sequence[str]) -> list[Path]:
     """The pictures that files, folders and patterns name, each once, in their order.
 
-    A file that does not exist stays in the list: it fails when its turn comes.
+    What does not exist or is no file stays in the list: it fails when its turn comes.
 
     Raises:
         UserError: a folder without images, or a pattern that fits nothing.
@@ -118,13 +119,13 @@ def find_pictures(inputs: Sequence[str]) -> list[Path]:
     found: list[Path] = []
     for text in inputs:
         path = Path(text)
-        if path.is_dir():
+        if os.path.isdir(path):
             found += list_images(path)
-        elif glob.has_magic(text) and not path.exists():
+        elif glob.has_magic(text) and not os.path.lexists(path):
             matches = [Path(name) for name in sorted(glob.glob(text, recursive=True))]
             if not matches:
                 raise UserError(f"Nothing fits the pattern '{text}'.")
-            found += [match for match in matches if match.is_file()]
+            found += [match for match in matches if not os.path.isdir(match)]
         else:
             found.append(path)
     return list(dict.fromkeys(found))
@@ -144,7 +145,7 @@ def name_results(
     Raises:
         UserError: two pictures would have one result, or a result would replace a picture.
     """
-    if (kind := format_of(output)) is not None and not output.is_dir():
+    if (kind := format_of(output)) is not None and not os.path.isdir(output):
         if len(sources) > 1:
             raise UserError(f"'{output}' is one file, for {len(sources)} pictures; name a folder.")
         if settings.format not in ("png", "same", kind.name):
@@ -164,9 +165,9 @@ def name_results(
                 "into different folders."
             )
         seen[target] = path
-    pictures = {path.resolve() for path in sources}
+    pictures = {os.path.realpath(path) for path in sources}
     for path, target in targets.items():
-        if target.resolve() in pictures:
+        if os.path.realpath(target) in pictures:
             raise UserError(
                 f"The result of '{path}' would replace the picture '{target}'; choose another -o."
             )
@@ -212,6 +213,8 @@ def upscale_pictures(
                 except MemoryError:
                     outcome.state = "failed"
                     outcome.reason = f"'{source}' needs more memory than there is; lower --memory."
+                except OSError as error:
+                    outcome.state, outcome.reason = "failed", _sentence(error, source)
                 progress.finish()
                 outcome.seconds = time.perf_counter() - started
                 outcomes.append(outcome)
@@ -232,8 +235,8 @@ def _one(
     progress: _Share,
 ) -> None:
     source, target = outcome.source, outcome.output
-    if not source.is_file():
-        raise UserError(f"There is no image '{source}'.")
+    require_file(source, "image")
+    check_output(target)
     made_from = _fingerprint(source, upscaler, settings, comparison)
     sheet = comparison.sheet(target) if comparison else None
     if target.exists() and not settings.overwrite:
@@ -250,7 +253,7 @@ def _one(
         if old is not None:
             old.unlink(missing_ok=True)
     journal.add(target, made_from, source.name)
-    picture = read_picture(source)
+    picture = read_picture(source, upscaler.room)
     kind = format_of(target) or settings.kind(source)
     outcome.size = picture.size
     outcome.notes += picture.notes
@@ -262,14 +265,15 @@ def _one(
     scale = upscaler.scale
     size = picture.size[0] * scale, picture.size[1] * scale
     row_bytes = size[1] * scale * channels * np.dtype(dtype).itemsize
-    held = 0 if kind.streamed else 2 * size[0] * size[1] * channels * np.dtype(dtype).itemsize
-    grid = upscaler.plan(picture.size, row_bytes, held)
-    outcome.tiles, outcome.tile, outcome.overlap = len(grid.tiles), grid.tile, grid.overlap
-    outcome.exact, outcome.work = grid.exact, grid.work
+    held = kind.held(size, channels, dtype) + hidden_bytes(picture)
     with ExitStack() as stack:
         compared = None
         if comparison is not None:
-            compared = stack.enter_context(comparison.begin(source, picture, scale))
+            compared = stack.enter_context(comparison.begin(source, picture, scale, upscaler.room))
+            held += compared.held
+        grid = upscaler.plan(picture.size, row_bytes, held)
+        outcome.tiles, outcome.tile, outcome.overlap = len(grid.tiles), grid.tile, grid.overlap
+        outcome.exact, outcome.work = grid.exact, grid.work
         writer = stack.enter_context(
             open_writer(
                 target, kind, size, channels, dtype,
@@ -309,10 +313,21 @@ def _fingerprint(
 def _area(path: Path) -> int:
     """Pixels, from the header alone; 0 for what cannot be read."""
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             return image.width * image.height
-    except Exception:  # whatever it is, reading it properly will say so
+    except (SrdeployError, MemoryError):  # reading it properly will say so
         return 0
+
+
+def _sentence(error: OSError, source: Path) -> str:
+    """What the system has against a picture or its result."""
+    name = error.filename
+    named = isinstance(name, (str, bytes)) and Path(os.fsdecode(name)) != source
+    about = f" ('{os.fsdecode(name)}')" if named else ""
+    return (
+        f"'{source}' is left out: {error.strerror or error}{about}; mend that, or name another "
+        "file or -o, and run again."
+    )
 
 
 class _Share:

@@ -12,7 +12,8 @@ from srdeploy.data.bicubic import imresize_part
 from srdeploy.data.images import to_uint8
 from srdeploy.data.picture import Picture
 from srdeploy.errors import UserError
-from srdeploy.runtime.footprint import available, bytes_per_pixel, resident
+from srdeploy.memory import available
+from srdeploy.runtime.footprint import bytes_per_pixel, resident
 from srdeploy.runtime.pixels import check_scale, plan_image, upscale_parts
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.tiling import Grid, smallest_tile
@@ -20,8 +21,10 @@ from srdeploy.runtime.tiling import Grid, smallest_tile
 DEFAULT_MEMORY = 2_000_000_000
 """Bytes of memory to stay within unless told (half of what is free, if that is less)."""
 
+_SMALL = 32_000_000  # bytes that a picture may take whatever is held already
 _GREY = np.array([0.299, 0.587, 0.114])  # BT.601, for networks that tint grey a little
-_OUTPUT_BYTES = 3 * 8 * 4  # of one output pixel on its way: float64 RGB, about four times
+_AT_ONCE = 1 << 17  # pixels whose hidden colours are replaced in one go
+_OUTPUT_BYTES = 4 * 8 * 4  # of one output pixel on its way: float64 RGBA, about four times
 
 
 class Upscaler:
@@ -60,6 +63,14 @@ class Upscaler:
         self._overlap = overlap
         self._cost: float | None = None
 
+    @property
+    def room(self) -> float:
+        """Bytes that may still be taken; a small picture is never refused."""
+        return max(self._left(), _SMALL)
+
+    def _left(self) -> float:
+        return self.memory - (resident() or 0)
+
     def plan(self, size: tuple[int, int], row_bytes: int = 0, extra_bytes: int = 0) -> Grid:
         """How a picture is cut so that memory suffices; the picture itself is held already.
 
@@ -75,22 +86,29 @@ class Upscaler:
         whole = plan_image(card, size, self.scale, overlap=self._overlap, sizes=sizes)
         # Tiles of this many pixels cost less than the bookkeeping, whatever the network.
         least = smallest_tile(card, self._overlap)
-        if whole.height * whole.width <= least**2 or (sizes is not None and sizes.listed):
+        if whole.height * whole.width <= least**2:
+            return whole
+        room = self._left() - extra_bytes
+        if sizes is not None and sizes.listed:
+            if extra_bytes > self.room:
+                raise self._too_little(self.memory - room)
             return whole
         if self._cost is None:
             self._cost = bytes_per_pixel(self.session)
             self._cost += _OUTPUT_BYTES * card.network_scale**2
-        room = self.memory - (resident() or 0) - extra_bytes
         tallest = min(whole.height, max(least, int(max(room, 0) / self._cost) // whole.width))
         pixels = int((room - tallest * row_bytes) / self._cost)
         if pixels < min(least, whole.height) * min(least, whole.width):
             needed = self.memory - room + tallest * row_bytes + self._cost * least**2
-            raise UserError(
-                f"{_giga(self.memory)} of memory is too little for this picture and network; give "
-                f"--memory {_giga(needed * 1.05)} or more (or a smaller --overlap, which is no "
-                "longer exact)."
-            )
+            raise self._too_little(needed)
         return plan_image(card, size, self.scale, pixels=pixels, overlap=self._overlap, sizes=sizes)
+
+    def _too_little(self, needed: float) -> UserError:
+        return UserError(
+            f"{_giga(self.memory)} of memory is too little for this picture and network; give "
+            f"--memory {_giga(needed * 1.05)} or more (or a smaller --overlap, which is no "
+            "longer exact; --format png holds no result)."
+        )
 
     def bands(
         self, picture: Picture, dtype: type | np.dtype, grid: Grid, alpha: bool = True
@@ -182,9 +200,14 @@ def upscale_picture(
     upscaler = Upscaler(session, scale, memory=memory)
     dtype = picture.pixels.dtype
     result = picture.pixels.nbytes * upscaler.scale**2
-    grid = upscaler.plan(picture.size, extra_bytes=2 * result)
+    grid = upscaler.plan(picture.size, extra_bytes=2 * result + hidden_bytes(picture))
     pixels = np.concatenate(list(upscaler.bands(picture, dtype, grid)))
     return replace(picture, pixels=pixels)
+
+
+def hidden_bytes(picture: Picture) -> int:
+    """Bytes of the copy in which hidden colours are replaced."""
+    return 0 if picture.alpha is None else picture.pixels.nbytes
 
 
 def with_hidden_filled(colour: NDArray, alpha: NDArray, reach: int = 8) -> NDArray:
@@ -198,10 +221,21 @@ def with_hidden_filled(colour: NDArray, alpha: NDArray, reach: int = 8) -> NDArr
         alpha: ``[H, W]``.
         reach: How far into the transparent part, in pixels.
     """
-    known = alpha > 0
-    if known.all() or not known.any():
+    if (alpha > 0).all() or not alpha.any():
         return colour
-    colour = colour.copy()
+    height, width = alpha.shape
+    filled = colour.copy()
+    step = max(reach, _AT_ONCE // width)
+    for top in range(0, height, step):  # a strip depends on what is within reach of it
+        first, last = max(top - reach, 0), min(top + step + reach, height)
+        known = alpha[first:last] > 0
+        strip = _spread(colour[first:last].copy(), known, reach)
+        filled[top : top + step] = strip[top - first : top - first + step]
+    return filled
+
+
+def _spread(colour: NDArray, known: NDArray[np.bool_], reach: int) -> NDArray:
+    """Grow what is known by so many pixels: each new one is the mean of its known neighbours."""
     height, width = known.shape
     for _ in range(reach):
         near = np.zeros_like(known)

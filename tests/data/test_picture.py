@@ -192,7 +192,7 @@ def test_the_first_frame_of_several(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (9, 7), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:], lossless=True)
     found = read_picture(tmp_path / "a.webp")
-    assert found.notes == ("the first of 2 frames is taken",)
+    assert found.notes == ("the first of several frames is taken",)
     assert (found.pixels[..., 0] > 200).all()
 
 

@@ -196,6 +196,16 @@ def test_hidden_colours_do_not_bleed() -> None:
     assert with_hidden_filled(colour, np.zeros_like(alpha)) is colour
 
 
+def test_hidden_colours_are_replaced_alike_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a large picture takes no more memory than a copy of it."""
+    colour = noise(40, 37, 3, dtype=np.uint16)
+    alpha = noise(40, 37) * (noise(40, 37) > 220)
+    whole = with_hidden_filled(colour, alpha)
+    monkeypatch.setattr("srdeploy.upscaling.image._AT_ONCE", 1)
+    assert (with_hidden_filled(colour, alpha) == whole).all()
+    assert (whole != colour).any()
+
+
 def test_luma_networks_get_colour_back() -> None:
     torch.manual_seed(0)
     with open_session(create("vdsr", n_layers=4, n_feats=8)) as luma:
