@@ -104,14 +104,14 @@ def bytes_to_read(image: ImageFile.ImageFile, path: Path) -> float:
     return image.width * image.height * per_pixel * 1.05 + own + 2e6
 
 
-def raw_mode(image: Image.Image) -> str:
+def raw_mode(image: ImageFile.ImageFile) -> str:
     """How Pillow's decoder stores what it finds, ``RGB;16B`` for instance."""
     first = image.tile[0] if getattr(image, "tile", None) else None
     arguments: Any = first[3] if first else ""
     return arguments if isinstance(arguments, str) else str(arguments[0]) if arguments else ""
 
 
-def is_wide(image: Image.Image) -> bool:
+def is_wide(image: ImageFile.ImageFile) -> bool:
     """Whether the colours have 16 bits, of which Pillow's pixels have room for 8."""
     return raw_mode(image).startswith(("LA;16", "RGB;16", "RGBA;16"))
 
