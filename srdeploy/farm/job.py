@@ -21,6 +21,7 @@ from typing import Any
 
 from srdeploy.bench.on_device import measure_on
 from srdeploy.bench.request import Request
+from srdeploy.devices.checked import checked
 from srdeploy.devices.errors import DeviceError
 from srdeploy.devices.open import open_device
 from srdeploy.errors import SrdeployError
@@ -60,7 +61,8 @@ def execute(job: dict[str, Any], device: dict[str, Any]) -> Answer:
             stack.enter_context(exclusive(device["uri"]))
             if place := device.get("labgrid"):
                 stack.enter_context(hold_place(place, device["coordinator"]))
-            opened = stack.enter_context(open_device(device["uri"]))
+            opened = checked(stack.enter_context(open_device(device["uri"])))
+            opened.facts  # noqa: B018  (what it says of itself belongs to reaching it)
         except Busy as error:
             return {"outcome": "busy", "reason": str(error)}
         except SrdeployError as error:  # whatever it is, it is about the device

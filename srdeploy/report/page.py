@@ -36,6 +36,7 @@ from srdeploy.report.figures import (
     told_apart,
 )
 from srdeploy.report.sources import Evidence, read_sources
+from srdeploy.terminal import plain
 
 LIMITS = Limits(max_slowdown=0.05, max_drop=0.05)
 """Against a baseline: 5 % slower or 0.05 dB worse is a regression."""
@@ -117,7 +118,7 @@ def write_report(
     sentences = summarise(evidence, groups) + _verdict_sentence(verdict)
     page = _page(title, sentences, *_tiles(groups), parts)
     with atomic_path(output) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(plain(page), encoding="utf-8")
     return ReportSummary(
         output=output,
         title=title,

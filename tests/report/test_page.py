@@ -176,6 +176,16 @@ def test_bad_results(tmp_path: Path, content: str | None, told: str) -> None:
     assert not (tmp_path / "r.html").exists()
 
 
+def test_what_a_board_is_called_is_shown_and_not_obeyed(tmp_path: Path) -> None:
+    evil = "<b>\x1b]52;c;ZXZpbA==\x07\u202eenod</b>"
+    told = measurements()[0].model_copy(update={"device": evil})
+    store = write_store(tmp_path / "a.sqlite", [told])
+    write_report([store], tmp_path / "r.html", title=evil)
+    page = _read(tmp_path / "r.html")
+    assert not {c for c in " ".join(page.words) if not c.isprintable()} - {"\n", "\t"}
+    assert any("<b>\\x1b]52;c;" in words for words in page.words)
+
+
 def test_other_refusals(tmp_path: Path) -> None:
     store = write_store(tmp_path / "a.sqlite", measurements()[:1])
     with pytest.raises(UserError, match="nothing to report"):

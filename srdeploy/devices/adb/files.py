@@ -22,7 +22,9 @@ class AdbFiles(ShellFiles):
         made = self._link.script(make_parent(path), what=what, timeout=60)
         said = made.stderr
         if made.returncode == 0:
-            pushed = self._link.transfer("push", str(source), part, what=what, megabytes=size / 1e6)
+            pushed = self._link.transfer(
+                "push", str(source.absolute()), part, what=what, megabytes=size / 1e6
+            )
             said = pushed.stdout + pushed.stderr
             if pushed.returncode == 0:
                 kept = self._link.script(keep_if_whole(part, path, size), what=what, timeout=60)

@@ -43,6 +43,8 @@ class ShellFiles(ABC):
     """
 
     def __init__(self, link: Link, folder: str) -> None:
+        if folder.startswith("-"):
+            raise UserError(f"'{folder}' is no folder for ?dir=; give one that begins with /.")
         self._link = link
         self.folder = folder
 

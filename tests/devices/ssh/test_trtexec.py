@@ -59,7 +59,7 @@ def test_timing_means_the_same_on_all_versions(help_text: str, uniform: int) -> 
     assert len(asked) == uniform
 
 
-@pytest.mark.parametrize("name", ["a,b", "a:b", "a,b:/etc/passwd", "a b", "'a'", "a\n", "", "a=b"])
+@pytest.mark.parametrize("name", ["a,b", "a:b", "a,b:/etc/passwd", "'a'", "a\n", ""])
 def test_a_name_does_not_become_two_inputs(name: str) -> None:
     program = Trtexec("t", (8, 5, 2), frozenset())
     for input_name, tensor in ((name, "/r/x.bin"), ("lr", f"/r{name}/x.bin")):
@@ -100,7 +100,25 @@ def test_times_keep_compute_apart_from_end_to_end() -> None:
     assert turn.compute_ms == [30.3, 30.1]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '[{"latencyMs": 1}]'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            "[]",
+            "{}",
+            '[{"latencyMs": 1}]',
+            "7",
+            "null",
+            "[7]",
+            '[{"latencyMs": [], "computeMs": 1}]',
+        ),
+        '[{"latencyMs": Infinity, "computeMs": 1}]',
+        '[{"latencyMs": NaN, "computeMs": 1}]',
+        pytest.param("[" * 100_000, id="deep"),
+        pytest.param('[{"latencyMs": ' + "1" * 5000 + "}]", id="digits"),
+    ],
+)
 def test_broken_times(text: str) -> None:
     with pytest.raises(SrdeployError, match="trtexec"):
         read_times(text)
