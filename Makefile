@@ -88,6 +88,10 @@ mutants: $(VENV)/.mutants  ## Would the tests notice? Small changes, one at a ti
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/mutants.py $(PATHS) $(if $(SAMPLE),--sample $(SAMPLE)) \
 		$(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
+.PHONY: robustness
+robustness: $(VENV)/.dev  ## Hostile files, devices and networks, and every format damaged at random (a quarter of an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/robustness.py
+
 .PHONY: zoo
 zoo: $(VENV)/.run  ## Train and prune the shipped networks again (about five hours; SRDEPLOY_DATA names the data)
 	SRDEPLOY_DATA="$(SRDEPLOY_DATA)" $(BIN)/python benchmarks/make_zoo.py "$(SRDEPLOY_DATA)"
