@@ -123,3 +123,42 @@ def test_masks_of_atoms_lie_where_channels_are_made_or_where_they_are_read() -> 
     assert list(read) == ["2.weight"]
     assert read["2.weight"].shape == (1, 2, 1, 1)
     assert read["2.weight"].flatten().tolist() == [0, 1]
+
+
+def test_linear_layers_count_and_biases_do_not() -> None:
+    module = nn.Sequential(nn.Linear(2, 2))
+    with torch.no_grad():
+        module[0].weight.copy_(torch.tensor([[-1.0, 3.0], [5.0, 7.0]]))
+        module[0].bias.fill_(100.0)
+    masks = {"0.weight": torch.tensor([[1.0], [0.0]]), "0.bias": torch.tensor([1.0, 0.0])}
+    told = Regulariser(module, [Front(Ramp(1, 1, 1, 0), masks)]).magnitudes()
+    assert told == {"pruned": 2.0, "kept": 6.0}
+
+
+def test_of_nothing_the_magnitude_is_nothing() -> None:
+    module = nn.Sequential(nn.Linear(1, 1))
+    masks = {"0.weight": torch.zeros(1, 1)}
+    told = Regulariser(module, [Front(Ramp(1, 1, 1, 0), masks)]).magnitudes()
+    assert told["pruned"] == 0.0
+    assert told["kept"] == float(module[0].weight.detach().abs())
+    assert Regulariser(module, []).magnitudes() == {"pruned": 0.0, "kept": 0.0}
+    assert Regulariser(module, []).level(3) == 0.0
+
+
+def test_two_fronts_on_one_tensor_the_higher_penalty_acts() -> None:
+    module = layer()
+    low, high = Ramp(0.25, 1, 0.25, 0), Ramp(0.5, 1, 0.5, 0)
+    fronts = [Front(low, {"0.weight": mask(1, 1, 0)}), Front(high, {"0.weight": mask(0, 1, 0)})]
+    regulariser = Regulariser(module, fronts, unit=2.0)
+    module[0].weight.grad = torch.zeros_like(module[0].weight)
+    regulariser.add_gradients(0)
+    wanted = 2.0 * mask(0.25, 0.5, 0) * module[0].weight.detach()
+    torch.testing.assert_close(module[0].weight.grad, wanted)
+    assert regulariser.level(0) == 0.5
+
+
+def test_a_regulariser_without_weights_does_nothing() -> None:
+    regulariser = Regulariser(layer(), [Front(Ramp(1.0, 1, 1.0, 0), {"9.weight": mask(1.0)})])
+    regulariser.add_gradients(0)
+    regulariser.drop_gradients()
+    regulariser.fade(0)

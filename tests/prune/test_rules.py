@@ -105,3 +105,54 @@ def test_a_plan_cannot_be_changed():
     plan = Plan(method="l1", options={}, removed={}, keep={}, zero={})
     with pytest.raises(ValidationError, match="frozen"):
         plan.method = "l2"
+
+
+def test_normalising_by_fixed_numbers():
+    """Numbers that are no parameters cannot be cut along with the channels."""
+
+    class Fixed(nn.Module):
+        def __init__(self, stored: bool) -> None:
+            super().__init__()
+            self.a, self.b = conv(3, 4), conv(4, 3)
+            for name, value in (("mean", torch.rand(4)), ("var", torch.rand(4) + 1)):
+                if stored:
+                    self.register_buffer(name, value)
+                else:
+                    setattr(self, name, value)
+
+        def forward(self, x):
+            return self.b(F.batch_norm(self.a(x), self.mean, self.var, self.weight, self.bias))
+
+    for stored in (True, False):
+        net = Fixed(stored)
+        net.weight, net.bias = nn.Parameter(torch.rand(4)), nn.Parameter(torch.rand(4))
+        group = group_with(groups_of(net), "a")
+        assert group.status == ("free" if stored else "untouchable")
+        if not stored:
+            assert "normalised by fixed numbers" in group.why[0]
+
+
+def test_layer_normalisation_over_channels_and_something_else():
+    def forward(n, x):
+        y = n.a(x).permute(0, 2, 3, 1)
+        return n.b(F.layer_norm(y, y.shape[-2:]).permute(0, 3, 1, 2))
+
+    group = group_with(groups_of(Net(forward, a=conv(3, 4), b=conv(4, 3))), "a")
+    assert group.status == "untouchable"
+    assert "normalised together with others by LayerNorm" in group.why[0]
+
+    def in_space(n, x):
+        y = n.a(x)
+        return n.b(F.layer_norm(y, y.shape[-2:]) * y)
+
+    assert group_with(groups_of(Net(in_space, a=conv(3, 4), b=conv(4, 3))), "a").status == "free"
+
+
+def test_softmax_over_channels_and_over_space():
+    def over(dim):
+        return lambda n, x: n.b(torch.softmax(n.a(x), dim) * n.c(x))
+
+    layers = {"a": (3, 4), "b": (4, 3), "c": (3, 4)}
+    for dim, status in ((1, "untouchable"), (-3, "untouchable"), (2, "coupled"), (-1, "coupled")):
+        net = Net(over(dim), **{name: conv(*size) for name, size in layers.items()})
+        assert group_with(groups_of(net), "a").status == status, dim

@@ -35,3 +35,34 @@ def test_reasons_follow_their_sets():
     root, other = sets.find(a)
     assert sets.frozen() == {root: "output", other: "late"}
     assert sets.joins() == {root: ["added", "again"], other: ["added"]}
+
+
+@given(st.lists(st.integers(0, 12), max_size=6))
+def test_joining_all_makes_one_set(nodes):
+    sets = UnionFind()
+    sets.new(12)
+    sets.join_all(np.array(nodes, dtype=np.int64), "met")
+    roots = sets.find(np.arange(13))
+    inside = set(nodes) - {0}
+    assert len({int(roots[i]) for i in inside}) <= 1
+    assert all(roots[i] == i for i in range(13) if i not in inside)
+    reasons = sets.joins()
+    assert reasons == ({int(roots[min(inside)]): ["met"]} if len(inside) > 1 else {})
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6))
+def test_nodes_are_fresh_however_many_there_are(counts):
+    sets = UnionFind()
+    issued = [sets.new(count) for count in counts]
+    flat = np.concatenate(issued)
+    assert flat.tolist() == list(range(1, sum(counts) + 1))
+    assert np.array_equal(sets.find(flat), flat)
+
+
+def test_nothing_is_frozen_by_no_channel():
+    sets = UnionFind()
+    nodes = sets.new(2)
+    sets.freeze(np.array([0, 0]), "nothing")
+    assert sets.frozen() == {}
+    sets.freeze(np.array([0, nodes[1]]), "one")
+    assert sets.frozen() == {int(nodes[1]): "one"}

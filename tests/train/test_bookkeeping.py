@@ -164,6 +164,23 @@ def test_nothing_is_measured_unasked(
     assert exam.seen == []
 
 
+def test_the_journal_is_closed_however_it_ends(
+    tiny: Network, recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[Path] = []
+
+    class Noted(loop.Journal):
+        def close(self) -> None:
+            closed.append(self._path)
+            super().close()
+
+    monkeypatch.setattr(loop, "Journal", Noted)
+    train(tiny, recipe(iterations=1), tmp_path / "1")
+    with pytest.raises(TrainingStopped):
+        train(tiny, recipe(iterations=2), tmp_path / "2", hooks=[StopAt(0)])
+    assert closed == [tmp_path / name / "metrics.jsonl" for name in "12"]
+
+
 # Figures.
 
 
