@@ -31,6 +31,7 @@ LAYERS = [
         "strict",
         "bounded_yaml",
         "figures_json",
+        "tables",
         "files",
         "progress",
         "quiet",

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from srdeploy.bench.row import Row
+from srdeploy.tables import WIDTH, fitted
 
 Columns = dict[str, Callable[[Row], str]]
 """How a row fills each column."""
@@ -19,30 +20,35 @@ NOT_TOLD = "not told"
 """What stands where a device keeps a figure to itself."""
 
 
-def tables(rows: Sequence[Row]) -> list[Table | Text]:
-    """Tables per device, scenario and input, in the order of the rows."""
+def tables(rows: Sequence[Row], width: int = WIDTH) -> list[Table | Text]:
+    """Tables per device, scenario and input, in the order of the rows, for lines of a width."""
 
     def batch(row: Row) -> tuple[str, str, str, int]:
         return row.device, row.scenario["name"], str(row.scenario["inputs"]), row.repeat
 
     groups = [list(group) for _, group in groupby(rows, batch)]
-    return [table for group in groups for table in group_tables(group, named=len(groups) > 1)]
+    named = len(groups) > 1
+    return [table for group in groups for table in group_tables(group, named, width)]
 
 
-def group_tables(rows: Sequence[Row], named: bool = False) -> list[Table | Text]:
-    """One line per artifact, for 80 columns; what only some devices tell makes a second table.
+def group_tables(
+    rows: Sequence[Row], named: bool = False, width: int = WIDTH
+) -> list[Table | Text]:
+    """One line per artifact; what only some devices tell makes a second table.
 
-    Failures, protocols and conditions are listed underneath.
+    Columns that find no room in the width stand in another table below. Failures, protocols and
+    conditions are listed underneath.
 
     Args:
         rows: Of one device and scenario.
         named: Say which.
+        width: Characters of a line.
     """
     first = _table(rows, _told(_COLUMNS, rows, always=_ALWAYS), runtimes=True)
     first.title = Text(_title(rows, named)) if rows else None
-    drawn: list[Table | Text] = [first]
+    drawn: list[Table | Text] = [*fitted(first, width)]
     if more := _told(_MORE, rows):
-        drawn.append(_table(rows, more, runtimes=False))
+        drawn += fitted(_table(rows, more, runtimes=False), width)
     if lines := _notes(rows):
         drawn.append(Text("\n".join(lines), style="dim"))
     return drawn

@@ -17,7 +17,9 @@ WORDS: dict[Word | None, str] = {
     None: "-",
 }
 _STYLES = {"pass": "green", "fail": "bold red", "noisy": "yellow"}
-_COLUMNS = ("artifact", "device, scenario", "base ms", "new ms", "slower", "PSNR lost", "verdict")
+_COLUMNS = (
+    *("artifact", "device,\nscenario", "base\nms", "new\nms", "slower", "PSNR\nlost", "verdict"),
+)
 
 
 def verdict_table(found: Verdict) -> Table:
@@ -38,7 +40,8 @@ def verdict_table(found: Verdict) -> Table:
 
 def markdown(found: Verdict) -> str:
     """The same as a Markdown table, with the notes under it."""
-    rows = [_COLUMNS, ("---",) * len(_COLUMNS), *(_cells(line, " ") for line in found.lines)]
+    head = tuple(name.replace("\n", " ") for name in _COLUMNS)
+    rows = [head, ("---",) * len(_COLUMNS), *(_cells(line, " ") for line in found.lines)]
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join([*lines, "", *(f"- {note}" for note in notes(found))])
 

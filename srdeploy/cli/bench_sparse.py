@@ -7,7 +7,7 @@ import typer
 
 from srdeploy.cli import options as o
 from srdeploy.cli.bench import group
-from srdeploy.cli.output import console, emit, say
+from srdeploy.cli.output import emit, say, show
 
 
 def register(app: typer.Typer) -> None:
@@ -62,7 +62,7 @@ def bench_sparse(
     if json:
         emit(found.to_dict())
         return
-    console().print(_table(found))
+    show(_table(found))
     say(f"Rows are computed by {found.reason}; {found.threads} threads.")
     for sentence in found.sentences():
         say(sentence)
@@ -83,7 +83,9 @@ def _table(found: Any) -> Any:
 
     densities = found.sizes[0].densities if found.sizes else []
     shown = [number for number, d in enumerate(densities) if round(d * 100) % 20 == 0]
-    table = Table("ms", "dense", *(f"{densities[n]:.0%}" for n in shown))
+    table = Table("ms")
+    for head in ("dense", *(f"{densities[n]:.0%}" for n in shown)):
+        table.add_column(head, justify="right")
     for one in found.sizes:
         cells = (f"{one.rows_ms[n]:.2f}" for n in shown)
         table.add_row(f"{one.side}x{one.side}", f"{one.dense_ms:.2f}", *cells)

@@ -7,7 +7,7 @@ import typer
 
 from srdeploy.cli import complete
 from srdeploy.cli import options as o
-from srdeploy.cli.output import console, emit, mark, say
+from srdeploy.cli.output import emit, mark, say, show
 from srdeploy.export.targets import PIXEL_SHUFFLES, TARGETS
 
 
@@ -266,7 +266,7 @@ def targets(
     for row in rows:
         states = (mark(row[state]) for state in _STATES)
         view.add_row(row["name"], row["title"], ", ".join(row["precisions"]), *states)
-    console().print(view)
+    show(view)
     for row in rows:
         here = [name for name, can in row["runtimes"].items() if can["here"]]
         if len(here) > 1:
@@ -295,7 +295,7 @@ def _tell(report: Any, title: str, json: bool) -> None:
     for remark in report.notes:
         say(f"  {remark}")
     if report.layers:
-        console().print(_layer_table(report.layers))
+        show(_layer_table(report.layers))
 
 
 def _layer_table(layers: list[dict[str, Any]]) -> Any:
@@ -303,7 +303,11 @@ def _layer_table(layers: list[dict[str, Any]]) -> Any:
     from rich.table import Table
 
     columns = list(dict.fromkeys(key for row in layers for key in row))
-    view = Table(*(_LAYER_COLUMNS.get(column, column) for column in columns))
+    view = Table()
+    for column in columns:
+        figures = any(isinstance(row.get(column), (int, float)) for row in layers)
+        head = _LAYER_COLUMNS.get(column, column)
+        view.add_column(head, justify="right" if figures else "left")
     for row in layers:
         values = (row.get(column, "") for column in columns)
         view.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values))

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from srdeploy.cli import options as o
-from srdeploy.cli.output import console, emit, note, say
+from srdeploy.cli.output import emit, note, say, show
 
 group = typer.Typer(
     help="Many devices on many hosts; `srdeploy bench --farm FILE --devices TAGS` measures there."
@@ -279,6 +279,6 @@ def _list(found: Any, json: bool) -> None:
         state = one.state + (f": {one.reason}" if one.reason else "")
         doing = f"{one.running} ({one.seconds:.0f} s)" if one.running else "-"
         table.add_row(one.name, one.kind, ", ".join(one.tags), state, doing, str(one.done))
-    console().print(table)
+    show(table)
     if not found:
         say("No device is connected; start `srdeploy farm worker` on their hosts.")

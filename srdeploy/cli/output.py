@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from srdeploy.figures_json import dumps
 from srdeploy.progress import is_quiet
+from srdeploy.tables import fitted
 from srdeploy.terminal import plain, safe_console
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
 
@@ -52,6 +54,13 @@ def mark(yes: object) -> Text:
     from rich.text import Text
 
     return Text("yes", style="green") if yes else Text("no", style="yellow")
+
+
+def show(table: Table) -> None:
+    """Print a table, as several where the terminal is too narrow for its figures."""
+    screen = console()
+    for part in fitted(table, screen.width):
+        screen.print(part)
 
 
 def quantity(value: float) -> str:

@@ -7,7 +7,7 @@ import typer
 
 from srdeploy.cli import complete
 from srdeploy.cli import options as o
-from srdeploy.cli.output import console, emit, mark, say
+from srdeploy.cli.output import emit, mark, say, show
 
 
 def register(app: typer.Typer) -> None:
@@ -56,7 +56,7 @@ def scenarios(
     view = _view("scenario", "what it measures")
     for one in found:
         view.add_row(one.name, one.description)
-    _show(view)
+    show(view)
 
 
 def devices(json: o.AsJson = False) -> None:
@@ -86,7 +86,7 @@ def devices(json: o.AsJson = False) -> None:
     view = _view("kind", "what it is", "URI", "usable here")
     for row in rows:
         view.add_row(row["kind"], row["title"], row["example"], mark(row["available"]))
-    _show(view)
+    show(view)
     for row in rows:
         if not row["available"]:
             say(f"{row['kind']} is not usable here: {row['reason']}.")
@@ -151,9 +151,11 @@ def _list(found: list[Any], store: Path) -> None:
     if not found:
         say(f"{store} holds no such measurement.")
         return
-    view = _view("artifact", "device", "scenario", "input", "p50 ms", "p90 ms", "PSNR", "measured")
+    view = _view(
+        "artifact", "device", "scenario", "input", "p50\nms", "p90\nms", "PSNR", "measured"
+    )
     for column in view.columns[3:]:
-        column.no_wrap = True
+        column.justify = "right"  # a figure
     for one in found:
         row = summary(one)
         scenario = row["scenario"] + (f" ({one.repeat + 1})" if one.repeat else "")
@@ -162,7 +164,7 @@ def _list(found: list[Any], store: Path) -> None:
         times = [milliseconds(row[name]) for name in ("p50_ms", "p90_ms")]
         state = one.started[:10] if one.error is None else "failed"
         view.add_row(one.artifact, one.device, scenario, size, *times, psnr, state)
-    _show(view)
+    show(view)
     for error in dict.fromkeys(one.error for one in found if one.error):
         say(f"failed: {error}")
 
@@ -181,7 +183,3 @@ def _view(*columns: str) -> Any:
     for name in columns:
         view.add_column(name, overflow="fold")
     return view
-
-
-def _show(view: Any) -> None:
-    console().print(view)

@@ -10,7 +10,7 @@ import typer
 
 from srdeploy.cli import complete
 from srdeploy.cli import options as o
-from srdeploy.cli.output import console, emit, note, say
+from srdeploy.cli.output import emit, note, say, show
 
 
 def register(app: typer.Typer) -> None:
@@ -107,7 +107,7 @@ def _list(json: bool) -> None:
     view = Table("recipe", "what it does", box=SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         view.add_row(row.name, row.description)
-    console().print(view)
+    show(view)
 
 
 _VERBS = {"current": "skip", "resume": "resume", "run": "run", "blocked": "cannot run"}
@@ -126,7 +126,7 @@ def _show(planned: list[Any], root: Path, left: list[str]) -> None:
     for one in planned:
         cells = (_VERBS[one.state.kind], one.state.why, one.stage.what)
         view.add_row(one.stage.name, *(Text(cell) for cell in cells))
-    console().print(view)
+    show(view)
     say(f"in {root}")
     for name in left:
         say(f"{name} is not in the recipe any more; it stays as it is")

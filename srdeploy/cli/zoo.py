@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from srdeploy.cli import options as o
-from srdeploy.cli.output import console, emit, quantity
+from srdeploy.cli.output import emit, quantity, show
 
 
 def register(app: typer.Typer) -> None:
@@ -63,7 +63,7 @@ def zoo(
                       f"{row.bytes / 1000:.0f}", *figures, *latency)  # fmt: skip
     protocols = {q["protocol"] for row in rows for name, q in row.quality.items() if name in sets}
     table.caption = Text(f"PSNR-Y dB{'' if time else ' / SSIM'}: {', '.join(sorted(protocols))}")
-    console().print(table)
+    show(table)
 
 
 def _quality(figures: dict[str, Any] | None, ssim: bool) -> str:

@@ -274,6 +274,6 @@ def _rendered(rows: list[Row]) -> str:
 
     stream = StringIO()
     console = safe_console(file=stream, width=100)
-    for table in tables(rows):
+    for table in tables(rows, console.width):
         console.print(table)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
