@@ -41,7 +41,7 @@ from srdeploy.prune.plan import Plan
 from srdeploy.quality import Quality
 from srdeploy.quality import evaluate as _evaluate
 from srdeploy.report.page import ReportSummary, write_report
-from srdeploy.runtime.open import open_session
+from srdeploy.runtime.open import open_session, scale_of
 from srdeploy.train.defaults import finetune_recipe
 from srdeploy.train.loop import train as _train
 from srdeploy.train.method import prune_trained
@@ -250,8 +250,7 @@ def bench(
     if not artifacts:
         raise UserError("There is nothing to measure; name at least one network or artifact.")
     if scale is None:
-        with open_session(artifacts[0]) as session:
-            scale = session.card.scale
+        scale = scale_of(artifacts[0])
     names = [str(artifact) for artifact in artifacts]
     return _bench(names, data=data, scale=scale, scenario=scenario, on_row=on_row, **options)
 

@@ -104,6 +104,20 @@ def test_refusals(tmp_path: Path) -> None:
         sr.bench()
 
 
+def test_bench_opens_nothing_here_to_learn_a_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    from srdeploy import api
+
+    def fails(*arguments: object, **options: object) -> object:
+        raise AssertionError("opened")
+
+    asked: list[int] = []
+    monkeypatch.setattr(api, "open_session", fails)
+    monkeypatch.setattr("srdeploy.runtime.open.open_session", fails)
+    monkeypatch.setattr(api, "_bench", lambda names, *, scale, **options: asked.append(scale))
+    sr.bench("edsr-s-x3")
+    assert asked == [3]
+
+
 def test_upscale(tmp_path: Path) -> None:
     from PIL import Image
 

@@ -130,7 +130,7 @@ class _Runner:
             entered: CheckedDevice | DeviceError | None = None
             for batch in batches:
                 found = self._stored(batch)
-                missing = [a for a in self._artifacts if found.get(a) is None]
+                missing = [n for n in range(len(self._artifacts)) if n not in found]
                 if missing and entered is None:
                     try:
                         entered = checked(stack.enter_context(device))
@@ -142,21 +142,22 @@ class _Runner:
                 rows += self._batch(batch, found, missing, entered)
         return rows
 
-    def _stored(self, batch: Batch) -> dict[str, Measurement]:
-        found: dict[str, Measurement] = {}
-        for artifact in self._artifacts if self._store else ():
+    def _stored(self, batch: Batch) -> dict[int, Measurement]:
+        """What is finished, by the number of the artifact."""
+        found: dict[int, Measurement] = {}
+        for number, artifact in enumerate(self._artifacts if self._store else ()):
             assert self._store is not None
             key = batch.request.key(artifact, batch.device, batch.repeat)
             measurement = self._store.get(key)
             if measurement is not None and measurement.error is None:
-                found[artifact] = measurement
+                found[number] = measurement
         return found
 
     def _batch(
         self,
         batch: Batch,
-        found: dict[str, Measurement],
-        missing: list[str],
+        found: dict[int, Measurement],
+        missing: list[int],
         device: CheckedDevice | DeviceError | None,
     ) -> list[Row]:
         self._log.write(
@@ -165,44 +166,45 @@ class _Runner:
             device=batch.device,
             scenario=batch.request.scenario.model_dump(mode="json"),
         )
-        rows: list[Row] = []
-        measured: list[Measurement] = []
+        measured: dict[int, Measurement] = {}
+        waiting = iter(missing)  # outcomes come in the order that was asked for
 
-        def told(artifact: str, measurement: Measurement, stored: bool) -> None:
-            measured.append(measurement)
-            rows.append(row_of(measurement, measured[0]))
-            self._log.write("row", **rows[-1].model_dump(mode="json"))
-            self._watcher.row(batch, artifact, rows[-1], stored)
+        def told(number: int, measurement: Measurement, stored: bool) -> None:
+            measured[number] = measurement
+            # A ratio is to the first artifact: where that one is still to come, there is none yet.
+            row = row_of(measurement, measured.get(0, measurement))
+            self._log.write("row", **row.model_dump(mode="json"))
+            self._watcher.row(batch, self._artifacts[number], row, stored)
 
         def on_turn(index: int, number: int, samples: list[float]) -> None:
             self._log.write("turn", artifact=index, round=number, samples_ms=samples)
-            self._watcher.turn(batch, missing[index], samples)
+            self._watcher.turn(batch, self._artifacts[missing[index]], samples)
 
         def on_outcome(outcome: Outcome) -> None:
             if self._store is not None:
                 key = batch.request.key(outcome.artifact, batch.device, batch.repeat)
                 self._store.add(outcome.measurement, key)
-            told(outcome.artifact, outcome.measurement, stored=False)
+            told(next(waiting), outcome.measurement, stored=False)
 
-        for artifact, measurement in found.items():
-            told(artifact, measurement, stored=True)
+        for number, measurement in found.items():
+            told(number, measurement, stored=True)
         if isinstance(device, DeviceError):
-            for artifact in missing:
-                on_outcome(unreached(batch, artifact, device))
+            for number in missing:
+                on_outcome(unreached(batch, self._artifacts[number], device))
         elif missing and device is not None:
             try:
                 measure_on(
                     device,
-                    missing,
+                    [self._artifacts[number] for number in missing],
                     batch.request,
                     repeat=batch.repeat,
                     on_turn=on_turn,
                     on_outcome=on_outcome,
                 )
             except DeviceError as error:  # it went away as a whole: what is told already stays
-                for artifact in missing[len(rows) - len(found) :]:
-                    on_outcome(unreached(batch, artifact, error))
-        return rows
+                for number in missing[len(measured) - len(found) :]:
+                    on_outcome(unreached(batch, self._artifacts[number], error))
+        return [row_of(measured[number], measured[0]) for number in sorted(measured)]
 
 
 def unreached(batch: Batch, artifact: str, error: SrdeployError) -> Outcome:

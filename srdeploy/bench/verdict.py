@@ -153,10 +153,12 @@ def _scenario(one: Measurement) -> str:
 def _line(base: list[Measurement], new: list[Measurement], limits: Limits) -> Line:
     some = (new or base)[0]
     line = Line(some.artifact, some.device, _scenario(some))
+    asked = bool(new)  # though it may have failed, which is told
     base, new = (_finished(side, name, line) for side, name in ((base, "BASE"), (new, "NEW")))
     line.runs = len(base), len(new)
     if not new:
-        line.reasons.append(line.reasons.pop() if line.reasons else "NEW does not have it")
+        if not asked:
+            line.reasons.append("NEW does not have it")
         line.verdict = "fail" if limits != Limits() else None
         return line
     if not base:

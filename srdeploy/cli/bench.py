@@ -11,6 +11,7 @@ from srdeploy.cli import options as o
 from srdeploy.cli.output import console, emit
 
 _DEFAULT = "measure"
+_JOB_SECONDS = 3600.0
 
 
 class _Group(typer.core.TyperGroup):
@@ -76,7 +77,7 @@ def bench(
     ] = None,
     job_limit: Annotated[
         float, typer.Option(metavar="SECONDS", min=1, help="With --farm: end longer jobs.")
-    ] = 3600.0,
+    ] = _JOB_SECONDS,
     apart: Annotated[
         bool,
         typer.Option("--apart", help="With --farm: spread artifacts over devices; no ratios."),
@@ -114,12 +115,28 @@ def bench(
     `srdeploy bench *.onnx --farm lab/laptop --devices 'jetson-orin,pixel-*' --scenario paper-set`
     """
     if why:
-        from srdeploy.cli.why import tell_why
+        from srdeploy.cli.why import refuse_others, tell_why
 
+        refuse_others({
+            "--device": device != "local",
+            "--scenario": scenario,
+            "--store": store,
+            "--repeats": repeats != 1,
+            "--seconds": seconds,
+            "--no-quality": not quality,
+            "--protocol": protocol,
+            "--runtime": runtime,
+            "--farm": farm,
+            "--devices": devices,
+            "--job-limit": job_limit != _JOB_SECONDS,
+            "--apart": apart,
+            "--output": output,
+        })  # fmt: skip
         tell_why(artifacts, data, scale, input_size, runs, threads, arch, value_range, json)
         return
     from srdeploy.bench.plan import check_artifacts, plan
     from srdeploy.errors import UserError
+    from srdeploy.runtime.open import scale_of
 
     check_artifacts(artifacts)
     options = o.given(arch=arch, value_range=value_range)
@@ -135,7 +152,7 @@ def bench(
         places,
         scenarios_of(scenario, input_size, runs, seconds, protocol, quality),
         repeats=repeats,
-        scale=scale or o.own_scale(artifacts[0], options),
+        scale=scale or scale_of(artifacts[0], **options),
         data=data,
         runtime=runtime,
         threads=threads,
@@ -150,7 +167,7 @@ def bench(
     else:
         from srdeploy.bench.table import tables
 
-        for table in tables(rows):
+        for table in tables(rows, console().width):
             console().print(table)
     if any(row.error for row in rows):
         raise typer.Exit(1)

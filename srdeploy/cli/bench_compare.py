@@ -9,7 +9,7 @@ import typer
 
 from srdeploy.cli import options as o
 from srdeploy.cli.bench import group, scenarios_of
-from srdeploy.cli.output import console, emit, say
+from srdeploy.cli.output import emit, say, show
 
 
 def register(app: typer.Typer) -> None:
@@ -69,6 +69,7 @@ def compare(
     from srdeploy.bench.sides import is_kept, kept_sides, measured_sides
     from srdeploy.bench.verdict import Limits, judge
     from srdeploy.errors import UserError
+    from srdeploy.runtime.open import scale_of
 
     limits = Limits(None if max_slowdown is None else o.share(max_slowdown), max_drop)
     kept = [is_kept(side) for side in (base, new)]
@@ -89,7 +90,7 @@ def compare(
             o.listed(device),
             scenarios_of(scenario, input_size, runs, seconds, None, max_drop is not None),
             repeats=repeats,
-            scale=scale or o.own_scale(base, {}),
+            scale=scale or scale_of(base),
             data=data,
             threads=threads,
         )
@@ -109,6 +110,6 @@ def _tell(found: Any, page: Path | None, json: bool) -> None:
     if json:
         emit(found.to_dict())
         return
-    console().print(verdict_table(found))
+    show(verdict_table(found))
     for sentence in notes(found):
         say(sentence)

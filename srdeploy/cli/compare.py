@@ -38,6 +38,7 @@ def compare(
     """
     from srdeploy.bench.compare import compare as run_compare
     from srdeploy.measure.scenario import Scenario
+    from srdeploy.runtime.open import scale_of
     from srdeploy.strict import parse
 
     settings = o.given(
@@ -49,7 +50,7 @@ def compare(
     found = run_compare(
         artifacts,
         data=data,
-        scale=scale or o.own_scale(artifacts[0], options),
+        scale=scale or scale_of(artifacts[0], **options),
         scenario=parse(Scenario, settings, where="These conditions"),
         threads=threads,
         options=options,
@@ -60,7 +61,7 @@ def compare(
         from srdeploy.bench.compare_table import parity_lines
         from srdeploy.bench.table import group_tables
 
-        console().print(*group_tables(found.rows), sep="\n")
+        console().print(*group_tables(found.rows, width=console().width), sep="\n")
         for line in parity_lines(found):
             say(line)
     if any(row.error for row in found.rows):

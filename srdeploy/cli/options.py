@@ -113,24 +113,6 @@ def given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def own_scale(artifact: str, options: dict[str, Any]) -> int:
-    """The upscaling factor on an artifact's card; opened only where there is no card to read."""
-    from contextlib import suppress
-
-    from srdeploy.errors import UserError
-    from srdeploy.models.card_file import shipped_networks
-    from srdeploy.runtime.card_of import read_card_of
-    from srdeploy.runtime.open import open_session
-    from srdeploy.runtime.table import split_runtime
-
-    name, _ = split_runtime(artifact)
-    with suppress(UserError):
-        return read_card_of(shipped_networks().get(name, name)).scale
-
-    with open_session(artifact, **options) as session:
-        return session.card.scale
-
-
 def parse_size(text: str) -> tuple[int, int]:
     """Height and width of ``WIDTHxHEIGHT``."""
     from srdeploy.errors import UserError

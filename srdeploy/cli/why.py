@@ -5,8 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from srdeploy.cli import options as o
-from srdeploy.cli.output import console, emit, quantity, say
+from srdeploy.cli.output import emit, quantity, say, show
 from srdeploy.errors import UserError
+
+
+def refuse_others(given: dict[str, Any]) -> None:
+    """See that no option was given that profiling would silently ignore.
+
+    Args:
+        given: What was given for each; None or False where it was not.
+
+    Raises:
+        UserError: one was.
+    """
+    if extra := [name for name, value in given.items() if value not in (None, False)]:
+        raise UserError(
+            f"--why profiles two artifacts on this machine, in onnxruntime; leave out "
+            f"{', '.join(extra)}."
+        )
 
 
 def tell_why(
@@ -26,6 +42,7 @@ def tell_why(
         UserError: not exactly two artifacts, or one that onnxruntime does not run.
     """
     from srdeploy.bench.why_run import why
+    from srdeploy.runtime.open import scale_of
 
     if len(artifacts) != 2:
         raise UserError(f"--why compares two artifacts, not {len(artifacts)}.")
@@ -33,7 +50,7 @@ def tell_why(
     found = why(
         *artifacts,
         data=data,
-        scale=scale or o.own_scale(artifacts[0], options),
+        scale=scale or scale_of(artifacts[0], **options),
         size=o.parse_size(input_size) if input_size else None,
         runs=runs or 20,
         threads=threads,
@@ -42,7 +59,7 @@ def tell_why(
     if json:
         emit(found.to_dict())
         return
-    console().print(_table(found))
+    show(_table(found))
     say(f"{found.speedup:.2f} times faster; the MACs are {found.macs_ratio:.2f} times fewer.")
     for sentence in (*found.verdicts, *found.advice):
         say(f"  {sentence}")

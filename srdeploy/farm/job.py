@@ -39,15 +39,16 @@ _HIGH = 500  # of file descriptors: when a process dies they are closed from the
 def execute(job: dict[str, Any], device: dict[str, Any]) -> Answer:
     """Do a job; see the module."""
     cache = HostCache()
-    named = {one["name"]: Parcel.of(one["parcel"]) for one in job["artifacts"]}
-    parcels = list(named.values())
+    artifacts = [Parcel.of(one["parcel"]) for one in job["artifacts"]]
+    parcels = list(artifacts)
     data = job["data"]
     if isinstance(data, dict):
         parcels.append(Parcel.of(data))
     missing = cache.lacking(digest for parcel in parcels for _, digest in parcel.files)
     if missing:
         return {"outcome": "missing", "files": missing}
-    paths = {str(cache.folder(parcel)): name for name, parcel in named.items()}
+    # Two artifacts of one name and content are one file here, and two contestants all the same.
+    paths = [str(cache.folder(parcel)) for parcel in artifacts]
     request = Request(
         scenario=Scenario.model_validate(job["scenario"]),
         scale=job["scale"],
@@ -67,16 +68,13 @@ def execute(job: dict[str, Any], device: dict[str, Any]) -> Answer:
             return {"outcome": "busy", "reason": str(error)}
         except SrdeployError as error:  # whatever it is, it is about the device
             return {"outcome": "failed", "reason": str(error)}
-        outcomes = measure_on(
-            opened, list(paths), request, name=device["name"], repeat=job["repeat"]
-        )
+        outcomes = measure_on(opened, paths, request, name=device["name"], repeat=job["repeat"])
     results = []
-    for outcome in outcomes:
-        name = paths[outcome.artifact]
+    for one, outcome in zip(job["artifacts"], outcomes, strict=True):
         blame = "device" if isinstance(outcome.failure, DeviceError) else "job"
         results.append(
             {
-                "name": name,
+                "name": one["name"],
                 "measurement": outcome.measurement.model_dump(),
                 "fault": blame if outcome.failure else None,
                 "reason": str(outcome.failure or ""),

@@ -26,6 +26,7 @@ class Ledger:
         self.store, self.watcher = store, watcher
         self._contents, self._journal = contents, journal
         self._measured: dict[tuple[int, str], Measurement] = {}
+        self._kept: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._measured)
@@ -39,9 +40,15 @@ class Ledger:
                     self._tell(batch, artifact, found, stored=True)
 
     def keep(self, job: Job, artifact: str, measurement: Measurement) -> None:
-        """Store a measurement, unless another client was first: then that one counts."""
+        """Store a measurement, unless another client was first: then that one counts.
+
+        Two artifacts of one name and content share a place in the store: the first takes it, and
+        each has its own result here.
+        """
         key = self._contents.key(job.batch, artifact)
-        if not self.store.add(measurement, key):
+        if self.store.add(measurement, key):
+            self._kept.add(key)
+        elif key not in self._kept:
             measurement = self.store.get(key) or measurement
         self._tell(job.batch, artifact, measurement, stored=False)
 

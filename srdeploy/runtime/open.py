@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from srdeploy.errors import UserError, unknown_name
 from srdeploy.runtime.bicubic_session import NAME as BICUBIC
@@ -72,15 +73,37 @@ def open_session(
         try:
             return _open_artifact(fitting, source, threads, **foreign)
         except NotComputed:
-            if (other := _that_computes(source, threads, **foreign)) is None or runtime is not None:
-                raise
-            return other
+            if runtime is None and (other := _that_computes(source, threads, **foreign)):
+                return other
+            raise
     _require_network(runtime, f"'{source}'")
     if provider is not None:
         _refuse_provider(source)
     from srdeploy.models.load import load_network
 
     return _open_network(load_network(source, arch=arch, scale=scale), runtime, threads)
+
+
+def scale_of(source: str | Path, **options: Any) -> int:
+    """The upscaling factor on an artifact's card; it is opened only where there is none to read.
+
+    So an engine for another machine tells it here, where it cannot be opened.
+
+    Args:
+        source: A file or the name of a shipped network.
+        options: Of :func:`open_session`.
+
+    Raises:
+        UserError: there is no card, and it cannot be opened.
+    """
+    from srdeploy.models.card_file import shipped_networks
+    from srdeploy.runtime.card_of import read_card_of
+
+    name, _ = split_runtime(str(source))
+    with suppress(UserError):
+        return read_card_of(shipped_networks().get(name, name)).scale
+    with open_session(source, **options) as session:
+        return session.card.scale
 
 
 def artifact_runtime(path: str | Path, asked: str | None = None) -> Runtime | None:

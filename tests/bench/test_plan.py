@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,6 +80,39 @@ def test_what_is_stored_is_not_measured_again(both: list[str], tmp_path: Path) -
         kept = [row for row in rows if row.artifact == "a.onnx" and row.device == "fake://x"]
         assert [row.samples_ms for row in kept] == [row.samples_ms for row in before]
         assert all(row.speedup is None for row in rows[:4])  # their turns were not interleaved
+
+
+def test_ratios_refer_to_the_first_artifact_whatever_the_store_has(
+    both: list[str], tmp_path: Path
+) -> None:
+    """A baseline that failed is measured after what the store has; it is the baseline still."""
+    shutil.copy(both[1], tmp_path / "c.onnx")
+    three = [*both, str(tmp_path / "c.onnx")]
+    batches = plan(["fake://x"], [SHORT], scale=2)
+    with Store.open(tmp_path / "s.sqlite") as store:
+        run(three[1:2], batches, store=store)
+        heard: list[tuple[str, bool]] = []
+
+        class Listener(Watcher):
+            def row(self, batch: Batch, artifact: str, row: Row, stored: bool) -> None:
+                heard.append((Path(artifact).name, row.speedup is not None))
+
+        rows = run(three, batches, store=store, watcher=Listener())
+    assert [row.artifact for row in rows] == ["a.onnx", "b.onnx", "c.onnx"]
+    assert rows[0].session == rows[2].session != rows[1].session
+    assert [row.speedup is not None for row in rows] == [False, False, True]
+    assert heard == [("b.onnx", False), ("a.onnx", False), ("c.onnx", True)]
+
+
+def test_two_files_of_one_name_and_content_are_two_contestants(
+    both: list[str], tmp_path: Path
+) -> None:
+    shutil.copy(both[0], tmp_path / "a.onnx")
+    twins = [both[0], str(tmp_path / "a.onnx")]
+    with Store.open(tmp_path / "s.sqlite") as store:
+        for artifacts in (twins, twins, [both[0], both[0]]):
+            rows = run(artifacts, plan(["fake://x"], [SHORT], scale=2), store=store)
+            assert [row.artifact for row in rows] == ["a.onnx", "a.onnx"]
 
 
 def test_a_device_that_cannot_be_reached_costs_its_own_rows(

@@ -134,6 +134,20 @@ def test_what_is_missing_or_failed_fails() -> None:
     assert (line.verdict, line.reasons[0]) == ("fail", "only one side has times")
 
 
+def test_what_new_does_not_have_is_told_beside_other_reasons() -> None:
+    several = [made(100, sha256="old"), made(100, seed=1, sha256="new", artifact="net.onnx")]
+    present = made(100, artifact="other.onnx")
+    (line, _) = judge([*several, present], [present], FIVE).lines
+    assert line.verdict == "fail"
+    assert line.reasons == [
+        "BASE has it with other contents too; the one measured last counts",
+        "NEW does not have it",
+    ]
+    fell = made(100, error="fell", samples_ms=[], turns=[])
+    (line, _) = judge([fell, present], [present], FIVE).lines
+    assert line.reasons == ["failed in BASE: fell", "NEW does not have it"]
+
+
 def test_what_only_new_has_is_told_and_not_judged() -> None:
     found = judge([made(100)], [made(100, seed=1), made(1, artifact="more.onnx")], FIVE)
     assert [line.verdict for line in found.lines] == ["pass", None]

@@ -115,6 +115,25 @@ def test_compare_measures_artifacts_in_turns(command, folder: Path) -> None:
     ("arguments", "told"),
     [
         (["bench", "net.onnx", "--scenario", "papr-set"], "did you mean 'paper-set'"),
+        *(
+            (["bench", "net.onnx", "net.onnx", "--why", *option], f"leave out {option[0]}.")
+            for option in (
+                ["--device", "fake://x"],
+                ["--store", "new.sqlite"],
+                ["--scenario", "quick"],
+                ["--runtime", "openvino"],
+                ["--farm", "farm.yaml"],
+                ["--devices", "pixel"],
+                ["--repeats", "2"],
+                ["--seconds", "1"],
+                ["--no-quality"],
+                ["--protocol", "rgb"],
+                ["--job-limit", "5"],
+                ["--apart"],
+                ["--output", "turns.jsonl"],
+            )
+        ),
+        (["bench", "net.onnx", "--device", "ssh://x?precision=fp12"], "precision of the native runner named 'fp12'"),
         (["bench", "net.onnx", "--device", "sssh://x"], "did you mean 'ssh'"),
         (["bench", "net.onnx", "--device", "fake://x?mss=5"], "did you mean 'ms'"),
         (["bench", "net.onnx", "--device", "fake://x", "--store", "net.onnx"], "no store of"),

@@ -113,6 +113,24 @@ def test_fans_out_collects_and_resumes(farm: FarmFile, store: Store, tmp_path: P
     assert heard.stored == [True] * 12
 
 
+def test_artifacts_of_one_name_and_content_have_a_row_each(
+    farm: FarmFile, store: Store, tmp_path: Path
+) -> None:
+    source = Path("srdeploy/assets/networks/edsr-s-x2.safetensors").resolve()
+    twins = [tmp_path / folder / "net.safetensors" for folder in "ab"]
+    for twin in twins:
+        twin.parent.mkdir()
+        shutil.copy(source, twin)
+    names = tuple(map(str, twins))
+    rows = measure(farm, store, "good", artifacts=names)
+    assert [row.artifact for row in rows] == ["net.safetensors"] * 2
+    assert rows[0].session == rows[1].session
+    assert rows[0].samples_ms != rows[1].samples_ms  # each its own, though one place in the store
+    assert rows[1].speedup is not None
+    assert len(store) == 1
+    assert len(measure(farm, store, "good", artifacts=names)) == 2
+
+
 def test_each_row_goes_to_the_journal(farm: FarmFile, store: Store, tmp_path: Path) -> None:
     batches = plan(["good"], [QUICK], repeats=2, scale=2)
     rows = run(farm, [NAME], batches, store, journal=tmp_path / "journal.jsonl")

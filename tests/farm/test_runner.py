@@ -106,6 +106,22 @@ def test_what_is_missing_is_named(runner: RunnerProcess, job: dict[str, Any]) ->
     assert answer == {"outcome": "missing", "files": ["ab" * 32]}
 
 
+def test_artifacts_of_one_name_and_content_are_contestants_each(
+    runner: RunnerProcess, job: dict[str, Any]
+) -> None:
+    (one,) = job["artifacts"]
+    twins = [{**one, "name": f"{folder}/{NAME}.safetensors"} for folder in "ab"]
+    answer = runner.run(
+        {**job, "artifacts": [*twins, twins[0]]}, device("fake://desk"), 60, job_id()
+    )
+    assert [result["name"] for result in answer["results"]] == [
+        one["name"] for one in (*twins, twins[0])
+    ]
+    sessions = [result["measurement"]["session"] for result in answer["results"]]
+    assert len(set(sessions)) == 1  # they took turns
+    assert len({str(result["measurement"]["samples_ms"]) for result in answer["results"]}) == 3
+
+
 def test_a_job_that_does_not_end_is_ended(
     runner: RunnerProcess, job: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -11,9 +11,11 @@ from srdeploy.errors import UserError
 from srdeploy.export.onnx import export_onnx
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
-from srdeploy.runtime.open import open_session
+from srdeploy.runtime import open as open_module
+from srdeploy.runtime.onnx_file import NotComputed
+from srdeploy.runtime.open import open_session, scale_of
 from srdeploy.runtime.pixels import upscale_rgb
-from srdeploy.runtime.table import split_runtime
+from srdeploy.runtime.table import Availability, Runtime, split_runtime
 
 
 def test_a_network_is_copied() -> None:
@@ -80,3 +82,55 @@ def test_a_runtime_named_with_the_file(tmp_path: Path) -> None:
     (tmp_path / "net@torch").write_bytes((tmp_path / "net.onnx").read_bytes())
     assert split_runtime(str(tmp_path / "net@torch")) == (str(tmp_path / "net@torch"), None)
     assert split_runtime("absent@home.onnx") == ("absent@home.onnx", None)
+
+
+class _Counted:
+    """A session of another runtime; how many are open is counted."""
+
+    open = 0
+    precision = "bf16"
+    card = None
+
+    def __init__(self, *arguments: object, **options: object) -> None:
+        type(self).open += 1
+
+    def close(self) -> None:
+        type(self).open -= 1
+
+
+@pytest.mark.parametrize(("named", "opened"), [(None, 1), ("onnxruntime", 0)])
+def test_a_fallback_is_opened_only_where_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str | None, opened: int
+) -> None:
+    def opens(row: Runtime, path: object, threads: object, **foreign: object) -> object:
+        if row.name == "onnxruntime":
+            raise NotComputed("it does not compute bf16")
+        return _Counted()
+
+    monkeypatch.setattr(_Counted, "open", 0)
+    monkeypatch.setattr(open_module, "_open_artifact", opens)
+    monkeypatch.setattr(Runtime, "availability", lambda row: Availability(True, ""))
+    (tmp_path / "net.onnx").touch()
+    if named is None:
+        assert isinstance(open_session(tmp_path / "net.onnx"), _Counted)
+    else:
+        with pytest.raises(NotComputed):
+            open_session(tmp_path / "net.onnx", runtime=named)
+    assert _Counted.open == opened
+
+
+def test_an_artifact_that_cannot_be_opened_here_tells_its_scale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export_onnx(create("ledsr", n_blocks=1, n_feats=4, scale=3), tmp_path / "net.onnx", check=False)
+
+    def fails(*arguments: object, **options: object) -> object:
+        raise UserError("It was built for another machine.")
+
+    monkeypatch.setattr(open_module, "open_session", fails)
+    assert scale_of(tmp_path / "net.onnx") == 3
+    assert scale_of(f"{tmp_path / 'net.onnx'}@onnxruntime") == 3
+    assert scale_of("edsr-s-x2") == 2
+    (tmp_path / "foreign.onnx").touch()
+    with pytest.raises(UserError, match="another machine"):
+        scale_of(tmp_path / "foreign.onnx")

@@ -8,6 +8,7 @@ from pathlib import Path
 from srdeploy.devices.answers import reading
 from srdeploy.devices.artifact import card_of, onnx_of
 from srdeploy.devices.errors import DeviceError, DeviceUnfit
+from srdeploy.devices.native import PRECISIONS
 from srdeploy.devices.protocol import Job, LoadedModel
 from srdeploy.devices.shell.link import ShellCommands
 from srdeploy.devices.shell.native_model import NativeModel, runner_for
@@ -41,13 +42,16 @@ class SshDevice:
         """Take a URI apart; nothing is connected.
 
         Raises:
-            UserError: no host, or an unknown option.
+            UserError: no host, or an unknown option or precision.
         """
         uri.check_options(_OPTIONS)
         if not uri.host:
             raise UserError(f"'{uri.text}' names no host; write ssh://user@host.")
         if uri.host.startswith("-"):
             raise UserError(f"'{uri.host}' is no name of a host.")
+        self._precision = uri.options.get("precision", "fp32")
+        if self._precision not in PRECISIONS:
+            raise unknown_name("precision of the native runner", self._precision, PRECISIONS)
         self.uri = uri.text
         self._options = uri.options
         self._connection = SshConnection(
@@ -123,7 +127,7 @@ class SshDevice:
                     network=native_model(onnx),
                     card=card,
                     threads=job.threads or self.facts.cpus or 1,
-                    precision=self._options.get("precision", "fp32"),
+                    precision=self._precision,
                     timeout=job.timeout_seconds,
                 )
             return self.load_engine(self._engine(job, Source.read(onnx)), card, job.timeout_seconds)
