@@ -133,7 +133,10 @@ def test_compare_measures_artifacts_in_turns(command, folder: Path) -> None:
                 ["--output", "turns.jsonl"],
             )
         ),
-        (["bench", "net.onnx", "--device", "ssh://x?precision=fp12"], "precision of the native runner named 'fp12'"),
+        (
+            ["bench", "net.onnx", "--device", "ssh://x?precision=fp12"],
+            "precision of the native runner named 'fp12'",
+        ),
         (["bench", "net.onnx", "--device", "sssh://x"], "did you mean 'ssh'"),
         (["bench", "net.onnx", "--device", "fake://x?mss=5"], "did you mean 'ms'"),
         (["bench", "net.onnx", "--device", "fake://x", "--store", "net.onnx"], "no store of"),
