@@ -86,6 +86,7 @@ def inspect(
     """
     from srdeploy.models.card_file import has_digest, shipped_networks
     from srdeploy.models.load import load_network
+    from srdeploy.models.proof_text import tell_proof
 
     network = load_network(file, arch=arch, scale=scale)
     digest = has_digest(shipped_networks().get(str(file), file))
@@ -114,7 +115,10 @@ def inspect(
     if digest is not None:
         say(f"  weights: {'as they were saved' if digest else 'no digest in the file to check'}")
     if card.proof:
-        say(f"  proof: {card.proof['claim']} to {card.proof['max_difference']:.1e}")
+        first, *more = tell_proof(card.proof)
+        say(f"  proof: {first}")
+        for line in more:
+            say(f"    {line}")
     for entry in card.history:
         say(f"  history: {_entry(entry)}")
     if groups:

@@ -198,6 +198,7 @@ def _trained(
 
 
 def _tell(small: Any, report: Any, output: Path, json: bool, more: dict[str, Any]) -> None:
+    from srdeploy.models.proof_text import tell_proof
     from srdeploy.models.store import save_network
 
     save_network(small, output)
@@ -215,11 +216,10 @@ def _tell(small: Any, report: Any, output: Path, json: bool, more: dict[str, Any
         f"MACs for a 1280x720 output {quantity(before.macs_720p)} -> "
         f"{quantity(after.macs_720p)} ({before.macs_720p / after.macs_720p:.2f} times fewer)"
     )
-    if "tolerance" in report.proof:
-        difference = f"largest difference {report.proof['max_difference']:.1e} of the value range"
-        say(f"proof: {report.proof['claim']}, {difference} in float64")
-    else:
-        say(report.proof["claim"])
+    first, *details = tell_proof(report.proof)
+    say(f"proof: {first}" if "tolerance" in report.proof else first)
+    for line in details:
+        say(f"  {line}")
     if "run" in more:
         say(f"written to {output}; the run's curves are in {more['run']}")
     else:

@@ -10,6 +10,7 @@ from typing import Any
 from srdeploy.errors import UserError
 from srdeploy.export.report import artifact_facts
 from srdeploy.models.card import Card
+from srdeploy.models.proof_text import tell_proof
 from srdeploy.runtime.card_of import read_card_of
 
 
@@ -197,9 +198,8 @@ def _pruned(card: Card, widths: dict[str, tuple[int, int]]) -> list[str]:
         named = first if count == 1 else f"{first} ... {last} ({count} layers)"
         told.append(f"{named}: {value[0]} -> {value[1]} channels")
     if card.proof:
-        told.append(f"proof: {card.proof['claim']}")
-        if "tolerance" in card.proof:
-            told[-1] += f", to {card.proof['max_difference']:.1e} of the value range"
+        first, *more = tell_proof(card.proof)
+        told += [f"proof: {first}", *more]
     return told
 
 

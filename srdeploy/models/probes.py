@@ -28,9 +28,12 @@ from srdeploy.models.place import Place
 Size = tuple[int, int]
 """Height and width in pixels."""
 
-PROBE_SIZES: tuple[Size, ...] = ((24, 20), (17, 29), (136, 152))
-"""What is probed: small and even, small and odd, and as large as real images. None is square, so
-that swapped sides show."""
+PROBE_SIZES: tuple[Size, ...] = ((12, 12), (24, 20), (17, 29), (136, 152))
+"""What is probed: tiny, small and even, small and odd, and as large as real images. Tall, wide and
+square, so that swapped sides show."""
+
+BATCH_SIZE = 2
+"""How many images are probed at once, beside single ones."""
 
 _PHOTOGRAPHS = ("astronaut.png", "coffee.png", "chelsea.png")  # in colour: swapped channels show
 _OWN_MULTIPLES = (*range(1, 11), *range(12, 25, 2), 28, 32, 36, 40, 48, 56, 64, 128)

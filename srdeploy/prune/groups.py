@@ -10,17 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import nn
 
-from srdeploy.errors import UserError
 from srdeploy.models.network import Network
-from srdeploy.prune.marks import Axis, UnsupportedOperationError
-from srdeploy.prune.trace import Trace, trace
-
-EXAMPLE_SIZES = (12, 24, 64)
-"""Sides of the traced image (rounded up to the network's size multiple), the next one where the
-network cannot run on the last: what matters is structure, not content."""
+from srdeploy.prune.everywhere import trace_everywhere
+from srdeploy.prune.marks import Axis
+from srdeploy.prune.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -128,30 +123,14 @@ class Grouping:
 
 
 def find_groups(network: Network) -> Grouping:
-    """Trace a network and collect its groups.
+    """Trace a network at several sizes and collect its groups.
 
     Raises:
-        UnsupportedOperationError: an operation in it cannot be followed.
+        UnsupportedOperationError: an operation in it cannot be followed, or what it does depends
+            on the size of the image.
         UserError: it does not run on an image, or does not return one.
     """
-    return collect(_trace_at_any_size(network), network.module)
-
-
-def _trace_at_any_size(network: Network) -> Trace:
-    multiple = network.card.size_multiple
-    generator = torch.Generator().manual_seed(0)
-    failure: UserError | None = None
-    for size in EXAMPLE_SIZES:
-        side = -(-size // multiple) * multiple
-        example = torch.rand(1, network.card.channels, side, side, generator=generator)
-        try:
-            return trace(network.module, example * network.card.value_range)
-        except UnsupportedOperationError:
-            raise
-        except UserError as error:
-            failure = error
-    assert failure is not None
-    raise failure
+    return collect(trace_everywhere(network), network.module)
 
 
 def collect(traced: Trace, module: nn.Module) -> Grouping:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ class UnsupportedOperationError(UserError):
     """The network does something to its channels that cannot be followed safely."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Axis:
     """One dimension of one parameter or buffer: the place where channels are physically cut.
 
@@ -96,9 +97,18 @@ def _small(tensor: Tensor, n_dims: int) -> Tensor:
 
 
 class Ledger:
-    """Axes, sets and marks of one traced run, and where in the network the run is."""
+    """Axes, sets and marks of one traced run, and where in the network the run is.
+
+    Tensors are known by their ids, which are unique among living ones only: what is known of a
+    tensor is forgotten with it, so that a run takes no more memory than the network itself.
+
+    Attributes:
+        events: Layer and operation of everything that tied or froze channels, or made a removed
+            channel non-zero, in order.
+    """
 
     def __init__(self, module: nn.Module) -> None:
+        self.events: list[tuple[str, str]] = []
         self.sets = UnionFind()
         self.axes: dict[Axis, Nodes] = {}
         self.in_chunk = False
@@ -108,21 +118,31 @@ class Ledger:
         self._by_place: dict[tuple[str, int], Axis] = {}
         self._marks: dict[int, Marks] = {}
         self._transposed: dict[int, Tensor] = {}
-        # Ids are unique among living tensors only; tensors that share memory are found by it.
-        self._alive: dict[int, list[Tensor]] = {}
+        self._alive: dict[int, dict[int, weakref.ref[Tensor]]] = {}  # by memory, then by id
         for _, tensor in _stored(module):
             self.note(tensor)
 
     def note(self, tensor: Tensor) -> None:
-        """Keep a tensor alive, and know that it uses its memory."""
-        sharing = self._alive.setdefault(tensor.untyped_storage()._cdata, [])
-        if not any(tensor is other for other in sharing):
-            sharing.append(tensor)
+        """Know that a tensor uses its memory, as long as it lives."""
+        memory, own = tensor.untyped_storage()._cdata, id(tensor)
+        sharing = self._alive.setdefault(memory, {})
+        if own not in sharing:
+            sharing[own] = weakref.ref(tensor, lambda _: self._forget(memory, own))
+
+    def _forget(self, memory: int, own: int) -> None:
+        self._marks.pop(own, None)
+        self._transposed.pop(own, None)
+        self._stored.discard(own)
+        if (sharing := self._alive.get(memory)) is not None:
+            sharing.pop(own, None)
+            if not sharing:
+                del self._alive[memory]
 
     def sharing(self, tensor: Tensor) -> list[Tensor]:
         """The other tensors that use the same memory."""
-        known = self._alive.get(tensor.untyped_storage()._cdata, [])
-        return [other for other in known if other is not tensor]
+        known = self._alive.get(tensor.untyped_storage()._cdata, {})
+        living = [reference() for reference in list(known.values())]
+        return [other for other in living if other is not None and other is not tensor]
 
     def is_stored(self, tensor: Tensor) -> bool:
         """Whether a tensor is a parameter or buffer, or computed from such alone."""
@@ -160,6 +180,11 @@ class Ledger:
         marks = Marks.broadcast(nodes, long_dims[0], tensor.shape)
         self._marks[id(tensor)] = marks
         return marks
+
+    def all_clean(self, tensors: list[Tensor]) -> bool:
+        """Whether every channel that any of them carries is zero once it is removed."""
+        known = [marks for tensor in tensors if (marks := self._marks.get(id(tensor))) is not None]
+        return all(bool((marks.clean == 1).all()) for marks in known)
 
     def axis(self, tensor: Tensor, dim: int, role: str) -> Nodes:
         """Nodes of one dimension of a parameter or buffer, made on first use.

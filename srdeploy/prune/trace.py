@@ -26,6 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from srdeploy.errors import SrdeployError, UserError
+from srdeploy.models.probes import cannot_run
 from srdeploy.prune.marks import Axis, Ledger, Marks
 from srdeploy.prune.rules.call import Call, unsupported
 from srdeploy.prune.rules.table import READS_WEIGHT, rule_for
@@ -34,21 +35,32 @@ from srdeploy.prune.unionfind import Nodes, UnionFind
 
 @dataclass(frozen=True)
 class Trace:
-    """Result of :func:`trace`: axes with their nodes, and which nodes are tied."""
+    """Result of :func:`trace`.
+
+    Attributes:
+        axes: Every axis with its nodes, in the order of first use.
+        sets: Which nodes are tied or frozen, and why.
+        events: Layer and operation of everything that tied or froze, in order.
+    """
 
     axes: dict[Axis, Nodes]
     sets: UnionFind
+    events: list[tuple[str, str]]
 
 
 def trace(module: nn.Module, example: Tensor) -> Trace:
-    """Follow the channels of ``module`` while it upscales ``example`` (float32 [1, C, H, W]).
+    """Follow the channels of ``module`` while it upscales ``example`` (float32 [N, C, H, W]).
+
+    What is found holds for code that does the same at every size; ``example`` shows one
+    (:mod:`srdeploy.prune.everywhere` compares several).
 
     Raises:
         UnsupportedOperationError: naming the operation and the layer it happens in.
-        UserError: the module is no plain float32 module, cannot run on the example, or returns
-            something else than one image.
+        CannotRunError: the module's own code fails on the example.
+        UserError: it is no plain float32 module, or returns something else than one image.
     """
     _check_plain(module)
+    example = example.clone()
     ledger = Ledger(module)
     nodes = ledger.sets.new(example.shape[1])
     ledger.sets.freeze(nodes, "it is the network's input")
@@ -66,11 +78,7 @@ def trace(module: nn.Module, example: Tensor) -> Trace:
     except SrdeployError:
         raise
     except Exception as error:  # whatever the network's own code raises
-        detail = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f"The network cannot be run on an image of shape {list(example.shape)}: "
-            f"{ledger.place} fails ({detail})."
-        ) from error
+        raise cannot_run(example.shape, ledger.place, error) from error
     finally:
         for layer, mode in training.items():
             layer.training = mode
@@ -80,7 +88,7 @@ def trace(module: nn.Module, example: Tensor) -> Trace:
             "that returns the one output to keep."
         )
     ledger.freeze(output, "it is the network's output")
-    return Trace(ledger.axes, ledger.sets)
+    return Trace(ledger.axes, ledger.sets, ledger.events)
 
 
 def _check_plain(module: nn.Module) -> None:
@@ -146,13 +154,20 @@ class _Watch(TorchDispatchMode):
         if plain in READS_WEIGHT or any(ledger.marks_of(t) is not None for t in tensors):
             if len(written) > in_place:
                 raise unsupported(ledger, call, "a result written into a given tensor")
-            rule_for(call)(ledger, call)
+            self._follow(call, tensors)
         derived = bool(tensors) and all(ledger.is_stored(t) for t in tensors)
         for tensor in call.tensors_out():
             ledger.note(tensor)
             if derived:
                 ledger.note_stored(tensor)
         return out
+
+    def _follow(self, call: Call, given: list[Tensor]) -> None:
+        ledger = self._ledger
+        changes, clean = ledger.sets.changes, ledger.all_clean(given)
+        rule_for(call)(ledger, call)
+        if ledger.sets.changes > changes or (clean and not ledger.all_clean(call.tensors_out())):
+            ledger.events.append((str(ledger.place), call.name))
 
 
 def _is_swapped_parameter(ledger: Ledger, before: Tensor, after: Tensor) -> bool:

@@ -9,9 +9,14 @@ Nodes = NDArray[np.int64]
 
 
 class UnionFind:
-    """Disjoint sets of nodes 1..n; node 0 means "no channel" and is never joined."""
+    """Disjoint sets of nodes 1..n; node 0 means "no channel" and is never joined.
+
+    Attributes:
+        changes: How often something was joined that was apart, or frozen.
+    """
 
     def __init__(self) -> None:
+        self.changes = 0
         self._parent = np.zeros(1, dtype=np.int64)
         self._size = 1
         self._joins: list[tuple[Nodes, str]] = []
@@ -44,6 +49,7 @@ class UnionFind:
             return
         pairs = np.unique(self.find(a[used]) * self._size + self.find(b[used]))
         lefts, rights = np.divmod(pairs, self._size)
+        self.changes += bool((lefts != rights).any())
         for left, right in zip(lefts.tolist(), rights.tolist(), strict=True):
             low, high = sorted((self._root(left), self._root(right)))
             self._parent[high] = low
@@ -60,6 +66,7 @@ class UnionFind:
         """Declare that the sets of these nodes can never be removed."""
         roots = np.unique(self.find(nodes[nodes != 0]))
         if len(roots):
+            self.changes += 1
             self._frozen.append((roots, why))
 
     def frozen(self) -> dict[int, str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from srdeploy.allocator import give_back_freed_memory
+from srdeploy.errors import UserError
 from srdeploy.runtime.session import Session
 
 _STATUS = Path("/proc/self/status")
@@ -34,7 +36,8 @@ def bytes_per_pixel(session: Session) -> float:
         return estimate * _MARGIN
     shape = (1, card.channels, side, side)
     if sizes is None or sizes.allows(small, small):
-        session.run(np.zeros((*shape[:2], small, small), np.float32))  # kernels, threads, weights
+        with suppress(UserError):  # it may be too small for the network
+            session.run(np.zeros((*shape[:2], small, small), np.float32))  # kernels, weights
     x = np.zeros(shape, np.float32)
     give_back_freed_memory()
     before = _reset_peak()

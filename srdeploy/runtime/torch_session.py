@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from srdeploy.allocator import keep_freed_memory
 from srdeploy.models.network import Network
+from srdeploy.models.place import Place
+from srdeploy.models.probes import cannot_run
 from srdeploy.runtime.session import Session
 
 
@@ -42,8 +44,13 @@ class TorchSession(Session):
 
     def _run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         with lend_threads(self.threads), torch.inference_mode():
-            tensor = torch.from_numpy(x).contiguous(memory_format=torch.channels_last)
-            return self._module(tensor).contiguous().numpy()
+            # Always a copy: the network may write into what it is given, and callers measure the
+            # same input again.
+            tensor = torch.from_numpy(x).to(memory_format=torch.channels_last, copy=True)
+            try:
+                return self._module(tensor).contiguous().numpy()
+            except Exception as error:  # whatever the network's own code raises
+                raise cannot_run(x.shape, Place(), error) from error
 
     def close(self) -> None:
         """Let the module go."""

@@ -80,7 +80,7 @@ class DistillHook(StepHook):
         """``(1 - output) * loss + output * loss(student, teacher) + features * attention``."""
         settings = self._settings
         with torch.no_grad(), autocast(self._recipe.precision, self._device):
-            wanted = self._teacher(forward.inputs).float()
+            wanted = self._teacher(forward.inputs.clone()).float()  # it may write into them
         total = (1 - settings.output) * loss
         total = total + settings.output * loss_of(self._recipe, forward.outputs, wanted)
         if self._layers:

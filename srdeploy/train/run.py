@@ -72,7 +72,7 @@ class Run:
         for hook in self.hooks:
             hook.before_forward(self.module, self.iteration)
         with autocast(recipe.precision, self.device):
-            outputs = self._forward(inputs)
+            outputs = self._forward(inputs.clone())  # the network may write into what it is given
         outputs = outputs.float()
         loss = loss_of(recipe, outputs, targets)
         for hook in self.hooks:

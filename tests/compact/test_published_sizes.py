@@ -66,7 +66,9 @@ def test_the_card_tells_what_was_done():
     assert card.widths["head.0"] == 4
     assert card.widths["tail.0.0"] == 32
     assert card.proof["claim"] == "masked(x) == compact(x)"
-    assert len(card.proof["sizes"]) == 2
+    assert card.proof["sizes"] == [[12, 12], [24, 20], [17, 29], [136, 152]]
+    assert card.proof["batch"] == 2
+    assert card.proof["dtype"] == "float64"
 
 
 @pytest.mark.parametrize("arch", ["vdsr", "edsr", "ledsr", "rirsr"])

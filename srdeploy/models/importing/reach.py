@@ -9,16 +9,21 @@ integers, sampling at computed places) is watched for; then nothing is claimed.
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from srdeploy.models.probes import CannotRunError, run
+
 _LENGTHS = (65, 257, 1025)
 """Lengths of the strips that are tried, while the poison reaches their ends."""
 
-_THICKNESS = 9  # of a strip, in pixels: what matters is its length
+_THICKNESSES = (9, 33, 65, 129)
+"""Of a strip, in pixels, the next one where the network cannot run on the last: what matters is its
+length."""
 
 _HIDING = {
     *("gt", "lt", "ge", "le", "eq", "ne", "sign", "sgn", "heaviside", "isnan", "isfinite", "isinf"),
@@ -43,16 +48,22 @@ def measure_receptive_field(module: nn.Module, channels: int, multiple: int) -> 
     exact = copy.deepcopy(module).double().eval()  # oneDNN's kernels, which mix pixels, are float32
     reach = 0
     for vertical in (False, True):
-        found = _reach(exact, channels, multiple, vertical)
+        found = None
+        for thickness in _THICKNESSES:
+            thick = -(-thickness // multiple) * multiple
+            with suppress(CannotRunError):
+                found = _reach(exact, channels, multiple, vertical, thick)
+                break
         if found is None:
             return 0
         reach = max(reach, found)
     return 2 * reach + 1
 
 
-def _reach(module: nn.Module, channels: int, multiple: int, vertical: bool) -> int | None:
+def _reach(
+    module: nn.Module, channels: int, multiple: int, vertical: bool, thick: int
+) -> int | None:
     """Along one side, over every place that a pixel can have on the network's grid."""
-    thick = -(-_THICKNESS // multiple) * multiple
     for length in _LENGTHS:
         length = -(-length // multiple) * multiple
         middle = length // 2 // multiple * multiple
@@ -70,16 +81,17 @@ def _reach(module: nn.Module, channels: int, multiple: int, vertical: bool) -> i
 def _poison(
     module: nn.Module, channels: int, strip: tuple[int, int], place: int, vertical: bool
 ) -> int | None:
-    """How far from the poisoned row or column outputs are NaN; None where it cannot be told."""
+    """How far from the poisoned row or column outputs are NaN; None where it cannot be told.
+
+    Raises:
+        CannotRunError: not on a strip of this shape.
+    """
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(1, channels, *strip, generator=generator).double()
     x[..., place] = torch.nan
     watch = _Watch()
-    try:
-        with torch.no_grad(), watch:
-            y: Tensor = module(x.transpose(2, 3).contiguous() if vertical else x)
-    except Exception:  # whatever the user's code raises for such a shape or type
-        return None
+    with watch:
+        y: Tensor = run(module, x.transpose(2, 3).contiguous() if vertical else x)
     if watch.hidden:
         return None
     y = y.transpose(2, 3) if vertical else y

@@ -20,6 +20,8 @@ receptive_field  width in input pixels of what can influence one output pixel (0
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -30,10 +32,15 @@ from srdeploy.models.card import Card
 from srdeploy.models.importing.reach import measure_receptive_field
 from srdeploy.models.importing.state_dict import StateDict, strip_wrappers
 from srdeploy.models.network import Network
+from srdeploy.models.probes import CannotRunError, Size, run
 from srdeploy.models.resize import layer_widths
 from srdeploy.models.store import user_factory
 
-_MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
+_BASES: tuple[Size, ...] = ((24, 40), (48, 80), (96, 160), (192, 320))
+"""Heights and widths that are tried in turn: a network may have a smallest size."""
+
+_MULTIPLES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 48, 64, 128)
+_WRONG_CHANNELS = re.compile(r"expected .* channels?, but got \d+ channel")
 _MAX_SCALE = 16
 
 
@@ -139,25 +146,55 @@ def _measure(module: nn.Module, spec: str) -> tuple[int, int, int]:
     """(channels, size multiple, output size over input size), by forward passes on noise."""
     stated = _attribute(module, "channels", int, None)
     stated_multiple = _attribute(module, "size_multiple", int, None)
-    noise = torch.Generator().manual_seed(0)
-    failure = "its output is no image of a whole multiple of the input's size"
-    for multiple in _MULTIPLES if stated_multiple is None else (stated_multiple,):
-        for channels in (3, 1) if stated is None else (stated,):
-            # Odd numbers of blocks, so that only true multiples of `multiple` are tried.
-            height, width = (_odd_blocks(side, multiple) for side in (24, 40))
-            try:
-                with torch.no_grad():
-                    y = module(torch.rand(1, channels, height, width, generator=noise))
-            except Exception as error:  # whatever the user's code raises
-                failure = (str(error).strip() or type(error).__name__).splitlines()[0]
-                continue
-            if ratio := _whole_ratio(y, channels, height, width):
-                return channels, multiple, ratio
-    raise UserError(f"'{spec}' cannot be run on an image: {failure}.")
+    multiples = _MULTIPLES if stated_multiple is None else (stated_multiple,)
+    tries = [_Tries(module, channels) for channels in ((3, 1) if stated is None else (stated,))]
+    for tried in tries:
+        for base in _BASES:
+            for multiple in multiples:
+                if (ratio := tried.ratio(base, multiple)) is None:
+                    continue
+                # What was missing may have been pixels, not a multiple.
+                size = _odd_size(base, multiple)
+                smaller = [m for m in multiples if m < multiple and tried.ratio(size, m)]
+                return tried.channels, min([*smaller, multiple]), ratio
+    raise UserError(f"'{spec}' {_why_not(module, tries)}.")
 
 
-def _odd_blocks(side: int, multiple: int) -> int:
-    return (max(side // multiple, 2) | 1) * multiple
+class _Tries:
+    """Forward passes on noise of so many channels.
+
+    Attributes:
+        channels: Of the noise.
+        shown: What was wrong with the first output, if there was any.
+        failed: Why the first pass that gave none failed.
+    """
+
+    def __init__(self, module: nn.Module, channels: int) -> None:
+        self.channels = channels
+        self.shown: str | None = None
+        self.failed: str | None = None
+        self._module = module
+        self._noise = torch.Generator().manual_seed(0)
+
+    def ratio(self, base: Size, multiple: int) -> int | None:
+        """Output size over input size, None where there is no such image."""
+        height, width = _odd_size(base, multiple)
+        x = torch.rand(1, self.channels, height, width, generator=self._noise)
+        try:
+            y = run(self._module, x)
+        except CannotRunError as error:
+            reason = str(error).removeprefix("The network ").rstrip(".")
+            self.failed = self.failed or reason
+            return None
+        if (ratio := _whole_ratio(y, self.channels, height, width)) is None:
+            self.shown = self.shown or _why_no_image(y, x)
+        return ratio
+
+
+def _odd_size(base: Size, multiple: int) -> Size:
+    """Odd numbers of blocks, so that only true multiples of ``multiple`` are tried."""
+    height, width = ((max(side // multiple, 2) | 1) * multiple for side in base)
+    return height, width
 
 
 def _whole_ratio(y: object, channels: int, height: int, width: int) -> int | None:
@@ -167,3 +204,32 @@ def _whole_ratio(y: object, channels: int, height: int, width: int) -> int | Non
     if 1 <= ratio <= _MAX_SCALE and tuple(y.shape[2:]) == (height * ratio, width * ratio):
         return ratio
     return None
+
+
+def _why_not(module: nn.Module, tries: list[_Tries]) -> str:
+    """The first true reason: what came out, else what it takes, else its own words."""
+    for tried in tries:
+        if tried.shown is not None:
+            return f"cannot be run on an image: {tried.shown}"
+    for tried in tries:
+        for shape in ((1, 3, tried.channels, 32, 32), (1, tried.channels, 3, 32, 32)):
+            with suppress(CannotRunError):
+                run(module, torch.rand(shape))
+                return (
+                    "cannot be run on an image: it takes 5-D input (several images at a time), "
+                    "where an image is [N, C, H, W]; wrap it in a module that takes one"
+                )
+    reasons = [tried.failed for tried in tries if tried.failed]
+    return next((r for r in reasons if not _WRONG_CHANNELS.search(r)), reasons[0])
+
+
+def _why_no_image(y: object, x: torch.Tensor) -> str:
+    if not isinstance(y, torch.Tensor):
+        return (
+            f"it returns a {type(y).__name__}; wrap it in a module that returns the one image "
+            "to keep"
+        )
+    return (
+        f"it makes {list(y.shape)} of {list(x.shape)}, which is no image of a whole multiple of "
+        f"the input's size, up to {_MAX_SCALE}"
+    )
