@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
+from srdeploy.errors import UserError
+from srdeploy.models.card import Card
+from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.runtime.torch_session import TorchSession
 
@@ -36,3 +40,32 @@ def test_dropout_and_batch_norm_are_off() -> None:
     session = TorchSession(network)
     assert not any(module.training for module in network.module.modules())
     session.close()
+
+
+class InPlace(torch.nn.Module):
+    """Writes into what it is given, as published networks do."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        assert min(x.shape[2:]) > 4, "too small for me"
+        x *= 2.0
+        return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_callers_array_stays_as_it_is(channels: int) -> None:
+    card = Card(arch="a:b", scale=2, scales=(2,), channels=channels, value_range=1.0)
+    x = np.random.default_rng(0).random((1, channels, 8, 9), np.float32)
+    kept = x.copy()
+    with TorchSession(Network(InPlace(), card)) as session:
+        first, second = session.run(x), session.run(x)
+    np.testing.assert_array_equal(x, kept)
+    np.testing.assert_array_equal(first, second)
+
+
+def test_an_image_too_small_for_the_network_is_one_sentence() -> None:
+    card = Card(arch="a:b", scale=2, scales=(2,), channels=3, value_range=1.0)
+    with (
+        TorchSession(Network(InPlace(), card)) as session,
+        pytest.raises(UserError, match=r"image of shape \[1, 3, 4, 9\].*too small for me"),
+    ):
+        session.run(np.zeros((1, 3, 4, 9), np.float32))

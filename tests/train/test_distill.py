@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
 from srdeploy.compact.run import prune_oneshot
@@ -133,3 +134,23 @@ def test_patterns_must_name_a_layer_of_both(tiny: Network, recipe: Make) -> None
 def test_no_teacher(tiny: Network, recipe: Make, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"set `distill.teacher`"):
         train(tiny, recipe(distill={}), tmp_path)
+
+
+def test_a_teacher_that_writes_into_its_input_changes_nothing(tiny: Network, recipe: Make) -> None:
+    class InPlace(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x: Tensor) -> Tensor:
+            x *= 0.5
+            return self.inner(x)
+
+    teacher = teacher_of(tiny)
+    settings = Distillation(output=0.3)
+    hook = DistillHook(Network(InPlace(teacher.module), teacher.card), tiny, settings, recipe())
+    hook.attach(tiny.module)
+    forward = one_pass(tiny)
+    kept = forward.inputs.clone()
+    hook.adjust_loss(functional.l1_loss(forward.outputs, forward.targets), forward, 0)
+    assert torch.equal(forward.inputs, kept)

@@ -20,6 +20,7 @@ receptive_field  width in input pixels of what can influence one output pixel (0
 
 from __future__ import annotations
 
+import math
 import re
 from contextlib import suppress
 from typing import Any
@@ -192,9 +193,11 @@ class _Tries:
 
 
 def _odd_size(base: Size, multiple: int) -> Size:
-    """Odd numbers of blocks, so that only true multiples of ``multiple`` are tried."""
-    height, width = ((max(side // multiple, 2) | 1) * multiple for side in base)
-    return height, width
+    """Numbers of blocks that are odd and share no divisor, so that only ``multiple`` is tried."""
+    tall, wide = (max(math.ceil(side / multiple), 2) | 1 for side in base)
+    while math.gcd(tall, wide) > 1:
+        wide += 2
+    return tall * multiple, wide * multiple
 
 
 def _whole_ratio(y: object, channels: int, height: int, width: int) -> int | None:

@@ -49,6 +49,46 @@ class Shrinks(Same):
     def forward(self, x):
         return x[:, :, ::2]
 
+class Padded(Tiny):
+    """Runs on sides of more than 40 pixels, of any parity."""
+    def forward(self, x):
+        return super().forward(nn.functional.pad(x, (40,) * 4, mode="reflect")[..., 40:-40, 40:-40])
+
+class Sixes(Padded):
+    """Likewise, and multiples of six."""
+    def forward(self, x):
+        return super().forward(nn.functional.pixel_shuffle(nn.functional.pixel_unshuffle(x, 6), 6))
+
+class Listed(Tiny):
+    def forward(self, x):
+        return [super().forward(x)]
+
+class Named(Tiny):
+    def forward(self, x):
+        return {"sr": super().forward(x)}
+
+def grey_listed():
+    return Listed(channels=1)
+
+class Video(nn.Module):
+    """Takes [N, C, T, H, W]."""
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv3d(3, 3, 3, padding=1)
+    def forward(self, x):
+        return self.conv(x)
+
+class Broken(Tiny):
+    def forward(self, x):
+        raise ValueError(f"my own reason for {x.shape[1]} channels")
+
+class BrokenGrey(Tiny):
+    def __init__(self):
+        super().__init__(channels=1)
+    def forward(self, x):
+        super().forward(x)
+        raise ValueError("my own reason")
+
 def needs_arguments(n):
     return Tiny()
 
@@ -97,6 +137,33 @@ def test_size_multiple_and_stated_range(code: str) -> None:
     assert network.card.size_multiple == 2
     assert network.card.value_range == 255.0
     assert assumed == ()
+
+
+@pytest.mark.parametrize(("name", "multiple"), [("Padded", 1), ("Sixes", 6)])
+def test_a_smallest_size_is_no_multiple(name: str, multiple: int, code: str) -> None:
+    spec = f"{code}:{name}"
+    card = load_user_network(state(spec), spec, "file.pt")[0].card
+    assert (card.size_multiple, card.scale, card.channels) == (multiple, 2, 3)
+    if name == "Padded":
+        assert card.receptive_field == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("Listed", "it returns a list; wrap it"),
+        ("Named", "it returns a dict; wrap it"),
+        ("grey_listed", "it returns a list; wrap it"),
+        ("Video", "it takes 5-D input"),
+        ("Broken", "my own reason for 3 channels"),
+        ("BrokenGrey", "my own reason"),
+    ],
+)
+def test_the_first_true_reason_is_told(name: str, reason: str, code: str) -> None:
+    spec = f"{code}:{name}"
+    with pytest.raises(UserError, match=f"^'{spec}' cannot be run on an image.*{reason}") as told:
+        load_user_network(state(spec), spec, "file.pt")
+    assert "but got" not in str(told.value)
 
 
 def test_pre_upscaled(code: str) -> None:
