@@ -10,7 +10,7 @@ import torch
 from srdeploy.errors import UserError
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.train.checkpoint import Origin, load_state, save_state
+from srdeploy.train.checkpoint import Origin, load_state, save_state, weights_digest
 from srdeploy.train.recipe import TrainRecipe
 from srdeploy.train.run import Run
 
@@ -66,3 +66,20 @@ def test_damaged_file(saved: Path, tiny: Network, recipe: Make, damage: str) -> 
         saved.write_bytes(pickle.dumps(Evil()))
     with pytest.raises(UserError, match="cannot be read"):
         load_state(saved, Origin.of(recipe(ema=0.9), tiny, "images"))
+
+
+def test_what_a_checkpoint_holds(saved: Path) -> None:
+    content = torch.load(saved, weights_only=True)
+    assert content["format"] == 1
+    assert set(content) == {"format", "origin", "state"}
+    assert set(content["origin"]) == {"recipe", "network", "data"}
+
+
+def test_a_weight_of_another_value_shape_or_name_is_another_network(tiny: Network) -> None:
+    digests = [weights_digest(tiny.module), weights_digest(tiny.module, "ledsr 2")]
+    for change in (lambda m: m.head[0].bias.data.add_(1e-6), lambda m: m.add_module("x", m.head)):
+        copied = tiny.copy().module
+        change(copied)
+        digests.append(weights_digest(copied))
+    assert len(set(digests)) == 4
+    assert weights_digest(tiny.copy().module) == digests[0]

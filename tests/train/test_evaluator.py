@@ -101,3 +101,12 @@ def test_a_run_with_more_to_remember_is_refused(
     with pytest.raises((UserError, ValueError)):
         srp(tiny, LoopEvaluator(tiny.card, recipe(), tmp_path)).compress(2, None)
     assert isinstance(tiny.module, nn.Module)
+
+
+@pytest.mark.parametrize(("multiple", "side"), [(1, 16), (2, 16), (12, 24), (16, 16), (17, 17)])
+def test_the_dummy_input_fits_the_network(
+    tiny: Network, recipe: Make, tmp_path: Path, multiple: int, side: int
+) -> None:
+    card = tiny.card.model_copy(update={"size_multiple": multiple, "channels": 5})
+    dummy = LoopEvaluator(card, recipe(), tmp_path).get_dummy_input()
+    assert dummy.shape == (1, 5, side, side)
