@@ -7,6 +7,7 @@ and rebuilt by anyone, and nothing in it is ever executed.
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -43,8 +44,24 @@ def save_network(network: Network, path: str | Path) -> None:
     with atomic_path(path) as temporary:
         try:
             save_file(tensors, temporary, card_metadata(network.card, weights_sha256(tensors)))
+            _order_metadata(temporary)
         except SafetensorError as error:
             raise UserError(f"Cannot write '{path}' ({error}); choose another place.") from error
+
+
+def _order_metadata(path: Path) -> None:
+    """Sort the header's metadata, which safetensors writes in an order drawn by chance.
+
+    Two files of one network are to be equal byte for byte. The text keeps its length.
+    """
+    with open(path, "r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        assert len(text) <= length
+        file.seek(8)
+        file.write(text.ljust(length))
 
 
 def read_network(path: str | Path, *, arch: str | None = None) -> Network:

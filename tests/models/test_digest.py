@@ -91,6 +91,19 @@ def test_cut_short_anywhere(whole: bytes, tmp_path: Path) -> None:
             load_network(path)
 
 
+def test_one_network_makes_one_file(tmp_path: Path) -> None:
+    """Byte for byte, as often as it is saved; and text of any kind survives the sorting."""
+    network = create("ledsr", n_blocks=1, n_feats=4)
+    odd = 'é 漢 😀 \x00\x1f\x7f\u2028 " \\ / \b\f\n\r\t'
+    network.card = network.card.step(step="import", file=odd)
+    path, files = tmp_path / "n.safetensors", set()
+    for _ in range(12):
+        save_network(network, path)
+        files.add(path.read_bytes())
+    assert len(files) == 1
+    assert read_network(path).card == network.card
+
+
 def test_numbers_that_changed_are_told_from_a_card_that_did(whole: bytes, tmp_path: Path) -> None:
     path = tmp_path / "n.safetensors"
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
