@@ -258,6 +258,20 @@ def require_file(path: str | Path, what: str = "file") -> os.stat_result:
     return found
 
 
+def require_inside(path: str | Path, root: str | Path) -> int:
+    """See that a file that another one names lies where that one may name it.
+
+    Returns:
+        Its size in bytes.
+
+    Raises:
+        UserError: it lies outside of ``root``, links resolved, or is no regular file.
+    """
+    if Path(os.path.realpath(root)) not in Path(os.path.realpath(path)).parents:
+        raise UserError(f"'{path}' lies outside of '{root}'; copy it there, without links.")
+    return require_file(path).st_size
+
+
 def sha256(path: str | Path) -> str:
     """Hex SHA-256 of a file, or of a folder's files in the order of their relative names.
 

@@ -6,6 +6,7 @@ import importlib
 from pathlib import Path
 
 from srdeploy.errors import UserError
+from srdeploy.files import require_file
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.runtime.table import LITERT, RUNTIMES
 
@@ -41,11 +42,12 @@ def card_of_onnx(path: Path) -> Card | None:
     import onnx
     from google.protobuf.message import DecodeError
 
+    require_file(path)
     try:
         model = onnx.load(str(path), load_external_data=False)
-    except (DecodeError, OSError) as error:
+        texts = {entry.key: entry.value for entry in model.metadata_props}
+    except (DecodeError, OSError, ValueError) as error:  # ValueError: text that is none
         raise UserError(f"'{path}' is no ONNX file, or a truncated one.") from error
-    texts = {entry.key: entry.value for entry in model.metadata_props}
     text = texts.get(CARD_KEY)
     return None if text is None else Card.from_json(text, f"'{path}'")
 

@@ -27,6 +27,8 @@ def affine_dequantize(a: Arguments) -> Tensor:
     shape = [1] * data.ndim
     shape[int(a.number("axis"))] = -1
     scale, zero = (v.reshape(shape) if v.ndim else v for v in (scale, zero))
+    if np.broadcast_shapes(data.shape, scale.shape, zero.shape) != data.shape:
+        raise UserError("Scales of a CoreML program do not fit their weights; export it again.")
     return torch.from_numpy((data - zero) * scale)
 
 

@@ -7,15 +7,21 @@ part lists typed operations; large constants lie beside it in ``weights/weight.b
 from __future__ import annotations
 
 import json
+import os
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from srdeploy.errors import UserError
+from srdeploy.files import require_inside
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.quiet import quiet
 from srdeploy.runtime.coreml_values import Weights
 from srdeploy.runtime.sizes import InputSizes, Size
+
+_LARGEST_MANIFEST = 1 << 20
+_LARGEST_MODEL = 1 << 28  # bytes; large constants lie beside it
 
 
 @dataclass(frozen=True)
@@ -72,10 +78,17 @@ def read_package(path: str | Path) -> Package:
     spec = Model_pb2.Model()
     try:
         spec.ParseFromString(model.read_bytes())
+        return _package(package, model, spec)
+    except UserError:
+        raise
     except Exception as error:  # protobuf's DecodeError moves between versions
         raise UserError(
             f"'{package}' is truncated or damaged: its model file cannot be read."
         ) from error
+
+
+def _package(package: Path, model: Path, spec: Any) -> Package:
+    """What a parsed model file says."""
     function = spec.mlProgram.functions["main"]
     block = function.block_specializations[function.opset]
     if spec.WhichOneof("Type") != "mlProgram" or not block.operations:
@@ -108,17 +121,40 @@ def read_package(path: str | Path) -> Package:
 def _model_file(package: Path) -> Path:
     if not package.exists():
         raise UserError(f"There is no package '{package}'.")
+    _check_files(package)
+    manifest = package / "Manifest.json"
     try:
-        manifest = json.loads((package / "Manifest.json").read_text(encoding="utf-8"))
-        entry = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]
-        model = package / "Data" / entry["path"]
-    except (OSError, ValueError, KeyError, TypeError):
+        if require_inside(manifest, package) > _LARGEST_MANIFEST:
+            raise ValueError(manifest)
+        facts = json.loads(manifest.read_text(encoding="utf-8"))
+        entry = str(facts["itemInfoEntries"][facts["rootModelIdentifier"]]["path"])
+        model = package / "Data" / entry
+    except (UserError, OSError, ValueError, KeyError, TypeError, RecursionError):
         raise UserError(
             f"'{package}' is no CoreML package, or an incomplete one: its manifest cannot be read."
         ) from None
-    if not model.is_file():
-        raise UserError(f"'{package}' is incomplete: {entry['path']} is missing.")
+    try:
+        size = require_inside(model, package)
+    except (UserError, ValueError):
+        raise UserError(f"'{package}' is incomplete: {entry[-80:]} is missing.") from None
+    if size > _LARGEST_MODEL:
+        raise UserError(
+            f"The model file of '{package}' has {size / 1e6:.0f} MB, which are no program; export "
+            "the network again."
+        )
     return model
+
+
+def _check_files(package: Path) -> None:
+    """See that all in a package is files and folders: it is read, hashed and sent to devices."""
+    for folder, folders, files in os.walk(package):
+        for name in (*folders, *files):
+            mode = os.lstat(os.path.join(folder, name)).st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise UserError(
+                    f"'{package}' holds '{name}', which is a link, a pipe or a device; copy the "
+                    "package again, with what links lead to."
+                )
 
 
 def _end(feature: Any, channels: int) -> End:

@@ -109,15 +109,22 @@ class Program:
             )
         self._constants: dict[str, Constant] = {}
         self._steps: list[_Step] = []
-        self.weight_names = {
-            op.outputs[0].name: op.inputs["weight"].arguments[0].name
-            for op in block.operations
-            if op.type in CONVOLUTIONS
-        }
         try:
+            self.weight_names = {
+                op.outputs[0].name: op.inputs["weight"].arguments[0].name
+                for op in block.operations
+                if op.type in CONVOLUTIONS
+            }
             self._load(block)
         except ValueError as error:
             raise UserError(f"'{package.path}' has {error}, which srdeploy cannot read.") from error
+        except (SrdeployError, MemoryError):
+            raise
+        except Exception as error:  # a program can be wrong in every way
+            raise UserError(
+                f"'{package.path}' is damaged: its program cannot be read ({_clause(error)}); copy "
+                "or export it again."
+            ) from error
 
     def _load(self, block: Any) -> None:
         weights = self._package.weights
@@ -183,6 +190,17 @@ class Program:
         Raises:
             SrdeployError: an operation fails; the sentence names it.
         """
+        try:
+            return self._result(x, watch)
+        except (SrdeployError, MemoryError):
+            raise
+        except Exception as error:  # names that nothing computes, results that are missing
+            raise UserError(
+                f"'{self._package.path}' is damaged: its program cannot be run ({_clause(error)}); "
+                "copy or export it again."
+            ) from error
+
+    def _result(self, x: NDArray[np.float32], watch: Watch | None) -> NDArray[np.float32]:
         name = self._package.input.name
         half = self._package.inputs[name] == _float16()
         values: dict[str, Tensor] = {name: _rounded(torch.from_numpy(x), half)}
@@ -206,11 +224,14 @@ def _results(operation: str, arguments: Arguments) -> tuple[Tensor, ...]:
     except SrdeployError:
         raise
     except Exception as error:  # whatever torch says of shapes that do not fit
-        detail = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SrdeployError(
-            f"The operation {operation} of the program fails ({detail})."
+            f"The operation {operation} of the program fails ({_clause(error)})."
         ) from error
     return found if isinstance(found, tuple) else (found,)
+
+
+def _clause(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _own_name(operation: Any) -> str:

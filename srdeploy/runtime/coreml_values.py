@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srdeploy.errors import UserError
+from srdeploy.files import require_inside
 
 _MAGIC = 0xDEADBEEF
 _RECORD = struct.Struct("<IIQQ")
@@ -31,36 +33,49 @@ Constant = NDArray[Any] | str
 
 
 class Weights:
-    """The weight files of one package, read when first needed."""
+    """The weight files of one package, of which blobs are read when needed.
+
+    A program may name any file, any place in it, and one blob a million times: files lie inside
+    the package, and all blobs together are as large as what lies there, not larger.
+    """
 
     def __init__(self, package: Path, folder: Path) -> None:
         self._package = package
         self._folder = folder  # what "@model_path" stands for
-        self._files: dict[str, bytes] = {}
+        self._files: dict[str, memoryview] = {}
+        self._left = 0  # bytes that may still be read
 
     def read(self, name: str, offset: int) -> bytes:
         """The bytes of one blob.
 
         Raises:
-            UserError: the file is missing, shorter than it should be, or has no blob there.
+            UserError: the file is missing, lies outside, is shorter than it should be, or has no
+                blob there.
         """
         if name not in self._files:
-            path = self._folder / name.removeprefix("@model_path/")
-            try:
-                self._files[name] = path.read_bytes()
-            except OSError:
-                raise UserError(
-                    f"'{self._package}' lacks its weights ({path.name}); copy or export it again."
-                ) from None
+            self._files[name] = self._open(name)
         data = self._files[name]
-        record = data[offset : offset + _RECORD.size]
+        record = bytes(data[offset : offset + _RECORD.size])
         magic, _, length, start = _RECORD.unpack(record.ljust(_RECORD.size, b"\0"))
-        if magic != _MAGIC or start + length > len(data):
+        self._left -= length
+        if magic != _MAGIC or start + length > len(data) or self._left < 0:
             raise UserError(
                 f"The weights of '{self._package}' are truncated or damaged; "
                 "copy or export it again."
             )
-        return data[start : start + length]
+        return bytes(data[start : start + length])
+
+    def _open(self, name: str) -> memoryview:
+        path = self._folder / name.removeprefix("@model_path/")
+        try:
+            size = require_inside(path, self._folder)
+            self._left += 2 * size  # networks may share a blob or two
+            with open(path, "rb") as stream:
+                return memoryview(mmap(stream.fileno(), 0, access=ACCESS_READ) if size else b"")
+        except (UserError, OSError, ValueError):
+            raise UserError(
+                f"'{self._package}' lacks its weights ({path.name[-80:]}); copy or export it again."
+            ) from None
 
 
 def decode(value: Any, weights: Weights) -> Constant:
@@ -83,6 +98,8 @@ def decode(value: Any, weights: Weights) -> Constant:
     tensor = value.immediateValue.tensor
     stored = tensor.WhichOneof("value")
     if stored is None:
+        if math.prod(shape) > 1:
+            raise ValueError("a value without its numbers")
         return np.zeros(shape, _TYPES.get(name, np.float32))
     if stored == "bytes":
         return _array(tensor.bytes.values, name, shape)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srdeploy.errors import UserError
+from srdeploy.files import require_file
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.sizes import InputSizes
@@ -45,7 +45,7 @@ class LitertSession(Session):
             self._interpreter.allocate_tensors()
             (self._input,) = self._interpreter.get_input_details()
             (self._output,) = self._interpreter.get_output_details()
-        except (ValueError, RuntimeError) as error:
+        except Exception as error:  # a damaged file is met in every way there is
             raise UserError(
                 f"LiteRT cannot load '{path}' ({' '.join(str(error).split())[:200]}); it may be "
                 "truncated."
@@ -70,9 +70,15 @@ class LitertSession(Session):
         return np.concatenate([self._one(x[i : i + 1]) for i in range(len(x))])
 
     def _one(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        self._interpreter.set_tensor(self._input["index"], x)
-        self._interpreter.invoke()
-        return self._interpreter.get_tensor(self._output["index"])
+        try:
+            self._interpreter.set_tensor(self._input["index"], x)
+            self._interpreter.invoke()
+            return self._interpreter.get_tensor(self._output["index"]).astype(np.float32)
+        except (ValueError, RuntimeError, TypeError) as error:
+            raise UserError(
+                f"'{self.path.name}' failed on an input of shape {list(x.shape)} "
+                f"({' '.join(str(error).split())[:200]}); export it again."
+            ) from error
 
 
 def read_card(path: Path) -> Card:
@@ -83,8 +89,7 @@ def read_card(path: Path) -> Card:
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    if not path.is_file():
-        raise UserError(f"There is no file '{path}'.")
+    require_file(path)
     data = path.read_bytes()
     if data[4:8] != MAGIC:
         raise UserError(f"'{path}' is no TFLite file.")
@@ -95,7 +100,9 @@ def read_card(path: Path) -> Card:
             if entry.Name() == CARD_KEY.encode():
                 text = model.Buffers(entry.Buffer()).DataAsNumpy().tobytes().decode()
                 return Card.from_json(text, f"'{path}'")
-    except (struct.error, IndexError, ValueError, TypeError, AttributeError) as error:
+    except UserError:
+        raise
+    except Exception as error:
         # A flatbuffer is read by offsets; those of a cut file lead outside it.
         raise UserError(f"'{path}' is truncated or damaged; export it again.") from error
     raise UserError(f"'{path}' has no srdeploy card; export it with `srdeploy export`.")

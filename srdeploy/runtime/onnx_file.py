@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from srdeploy.errors import UserError
 from srdeploy.models.card import Card
+from srdeploy.runtime.patience import patience, within
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.sizes import InputSizes
 
@@ -19,6 +21,7 @@ FOREIGN_ARCH = "onnx"
 """Architecture on the card of a file that brought none: the graph is all that is known of it."""
 
 _PROBE_SIZE = 48  # divisible by every size multiple in use, and cheap
+_SECONDS_PER_VALUE = 1e-3  # of input, beyond any network's on the slowest board
 _FLOATS: dict[str, type] = {"float32": np.float32, "float16": np.float16}
 
 
@@ -79,6 +82,7 @@ class OnnxFileSession(Session):
                 feed, a damaged card, or none and no ``value_range``.
         """
         self.path = path
+        self._tried = False
         if len(inputs) != 1 or len(outputs) != 1:
             raise UserError(
                 f"'{path}' has {len(inputs)} inputs and {len(outputs)} outputs; a "
@@ -102,16 +106,38 @@ class OnnxFileSession(Session):
     def _infer(self, x: NDArray) -> NDArray:
         """The output of an input that has the graph's own type and shape."""
 
+    def _stop(self) -> None:
+        """Ask a run to end early, where the runtime can."""
+        return None
+
     def _run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         self._check_shape(x.shape)
+        fed = x.astype(_FLOATS[self._input.dtype], copy=False)
         try:
-            y = self._infer(x.astype(_FLOATS[self._input.dtype], copy=False))
+            y = self._infer(fed) if self._tried else self._first(fed)
+        except UserError:
+            raise
         except Exception as error:  # the runtimes' errors share no base class
             raise UserError(
                 f"'{self.path.name}' failed on an input of shape {list(x.shape)}: "
                 f"{last_clause(error)}"
             ) from error
+        if not isinstance(y, np.ndarray) or y.dtype.kind != "f":
+            kind = y.dtype if isinstance(y, np.ndarray) else type(y).__name__
+            raise UserError(
+                f"'{self.path.name}' returns {kind}, which is no image; export it with a float "
+                "output."
+            )
         return y.astype(np.float32, copy=False)
+
+    def _first(self, fed: NDArray) -> NDArray:
+        """A run that may be one without end; an image of any size gets the time it may need."""
+        seconds = patience() + fed.size * _SECONDS_PER_VALUE
+        y = within(
+            seconds, lambda: self._infer(fed), f"'{self.path}' ran, and gave no result", self._stop
+        )
+        self._tried = True
+        return y
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         fixed = [n if isinstance(n, int) else None for n in self._input.shape]
@@ -161,6 +187,21 @@ class OnnxFileSession(Session):
             luma_only=channels == 1,
             pre_upscaled=factor == 1,
         )
+
+
+@contextmanager
+def as_text(path: Path) -> Iterator[None]:
+    """While names and metadata of a graph are read, which may be any bytes.
+
+    Raises:
+        UserError: they are no text.
+    """
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"'{path}' has names or metadata that are not UTF-8; it is damaged: export it again."
+        ) from error
 
 
 def last_clause(error: Exception) -> str:

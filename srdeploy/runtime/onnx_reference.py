@@ -11,10 +11,10 @@ from collections import Counter
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 from srdeploy.errors import UserError
+from srdeploy.runtime.onnx_file import last_clause
 from srdeploy.runtime.onnx_session import OnnxSession
 from srdeploy.runtime.providers import CONVOLUTIONS
 
@@ -32,8 +32,11 @@ class OnnxReferenceSession(OnnxSession):
     def _model(self, path: Path) -> bytes:
         try:
             model = onnx.load(str(path))
-        except (DecodeError, OSError) as error:
-            raise UserError(f"'{path}' is no ONNX file, or a truncated one.") from error
+        except Exception as error:  # protobuf's, and the checks of where weights lie
+            raise UserError(
+                f"'{path}' is no ONNX file, or a truncated one ({last_clause(error)}); export it "
+                "again."
+            ) from error
         self.precision = _precision(model)
         return widen(model).SerializeToString()
 

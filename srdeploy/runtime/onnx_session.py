@@ -12,8 +12,10 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from srdeploy.errors import UserError
+from srdeploy.files import require_file
 from srdeploy.models.card import CARD_KEY
-from srdeploy.runtime.onnx_file import End, NotComputed, OnnxFileSession, last_clause
+from srdeploy.runtime.onnx_file import End, NotComputed, OnnxFileSession, as_text, last_clause
+from srdeploy.runtime.patience import patience, within
 from srdeploy.runtime.providers import (
     PROVIDERS,
     ask_for_placement,
@@ -65,15 +67,20 @@ class OnnxSession(OnnxFileSession):
             NotComputed: the file is in bfloat16.
         """
         file = Path(path)
+        self._options = ort.RunOptions()
         self._session = self._load(file, threads or default_threads())
         self.providers: list[str] = self._session.get_providers()
         if self.provider != "cpu":
             self.notes = check_placement(self._session, PROVIDERS[self.provider], file)
+        with as_text(file):
+            inputs = [_end(value) for value in self._session.get_inputs()]
+            outputs = [_end(value) for value in self._session.get_outputs()]
+            card = self._session.get_modelmeta().custom_metadata_map.get(CARD_KEY)
         super().__init__(
             file,
-            [_end(value) for value in self._session.get_inputs()],
-            [_end(value) for value in self._session.get_outputs()],
-            self._session.get_modelmeta().custom_metadata_map.get(CARD_KEY),
+            inputs,
+            outputs,
+            card,
             threads=threads,
             value_range=value_range,
             scale=scale,
@@ -84,13 +91,15 @@ class OnnxSession(OnnxFileSession):
         self._session = None
 
     def _infer(self, x: NDArray) -> NDArray:
-        (y,) = self._session.run([self._output.name], {self._input.name: x})
+        (y,) = self._session.run([self._output.name], {self._input.name: x}, self._options)
         return y
+
+    def _stop(self) -> None:
+        self._options.terminate = True
 
     def _load(self, path: Path, threads: int) -> Any:
         providers = with_options(provider_list(self.provider), threads)
-        if not path.is_file():
-            raise UserError(f"There is no file '{path}'.")
+        require_file(path)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -101,7 +110,12 @@ class OnnxSession(OnnxFileSession):
         if self.provider != "cpu":
             ask_for_placement(options)
         try:
-            return ort.InferenceSession(self._model(path), options, providers=providers)
+            model = self._model(path)
+            return within(
+                patience(),
+                lambda: ort.InferenceSession(model, options, providers=providers),
+                f"'{path}' was not opened",
+            )
         except UserError:
             raise
         except Exception as error:  # onnxruntime's errors share no base class

@@ -14,8 +14,10 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 
 from srdeploy.errors import UserError
+from srdeploy.files import require_file
 from srdeploy.models.card import CARD_KEY
-from srdeploy.runtime.onnx_file import End, OnnxFileSession, last_clause
+from srdeploy.runtime.onnx_file import End, OnnxFileSession, as_text, last_clause
+from srdeploy.runtime.patience import patience, within
 from srdeploy.runtime.session import default_threads
 from srdeploy.runtime.table import OPENVINO
 
@@ -59,15 +61,14 @@ class OpenvinoSession(OnnxFileSession):
         file = Path(path)
         if not (found := OPENVINO.availability()):
             raise UserError(f"Running '{file}' in OpenVINO is not possible: {found.reason}.")
-        if not file.is_file():
-            raise UserError(f"There is no file '{file}'.")
+        require_file(file)
         import openvino as ov
 
-        try:
+        def load() -> tuple[Any, Any]:
             core = ov.Core()
             model = core.read_model(str(file))
             wanted = "bf16" if _in_bfloat16(model) and _has_bfloat16(core) else "f32"
-            self._compiled: Any = core.compile_model(
+            compiled = core.compile_model(
                 model,
                 DEVICE,
                 {
@@ -77,18 +78,28 @@ class OpenvinoSession(OnnxFileSession):
                     "INFERENCE_PRECISION_HINT": wanted,
                 },
             )
+            return model, compiled
+
+        try:
+            model, self._compiled = within(patience(), load, f"'{file}' was not opened")
+            self._request: Any = self._compiled.create_infer_request()
+            self.precision = _precision(self._compiled)
+            with as_text(file):
+                inputs = [_end(value) for value in model.inputs]
+                outputs = [_end(value) for value in model.outputs]
+                card = _card(model)
+        except UserError:
+            raise
         except Exception as error:  # plain RuntimeErrors, of several lines
             raise UserError(
                 f"'{file}' is not an ONNX file that OpenVINO {ov.__version__} can load "
                 f"({_reason(error)}); it may be truncated or of another format."
             ) from error
-        self._request: Any = self._compiled.create_infer_request()
-        self.precision = _precision(self._compiled)
         super().__init__(
             file,
-            [_end(value) for value in model.inputs],
-            [_end(value) for value in model.outputs],
-            _card(model),
+            inputs,
+            outputs,
+            card,
             threads=threads,
             value_range=value_range,
             scale=scale,
@@ -101,6 +112,9 @@ class OpenvinoSession(OnnxFileSession):
     def _infer(self, x: NDArray) -> NDArray:
         # The copy out is the price of results that the next run does not overwrite.
         return self._request.infer([x], share_inputs=True)[0]
+
+    def _stop(self) -> None:
+        self._request.cancel()
 
 
 def _in_bfloat16(model: Any) -> bool:

@@ -7,15 +7,21 @@ sidecar ``net.engine.json`` does, so that a wrong machine gets a sentence instea
 
 from __future__ import annotations
 
+import os
 import platform
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from srdeploy.errors import UserError
-from srdeploy.files import sha256
+from srdeploy.files import require_file, sha256
 from srdeploy.models.card import Card
+
+FileName = Annotated[str, Field(pattern=r"^[^/\\\x00]*[^/\\\x00.][^/\\\x00]*$", max_length=255)]
+"""Of a file beside the sidecar: it leads nowhere else."""
+
+_LARGEST = 1 << 24  # bytes of a sidecar
 
 Shape = tuple[int, int, int, int]
 
@@ -51,7 +57,7 @@ class Tensor(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    dtype: str
+    dtype: str = Field(pattern="^float(32|16)$")
     shape: tuple[int, ...]
 
 
@@ -93,7 +99,7 @@ class Sidecar(BaseModel):
     gpu: str | None = None
     driver: str | None = None
     engine_sha256: str
-    onnx: str
+    onnx: FileName
     onnx_sha256: str
     precision: str
     convolutions: dict[str, int]
@@ -135,13 +141,14 @@ def read_sidecar(engine: str | Path) -> Sidecar:
         UserError: there is no such engine or no sidecar, or it cannot be read.
     """
     path = sidecar_path(engine)
-    if not Path(engine).is_file():
-        raise UserError(f"There is no file '{engine}'.")
-    if not path.is_file():
+    require_file(engine)
+    if not os.path.lexists(path):
         raise UserError(
             f"'{engine}' has no '{path.name}' beside it, so nothing is known of what it needs; "
             "bring that file along, or export the network again."
         )
+    if require_file(path).st_size > _LARGEST:
+        raise UserError(f"'{path}' is too large to describe an engine; export the network again.")
     try:
         return Sidecar.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
@@ -171,7 +178,7 @@ def require_source(engine: str | Path, facts: Sidecar) -> Path:
         UserError: it is not beside the engine, or no longer the same.
     """
     path = Path(engine).with_name(facts.onnx)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(
             f"'{path}', which '{engine}' was built from, is missing; copy it there, or export the "
             "network again."
