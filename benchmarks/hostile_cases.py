@@ -56,10 +56,10 @@ def command(folder: Path, *words: str, may_work: bool = False, keeps: str = "") 
 
     os.chdir(folder)
     before = set(folder.rglob("*"))
-    said = StringIO()
-    with redirect_stdout(StringIO()), redirect_stderr(said):
-        code = run(list(words))
-    sentence = said.getvalue().strip()
+    plan, said = StringIO(), StringIO()
+    with redirect_stdout(plan), redirect_stderr(said):
+        code = run(["--quiet", *words])
+    sentence = said.getvalue().strip() or plan.getvalue().strip().rpartition("\n")[2]
     if code == 0:
         return "read" if may_work else f"accepted: {' '.join(words)}"
     new = set(folder.rglob("*")) - before - {folder / keeps}
@@ -70,6 +70,8 @@ def command(folder: Path, *words: str, may_work: bool = False, keeps: str = "") 
         return f"control characters reach the terminal: {sentence[-200:]!r}"
     if left:
         return f"left behind: {', '.join(left)}"
+    if keeps:  # of several devices each has its own
+        return "refused" if sentence else "no sentence"
     return "refused" if sentence.count("\n") == 0 and sentence else f"no one sentence: {sentence}"
 
 
@@ -353,10 +355,10 @@ def _recipes() -> Iterator[Hostile]:
     code = "model: {file: edsr-s-x2, arch: 'evil_code:make'}\ntargets: [onnx]\n"
     yield Hostile(kind, "code in arch", case(code))
     yield Hostile(kind, "code in arch, dry run", case(code, "--dry-run"))
-    program = "ssh://127.0.0.1?config=evil.conf"
-    yield Hostile(
-        kind, "a program in a device", case(base + f"devices: '{program}'\ntargets: [onnx]\n")
-    )
+    device = base.replace("[]", "quick") + "devices: 'ssh://127.0.0.1?config=evil.conf'\n"
+    device += "targets: [onnx]\n"
+    yield Hostile(kind, "a program in a device", case(device))
+    yield Hostile(kind, "a program in a device, dry run", case(device, "--dry-run"))
 
 
 # --- cards and devices

@@ -15,6 +15,7 @@ from srdeploy.errors import UserError
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import fuzz_formats  # type: ignore[import-not-found]  # noqa: E402
+import hostile_cases  # type: ignore[import-not-found]  # noqa: E402
 import robustness  # type: ignore[import-not-found]  # noqa: E402
 import sandbox  # type: ignore[import-not-found]  # noqa: E402
 
@@ -90,3 +91,49 @@ def test_a_format_that_cannot_be_tried_is_told() -> None:
     assert robustness.fuzzed(one, 5, 0, 1) == [{"number": -1, "outcome": "not tried: no library"}]
     broken = fuzz_formats.Format("x", _number, str)
     assert robustness.fuzzed(broken, 5, 0, 5)[0]["outcome"].startswith("not tried: internal error")
+
+
+def test_what_a_command_said_and_left_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "no.pth").write_text("no weights")
+    assert hostile_cases.command(tmp_path, "inspect", "no.pth") == "refused"
+    assert hostile_cases.command(tmp_path, "inspect", "edsr-s-x2").startswith("accepted: inspect")
+    assert hostile_cases.command(tmp_path, "inspect", "edsr-s-x2", may_work=True) == "read"
+
+
+@pytest.mark.parametrize(
+    ("prints", "outcome"),
+    [
+        ("Internal error (KeyError: 1); please report it", "internal error"),
+        ("\x1b[2J is no name", "control characters reach the terminal"),
+        ("one\ntwo", "no one sentence"),
+        ("", "no one sentence"),
+    ],
+)
+def test_a_refusal_that_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prints: str, outcome: str
+) -> None:
+    def run(words: list[str]) -> int:
+        print(prints, file=sys.stderr)
+        return 2
+
+    monkeypatch.setattr("srdeploy.cli.main.run", run)
+    monkeypatch.chdir(tmp_path)
+    assert hostile_cases.command(tmp_path, "x").partition(":")[0] == outcome
+
+
+def test_what_a_failed_command_leaves_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(words: list[str]) -> int:
+        (tmp_path / "half.onnx").write_text("")
+        print("no", file=sys.stderr)
+        return 2
+
+    monkeypatch.setattr("srdeploy.cli.main.run", run)
+    monkeypatch.chdir(tmp_path)
+    assert hostile_cases.command(tmp_path, "x") == "left behind: half.onnx"
+    (tmp_path / "half.onnx").unlink()
+    assert hostile_cases.command(tmp_path, "x", keeps="half.onnx") == "refused"
