@@ -191,7 +191,9 @@ def test_no_command_connects_by_itself_once_the_master_is_gone(board: Loopback) 
 def test_many_push_one_file_at_once(board: Loopback, tmp_path: Path) -> None:
     source = tmp_path / "net.onnx"
     source.write_bytes(random.Random(0).randbytes(3 << 20))
+    board.script("mv", 'sleep 2; exec /bin/mv "$@"')  # so that all are at it together
     with ExitStack() as stack, ThreadPoolExecutor(12) as pool:
+        stack.callback((board.bin / "mv").unlink)
         doors = [stack.enter_context(open_device(board.uri)) for _ in range(3)]
         files = [door.files for door in doors * 4]
         pushes = [pool.submit(one.push, source) for one in files if one is not None]
