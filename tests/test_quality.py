@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from srdeploy.errors import UserError
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.quality import evaluate, natural_protocol
+from srdeploy.quality import Quality, evaluate, natural_protocol, psnr_lost
 from srdeploy.runtime.open import open_session
 
 
@@ -130,3 +132,30 @@ def test_mlperf_edsr_on_set5(shared_data: Path, n_feats: int, psnr: float) -> No
     quality = evaluate(load_network(weights), shared_data / "benchmark" / "Set5", 2)
     assert quality.protocol == "psnr[y, crop=2, u8, matlab]"
     assert quality.psnr_y == pytest.approx(psnr, abs=0.01)
+
+
+def _figures(*psnrs: float) -> Quality:
+    images = [{"name": str(n), "psnr_y": psnr} for n, psnr in enumerate(psnrs)]
+    return Quality(float(np.mean(psnrs)), 1.0, len(psnrs), "y", "psnr[y]", images)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "loss"),
+    [
+        ((30.0, 32.0), (29.0, 32.0), 0.5),
+        ((math.inf, 32.0), (math.inf, 32.0), 0.0),
+        ((math.inf, 32.0), (math.inf, 31.0), 0.5),
+        ((math.inf, 32.0), (50.0, 32.0), math.inf),
+        ((50.0, 32.0), (math.inf, 32.0), -math.inf),
+    ],
+)
+def test_a_perfect_picture_hides_no_loss(
+    before: tuple[float, ...], after: tuple[float, ...], loss: float
+) -> None:
+    assert psnr_lost(_figures(*before), _figures(*after)) == loss
+
+
+def test_a_loss_of_means_alone() -> None:
+    flat = dataclasses.replace(_figures(math.inf), per_image=[])
+    assert psnr_lost(flat, flat) == 0.0
+    assert psnr_lost(flat, _figures(30.0)) == math.inf

@@ -18,6 +18,7 @@ import onnx
 
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.kept import quality_facts
+from srdeploy.metrics import lost
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.quality import Quality, evaluate, psnr_lost
 from srdeploy.runtime.onnx_file import NotComputed
@@ -134,9 +135,10 @@ def remarks(quality: dict[str, Any]) -> list[str]:
     ranked = sorted(found, key=lambda name: (not math.isnan(found[name]), found[name]))
     low, high = ranked[0], ranked[-1]
     told = []
-    if not found[high] - found[low] <= APART:
+    apart = lost(found[high], found[low])
+    if not apart <= APART:
         told.append(
-            f"the runtimes part by {found[high] - found[low]:.2f} dB: {found[high]:.3f} in {high}, "
+            f"the runtimes part by {apart:.2f} dB: {found[high]:.3f} in {high}, "
             f"{found[low]:.3f} in {low}; run it in {high}, or export another precision for {low}"
         )
     return told + [f"not run in {name}: {why}" for name, why in quality["not_run_in"].items()]

@@ -106,3 +106,10 @@ def test_no_interpreter_and_nothing_for_other_files_is_asked() -> None:
     names = {row.name for row in others("onnxruntime")}
     assert names.isdisjoint({"onnxruntime", "onnx-reference", "torch", "coreml", "litert"})
     assert ("openvino" in names) == bool(RUNTIMES["openvino"].availability())
+
+
+def test_runtimes_that_are_perfect_do_not_part() -> None:
+    quality = {"runtimes": {"onnxruntime": np.inf, "openvino": np.inf}, "not_run_in": {}}
+    assert remarks(quality) == []
+    (told,) = remarks({**quality, "runtimes": {"onnxruntime": np.inf, "openvino": 40.0}})
+    assert "the runtimes part by inf dB" in told
