@@ -67,7 +67,9 @@ def test_a_false_plan_is_caught_by_the_proof(edsr):
     with pytest.raises(SrdeployError, match="not exact"):
         compact(edsr, plan.model_copy(update={"keep": wrong}))
     short = {**plan.keep, "body.0.body.2.weight": {1: [1, 2]}}
-    with pytest.raises(SrdeployError, match=r"compact network does not run on .*: 'body.0.body.2' fails"):
+    with pytest.raises(
+        SrdeployError, match=r"compact network does not run on .*: 'body.0.body.2' fails"
+    ):
         compact(edsr, plan.model_copy(update={"keep": short}))
 
 
