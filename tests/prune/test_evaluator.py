@@ -49,7 +49,10 @@ def test_unbinding_forgets_everything() -> None:
     walk.patch_loss(lambda loss, _: loss)
     walk.report(dict)
     walk.remember(Memory())
+    removed: list[bool] = []
+    walk.remove_all_hooks = lambda: removed.append(True)  # type: ignore[method-assign]
     walk.unbind_model()
+    assert removed == [True]  # NNI's own hooks on the module
     kept = (walk.before_step, walk.after_step, walk.loss_patches, walk.reporters, walk.remembered)
     assert [len(found) for found in kept] == [0] * 5
     assert walk.model is None

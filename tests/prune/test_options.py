@@ -7,6 +7,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from srdeploy.errors import UserError
 from srdeploy.models.registry import create
@@ -106,3 +107,15 @@ def test_long_lists_of_layers_are_cut_short(edsr):
     shown = str(error.value).partition("the layers are: ")[2].partition(" ...")[0]
     assert shown.split(", ") == many.layer_names()[:12]
     assert f"({len(many.layer_names())} layers)" in str(error.value)
+
+
+def test_options_are_checked_and_cannot_be_changed():
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        PruneOptions(ratio=0.5, rate=0.5)
+    options = PruneOptions(ratio=0.5)
+    with pytest.raises(ValidationError, match="frozen"):
+        options.ratio = 0.6
+    assert options.model_dump() == {
+        "ratio": 0.5, "layer_ratios": {}, "exclude": (), "round_to": 1, "criterion": "l1",
+        "seed": 0,
+    }  # fmt: skip

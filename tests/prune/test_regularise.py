@@ -162,3 +162,11 @@ def test_a_regulariser_without_weights_does_nothing() -> None:
     regulariser.add_gradients(0)
     regulariser.drop_gradients()
     regulariser.fade(0)
+
+
+def test_one_weight_is_its_own_mean() -> None:
+    module = nn.Sequential(nn.Linear(1, 1))
+    told = Regulariser(
+        module, [Front(Ramp(1, 1, 1, 0), {"0.weight": torch.ones(1, 1)})]
+    ).magnitudes()
+    assert told == {"pruned": float(module[0].weight.detach().abs()), "kept": 0.0}

@@ -156,3 +156,33 @@ def test_softmax_over_channels_and_over_space():
     for dim, status in ((1, "untouchable"), (-3, "untouchable"), (2, "coupled"), (-1, "coupled")):
         net = Net(over(dim), **{name: conv(*size) for name, size in layers.items()})
         assert group_with(groups_of(net), "a").status == status, dim
+
+
+def test_a_transposed_depthwise_layer():
+    net = nn.Sequential(conv(3, 4), nn.ConvTranspose2d(4, 4, 2, 2, groups=4), conv(4, 3))
+    group = group_with(groups_of(net), "0")
+    assert (group.status, len(group.atoms), group.layers) == ("coupled", 4, ["0", "1"])
+
+
+def test_channels_taken_apart_by_a_reshape_stay():
+    def interleaved(n, x):
+        y = n.a(x)
+        return n.b(y.reshape(-1, 2, 4, *y.shape[2:]).transpose(1, 2).reshape(y.shape))
+
+    def into_space(n, x):
+        y = n.a(x)
+        return n.b(y.reshape(-1, 4, 2 * y.shape[2], y.shape[3]))
+
+    for forward, read in ((interleaved, 8), (into_space, 4)):
+        group = group_with(groups_of(Net(forward, a=conv(3, 8), b=conv(read, 3))), "a")
+        assert group.status == "untouchable"
+        assert "reshaped from" in group.why[0]
+
+
+def test_a_reshape_that_leaves_channels_whole():
+    def forward(n, x):
+        y = n.a(x)
+        return n.b(torch.relu(y.flatten(2)).reshape(y.shape))
+
+    group = group_with(groups_of(Net(forward, a=conv(3, 8), b=conv(8, 3))), "a")
+    assert (group.status, len(group.atoms)) == ("free", 8)

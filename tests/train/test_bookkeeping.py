@@ -248,6 +248,27 @@ def test_times_leave_measuring_out_and_go_on_after_a_stop(
     assert [e["images_per_s"] for e in entries] == [4.0, 4.0]
 
 
+def test_the_loaders_share_of_the_time(
+    tiny: Network, recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    plain = FolderPatches.batch
+
+    def slow(self: FolderPatches, iteration: int) -> Any:
+        clock.now += 0.25
+        return plain(self, iteration)
+
+    monkeypatch.setattr(FolderPatches, "batch", slow)
+    monkeypatch.setattr(loop.time, "thread_time", clock.perf_counter)
+    monkeypatch.setattr(loop.time, "perf_counter", clock.perf_counter)
+    train(tiny, recipe(iterations=8, log_every=4, batch=4), tmp_path, hooks=[Ticking(clock)])
+    entries = read_metrics(tmp_path)
+    assert [e["loader_wait"] for e in entries] == [0.2, 0.2]
+    assert [e["loader_work"] for e in entries] == [0.2, 0.2]
+    assert [e["images_per_s"] for e in entries] == [3.2, 3.2]
+    assert [e["seconds"] for e in entries] == [5.0, 10.0]
+
+
 # Checkpoints.
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,53 @@ def test_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UserError, match="tensorboard: false"):
         open_journal(tmp_path, 0, tensorboard=True)
+
+
+def test_tensorboard_drops_what_will_be_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[str, int]] = []
+    scalars: list[tuple[str, float, int]] = []
+    closed: list[bool] = []
+
+    class Writer:
+        def __init__(self, folder: str, purge_step: int) -> None:
+            made.append((folder, purge_step))
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            scalars.append((name, value, step))
+
+        def close(self) -> None:
+            closed.append(True)
+
+    fake = types.ModuleType("torch.utils.tensorboard")
+    fake.SummaryWriter = Writer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", fake)
+    journal = open_journal(tmp_path, 10, tensorboard=True)
+    assert made == [(str(tmp_path / "tensorboard"), 11)]
+    journal.write(12, loss=0.5, steps=3, protocol="text")
+    assert scalars == [("loss", 0.5, 12), ("steps", 3, 12)]
+    journal.close()
+    assert closed == [True]
+
+
+def test_what_stands_below_the_bar(tmp_path: Path) -> None:
+    shown: list[dict[str, str]] = []
+
+    class Bar:
+        def update(self, count: int, **values: str) -> None:
+            assert count == 1
+            shown.append(values)
+
+    journal = Journal(tmp_path, 0, Bar(), False)  # type: ignore[arg-type]
+    journal.advance()
+    journal.write(1, lr=0.1, loss=2.0, density=1 / 3, seconds=9)
+    journal.advance()
+    journal.write(2, loss=1.0, psnr_y=30.12345)
+    journal.advance()
+    assert shown == [
+        {},
+        {"loss": "2", "density": "0.3333", "lr": "0.1"},
+        {"psnr_y": "30.12", "loss": "1", "density": "0.3333", "lr": "0.1"},
+    ]
+    assert list(shown[2]) == ["psnr_y", "loss", "density", "lr"]

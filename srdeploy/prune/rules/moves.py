@@ -42,7 +42,8 @@ def structural(ledger: Ledger, call: Call) -> None:
             marks = ledger.marks_of(leaf)
             if marks is None:
                 return torch.full(leaf.shape, default, dtype=torch.float64)
-            return pick(marks).clone()
+            # In order: a clone of what is spread out may lie in memory in another one.
+            return pick(marks).clone(memory_format=torch.contiguous_format)
 
         args, kwargs = tree_map(substitute, (call.original, call.kwargs))
         return [t for t in tree_leaves(call.func(*args, **kwargs)) if isinstance(t, Tensor)]
