@@ -131,7 +131,10 @@ def main(arguments: list[str] | None = None) -> None:
 
     Exit codes: 0 done, 1 our fault, 2 the request's fault, 130 interrupted.
     """
-    sys.exit(run(arguments))
+    code = run(arguments)
+    if (patience := sys.modules.get("srdeploy.runtime.patience")) is not None:
+        patience.end_process(code)
+    sys.exit(code)
 
 
 def run(arguments: list[str] | None = None) -> int:

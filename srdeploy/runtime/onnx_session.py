@@ -25,7 +25,7 @@ from srdeploy.runtime.providers import (
 )
 from srdeploy.runtime.session import default_threads
 
-_ERRORS_ONLY = 3  # of onnxruntime's severities
+_FATAL_ONLY = 4  # of onnxruntime's severities: its errors arrive as exceptions
 _TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 
 
@@ -68,6 +68,7 @@ class OnnxSession(OnnxFileSession):
         """
         file = Path(path)
         self._options = ort.RunOptions()
+        self._options.log_severity_level = _FATAL_ONLY
         self._session = self._load(file, threads or default_threads())
         self.providers: list[str] = self._session.get_providers()
         if self.provider != "cpu":
@@ -106,7 +107,7 @@ class OnnxSession(OnnxFileSession):
         # From the second run of a size on, a pattern takes a block of its own beside what the first
         # one took: twice the memory of a tile, and measured no faster.
         options.enable_mem_pattern = False
-        options.log_severity_level = _ERRORS_ONLY
+        options.log_severity_level = _FATAL_ONLY
         if self.provider != "cpu":
             ask_for_placement(options)
         try:

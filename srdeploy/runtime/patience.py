@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from srdeploy.errors import UserError
 
@@ -17,6 +18,8 @@ SECONDS = 120.0
 GRACE = 5.0  # seconds after it was asked to stop
 
 Result = TypeVar("Result")
+
+_left_behind: list[threading.Thread] = []
 
 
 def patience() -> float:
@@ -37,8 +40,8 @@ def within(
 ) -> Result:
     """The result of ``work``, if it comes in time.
 
-    Work that does not heed ``stop`` goes on in a thread of its own until the process ends, which
-    it does not hold up.
+    Work that does not heed ``stop`` goes on in a thread of its own until the process ends; the
+    command line ends with :func:`end_process`.
 
     Args:
         seconds: How long to wait.
@@ -65,6 +68,7 @@ def within(
         if stop is not None:
             stop()
             thread.join(GRACE)
+        _left_behind.append(thread)
         raise UserError(
             f"{what} within {seconds:.3g} s; its graph may be made to run for ever. If you trust "
             f"it, give it more time: {VARIABLE}={seconds * 10:.0f}."
@@ -72,3 +76,15 @@ def within(
     if errors:
         raise errors[0]
     return results[0]
+
+
+def end_process(code: int) -> NoReturn:
+    """End this process with an exit code, whatever was left behind: that would meet its libraries
+    being taken down, and crash.
+    """
+    if any(thread.is_alive() for thread in _left_behind):
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
