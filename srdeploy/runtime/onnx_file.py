@@ -112,7 +112,7 @@ class OnnxFileSession(Session):
 
     def _run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         self._check_shape(x.shape)
-        fed = x.astype(_FLOATS[self._input.dtype], copy=False)
+        fed: NDArray = x.astype(_FLOATS[self._input.dtype], copy=False)
         try:
             y = self._infer(fed) if self._tried else self._first(fed)
         except UserError:
