@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from srdeploy.prune.plan import Plan
+from srdeploy.prune.trace import trace
 from tests.prune.helpers import group_with, groups_of
 from tests.prune.test_groups import Net
 
@@ -186,3 +187,26 @@ def test_a_reshape_that_leaves_channels_whole():
 
     group = group_with(groups_of(Net(forward, a=conv(3, 8), b=conv(8, 3))), "a")
     assert (group.status, len(group.atoms)) == ("free", 8)
+
+
+def test_a_network_in_training_is_followed_as_in_inference_and_left_in_training():
+    net = nn.Sequential(conv(3, 4), nn.BatchNorm2d(4), nn.ReLU(), conv(4, 3)).train()
+    net[2].eval()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    with torch.no_grad():
+        trace(net, torch.rand(1, 3, 8, 8))
+    assert [layer.training for layer in net] == [True, True, False, True]
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(tensor, before[name]), name  # running statistics among them
+
+
+def test_one_mask_serves_layers_that_are_coupled_channel_by_channel():
+    def added(n, x):
+        return n.c(n.a(x) + n.b(x))
+
+    layers = {"a": conv(3, 8), "b": conv(3, 8), "c": conv(8, 3)}
+    grouping = groups_of(Net(added, **layers))
+    assert group_with(grouping, "a").aligned(grouping)
+    shuffled = nn.Sequential(conv(3, 8), nn.PixelShuffle(2), conv(2, 3))
+    grouping = groups_of(shuffled)
+    assert not group_with(grouping, "0").aligned(grouping)

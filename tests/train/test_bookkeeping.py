@@ -168,8 +168,13 @@ def test_the_journal_is_closed_however_it_ends(
     tiny: Network, recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[Path] = []
+    moved: list[Path] = []
 
     class Noted(loop.Journal):
+        def advance(self) -> None:
+            moved.append(self._path)
+            super().advance()
+
         def close(self) -> None:
             closed.append(self._path)
             super().close()
@@ -179,6 +184,7 @@ def test_the_journal_is_closed_however_it_ends(
     with pytest.raises(TrainingStopped):
         train(tiny, recipe(iterations=2), tmp_path / "2", hooks=[StopAt(0)])
     assert closed == [tmp_path / name / "metrics.jsonl" for name in "12"]
+    assert moved == closed  # one iteration each
 
 
 # Figures.
