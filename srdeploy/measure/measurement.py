@@ -245,6 +245,14 @@ class Measurement(Strict):
         """One line of JSON; equal measurements give equal text."""
         return dumps(self.model_dump(), separators=(",", ":"), ensure_ascii=False)
 
+    @model_validator(mode="after")
+    def _turns_count_the_samples(self) -> Measurement:
+        if self.turns and (min(self.turns) < 0 or sum(self.turns) != len(self.samples_ms)):
+            raise ValueError(
+                f"turns of {sum(self.turns)} samples in all, but there are {len(self.samples_ms)}"
+            )
+        return self
+
     @classmethod
     def from_json(cls, text: str | bytes, source: str = "the file") -> Measurement:
         """Read :meth:`to_json`'s text.

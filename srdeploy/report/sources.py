@@ -170,12 +170,12 @@ def _of_json(path: Path) -> Iterator[Entry]:
             measurements.append(Measurement.from_json(dumps(record), f"'{path}'"))
         else:
             try:
-                rows.append(Row.model_validate(record))
+                row = Row.model_validate(record)
+                rows.append(Entry(row, measurement_of(row), path.parent))
             except ValidationError:
                 raise foreign from None
     yield from _entries(measurements, path.parent)
-    for row in rows:
-        yield Entry(row, measurement_of(row), path.parent)
+    yield from rows
 
 
 def _unwrapped(record: Any) -> Any:

@@ -70,15 +70,17 @@ class Journal:
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
-    """The entries of a run's journal in order; a line cut short by a kill is skipped."""
+    """The entries of a run's journal in order; a line cut short or damaged is skipped."""
     path = run_dir / "metrics.jsonl"
     if not path.exists():
         return []
     entries = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_bytes().splitlines():
         try:
             entry = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(entry, dict):
             continue
         entries.append({k: v if (f := figure(v)) is None else f for k, v in entry.items()})
     return entries

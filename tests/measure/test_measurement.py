@@ -122,3 +122,10 @@ def test_older_text_has_null_for_them(ssim: float | None, psnr: float) -> None:
     assert read is not None
     assert repr(read.psnr) == repr(psnr)
     assert read.per_image[0]["psnr_y"] == math.inf
+
+
+@pytest.mark.parametrize("turns", [[2, 10**9], [1], [-1, 4], [3, 1]])
+def test_turns_that_do_not_count_the_samples_are_refused(turns: list[int]) -> None:
+    document = json.loads(FULL.to_json()) | {"samples_ms": [5.0, 5.1, 5.2], "turns": turns}
+    with pytest.raises(UserError, match=r"holds no measurement .*but there are 3"):
+        Measurement.from_json(json.dumps(document))

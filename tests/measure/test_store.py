@@ -215,7 +215,7 @@ def test_files_that_are_no_store(tmp_path: Path, create: bool) -> None:
     foreign.close()
     with Store.open(tmp_path / "whole") as store:
         for number in range(30):
-            store.add(made(samples_ms=[1.0] * 500), str(number))
+            store.add(made(samples_ms=[1.0] * 500, turns=[500]), str(number))
     cut.write_bytes((tmp_path / "whole").read_bytes()[:9000])
     with pytest.raises(UserError, match="no store of results"):
         Store.open(text, create=create)
@@ -256,7 +256,7 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
         store._connection.execute("PRAGMA max_page_count = 12")
         with pytest.raises(SrdeployError, match="no space left on the disk of"):
             for number in range(50):
-                store.add(made(samples_ms=[1.0] * 2000), str(number))
+                store.add(made(samples_ms=[1.0] * 2000, turns=[2000]), str(number))
         assert store.done("k")
 
 
@@ -311,7 +311,7 @@ def test_a_small_disk_is_one_sentence(tiny_disk: Path, taken: int) -> None:
     path = tiny_disk / "s.sqlite"
     with pytest.raises(SrdeployError) as refusal, Store.open(path) as store:
         for number in range(50):
-            store.add(made(samples_ms=[1.0] * 2000), str(number))
+            store.add(made(samples_ms=[1.0] * 2000, turns=[2000]), str(number))
     assert str(refusal.value) == (
         f"There is no space left on the disk of '{path}'; free some and run again: what was "
         "finished is stored."

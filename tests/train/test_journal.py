@@ -93,3 +93,10 @@ def test_what_stands_below_the_bar(tmp_path: Path) -> None:
         {"psnr_y": "30.12", "loss": "1", "density": "0.3333", "lr": "0.1"},
     ]
     assert list(shown[2]) == ["psnr_y", "loss", "density", "lr"]
+
+
+def test_damaged_lines_are_skipped(tmp_path: Path) -> None:
+    good = b'{"step": 1, "loss": 0.5}'
+    lines = [good, b'{"step": "\xff"}', b"7", b"[" * 100_000, b'{"step": 2, "lo', good]
+    (tmp_path / "metrics.jsonl").write_bytes(b"\n".join(lines))
+    assert read_metrics(tmp_path) == [{"step": 1, "loss": 0.5}] * 2
