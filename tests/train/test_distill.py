@@ -17,7 +17,7 @@ from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
 from srdeploy.prune.options import PruneOptions
 from srdeploy.train.distill import DistillHook, attention
-from srdeploy.train.hooks import Forward
+from srdeploy.train.hooks import Forward, StepHook
 from srdeploy.train.loop import train
 from srdeploy.train.patches import FolderPatches
 from srdeploy.train.recipe import Distillation, TrainRecipe
@@ -154,3 +154,19 @@ def test_a_teacher_that_writes_into_its_input_changes_nothing(tiny: Network, rec
     kept = forward.inputs.clone()
     hook.adjust_loss(functional.l1_loss(forward.outputs, forward.targets), forward, 0)
     assert torch.equal(forward.inputs, kept)
+
+
+def test_hooks_see_the_images_whatever_the_network_did_to_its_own(
+    tiny: Network, recipe: Make, tmp_path: Path
+) -> None:
+    class Seen(StepHook):
+        largest = 0.0
+
+        def adjust_loss(self, loss: Tensor, forward: Forward, iteration: int) -> Tensor:
+            self.largest = float(forward.inputs.abs().max())
+            return loss
+
+    network, seen = tiny.copy(), Seen()
+    network.module.register_forward_pre_hook(lambda _, given: given[0].mul_(0.0))
+    train(network, recipe(iterations=1), tmp_path / "run", hooks=[seen])
+    assert seen.largest > 1
