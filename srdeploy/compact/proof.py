@@ -31,7 +31,7 @@ from srdeploy.models.probes import (
 )
 
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 2e-5}
-"""Largest accepted difference by precision, as a fraction of :func:`_reach`."""
+"""Largest accepted difference by precision, as a fraction of the value range or of the output."""
 
 OWN_ROUNDING = 100
 """How many times what rounding alone does to the masked network a difference may be, where that is
