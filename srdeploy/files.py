@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -52,6 +53,24 @@ def _beside(target: Path) -> Path:
     digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
     ending = target.suffix if len(target.suffix) < 16 else ""
     return target.with_name(f".{digest}.{os.getpid()}.tmp{ending}")
+
+
+@contextmanager
+def staged_files(path: str | Path) -> Iterator[Path]:
+    """Yield ``path`` in a folder of its own; what the body made there moves out if it succeeds.
+
+    For artifacts of several files, and for what is judged after it was written. A description
+    (``.json``) comes last, so that it never speaks of what is not there yet.
+
+    Raises:
+        UserError: as :func:`atomic_path`.
+    """
+    target = Path(path)
+    _prepare(target)
+    with tempfile.TemporaryDirectory(prefix=".made.", dir=target.parent) as folder:
+        yield Path(folder) / target.name
+        for made in sorted(Path(folder).iterdir(), key=lambda one: one.suffix == ".json"):
+            settle(made, target.with_name(made.name))
 
 
 def settle(made: Path, target: Path) -> None:

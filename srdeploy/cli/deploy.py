@@ -8,7 +8,7 @@ import typer
 from srdeploy.cli import complete
 from srdeploy.cli import options as o
 from srdeploy.cli.output import emit, mark, say, show
-from srdeploy.export.targets import PIXEL_SHUFFLES, TARGETS
+from srdeploy.export.targets import EXPORTERS, PIXEL_SHUFFLES, TARGETS
 
 
 def register(app: typer.Typer) -> None:
@@ -47,6 +47,13 @@ def export(
     ] = None,
     opset: Annotated[
         int | None, typer.Option(help="ONNX operator set; default 17, which everything reads.")
+    ] = None,
+    exporter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(EXPORTERS),
+            help="torch's way to ONNX; default: trace, and dynamo where that refuses.",
+        ),
     ] = None,
     pixel_shuffle: Annotated[
         str | None,
@@ -157,6 +164,7 @@ def export(
         "sparse": sparse,
         "sizes": input_size,
         "opset": opset,
+        "exporter": exporter,
         "pixel_shuffle": pixel_shuffle,
         "capabilities": tuple(sm.replace(" ", "").split(",")) if sm else None,
         "workspace_mb": workspace,
@@ -289,9 +297,14 @@ def _tell(report: Any, title: str, json: bool) -> None:
         reference = "its ONNX" if TARGETS[report.target].takes_onnx else "PyTorch"
         exact = report.precision == "fp32"
         say(
-            f"  {'equal to' if exact else 'on noise like'} {reference} within "
+            f"  {'equal to' if exact else 'on photographs like'} {reference} within "
             f"{report.parity.relative:.1e} of the value range (inputs {sizes})"
         )
+        if report.parity.light < 1:
+            say(
+                f"  compared on photographs dimmed to {report.parity.light:.1e}: on others, "
+                "rounding to float32 alone changes what this network answers; fine-tune it"
+            )
     for remark in report.notes:
         say(f"  {remark}")
     if report.layers:

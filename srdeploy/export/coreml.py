@@ -16,7 +16,12 @@ from typing import Any
 from srdeploy import __version__
 from srdeploy.errors import UserError
 from srdeploy.export.coreml_calibrate import calibrate, inner_layers
-from srdeploy.export.coreml_check import check_results, check_structure, compare_runtimes
+from srdeploy.export.coreml_check import (
+    check_results,
+    check_structure,
+    compare_runtimes,
+    parity_reference,
+)
 from srdeploy.export.coreml_convert import (
     compress_weights,
     convert,
@@ -29,6 +34,7 @@ from srdeploy.export.coreml_options import (
     compute_units,
     default_size,
 )
+from srdeploy.export.parity import Reference
 from srdeploy.export.probe import INPUT, OUTPUT, trace_operations
 from srdeploy.export.report import ExportReport, artifact_facts, tool_versions
 from srdeploy.files import atomic_path
@@ -101,7 +107,8 @@ def export_coreml(
         quantize=quantize,
         minimum_deployment=minimum_deployment,
     )
-    trace = trace_operations(network)
+    reference = parity_reference(network, options)
+    trace = trace_operations(network, reference.sizes[0])
     units, why = compute_units(options)
     card = network.card.step(
         step="export",
@@ -112,13 +119,13 @@ def export_coreml(
         tools=tool_versions(TOOLS),
     )
     with quiet():
-        model, notes = _build(network, card, options, calibration)
+        model, notes = _build(network, card, options, calibration, reference)
         with atomic_path(path) as temporary:
             _write(model, temporary, card, options)
             operators = check_structure(temporary, card, trace, options)
             lossy = bool(palettize or quantize)
-            parity = check_results(network, temporary, options, lossy=lossy)
-            if compared := compare_runtimes(network, temporary, options):
+            parity = check_results(reference, temporary, options, lossy=lossy)
+            if compared := compare_runtimes(reference, temporary):
                 notes.append(compared)
     compressed = sum(n for name, n in operators.items() if name.startswith("constexpr"))
     if palettize or options.weights:
@@ -144,17 +151,21 @@ def export_coreml(
 
 
 def _build(
-    network: Network, card: Card, options: CoremlOptions, calibration: str | Path
+    network: Network,
+    card: Card,
+    options: CoremlOptions,
+    calibration: str | Path,
+    reference: Reference,
 ) -> tuple[Any, list[str]]:
     """The converted model, compressed as asked; the program before compression is checked."""
     prepared, notes = prepare(network, options)
-    model = convert(prepared, options)
+    model = convert(prepared, options, reference.sizes[0])
     if not (options.palettize or options.quantize):
         return model, notes
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "plain.mlpackage"
         _write(model, plain, card, options)
-        check_results(network, plain, options, lossy=False)
+        check_results(reference, plain, options, lossy=False)
         if options.activations:
             stats, count = calibrate(plain, calibration, network.card)
             layers = inner_layers(plain)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +14,13 @@ from numpy.typing import NDArray
 from srdeploy.errors import SrdeployError
 from srdeploy.export.coreml_options import CoremlOptions
 from srdeploy.export.diverge import parting
-from srdeploy.export.probe import (
-    INPUT,
-    OUTPUT,
-    TOLERANCE,
-    Gap,
-    Trace,
-    gap_between,
-    missing,
-    probe_input,
-    probe_sizes,
-    run_torch,
-)
-from srdeploy.export.report import Parity, parity_of
+from srdeploy.export.parity import FAULT, Probe, Reference, check_parity_of
+from srdeploy.export.probe import INPUT, OUTPUT, TOLERANCE, Trace, missing
+from srdeploy.export.report import Parity
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.runtime.coreml_package import read_package
 from srdeploy.runtime.coreml_reference import CoremlReferenceSession
-from srdeploy.runtime.coreml_session import PackageSession
 from srdeploy.runtime.sizes import InputSizes, Size
 
 HALF_TOLERANCE = 2e-2
@@ -90,13 +80,46 @@ def check_structure(
     return dict(sorted(Counter(op.type for op in block.operations if op.type != "const").items()))
 
 
+def parity_reference(network: Network, options: CoremlOptions) -> Reference:
+    """The network at the sizes that a package of these options is compared at.
+
+    Of a list: the first (which is traced), the smallest and the largest. Of a range: the usual
+    ones, clipped to it. For packages with image ends the network gets the same 8-bit pixels, and
+    its answer is rounded to pixels too.
+
+    Raises:
+        CannotRunError: the network takes none of them.
+    """
+    card, sizes = network.card, options.sizes
+    if sizes.listed:
+        by_area = sorted(sizes.listed, key=lambda size: size[0] * size[1])
+        chosen = [sizes.listed[0], by_area[0], by_area[-1]]
+        reference = Reference.of(network, dict.fromkeys(chosen))
+    else:
+        reference = Reference.of(network)
+        inside = [_clipped(probe.size, sizes, card.size_multiple) for probe in reference.probes]
+        reference.probes = [Probe(size) for size in dict.fromkeys(inside)]
+    if options.images:
+        reference.given = reference.returned = partial(_pixels, card=card)
+    reference.leave_out_what_fails()
+    return reference
+
+
+def _clipped(size: Size, sizes: InputSizes, multiple: int) -> Size:
+    height, width = (
+        min(max(side, -(-low // multiple) * multiple), high)
+        for side, low, high in zip(size, sizes.low, sizes.high, strict=True)
+    )
+    return height, width
+
+
 def check_results(
-    network: Network, package: Path, options: CoremlOptions, *, lossy: bool
+    reference: Reference, package: Path, options: CoremlOptions, *, lossy: bool
 ) -> Parity:
-    """Interpret the package at two of its sizes (one, if it has one) and compare with torch.
+    """Interpret the package and compare it with torch.
 
     Args:
-        network: The reference, in float32.
+        reference: The network, in float32.
         package: A saved package with its card.
         options: How it was made.
         lossy: Weights or activations were compressed, so any difference is a matter of quality.
@@ -105,78 +128,48 @@ def check_results(
         SrdeployError: values that are not finite, or a larger difference than the precision
             explains.
     """
+    overflown: list[str] = []
+
+    def watch(name: str, operation: str, values: Any) -> None:
+        if not overflown and not bool(np.isfinite(values.numpy()).all()):
+            overflown.append(f"{operation} '{name}'")
+
+    def run(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        found = session.run(x)
+        if overflown:
+            raise SrdeployError(
+                f"The {options.precision} program overflows in {overflown[0]}; export with "
+                "--precision fp32."
+            )
+        return found
+
+    half = options.precision == "fp16"
+    tolerance = (HALF_TOLERANCE if half else TOLERANCE) + (ONE_LEVEL if options.images else 0)
     with CoremlReferenceSession(package, threads=1) as session:
-        overflown: list[str] = []
-
-        def watch(name: str, operation: str, values: Any) -> None:
-            if not overflown and not bool(np.isfinite(values.numpy()).all()):
-                overflown.append(f"{operation} '{name}'")
-
         session.watch = watch
-        sizes = parity_sizes(network.card, options.sizes)
-        gaps = compare(network, session, sizes)
-    parity = parity_of(gaps, sizes)
-    if overflown:
-        raise SrdeployError(
-            f"The {options.precision} program overflows in {overflown[0]}; export with "
-            "--precision fp32."
+        return check_parity_of(
+            reference,
+            run,
+            float("inf") if lossy else tolerance,
+            what="The CoreML program",
+            remedy="or export for the one size you will run (--input 480x270)",
+            at_once="export with --precision fp32" if half else FAULT,
+            parting=lambda x: parting(reference.network, package, x),
         )
-    tolerance = TOLERANCE if options.precision == "fp32" else HALF_TOLERANCE
-    if options.images:
-        tolerance += ONE_LEVEL
-    if not lossy and not all(gap.within(tolerance, network.card) for gap in gaps):
-        where = parting(network, package, probe_input(network.card, parity.sizes[0]))
-        remedy = "export with --precision fp32" if options.precision == "fp16" else "report this"
-        raise SrdeployError(
-            f"The CoreML program differs from the network by {parity.relative:.1e} of the value "
-            f"range, more than {options.precision} explains ({tolerance:.0e}){where}; {remedy}."
-        )
-    return parity
 
 
-def compare_runtimes(network: Network, package: Path, options: CoremlOptions) -> str:
+def compare_runtimes(reference: Reference, package: Path) -> str:
     """How far Core ML itself and the interpreter are apart, in one line; '' without Core ML."""
     if sys.platform != "darwin":
         return ""
     from srdeploy.runtime.coreml_session import CoremlSession
 
-    size = parity_sizes(network.card, options.sizes)[0]
-    x = probe_input(network.card, size)
-    with CoremlSession(package) as real, CoremlReferenceSession(package) as reference:
-        difference = float(np.abs(real.run(x) - reference.run(x)).max())
-    relative = difference / network.card.value_range
+    probe = reference.probes[0]
+    with CoremlSession(package) as real, CoremlReferenceSession(package) as interpreted:
+        found = real.run(reference.input(probe))
+        difference = float(np.abs(found - interpreted.run(reference.input(probe))).max())
+    relative = difference / reference.card.value_range
     return f"Core ML on this Mac and the interpreter differ by {relative:.1e} of the value range"
-
-
-def compare(network: Network, session: PackageSession, sizes: list[Size]) -> list[Gap]:
-    """How far a session is from torch at each of the sizes.
-
-    For packages with image ends torch gets the same 8-bit pixels, and its answer is rounded to
-    pixels too.
-    """
-    card = network.card
-    gaps = []
-    for size in sizes:
-        x = probe_input(card, size)
-        if session.package.input.image:
-            x = _pixels(x, card)
-        expected = run_torch(network, x)
-        if session.package.output.image:
-            expected = _pixels(expected, card)
-        gaps.append(gap_between(expected, session.run(x), card))
-    return gaps
-
-
-def parity_sizes(card: Card, sizes: InputSizes) -> list[Size]:
-    """Two small sizes that the package takes."""
-    if sizes.listed:
-        return sorted(sizes.listed, key=lambda size: size[0] * size[1])[:2]
-    multiple = card.size_multiple
-    low = [-(-n // multiple) * multiple for n in sizes.low]
-    return [
-        (min(max(h, low[0]), sizes.high[0]), min(max(w, low[1]), sizes.high[1]))
-        for h, w in probe_sizes(card)
-    ]
 
 
 def _pixels(x: NDArray[np.float32], card: Card) -> NDArray[np.float32]:

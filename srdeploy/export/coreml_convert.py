@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from srdeploy.errors import SrdeployError
 from srdeploy.export.coreml_options import CoremlOptions, default_size
 from srdeploy.export.fold import change_range, fold_range
-from srdeploy.export.probe import INPUT, OUTPUT, probe_input, probe_sizes
+from srdeploy.export.probe import INPUT, OUTPUT
 from srdeploy.models.network import Network
+from srdeploy.models.probes import Size, photograph
 
 SMALL_WEIGHT = 2048
 """Weights of no more elements are left as they are: coremltools' own threshold. In SR networks
@@ -63,8 +64,13 @@ def prepare(network: Network, options: CoremlOptions) -> tuple[Network, list[str
     return Network(_Image(network.module, per_level).eval(), network.card), notes
 
 
-def convert(network: Network, options: CoremlOptions) -> Any:
+def convert(network: Network, options: CoremlOptions, example: Size) -> Any:
     """A ``coremltools`` model, not loaded.
+
+    Args:
+        network: What :func:`prepare` made.
+        options: As asked.
+        example: Height and width at which the network's code is followed.
 
     Raises:
         SrdeployError: coremltools cannot convert the network.
@@ -89,12 +95,11 @@ def convert(network: Network, options: CoremlOptions) -> Any:
         ]
     else:
         ends = [ct.TensorType(INPUT, shape=shape), ct.TensorType(OUTPUT)]
-    example_size = default if sizes.fixed else probe_sizes(card)[0]
-    example = torch.from_numpy(probe_input(card, example_size))
+    x = torch.from_numpy(photograph(card, example))
     precision = ct.precision.FLOAT16 if options.precision == "fp16" else ct.precision.FLOAT32
     try:
         return ct.convert(
-            torch.jit.trace(network.module, (example,), check_trace=False),
+            torch.jit.trace(network.module, (x,), check_trace=False),
             convert_to="mlprogram",
             inputs=ends[:1],
             outputs=ends[1:],

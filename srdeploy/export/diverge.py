@@ -89,14 +89,16 @@ def find_divergence(a: Activations, b: Activations, tolerance: float = TOLERANCE
     return Divergence(beyond[0], worst, gaps, unmatched)
 
 
-def parting(network: Network, artifact: str | Path, x: NDArray[np.float32]) -> str:
+def parting(network: Network | None, artifact: str | Path, x: NDArray[np.float32]) -> str:
     """Where an artifact leaves its network, as the end of a sentence; empty where that is unknown.
 
     Args:
-        network: The reference.
+        network: The reference, where there is one.
         artifact: What was made of it.
         x: The input on which the two differ.
     """
+    if network is None:
+        return ""
     try:
         found = find_divergence(torch_activations(network, x), activations_of(str(artifact), x))
     except SrdeployError:

@@ -30,9 +30,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from srdeploy.errors import SrdeployError
-from srdeploy.export.probe import probe_input, probe_sizes
+from srdeploy.export.probe import SIZES
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
+from srdeploy.models.probes import CannotRunError, Size, fit_sizes, photograph, run
 
 _AFFINE = {"conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "linear"}
 _THROUGH = {
@@ -79,7 +80,7 @@ class Folded:
         factor: What its inner activations were multiplied by; 1 where nothing was folded.
         layers: Layers whose weights or biases changed.
         pinned: Operations whose surroundings keep their range, each once.
-        max_difference: Largest |difference| from the given network met in float64, at two sizes.
+        max_difference: Largest |difference| from the given network in float64, at several sizes.
         reason: Why nothing was folded; empty otherwise.
     """
 
@@ -176,13 +177,11 @@ def _rescale(network: Network, card: Card, ends: float, inner: float) -> Folded:
         reason = "no convolution separates the ends from the rest"
         return Folded(network, pinned=classes.pinned, reason=reason)
     folded = Network(module, card)
-    difference = _difference(network, classes, factors, ends)
-    if difference > _TIGHT * card.value_range:
-        raise SrdeployError(
-            f"Folding the value range changed the network by {difference:.1e}; report this, and "
-            "export in float32 meanwhile."
-        )
-    return Folded(folded, inner / ends, changed, classes.pinned, difference)
+    try:
+        worst = _require_equal(network, card, classes, factors, ends)
+    except CannotRunError:
+        return Folded(network, reason="it does not run in float64, in which that is proven")
+    return Folded(folded, inner / ends, changed, classes.pinned, worst)
 
 
 def _apply(module: nn.Module, classes: _Classes, factors: dict[int, float]) -> list[str]:
@@ -198,19 +197,41 @@ def _apply(module: nn.Module, classes: _Classes, factors: dict[int, float]) -> l
     return list(changed)
 
 
-def _difference(
-    network: Network, classes: _Classes, factors: dict[int, float], ends: float
+def _require_equal(
+    network: Network, card: Card, classes: _Classes, factors: dict[int, float], ends: float
 ) -> float:
-    """Largest |difference|, in the new range, when weights and arithmetic are float64."""
+    """Largest |difference|, in the new range, when weights and arithmetic are float64.
+
+    Relative to outputs larger than the range. The classes were found at the first size.
+
+    Raises:
+        SrdeployError: more than float64 explains; the sentence says at which size.
+    """
     first = copy.deepcopy(network.module).double()
     second = copy.deepcopy(first)
     _apply(second, classes, factors)
     worst = 0.0
-    with torch.inference_mode():
-        for size in probe_sizes(network.card):
-            x = torch.from_numpy(probe_input(network.card, size)).double()
-            worst = max(worst, float((first(x) * ends - second(x * ends)).abs().max()))
+    for number, size in enumerate(_sizes(network)):
+        x = torch.from_numpy(photograph(network.card, size)).double()
+        expected = run(first, x) * ends
+        difference = float((expected - run(second, x * ends)).abs().max())
+        if not difference <= _TIGHT * max(card.value_range, float(expected.abs().max())):
+            height, width = size
+            why = (
+                "though not at a smaller size: its code depends on the size of its input"
+                if number
+                else "report this"
+            )
+            raise SrdeployError(
+                f"Folding the value range into the weights changes the network by "
+                f"{difference:.1e} at input {width}x{height}, {why}; export it in fp32 meanwhile."
+            )
+        worst = max(worst, difference)
     return worst
+
+
+def _sizes(network: Network) -> list[Size]:
+    return fit_sizes(network.module, network.card, SIZES)
 
 
 class _Classes:
@@ -346,7 +367,7 @@ class _Watch(TorchFunctionMode):
 def _trace(network: Network) -> _Classes:
     names = {id(p): name for name, p in network.module.named_parameters()}
     classes = _Classes(names)
-    x = torch.from_numpy(probe_input(network.card, probe_sizes(network.card)[0]))
+    x = torch.from_numpy(photograph(network.card, _sizes(network)[0]))
     classes.ends.append(classes.of(x))
     with torch.no_grad(), _Watch(classes):
         y = network.module(x)

@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from srdeploy.data.benchmark import Pair, open_benchmark
 from srdeploy.data.bicubic import imresize
 from srdeploy.data.builtin import BUILTIN
-from srdeploy.errors import UserError
+from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.report import ExportReport
 from srdeploy.models.network import Network
-from srdeploy.quality import evaluate, psnr_lost
+from srdeploy.quality import Quality, evaluate, psnr_lost
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.sizes import InputSizes
+
+LOSSLESS = 0.01
+"""dB below which float32 rounding explains a change."""
 
 _PIXELS = 2**18
 """Input pixels that are enough: of larger images fewer are measured."""
@@ -67,13 +70,46 @@ def with_quality(report: ExportReport, network: Network, data: str = BUILTIN) ->
     try:
         with open_session(report.path) as session:
             pairs = _fitting(session, data)
-            before = evaluate(network, pairs, network.card.scale, progress=False)
+            before = _of_network(network, pairs)
             after = evaluate(session, pairs, network.card.scale, progress=False)
     except UserError as error:
         return replace(report, notes=[*report.notes, f"not measured on {data}: {error}"])
     drop = psnr_lost(before, after)
     quality = quality_facts(data, before.protocol, before.psnr, after.psnr, drop)
     return replace(report, quality=quality, notes=[*report.notes, quality_told(quality)])
+
+
+def _of_network(network: Network, pairs: Sequence[Pair]) -> Quality:
+    try:
+        return evaluate(network, pairs, network.card.scale, progress=False)
+    except SrdeployError:
+        raise
+    except Exception as error:  # whatever its own code raises on images of these sizes
+        why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise UserError(f"the network does not run on images of such sizes ({why})") from error
+
+
+def require_kept(report: ExportReport) -> None:
+    """A float32 artifact is the network itself, so it loses nothing.
+
+    Of a network whose float32 rounding drowns photographs the loss tells nothing, and may be any.
+
+    Raises:
+        SrdeployError: it loses or gains :data:`LOSSLESS` or more.
+    """
+    quality = report.quality
+    if quality is None or report.precision != "fp32":
+        return
+    before, after = quality["psnr_fp32"], quality["psnr"]
+    assert report.parity is not None
+    if before == after or abs(quality["drop"]) < LOSSLESS or report.parity.light < 1:
+        return
+    sizes = ", ".join(f"{width}x{height}" for height, width in report.parity.sizes)
+    raise SrdeployError(
+        f"In fp32 the artifact has {after:.3f} dB on {quality['data']} where its network has "
+        f"{before:.3f}: it is another one. They agree on inputs of {sizes}, so the network's code "
+        "probably depends on the size of its input (an `if` on x.shape): write it without."
+    )
 
 
 @dataclass(frozen=True)

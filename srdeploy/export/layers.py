@@ -127,9 +127,11 @@ def torch_activations(network: Any, x: NDArray[np.float32]) -> Activations:
     """
     import torch
 
+    from srdeploy.models.probes import run
+
     seen: Activations = {}
-    with torch.inference_mode(), _hooked(network.module, seen):
-        network.module(torch.from_numpy(x))
+    with _hooked(network.module, seen):
+        run(network.module, torch.from_numpy(x))
     return seen
 
 

@@ -16,12 +16,14 @@ import numpy as np
 import torch
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export.probe import TOLERANCE, gap_between, probe_input, run_torch, trace_operations
-from srdeploy.export.report import ExportReport, artifact_facts, parity_of, tool_versions
+from srdeploy.export.parity import Reference, check_parity_of
+from srdeploy.export.probe import TOLERANCE, trace_operations
+from srdeploy.export.report import ExportReport, artifact_facts, tool_versions
 from srdeploy.files import atomic_path
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.models.digest import weights_sha256
 from srdeploy.models.network import Network
+from srdeploy.models.probes import Size, photograph
 from srdeploy.quiet import quiet
 from srdeploy.runtime.litert_session import LitertSession
 from srdeploy.runtime.sizes import InputSizes
@@ -60,32 +62,26 @@ def export_litert(network: Network, path: str | Path, *, sizes: str | None = Non
         raise UserError(
             f"The network cannot take {size[1]}x{size[0]} pixels; give multiples of {multiple}."
         )
-    trace_operations(network)
+    trace_operations(network, size)
     card = network.card.step(
         step="export", target="litert", precision="fp32", size=list(size),
         weights_sha256=weights_sha256(network.module.state_dict()),
         parity={"tolerance": TOLERANCE, "sizes": [list(size)]},
         tools=tool_versions(TOOLS),
     )  # fmt: skip
-    x = probe_input(network.card, size)
+    reference = Reference.of(network, [size])
     with atomic_path(path) as temporary:
-        temporary.write_bytes(_with_card(_convert(network, x), card))
+        temporary.write_bytes(_with_card(_convert(network, size), card))
         with LitertSession(temporary, threads=1) as session:
-            found_output, operators = session.run(x), _operators(temporary)
-        expected = run_torch(network, x)
-        gap = gap_between(expected, found_output, card)
-        if not gap.within(TOLERANCE, card):
-            raise SrdeployError(
-                f"The TFLite file differs from torch by {gap.largest:.3g}, more than "
-                f"{TOLERANCE:g} of the value range; report this network."
-            )
+            operators = _operators(temporary)
+            parity = check_parity_of(reference, session.run, TOLERANCE, what="The TFLite file")
     return ExportReport(
         target="litert",
         path=str(path),
         **artifact_facts(Path(path)),
         precision="fp32",
         opset=None,
-        parity=parity_of([gap], [size]),
+        parity=parity,
         operators=operators,
         tools=tool_versions(TOOLS),
         seconds=round(time.perf_counter() - started, 3),
@@ -106,12 +102,13 @@ def _default_size(card: Card) -> tuple[int, int]:
     return -(-height // m) * m, -(-width // m) * m
 
 
-def _convert(network: Network, x: np.ndarray) -> bytes:
+def _convert(network: Network, size: Size) -> bytes:
+    x = torch.from_numpy(photograph(network.card, size))
     with quiet():
         import litert_torch
 
         try:
-            converted = litert_torch.convert(network.module, (torch.from_numpy(x),))
+            converted = litert_torch.convert(network.module, (x,))
             return bytes(converted.model_content())
         except Exception as error:
             lines = str(error).strip().splitlines()

@@ -1,4 +1,4 @@
-"""What an export is held against: test inputs, and the operations the network really runs."""
+"""What an export is held against: the network's answers, and the operations that it really runs."""
 
 from __future__ import annotations
 
@@ -14,43 +14,27 @@ from torch.overrides import TorchFunctionMode
 from srdeploy.errors import SrdeployError
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
+from srdeploy.models.probes import PROBE_SIZES, Size, photograph, run
 
 INPUT, OUTPUT = "lr", "sr"
 """Names of the only input and output, in every format."""
 
-PROBE_SIZES = ((17, 23), (40, 24))
-"""Heights and widths that parity is checked at, before rounding up to the card's multiple: both
-non-square, one odd and wide, one even and tall, so that swapped or baked-in sizes show."""
+SIZES = PROBE_SIZES[1:]
+"""What exports are compared at, the example of tracers first: tall, so that swapped sides show."""
 
 TOLERANCE = 1e-4
 """Largest |difference| over the value range that float32 rounding may cause: a fortieth of one
 8-bit step. Healthy exports stay near 1e-6."""
 
 
-def probe_sizes(card: Card) -> list[tuple[int, int]]:
-    """:data:`PROBE_SIZES` rounded up to the network's size multiple."""
-    m = card.size_multiple
-    return [(-(-h // m) * m, -(-w // m) * m) for h, w in PROBE_SIZES]
-
-
-def probe_input(card: Card, size: tuple[int, int], batch: int = 1) -> np.ndarray:
-    """A reproducible picture-like input, float32 [batch, C, H, W] in 0..value_range.
-
-    Noise over a ramp: every channel and every position differs, so permuted channels, flipped
-    axes and shifted pixels all show.
-    """
-    height, width = size
-    generator = np.random.default_rng(0)
-    noise = generator.random((batch, card.channels, height, width))
-    ramp = np.linspace(0, 1, height)[:, None] * np.linspace(1, 0.5, width)
-    channel = np.linspace(0.5, 1, card.channels)[:, None, None]
-    return ((0.5 * noise + 0.5 * ramp * channel) * card.value_range).astype(np.float32)
-
-
 def run_torch(network: Network, x: np.ndarray) -> np.ndarray:
-    """The network's own answer."""
-    with torch.inference_mode():
-        return network.module(torch.from_numpy(x)).numpy()
+    """The network's own answer; ``x`` stays as it is.
+
+    Raises:
+        CannotRunError: its code fails on this input.
+    """
+    answer: np.ndarray = run(network.module, torch.from_numpy(x)).numpy()
+    return answer
 
 
 @dataclass(frozen=True)
@@ -61,11 +45,13 @@ class Gap:
         largest: Largest |difference|.
         relative: The same over the value range, or over the largest |expected| if that is larger.
         rms: Root mean square of the difference, over the same.
+        reach: What they are divided by.
     """
 
     largest: float
     relative: float
     rms: float
+    reach: float
 
     def within(self, tolerance: float, card: Card) -> bool:
         """Whether nothing is off by more than the tolerance, relatively.
@@ -80,13 +66,19 @@ class Gap:
         return card.arch == "smsr" and tolerance > TOLERANCE and self.rms <= tolerance / 4
 
 
-def gap_between(expected: np.ndarray, found: np.ndarray, card: Card) -> Gap:
-    """Compare two outputs ``[N, C, H, W]`` of one network."""
+def gap_between(expected: np.ndarray, found: np.ndarray, value_range: float) -> Gap:
+    """Compare two outputs ``[N, C, H, W]`` of one network.
+
+    Args:
+        expected: The right one.
+        found: The other.
+        value_range: What differences are divided by, where outputs are not larger.
+    """
     difference = np.abs(found - expected)
-    reach = max(card.value_range, float(np.abs(expected).max()))
+    reach = max(value_range, float(np.abs(expected).max())) or 1.0
     largest = float(difference.max())
     rms = float(np.sqrt(np.square(difference, dtype=np.float64).mean()))
-    return Gap(largest, largest / reach, rms / reach)
+    return Gap(largest, largest / reach, rms / reach, reach)
 
 
 @dataclass
@@ -123,16 +115,17 @@ class _Spy(TorchFunctionMode):
         return func(*args, **named)
 
 
-def trace_operations(network: Network) -> Trace:
-    """Run the network once on the first probe size and note what it does.
+def trace_operations(network: Network, size: Size) -> Trace:
+    """Run the network once on a size and note what it does.
 
     Raises:
         SrdeployError: the output does not have the size the card promises.
+        CannotRunError: it does not take this size.
     """
     card = network.card
-    height, width = probe_sizes(card)[0]
+    height, width = size
     with _Spy() as spy:
-        y = run_torch(network, probe_input(card, (height, width)))
+        y = run_torch(network, photograph(card, size))
     expected = (1, card.channels, height * card.network_scale, width * card.network_scale)
     if y.shape != expected:
         raise SrdeployError(

@@ -27,6 +27,7 @@ from srdeploy.export.quantise_names import from_card, to_card
 from srdeploy.export.quantise_ranges import runner, watch
 from srdeploy.export.quantise_search import ranges_of, usual_layers
 from srdeploy.models.network import Network
+from srdeploy.models.probes import run
 from srdeploy.strict import expand
 from srdeploy.train.fake_quant import Rounding, as_rounded, fixed, rounding
 from srdeploy.train.loop import train
@@ -166,8 +167,8 @@ def steps_apart(network: Network, model: onnx.ModelProto, x: np.ndarray) -> dict
         for tensor, result in reversed(rounded.items())  # before its pixels are moved
     }
     module = network.copy().module.eval()
-    with rounding(module, lambda: follow), torch.no_grad():
-        module(torch.from_numpy(x))
+    with rounding(module, lambda: follow):
+        run(module, torch.from_numpy(x))
     return follow.apart
 
 

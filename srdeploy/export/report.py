@@ -20,16 +20,18 @@ class Parity:
         max_abs_diff: Largest |difference| met, in the network's own value range.
         relative: The same, divided by the value range (or by the largest |output|, if larger).
         sizes: Input sizes (height, width) it was compared at.
+        light: Below 1: photographs had to be dimmed by this, as rounding drowned the comparison.
     """
 
     max_abs_diff: float
     relative: float
     sizes: list[tuple[int, int]]
+    light: float = 1.0
 
 
-def parity_of(gaps: Sequence[Gap], sizes: list[tuple[int, int]]) -> Parity:
+def parity_of(gaps: Sequence[Gap], sizes: list[tuple[int, int]], light: float = 1.0) -> Parity:
     """The worst of what was met at the sizes."""
-    return Parity(max(g.largest for g in gaps), max(g.relative for g in gaps), sizes)
+    return Parity(max(g.largest for g in gaps), max(g.relative for g in gaps), sizes, light)
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from srdeploy.errors import UserError
-from srdeploy.export.kept import with_quality
+from srdeploy.export.kept import require_kept, with_quality
 from srdeploy.export.report import ExportReport
 from srdeploy.export.targets import Target, find_target
+from srdeploy.files import staged_files
 from srdeploy.models.network import Network
 from srdeploy.models.smsr import SMSR
 from srdeploy.sparse.dense import dense_masks
@@ -49,14 +51,16 @@ def export(network: Network | Path, target: str, path: str | Path, **options: An
     if "precision" not in row.options:  # checked above: it is the only one the exporter writes
         options.pop("precision", None)
     module, function = row.exporter.split(":")
-    report: ExportReport = getattr(importlib.import_module(module), function)(
-        network, path, **options
-    )
-    if note:
-        report.notes.append(note)
-    if isinstance(network, Network) and report.parity is not None and report.quality is None:
-        report = with_quality(report, network)
-    return report
+    exporter = getattr(importlib.import_module(module), function)
+    with staged_files(path) as place:
+        report: ExportReport = exporter(network, place, **options)
+        if note:
+            report.notes.append(note)
+        if isinstance(network, Network) and report.parity is not None and report.quality is None:
+            report = with_quality(report, network)
+            require_kept(report)
+    notes = [text.replace(str(place), str(path)) for text in report.notes]
+    return replace(report, path=str(path), notes=notes)
 
 
 def _smsr_form(

@@ -17,8 +17,9 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from srdeploy.errors import UserError
-from srdeploy.export.probe import INPUT, probe_input, probe_sizes
+from srdeploy.export.probe import INPUT, SIZES
 from srdeploy.models.network import Network
+from srdeploy.models.probes import photograph
 from srdeploy.models.smsr import SMSR
 from srdeploy.sparse.dense import DenseModule
 from srdeploy.sparse.gathered import MASKED, SPARSE_BELOW, GatheredModule, Traceable
@@ -53,7 +54,7 @@ def trace_sparse(network: Network, precision: str, trace: Trace) -> onnx.ModelPr
             "precision out."
         )
     module = Traceable(network.module)
-    example = torch.from_numpy(probe_input(network.card, probe_sizes(network.card)[0]))
+    example = torch.from_numpy(photograph(network.card, SIZES[0]))
     model = trace(module, (example,), (INPUT,))
     put_branches(model, module, trace)
     return model

@@ -220,7 +220,7 @@ def _exported(entry: dict[str, Any]) -> list[str]:
     if parity := entry.get("parity"):
         sizes = ", ".join(f"{w}x{h}" for h, w in parity["sizes"])
         told.append(
-            f"checked: {'equal to' if parity['tolerance'] <= 1e-3 else 'on noise like'} PyTorch "
+            f"checked: {'equal to' if parity['tolerance'] <= 1e-3 else 'on images like'} PyTorch "
             f"within {parity['tolerance']:g} of the value range "
             f"(inputs {sizes})"
         )

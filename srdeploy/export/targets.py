@@ -34,6 +34,9 @@ PIXEL_SHUFFLES = ("crd", "reshape", "deconv")
 
 AUTO = "auto"
 
+EXPORTERS = ("trace", "dynamo")
+"""torch's ways to ONNX, see :mod:`srdeploy.export.onnx_graph`."""
+
 ONNX_PRECISIONS = ("fp32", "fp16", "bf16", "int8", "mixed")
 """What :func:`srdeploy.export.onnx.export_onnx` writes; TensorRT builds exactly what it reads."""
 
@@ -110,8 +113,8 @@ class Target:
         """See that the row offers what is asked.
 
         Raises:
-            UserError: an option of another target, or a precision or form of PixelShuffle that
-                this one does not have.
+            UserError: an option of another target, or a precision, exporter or form of PixelShuffle
+                that this one does not have.
         """
         for name in options:
             if name not in (*self.options, *_OF_ALL):
@@ -123,6 +126,9 @@ class Target:
             raise UserError(f"--target {self.name} has no bf16: {NO_BF16[self.name]}.")
         if precision not in self.precisions:
             raise unknown_name(f"precision of --target {self.name}", precision, self.precisions)
+        exporter = options.get("exporter", EXPORTERS[0])
+        if exporter not in EXPORTERS:
+            raise unknown_name("exporter", exporter, EXPORTERS)
         form = options.get("pixel_shuffle", AUTO)
         if form not in (AUTO, *self.pixel_shuffles):
             raise unknown_name(
@@ -166,8 +172,8 @@ def flag(option: str) -> str:
 
 
 _ENGINE_OPTIONS = (
-    *("opset", "pixel_shuffle", "precision", "sizes", "workspace_mb", "timing_cache", "tf32"),
-    *("emit_script", "value_range", "scale"),
+    *("opset", "exporter", "pixel_shuffle", "precision", "sizes", "workspace_mb"),
+    *("timing_cache", "tf32", "emit_script", "value_range", "scale"),
 )
 
 TARGETS: dict[str, Target] = {
@@ -184,7 +190,7 @@ TARGETS: dict[str, Target] = {
             runtime="onnxruntime",
             exporter="srdeploy.export.onnx:export_onnx",
             options=(
-                *("opset", "pixel_shuffle", "accept", "precision", "calibration"),
+                *("opset", "exporter", "pixel_shuffle", "accept", "precision", "calibration"),
                 *("calibration_method", "activations", "max_drop", "data"),
             ),
             pixel_shuffles=PIXEL_SHUFFLES,

@@ -16,11 +16,12 @@ from typing import Any
 
 import onnx
 
-from srdeploy.errors import SrdeployError, UserError, unknown_name
+from srdeploy.errors import UserError, unknown_name
 from srdeploy.export.onnx import TOOLS as ONNX_TOOLS
 from srdeploy.export.onnx import export_onnx
-from srdeploy.export.probe import gap_between, probe_input, probe_sizes
-from srdeploy.export.report import ExportReport, Parity, artifact_facts, parity_of, tool_versions
+from srdeploy.export.onnx_graph import Exporter
+from srdeploy.export.parity import Probe, Reference, check_parity_of
+from srdeploy.export.report import ExportReport, Parity, artifact_facts, tool_versions
 from srdeploy.export.targets import AUTO
 from srdeploy.export.trt_accept import require_onnx
 from srdeploy.export.trt_build import Built, Request, build_engine
@@ -29,6 +30,7 @@ from srdeploy.export.trt_toolkit import RTX_CAPABILITIES
 from srdeploy.files import atomic_path, cache_dir, sha256
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
+from srdeploy.models.probes import PROBE_SIZES, Size
 from srdeploy.runtime.onnx_session import holds_bfloat16
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.session import Session
@@ -58,8 +60,6 @@ wants its input upscaled beforehand."""
 
 TOLERANCES = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 2e-2, "bf16": 5e-2, "int8": 5e-2, "mixed": 5e-2}
 """Largest |difference| over the value range between an engine and its ONNX in onnxruntime."""
-
-Size = tuple[int, int]
 
 
 def make_profile(card: Card, sizes: str | None, batch: int = 1) -> Profile:
@@ -154,6 +154,7 @@ def export_engine(
     builder: str,
     *,
     opset: int | None = None,
+    exporter: Exporter | None = None,
     pixel_shuffle: str = "crd",
     precision: str | None = None,
     sizes: str | None = None,
@@ -172,6 +173,7 @@ def export_engine(
         path: The ``.engine`` to write.
         builder: ``tensorrt`` or ``tensorrt_rtx``.
         opset: ONNX operator set, for a network.
+        exporter: torch's way to ONNX, for a network.
         pixel_shuffle: Form of PixelShuffle, for a network; ``auto`` takes TensorRT's default.
         precision: What the ONNX must hold; None for whatever it does.
         sizes: See :func:`make_profile`.
@@ -198,6 +200,7 @@ def export_engine(
                 network,
                 onnx_path(engine),
                 opset=opset,
+                exporter=exporter,
                 pixel_shuffle=pixel_shuffle,
                 precision=precision or "fp32",
                 activations="int8" if precision in ("int8", "mixed") else None,
@@ -362,29 +365,29 @@ def label(facts: Sidecar) -> str:
 
 
 def compare_with_source(ours: Session, source: Path, facts: Sidecar) -> Parity:
-    """Run an engine against its ONNX in onnxruntime at sizes that its profile holds.
+    """Run an engine against its ONNX in onnxruntime, at what it is tuned for and at other sizes.
 
     Raises:
         SrdeployError: they differ by more than :data:`TOLERANCES` allow.
     """
-    low, high = facts.profile.min[2:], facts.profile.max[2:]
-    batch = facts.profile.min[0]
-    tolerance = TOLERANCES["tf32" if facts.tf32 else facts.precision]
-    gaps = []
-    sizes = sorted({_clamp(size, low, high) for size in probe_sizes(facts.card)})
-    value_range, scale = facts.card.value_range, facts.card.scale
-    with open_session(source, threads=1, value_range=value_range, scale=scale) as reference:
-        for size in sizes:
-            x = probe_input(facts.card, size, batch)
-            expected = reference.run(x)
-            gaps.append(gap := gap_between(expected, ours.run(x), facts.card))
-            if not gap.within(tolerance, facts.card):
-                raise SrdeployError(
-                    f"The engine differs from its ONNX by {gap.largest:.3g} at input "
-                    f"{size[1]}x{size[0]}, more than {tolerance:g} of the value range; it was "
-                    "thrown away."
-                )
-    return parity_of(gaps, sizes)
+    card, profile = facts.card, facts.profile
+    low, high = profile.min[2:], profile.max[2:]
+    usual = [_clamp(_multiple_above(size, card.size_multiple), low, high) for size in PROBE_SIZES]
+    sizes = dict.fromkeys([*usual, profile.opt[2:]])
+    with open_session(
+        source, threads=1, value_range=card.value_range, scale=card.scale
+    ) as onnxruntime:
+        probes = [Probe(size, profile.min[0]) for size in sizes]
+        reference = Reference(card, probes, onnxruntime.run)
+        reference.leave_out_what_fails()
+        return check_parity_of(
+            reference,
+            ours.run,
+            TOLERANCES["tf32" if facts.tf32 else facts.precision],
+            what="The engine",
+            than="its ONNX",
+            coarse="it was thrown away",
+        )
 
 
 def _read(path: Path) -> bytes:

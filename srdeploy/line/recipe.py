@@ -129,6 +129,7 @@ class TargetSpec(Strict):
     precision: str | None = None
     input: str | None = None
     opset: PositiveInt | None = None
+    exporter: str | None = None
     pixel_shuffle: str | None = None
     check: str | None = None
     sm: tuple[str, ...] | None = None

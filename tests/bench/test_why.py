@@ -14,7 +14,7 @@ from srdeploy.bench.why_run import why
 from srdeploy.cli.why import tell_why
 from srdeploy.errors import UserError
 from srdeploy.export.onnx import export_onnx
-from srdeploy.export.probe import probe_input
+from srdeploy.models.probes import photograph
 from srdeploy.models.registry import create
 
 
@@ -81,7 +81,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_onnxruntimes_own_profile_is_read(exported: Path) -> None:
-    x = probe_input(create("ledsr", n_blocks=1, n_feats=16).card, (16, 24))
+    x = photograph(create("ledsr", n_blocks=1, n_feats=16).card, (16, 24))
     first, second = profile([(exported, x), (exported, x)], threads=1, warmup=1, runs=3)
     names = [one.layer for one in first.layers]
     assert names == [one.layer for one in second.layers]

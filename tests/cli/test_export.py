@@ -10,6 +10,7 @@ from srdeploy.cli.main import run
 from srdeploy.export.targets import TARGETS
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
+from srdeploy.runtime.open import open_session
 from srdeploy.runtime.table import TENSORRT_RTX
 
 
@@ -76,6 +77,9 @@ def test_onnx_checked_by_tensorrts_parser_then_built(command, small: Path) -> No
         (("--precision", "fp61"), "no precision of --target onnx named 'fp61'"),
         (("--pixel-shuffle", "crt"), "did you mean 'crd'"),
         (("--check", "trtt"), "did you mean 'trt'"),
+        (("--exporter", "dinamo"), "did you mean 'dynamo'"),
+        (("--exporter", "dynamo", "--opset", "17"), "choose one from 18 to 21"),
+        (("--exporter", "trace", "--target", "coreml"), "--exporter does not apply to --target"),
     ],
 )
 def test_requests_that_make_no_sense(
@@ -136,3 +140,12 @@ def test_an_engine_takes_its_precision_from_the_onnx_written_for_it(
     )  # fmt: skip
     assert precision in report["precision"]
     assert any("dB on builtin" in note for note in report["notes"])
+
+
+@pytest.mark.parametrize("exporter", ["trace", "dynamo"])
+def test_exporters_can_be_typed(exporter: str, command, small: Path) -> None:
+    out = small.with_suffix(".onnx")
+    report = command("export", small, "--exporter", exporter, "-o", out)
+    assert report["parity"]["relative"] < 1e-6
+    with open_session(out) as session:
+        assert session.card.history[-1]["exporter"] == exporter

@@ -19,8 +19,8 @@ from srdeploy.export.coreml import export_coreml
 from srdeploy.export.diverge import compare_layer, find_divergence
 from srdeploy.export.layers import activations_of, module_of, onnx_activations, torch_activations
 from srdeploy.export.onnx import check_parity, export_onnx
-from srdeploy.export.probe import probe_input
 from srdeploy.models.network import Network
+from srdeploy.models.probes import photograph
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
 
@@ -57,7 +57,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_network_and_onnx_match_by_name(files: Path) -> None:
     network = create("ledsr", scale=3, n_blocks=1, n_feats=4)
-    x = probe_input(network.card, (12, 16))
+    x = photograph(network.card, (12, 16))
     own = activations_of(str(files / "net.safetensors"), x)
     exported = onnx_activations(files / "net.onnx", x)
     assert next(iter(own)) == "sub_mean"
@@ -109,7 +109,7 @@ def packed() -> Network:
 
 def test_a_package_shows_its_layers(packages: Path) -> None:
     network = packed()
-    x = probe_input(network.card, (24, 24))
+    x = photograph(network.card, (24, 24))
     own = torch_activations(network, x)
     inside = activations_of(str(packages / "net.mlpackage"), x)
     convolutions = [n for n, m in network.module.named_modules() if isinstance(m, nn.Conv2d)]
@@ -149,7 +149,7 @@ def test_a_half_precision_package_parts_by_rounding_alone(packages: Path) -> Non
 def test_one_half_precision_layer_inside_a_package_is_named(tmp_path: Path) -> None:
     """Its weights went through float16 where float16 has few digits left; all others are exact."""
     network = packed()
-    x = probe_input(network.card, (24, 24))
+    x = photograph(network.card, (24, 24))
     own = torch_activations(network, x)
     rough = network.copy()
     with torch.no_grad():
@@ -162,7 +162,7 @@ def test_one_half_precision_layer_inside_a_package_is_named(tmp_path: Path) -> N
 
 
 def test_packages_of_one_network_match_in_every_result(packages: Path) -> None:
-    x = probe_input(packed().card, (24, 24))
+    x = photograph(packed().card, (24, 24))
     full = activations_of(str(packages / "net.mlpackage"), x)
     half = activations_of(str(packages / "half.mlpackage"), x)
     assert set(full) == set(half)  # sums and ReLUs too
@@ -183,11 +183,11 @@ def test_an_export_that_fails_its_parity_names_the_layer(
         check_parity(network, tmp_path / "spoilt.onnx")
     import srdeploy.export.coreml as stage
 
-    def spoiling(network: Network, options: object) -> object:
+    def spoiling(network: Network, *options: object) -> object:
         spoilt = network.copy()
         with torch.no_grad():
             spoilt.module.get_submodule("body.0.body.2").weight.add_(0.05)
-        return convert(spoilt, options)
+        return convert(spoilt, *options)
 
     convert = stage.convert
     monkeypatch.setattr(stage, "convert", spoiling)
@@ -214,7 +214,7 @@ def test_nothing_to_match_is_said(files: Path) -> None:
     packed = compare_layers(str(files / "net.onnx"), str(files / "net.tflite"), lr, 3, {})
     assert packed.note
     with pytest.raises(UserError, match="shows nothing of its layers"):
-        activations_of("net.engine", probe_input(create("ledsr").card, (4, 4)))
+        activations_of("net.engine", photograph(create("ledsr").card, (4, 4)))
 
 
 def _row(name: str, **figures: object) -> Row:

@@ -11,7 +11,7 @@ from torch import nn
 
 from srdeploy import __version__
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export import onnx as stage
+from srdeploy.export import onnx_graph
 from srdeploy.export.onnx import check_parity, export_onnx
 from srdeploy.files import sha256
 from srdeploy.models.card import CARD_KEY, Card
@@ -94,7 +94,7 @@ def test_card_survives_with_the_export_in_its_history(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("exporter", ["trace", "dynamo"])
-def test_equal_networks_give_equal_bytes(exporter: stage.Exporter, tmp_path: Path) -> None:
+def test_equal_networks_give_equal_bytes(exporter: onnx_graph.Exporter, tmp_path: Path) -> None:
     network = create("edsr", **SMALL["edsr"])
     for name in ("a.onnx", "b.onnx"):
         export_onnx(network.copy(), tmp_path / name, exporter=exporter, opset=18)
@@ -102,7 +102,7 @@ def test_equal_networks_give_equal_bytes(exporter: stage.Exporter, tmp_path: Pat
 
 
 @pytest.mark.parametrize(("exporter", "opset"), [("trace", 13), ("trace", 21), ("dynamo", 18)])
-def test_operator_sets(exporter: stage.Exporter, opset: int, tmp_path: Path) -> None:
+def test_operator_sets(exporter: onnx_graph.Exporter, opset: int, tmp_path: Path) -> None:
     network = create("edsr", scale=3, **SMALL["edsr"])
     report = export_onnx(network, tmp_path / "net.onnx", opset=opset, exporter=exporter)
     model = onnx.load(tmp_path / "net.onnx")
@@ -112,7 +112,9 @@ def test_operator_sets(exporter: stage.Exporter, opset: int, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("exporter", "opset"), [("trace", 12), ("trace", 99), ("dynamo", 17)])
-def test_operator_set_out_of_range(exporter: stage.Exporter, opset: int, tmp_path: Path) -> None:
+def test_operator_set_out_of_range(
+    exporter: onnx_graph.Exporter, opset: int, tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match=f"set {opset} is not offered"):
         export_onnx(create("ledsr"), tmp_path / "net.onnx", opset=opset, exporter=exporter)
 
@@ -139,7 +141,7 @@ class Gated(nn.Module):
 def test_foreign_operations_and_size_multiple(tmp_path: Path) -> None:
     report = export_onnx(network_of(Gated(), size_multiple=2), tmp_path / "net.onnx")
     assert report.parity is not None
-    assert report.parity.sizes == [(18, 24), (40, 24)]
+    assert report.parity.sizes == [(24, 20), (18, 30), (136, 152)]
     assert report.operators["DepthToSpace"] == 1  # a functional shuffle is seen too
     assert report.operators["ConvTranspose"] == 1
 
@@ -172,7 +174,7 @@ def test_failure_keeps_the_older_file(tmp_path: Path) -> None:
 def test_card_that_lies_about_scale(tmp_path: Path) -> None:
     network = create("ledsr", scale=2, **SMALL["ledsr"])
     liar = Network(network.module, network.card.model_copy(update={"scale": 3}))
-    with pytest.raises(SrdeployError, match="card promises 1x3x51x69"):
+    with pytest.raises(SrdeployError, match="card promises 1x3x72x60"):
         export_onnx(liar, tmp_path / "net.onnx")
 
 
@@ -187,11 +189,33 @@ def test_network_torch_cannot_export(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_trace_refuses_dynamo_is_asked_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*arguments: Any) -> None:
+        raise onnx_graph._Refused("trace", "no such operator")
+
+    network = create("ledsr", **SMALL["ledsr"])
+    monkeypatch.setattr(onnx_graph, "traced_part", refuses)
+    report = export_onnx(network, tmp_path / "net.onnx")
+    assert report.parity is not None
+    assert report.parity.relative < 1e-6
+    assert report.opset == 18
+    assert (
+        "by torch's dynamo exporter, as its trace exporter refuses (no such operator)"
+        in report.notes
+    )
+    for options in ({"exporter": "trace"}, {"opset": 17}):
+        with pytest.raises(SrdeployError, match=r"no such operator\); try --exporter dynamo"):
+            export_onnx(network, tmp_path / "other.onnx", **options)  # type: ignore[arg-type]
+    assert [p.name for p in tmp_path.iterdir()] == ["net.onnx"]
+
+
 @pytest.mark.parametrize("harm", ["mode", "gone"])
 def test_lost_shuffle_is_noticed(
     harm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    simplify = stage._simplify
+    simplify = onnx_graph._simplify
 
     def harmful(model: onnx.ModelProto) -> onnx.ModelProto:
         simplified = simplify(model)
@@ -202,7 +226,7 @@ def test_lost_shuffle_is_noticed(
                 node.op_type = "Reshape"
         return simplified
 
-    monkeypatch.setattr(stage, "_simplify", harmful)
+    monkeypatch.setattr(onnx_graph, "_simplify", harmful)
     message = "DCR order" if harm == "mode" else "did not become DepthToSpace"
     with pytest.raises(SrdeployError, match=message):
         export_onnx(create("ledsr", scale=3, **SMALL["ledsr"]), tmp_path / "net.onnx")

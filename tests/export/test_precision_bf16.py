@@ -19,11 +19,12 @@ from srdeploy.export.layers import onnx_activations
 from srdeploy.export.onnx import export_onnx
 from srdeploy.export.precision_bf16 import OPSET, last_results, to_bfloat16
 from srdeploy.export.precision_graph import convolution_kinds
-from srdeploy.export.probe import probe_input, run_torch
+from srdeploy.export.probe import run_torch
 from srdeploy.export.run import export
 from srdeploy.export.trt import NO_BF16, RTX_DEFAULT, rtx_capabilities
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
+from srdeploy.models.probes import photograph
 from srdeploy.models.registry import create
 from srdeploy.quality import evaluate
 from srdeploy.runtime.onnx_reference import OnnxReferenceSession, widen
@@ -77,7 +78,7 @@ def test_every_architecture(arch: str, tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     export_onnx(network, path, precision="bf16", check=False)
     onnx.checker.check_model(str(path), full_check=True)
-    x = probe_input(network.card, (12, 16))
+    x = photograph(network.card, (12, 16))
     with OnnxReferenceSession(path, threads=1) as session:
         assert "bf16" in (session.precision or "")
         reach = max(network.card.value_range, np.abs(run_torch(network, x)).max())
@@ -90,7 +91,7 @@ def test_every_form_of_pixel_shuffle(form: str, tmp_path: Path, network: Network
     for name, path in files.items():
         export_onnx(network, path, precision="bf16", pixel_shuffle=name, check=False)
         onnx.checker.check_model(str(path), full_check=True)
-    x = probe_input(network.card, (12, 16))
+    x = photograph(network.card, (12, 16))
     found = [OnnxReferenceSession(path, threads=1).run(x) for path in files.values()]
     np.testing.assert_array_equal(*found)  # pixels move, in bfloat16 as elsewhere
 
@@ -127,7 +128,7 @@ def test_widening_keeps_names_and_leaves_float_graphs_alone(file: Path, network:
     names = {name for node in wide.graph.node for name in node.output}
     assert {name for node in onnx.load(file).graph.node for name in node.output} <= names
     assert not any(t.data_type == TensorProto.BFLOAT16 for t in wide.graph.initializer)
-    layers = onnx_activations(file, probe_input(network.card, (8, 8)))
+    layers = onnx_activations(file, photograph(network.card, (8, 8)))
     assert {"head.0", "body.0.body.0", "body.1.body.2"} <= set(layers)
 
 
@@ -139,7 +140,7 @@ def test_openvino_computes_it(file: Path, network: Network) -> None:
             pytest.skip("this processor has no bfloat16, OpenVINO computes in float32")
         assert session.precision == "bf16+fp32"
         real = evaluate(session, "builtin", 2, progress=False).psnr
-        x = probe_input(network.card, (24, 24))
+        x = photograph(network.card, (24, 24))
         y = session.run(x)
     with OnnxReferenceSession(file, threads=1) as session:
         assert real == pytest.approx(evaluate(session, "builtin", 2, progress=False).psnr, abs=0.01)
@@ -152,7 +153,7 @@ def test_openvino_computes_it(file: Path, network: Network) -> None:
 def test_openvino_runs_float_files_in_float(network: Network, tmp_path: Path) -> None:
     """Left alone it would use bfloat16 where the processor can."""
     export_onnx(network, tmp_path / "net.onnx", check=False)
-    x = probe_input(network.card, (24, 24))
+    x = photograph(network.card, (24, 24))
     with open_session(tmp_path / "net.onnx", runtime="openvino", threads=1) as session:
         assert session.precision == "fp32"
         np.testing.assert_allclose(session.run(x), run_torch(network, x), atol=1e-2)

@@ -13,10 +13,10 @@ import pytest
 from srdeploy.errors import UserError
 from srdeploy.export.onnx import export_onnx
 from srdeploy.export.precision_graph import layers_of, readers_of
-from srdeploy.export.probe import probe_input
 from srdeploy.export.quantise_graph import quantise, quantise_weights
 from srdeploy.export.quantise_ranges import BINS, Statistics, choose_range, runner, watch
 from srdeploy.export.quantise_search import Cost, ranges_of, spare_fewest, usual_layers
+from srdeploy.models.probes import photograph
 from srdeploy.models.quantised import Range
 from srdeploy.models.registry import create
 
@@ -130,7 +130,7 @@ def test_a_rounded_layer_is_rounded_and_others_are_not(model: onnx.ModelProto) -
 
 def test_everything_rounded_still_runs_close(model: onnx.ModelProto) -> None:
     card = create("edsr", scale=2, n_blocks=2, n_feats=8).card
-    x = probe_input(card, (24, 32))
+    x = photograph(card, (24, 32))
     layers = layers_of(model)
     tensors = [t for layer in layers for t in (*layer.inputs, layer.output)]
     statistics = watch(model, tensors, [x])
@@ -146,7 +146,7 @@ def test_everything_rounded_still_runs_close(model: onnx.ModelProto) -> None:
 def test_the_body_is_never_transposed(n_blocks: int, tmp_path: Path) -> None:
     """Transpositions around each sum would cost a third of the time: few, whatever the depth."""
     network = create("ledsr", scale=2, n_blocks=n_blocks, n_feats=16)
-    x = probe_input(network.card, (24, 32))
+    x = photograph(network.card, (24, 32))
     export_onnx(network, tmp_path / "float.onnx", check=False)
     model = onnx.load(tmp_path / "float.onnx")
     layers = [layer for layer in layers_of(model) if layer.name in usual_layers(model)]

@@ -18,13 +18,14 @@ from srdeploy.export import precision as stage
 from srdeploy.export.onnx import export_onnx
 from srdeploy.export.precision_graph import constant, layers_of, with_outputs
 from srdeploy.export.precision_images import network_inputs
-from srdeploy.export.probe import OUTPUT, probe_input, run_torch
+from srdeploy.export.probe import OUTPUT, run_torch
 from srdeploy.export.quantise_finetune import calibrated, finetune_int8, steps_apart
 from srdeploy.export.quantise_graph import quantise
 from srdeploy.export.quantise_names import from_card, to_card
 from srdeploy.export.quantise_ranges import runner
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
+from srdeploy.models.probes import photograph
 from srdeploy.models.quantised import Quantised, Range
 from srdeploy.models.registry import create
 from srdeploy.models.store import read_network, save_network
@@ -91,7 +92,7 @@ def test_torch_rounds_what_the_graph_rounds(
     if not chosen:
         return
     network = with_card(network, model, chosen, seed, activations)
-    apart = steps_apart(network, model, probe_input(network.card, (16, 12)))
+    apart = steps_apart(network, model, photograph(network.card, (16, 12)))
     assert max(apart.values()) <= 1.01
     assert set(apart) == set(network.card.quantised.ranges)  # type: ignore[union-attr]
 
@@ -99,7 +100,7 @@ def test_torch_rounds_what_the_graph_rounds(
 def test_the_comparison_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network = calibrated(made("ledsr"), Quantise())
     model = graph_of(network, tmp_path)
-    x = probe_input(network.card, (16, 12))
+    x = photograph(network.card, (16, 12))
     assert max(steps_apart(network, model, x).values()) <= 1.01
     from srdeploy.export import quantise_finetune as module
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from srdeploy.export.probe import probe_input, run_torch
+from srdeploy.export.probe import run_torch
 from srdeploy.export.run import export
 from srdeploy.models.load import load_network
+from srdeploy.models.probes import photograph
 from srdeploy.models.registry import create
 from srdeploy.runtime.coreml_reference import CoremlReferenceSession
 from tests.export.test_smsr_onnx import network
@@ -24,7 +25,7 @@ def test_odd_sizes_and_ranges(sizes: str | None, tmp_path: Path) -> None:
     report = export(network(density=0.4), "coreml", path, sizes=sizes)
     assert report.parity is not None
     assert report.parity.relative < 1e-4
-    x = probe_input(network().card, (17, 23))
+    x = photograph(network().card, (17, 23))
     with CoremlReferenceSession(path) as session:
         assert session.program.is_sized == (sizes == "23x17")
         found = session.run(x)

@@ -13,7 +13,7 @@ import pytest
 
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.coreml import export_coreml
-from srdeploy.export.probe import probe_input
+from srdeploy.models.probes import photograph
 from srdeploy.models.registry import create
 from srdeploy.runtime import coreml_session
 from srdeploy.runtime.coreml_package import read_package
@@ -49,7 +49,7 @@ def test_batches_run_one_by_one(package: Path) -> None:
             "ledsr",
             1,
         )
-        x = probe_input(session.card, (16, 20), batch=3)
+        x = photograph(session.card, (16, 20), batch=3)
         together = session.run(x)
         assert together.shape == (3, 3, 32, 40)
         np.testing.assert_array_equal(together[1:2], session.run(x[1:2]))
@@ -165,7 +165,7 @@ def test_core_ml_session_feeds_tensors_and_images(package: Path, pictures: dict[
         with CoremlSession(path, compute_units="CPU_ONLY") as session:
             assert session.runtime == "coreml"
             assert session._model.units == ct.ComputeUnit.CPU_ONLY
-            x = probe_input(session.card, (16, 24))
+            x = photograph(session.card, (16, 24))
             with CoremlReferenceSession(path) as reference:
                 np.testing.assert_array_equal(session.run(x), reference.run(x))
 
@@ -180,7 +180,7 @@ def test_core_mls_own_errors_become_one_sentence(
     with CoremlSession(package) as session:
         monkeypatch.setattr(session._model, "predict", fail)
         with pytest.raises(SrdeployError, match=r"fails on 'net.mlpackage' .Error compiling model"):
-            session.run(probe_input(session.card, (16, 24)))
+            session.run(photograph(session.card, (16, 24)))
     monkeypatch.setattr(ct.models, "MLModel", fail)
     with pytest.raises(UserError, match=r"Core ML cannot load .*out of luck"):
         CoremlSession(package)
@@ -196,6 +196,6 @@ def test_core_ml_needs_a_mac(package: Path) -> None:
 def test_core_ml_and_the_interpreter_agree(package: Path, pictures: dict[int, Path]) -> None:
     for path in (package, *pictures.values()):
         with CoremlSession(path) as real, CoremlReferenceSession(path) as reference:
-            x = probe_input(real.card, (16, 24))
+            x = photograph(real.card, (16, 24))
             difference = np.abs(real.run(x) - reference.run(x)).max() / real.card.value_range
         assert difference < 1e-2
