@@ -36,6 +36,9 @@ from fuzzing import mutations  # noqa: E402
 from results_io import table, write  # noqa: E402
 from sandbox import BATCH, FAULTS, HELD, SECONDS, outcomes  # noqa: E402
 
+PATIENCE = "10"
+"""Seconds that opening a file may take here; the default suits slow machines and large networks."""
+
 SIZES = "networks that depend on the size"
 
 
@@ -52,6 +55,7 @@ def main() -> int:
         return write_one(asked.one[0], int(asked.one[1]), asked.seed)
     with tempfile.TemporaryDirectory(prefix="cache") as cache:
         os.environ["SRDEPLOY_CACHE"] = cache
+        os.environ["SRDEPLOY_PATIENCE"] = PATIENCE
         return try_all(asked)
 
 
@@ -237,7 +241,8 @@ def _first_of_each(faults: list[dict[str, Any]]) -> list[dict[str, Any]]:
 INTRODUCTION = """Each input is read in a child process with 2 GB of address space beyond what the
 libraries take, {seconds:g} s of time, and a canary: every program that is started, every connection
 and every write outside the input's own folder is seen through Python's audit hook. Held means: read
-for what it is, or refused with one sentence and nothing left behind."""
+for what it is, or refused with one sentence and nothing left behind. Opening may take 10 s
+(`SRDEPLOY_PATIENCE`), where 120 s are the default."""
 
 NETWORKS = """Code that computes one thing at some sizes and another at others, through the command
 line. `prune` and `export` must refuse each: what is proven at one size would be wrong at the next.
