@@ -46,8 +46,8 @@ def bytes_per_pixel(session: Session) -> float:
     after = _watermark()
     if before is None or after is None:
         return estimate * _MARGIN
-    own = 4 * side * side * card.channels * card.network_scale**2  # the result, at the very least
-    return max(after - before, own, estimate / 4) / side**2 * _MARGIN
+    result = 4 * card.channels * card.network_scale**2  # the least that it can take
+    return max((after - before) / side**2, result) * _MARGIN
 
 
 def resident() -> int | None:
