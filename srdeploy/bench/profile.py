@@ -9,7 +9,8 @@ import json
 import re
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from srdeploy.errors import UserError
 from srdeploy.export.layers import layer_name
+from srdeploy.runtime.patience import patience, within
 
 CONVOLUTIONS = {"Conv", "FusedConv", "QLinearConv", "NhwcFusedConv", "ConvTranspose"}
 """Operators of onnxruntime that are a layer of their own; the rest are counted by operator."""
@@ -103,10 +105,10 @@ def profile(
         ]
         for number in range(warmup + runs):
             turn = list(zip(sessions, files, strict=True))
-            for session, (_, x) in turn if number % 2 == 0 else reversed(turn):
+            for session, (path, x) in turn if number % 2 == 0 else reversed(turn):
                 given = session.get_inputs()[0]
                 feed = x.astype(np.float16) if given.type == "tensor(float16)" else x
-                session.run(None, {given.name: feed})
+                _run(session, {given.name: feed}, path, in_time=number == 0)
         found = [json.loads(Path(s.end_profiling()).read_text()) for s in sessions]
     return [
         summarise(events, onnx.load(str(path)), x.shape, warmup)
@@ -119,8 +121,37 @@ def _session(path: Path, threads: int, journal: Path) -> ort.InferenceSession:
     options.intra_op_num_threads, options.log_severity_level = threads, 4
     options.enable_profiling = True
     options.profile_file_prefix = str(journal)
+    with _profiled(path):
+        return within(
+            patience(),
+            lambda: ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]),
+            f"'{path}' was not opened",
+        )
+
+
+def _run(
+    session: ort.InferenceSession, feed: dict[str, np.ndarray], path: Path, in_time: bool
+) -> None:
+    with _profiled(path):
+        if not in_time:  # it has shown that it ends, and a thread of its own would cost time
+            session.run(None, feed)
+            return
+        options = ort.RunOptions()
+        options.log_severity_level = 4
+        within(
+            patience(),
+            lambda: session.run(None, feed, options),
+            f"'{path}' did not finish its first run",
+            lambda: setattr(options, "terminate", True),
+        )
+
+
+@contextmanager
+def _profiled(path: Path) -> Iterator[None]:
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        yield
+    except UserError:
+        raise
     except Exception as error:  # onnxruntime's errors share no base class
         detail = " ".join(str(error).split())[:200]
         raise UserError(f"'{path}' cannot be profiled in onnxruntime ({detail}).") from error

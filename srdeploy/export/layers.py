@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srdeploy.errors import UserError
+from srdeploy.runtime.patience import patience, within
 from srdeploy.runtime.table import split_runtime
 
 Activations = dict[str, NDArray[np.float32]]
@@ -100,14 +101,23 @@ def onnx_activations(path: str | Path, x: NDArray[np.float32], threads: int = 1)
         options = ort.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = threads, 4
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        session = ort.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        content = model.SerializeToString()
+        session = within(
+            patience(),
+            lambda: ort.InferenceSession(content, options, providers=["CPUExecutionProvider"]),
+            f"'{path}' was not opened",
         )
         given = session.get_inputs()[0]
         feed = x.astype(np.float16) if given.type == "tensor(float16)" else x
         given_back = {value.name for value in session.get_outputs()}
         names = [name for name in producers if name in given_back]  # in the order computed
-        found = session.run(names, {given.name: feed})
+        found = within(
+            patience(),
+            lambda: session.run(names, {given.name: feed}),
+            f"'{path}' did not finish its first run",
+        )
+    except UserError:
+        raise
     except Exception as error:  # onnx's and onnxruntime's errors share no base class
         detail = " ".join(str(error).split())[:200]
         raise UserError(f"The layers of '{path}' cannot be read ({detail}).") from error

@@ -112,8 +112,8 @@ class HostCache:
         self._root = cache_dir() / "farm"
 
     def lacking(self, digests: Iterable[str]) -> list[str]:
-        """Those that are not here."""
-        return [one for one in dict.fromkeys(digests) if not self._content(one).is_file()]
+        """Those that are not here, or not what they should be: a disk may have damaged them."""
+        return [one for one in dict.fromkeys(digests) if not _holds(self._content(one), one)]
 
     def receive(self, digest: str, offset: int, chunk: bytes, last: bool, sender: str) -> None:
         """Take a piece of a file; with the last one it is checked and becomes visible.
@@ -144,7 +144,8 @@ class HostCache:
         Everything in it must be here (:meth:`lacking`).
         """
         folder = self._root / "parcels" / parcel.digest
-        if not folder.is_dir():
+        if not all(_holds(folder / _inside(name), digest) for name, digest in parcel.files):
+            discard(folder, self._root)
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new") as temporary:
                 made = Path(temporary) / "parcel"
@@ -170,6 +171,13 @@ class HostCache:
 
     def _content(self, digest: str) -> Path:
         return self._root / "content" / _plain(digest)[:2] / digest
+
+
+def _holds(path: Path, digest: str) -> bool:
+    try:
+        return path.is_file() and sha256(path) == digest
+    except OSError:  # tidied away by another worker of this host, or an unreadable disk
+        return False
 
 
 def _link(source: Path, target: Path) -> None:

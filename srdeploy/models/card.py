@@ -34,6 +34,10 @@ _Count = Annotated[int, Field(ge=1, le=1 << 20)]
 _Factor = Annotated[int, Field(ge=1, le=16)]
 
 
+LARGEST_MULTIPLE = 256
+"""Largest size multiple that a network may want."""
+
+
 class Card(BaseModel):
     """Everything about a network that cannot be read off its tensors.
 
@@ -74,7 +78,7 @@ class Card(BaseModel):
     mean_shift: tuple[float, ...] | None = Field(default=None, max_length=4)
     widths: dict[_Name, _Count] = Field(default_factory=dict)
     shapes: dict[_Name, list[_Count]] = Field(default_factory=dict)
-    size_multiple: int = Field(default=1, ge=1, le=256)
+    size_multiple: int = Field(default=1, ge=1, le=LARGEST_MULTIPLE)
     receptive_field: int = Field(default=0, ge=0, le=1 << 20)
     proof: dict[str, Any] | None = None
     quantised: Quantised | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -16,6 +17,7 @@ from srdeploy.errors import UserError
 from srdeploy.export.onnx import export_onnx
 from srdeploy.models.probes import photograph
 from srdeploy.models.registry import create
+from tests.runtime.test_strange_files import for_ever
 
 
 def layer(name: str = "body.0", width: int = 64, ms: float = 1.0, **more: object) -> LayerTime:
@@ -118,3 +120,10 @@ def test_refusals(exported: Path, tmp_path: Path) -> None:
         tell_why([str(exported)], "builtin", 2, None, None, 1, None, None, False)
     with pytest.raises(UserError, match="shows no time per layer"):
         why(str(exported), str(tmp_path / "x.tflite"), data="builtin", scale=2, size=(16, 16))
+
+
+def test_a_loop_without_end_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SRDEPLOY_PATIENCE", "0.3")
+    file, x = for_ever(tmp_path / "a.onnx"), np.zeros((1, 3, 8, 8), np.float32)
+    with pytest.raises(UserError, match=r"did not finish its first run within 0\.3 s"):
+        profile([(file, x)], threads=1, warmup=1, runs=1)

@@ -130,3 +130,17 @@ def test_two_workers_tidy_one_host(
     monkeypatch.setattr(Path, "glob", slow)
     cache.tidy(days=-1)
     assert cache.lacking(digest for _, digest in parcel.files)
+
+
+def test_what_a_disk_damaged_is_sent_again(tmp_path: Path, cache: HostCache) -> None:
+    (tmp_path / "a.bin").write_bytes(b"right")
+    packed = Packed()
+    parcel = packed.pack(str(tmp_path / "a.bin"))
+    send(cache, packed, parcel)
+    arrived = cache.folder(parcel)
+    arrived.write_bytes(b"wrong")  # a link to the content, so both are damaged
+    digests = [digest for _, digest in parcel.files]
+    assert cache.lacking(digests) == digests
+    send(cache, packed, parcel)
+    assert cache.lacking(digests) == []
+    assert cache.folder(parcel).read_bytes() == b"right"

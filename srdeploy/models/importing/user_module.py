@@ -29,7 +29,7 @@ import torch
 from torch import nn
 
 from srdeploy.errors import UserError
-from srdeploy.models.card import Card
+from srdeploy.models.card import LARGEST_MULTIPLE, Card
 from srdeploy.models.importing.reach import measure_receptive_field
 from srdeploy.models.importing.state_dict import StateDict, strip_wrappers
 from srdeploy.models.network import Network
@@ -147,6 +147,11 @@ def _measure(module: nn.Module, spec: str) -> tuple[int, int, int]:
     """(channels, size multiple, output size over input size), by forward passes on noise."""
     stated = _attribute(module, "channels", int, None)
     stated_multiple = _attribute(module, "size_multiple", int, None)
+    if stated_multiple is not None and not 1 <= stated_multiple <= LARGEST_MULTIPLE:
+        raise UserError(
+            f"'{spec}' says that sides must be multiples of {stated_multiple}; its attribute "
+            f"size_multiple must be a number from 1 to {LARGEST_MULTIPLE}."
+        )
     multiples = _MULTIPLES if stated_multiple is None else (stated_multiple,)
     tries = [_Tries(module, channels) for channels in ((3, 1) if stated is None else (stated,))]
     for tried in tries:

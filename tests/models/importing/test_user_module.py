@@ -49,6 +49,9 @@ class Shrinks(Same):
     def forward(self, x):
         return x[:, :, ::2]
 
+class Coarse(Tiny):
+    size_multiple = 10**9
+
 class Padded(Tiny):
     """Runs on sides of more than 40 pixels, of any parity."""
     def forward(self, x):
@@ -210,6 +213,11 @@ def test_code_that_cannot_serve(name: str, sentence: str, code: str) -> None:
     found = StateDict({"conv.weight": torch.zeros(1, 1, 3, 3), "conv.bias": torch.zeros(1)})
     with pytest.raises(UserError, match=sentence):
         load_user_network(found, f"{code}:{name}", "file.pt")
+
+
+def test_a_multiple_is_bounded_before_images_of_it_are_made(code: str) -> None:
+    with pytest.raises(UserError, match="size_multiple must be a number from 1 to 256"):
+        load_user_network(state(f"{code}:Coarse"), f"{code}:Coarse", "file.pt")
 
 
 def test_a_scale_that_contradicts_the_forward_pass(code: str) -> None:
