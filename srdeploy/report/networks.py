@@ -113,10 +113,10 @@ def _layers(names: Sequence[str]) -> str:
 
 def pictures(crops: Sequence[Crop]) -> str:
     """Regions with a slider between two versions; the page's script moves it."""
-    return "".join(_picture(number, crop) for number, crop in enumerate(crops))
+    return "".join(_picture(crop) for crop in crops)
 
 
-def _picture(number: int, crop: Crop) -> str:
+def _picture(crop: Crop) -> str:
     rows, columns = crop.region
     ratio = f"{columns.stop - columns.start} / {rows.stop - rows.start}"
     images = "".join(
@@ -151,11 +151,16 @@ def _picture(number: int, crop: Crop) -> str:
         f'src="{data_uri(crop.whole, width=240)}"><i style="{box}"></i></div>'
         f"<table><thead><tr><th></th><th>PSNR here</th><th>whole image</th></tr></thead>"
         f"<tbody>{told}</tbody></table></div>"
-        f"<figcaption>{escape(crop.image)}: where {crop.between[0]} and {crop.between[1]} differ "
+        f"<figcaption>{escape(crop.image)}: where {escape(' and '.join(crop.between))} differ "
         f"most. {escape(crop.protocol)}; of the region, nothing is cut off. The image's own "
         "pixels, enlarged.</figcaption>"
-        f'<script type="application/json">{json.dumps(facts)}</script></figure>'
+        f'<script type="application/json">{_inert(facts)}</script></figure>'
     )
+
+
+def _inert(facts: object) -> str:
+    """JSON that ends no script, whatever the names in it."""
+    return json.dumps(facts).replace("<", "\\u003c")
 
 
 def _db(value: float | None) -> str:

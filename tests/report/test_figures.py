@@ -13,12 +13,18 @@ from srdeploy.report.figures import (
     base_of,
     below_bicubic,
     change_of,
+    front_of,
     groups_of,
+    name_of,
+    psnr_of,
     quantity,
+    scenario_of,
+    ssim_of,
+    stages_of,
     summarise,
     told_apart,
 )
-from srdeploy.report.sources import Entry, Evidence
+from srdeploy.report.sources import Entry, Evidence, RunFolder
 from tests.report.material import measurement
 
 BICUBIC = 30.5
@@ -181,7 +187,153 @@ def test_groups_are_sorted_and_apart() -> None:
 @pytest.mark.parametrize(
     ("value", "told"),
     [(None, "–"), (0, "0"), (999, "999"), (1e3, "1 k"), (37.1e9, "37.1 G"), (2e6, "2 M"),
-     (4.5e12, "4.5 T")],
+     (4.5e12, "4.5 T"), (1e6, "1 M"), (1e9, "1 G"), (1e12, "1 T"),
+     (999e3, "999 k"), (12.5, "12.5")],
 )  # fmt: skip
 def test_quantity(value: float | None, told: str) -> None:
     assert quantity(value) == told
+
+
+def run(cards: list[dict], quality: dict[str, dict]) -> RunFolder:
+    return RunFolder(Path("runs/one"), cards, quality)
+
+
+def quality(psnr: float | None, **changes: object) -> dict[str, object]:
+    return {"psnr_y": psnr, "protocol": "p", "data": "d", **changes}
+
+
+def pruned_card(**figures: object) -> dict[str, object]:
+    return {"stage": "20_pruned", "figures": figures}
+
+
+STAGES = {"dense": quality(33.4), "pruned": quality(29.1), "tuned": quality(33.05)}
+WENT = (
+    "Mean PSNR went from 33.40 dB to 33.05 dB: −4.30 dB by pruning, "
+    "+3.95 dB by fine-tuning (p on d)."
+)
+
+
+@pytest.mark.parametrize(
+    ("cards", "figures", "told"),
+    [
+        ([], {}, []),
+        ([pruned_card(macs_720p={"dense": 200, "compact": 70})], {},
+         ["Pruning left the network of 'one' 35% of its multiply-accumulates."]),
+        ([pruned_card(macs_720p={"dense": 3, "compact": 1}, params={"dense": 4, "compact": 0})], {},
+         ["Pruning left the network of 'one' 33% of its multiply-accumulates and 0% of its "
+          "parameters."]),
+        ([pruned_card(params={"dense": 0, "compact": 1}, macs_720p={"dense": 5})], {}, []),
+        ([{"stage": "20_pruned"}, {**pruned_card(params={"dense": 4, "compact": 1}),
+                                   "stage": "40_tuned"}], {}, []),
+        ([], STAGES, [WENT]),
+        ([], {"dense": quality(33.4)}, []),
+        ([], {**STAGES, "tuned": quality(33.05, data="another")}, []),
+        ([], {"dense": {"psnr_rgb": 30.0}, "other": {"psnr_rgb": 31, "protocol": ""}},
+         ["Mean PSNR went from 30.00 dB to 31.00 dB: +1.00 dB by other ( on )."]),
+        ([], {**STAGES, "pruned": quality(None)},
+         ["Mean PSNR went from 33.40 dB to 33.05 dB: −0.35 dB by fine-tuning (p on d)."]),
+    ],
+)  # fmt: skip
+def test_sentences_on_a_run(cards: list, figures: dict, told: list[str]) -> None:
+    assert summarise(Evidence(runs=[run(cards, figures)]), []) == told
+
+
+def test_stages_with_their_protocols() -> None:
+    assert stages_of(run([], {"dense": quality(33, psnr_rgb=1.0), "tuned": quality(None)})) == [
+        ("dense", 33.0, "p on d")
+    ]
+
+
+def test_sentences_say_what_is_not_known_by_leaving_it_out() -> None:
+    alone = made("alone.onnx", 41.0, None)
+    evidence = evidence_of(alone)
+    (told,) = summarise(evidence, groups_of(evidence))
+    assert told == f"On local (default), alone.onnx takes {alone.p50_ms:.2f} ms."
+    bare = [
+        e.row.model_copy(update={"speedup": s, "speedup_low": None, "speedup_high": None})
+        for e, s in zip(evidence_of(DENSE, TUNED).entries, (None, 2.5), strict=True)
+    ]
+    group = Group("d", "s", [Entry(row, TUNED, Path()) for row in bare], frozenset(), bare[1])
+    (told,) = summarise(Evidence(), [group])
+    assert told.endswith(", 2.50 times as fast as dense.onnx, at 32.90 dB (−0.50 dB).")
+    still = bare[1].model_copy(
+        update={"speedup": 1.004, "speedup_low": 0.987, "speedup_high": 1.016}
+    )
+    entries = [group.entries[0], Entry(still, TUNED, Path())]
+    (told,) = summarise(Evidence(), [Group("d", "s", entries, frozenset(), still)])
+    assert (
+        "ms, no measurable difference from dense.onnx (ratio 1.00, 95 % interval 0.99 to 1.02)"
+        in told
+    )
+
+
+def test_a_protocol_of_colours_counts_where_there_is_no_luma() -> None:
+    row = row_of(TUNED, TUNED)
+    colours = row.model_copy(
+        update={"psnr_y": None, "ssim_y": None, "psnr_rgb": 31.0, "ssim_rgb": 0.8}
+    )
+    assert (psnr_of(row), ssim_of(row)) == (32.9, 0.93)
+    assert (psnr_of(colours), ssim_of(colours)) == (31.0, 0.8)
+    both = row.model_copy(update={"psnr_y": 0.0, "psnr_rgb": 31.0, "ssim_y": 0.0, "ssim_rgb": 1.0})
+    assert (psnr_of(both), ssim_of(both)) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("psnr", "bicubic", "below"),
+    [(30.4, 30.5, True), (30.5, 30.5, False), (30.6, 30.5, False), (None, 30.5, False),
+     (30.4, None, False), (30.4, float("inf"), False)],
+)  # fmt: skip
+def test_below_bicubic(psnr: float | None, bicubic: float | None, below: bool) -> None:
+    row = row_of(TUNED, TUNED).model_copy(update={"psnr_y": psnr, "psnr_bicubic": bicubic})
+    assert below_bicubic(row) is below
+
+
+@pytest.mark.parametrize(
+    ("scenario", "told"),
+    [({}, "default"), ({"name": "own", "inputs": ["median"]}, "own"),
+     ({"name": "own", "inputs": [[270, 480], "median", [1, 2]]}, "own 480×270 2×1")],
+)  # fmt: skip
+def test_scenarios_are_told_with_their_sizes(scenario: dict, told: str) -> None:
+    assert scenario_of(row_of(TUNED, TUNED).model_copy(update={"scenario": scenario})) == told
+
+
+@pytest.mark.parametrize(
+    ("points", "front"),
+    [
+        ([(10, 33), (10, 34)], {1}),
+        ([(10, 33), (9, 33)], {1}),
+        ([(10, 33), (10, 33)], {0, 1}),
+        ([(10, 33), (9, 32), (8, 31)], {0, 1, 2}),
+        ([(10, 33), (11, 32)], {0}),
+        ([(None, 40), (10, None), (9, 31)], {2}),
+        ([], set()),
+    ],
+)
+def test_the_front_of_points(points: list[tuple], front: set[int]) -> None:
+    rows = [
+        row_of(TUNED, TUNED).model_copy(update={"p50_ms": ms, "psnr_y": psnr, "psnr_bicubic": None})
+        for ms, psnr in points
+    ]
+    assert front_of(rows) == {id(rows[n]) for n in front}
+
+
+@pytest.mark.parametrize(
+    ("row", "base", "told"),
+    [
+        ({"psnr_y": 33.0}, {"psnr_y": 33.456}, "−0.46"),
+        ({"psnr_y": 33.5}, {"psnr_y": 33.456}, "+0.04"),
+        ({"psnr_y": 33.5}, {"psnr_y": None}, None),
+        ({"psnr_y": None}, {"psnr_y": 33.0}, None),
+        ({"protocol": "other"}, {}, None),
+    ],
+)
+def test_changes_have_a_sign(row: dict, base: dict, told: str | None) -> None:
+    one = row_of(TUNED, TUNED)
+    assert change_of(one.model_copy(update=row), one.model_copy(update=base)) == told
+    assert change_of(one, None) is None
+
+
+def test_names_are_without_folders() -> None:
+    assert (
+        name_of(row_of(TUNED, TUNED).model_copy(update={"artifact": "a/b/net.onnx"})) == "net.onnx"
+    )

@@ -103,10 +103,12 @@ def test_notes_are_sentences_told_once() -> None:
     assert method._noted(rows) == ["No sensors.", "Else."]
 
 
-UNTOLD = dict(
-    runtime=None, runtime_version=None, provider=None, precision=None, threads=None, n_samples=0,
-    samples_ms=[], input=None, load_ms=None, first_ms=None, sha256=None,
-)  # fmt: skip
+UNTOLD = {
+    **dict.fromkeys(("runtime", "runtime_version", "provider", "precision", "threads", "input")),
+    **dict.fromkeys(("load_ms", "first_ms", "sha256")),
+    "n_samples": 0,
+    "samples_ms": [],
+}
 
 
 def test_what_is_not_known_is_a_dash() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -15,10 +16,14 @@ from srdeploy.report.svg import (
     Bubble,
     Curve,
     Frame,
+    _overlap,
+    _span,
+    both,
     bubbles,
     curves,
     stages,
 )
+from tests.golden import by_tags, same_as
 
 
 def bubble(x: float, y: float, **changes: object) -> Bubble:
@@ -178,3 +183,73 @@ def test_the_whole_drawing_is_named() -> None:
     drawn = curves([Curve("a", [(0, 1), (1, 2)], 0)], "time", "watts", frame=NARROW)
     assert tree(drawn).get("aria-label") == "watts over time"
     assert re.match(r'<svg viewBox="0 0 360 320"', drawn)
+
+
+CROWD = [
+    bubble(10 + n / 3, 33 + n / 4, label=f"network {n}", told=f"tells {n}", area=n + 1.0,
+           colour=n, front=n % 2 == 0, below=n == 6)
+    for n in range(8)
+]  # fmt: skip
+WALK = [
+    Curve(f"line {n}", [(x, 30 + (n + 1) * x / 100 - n) for x in (0, 17, 250, 400)], n)
+    for n in (0, 7)
+]
+DRAWN = {
+    "bubbles": lambda frame: bubbles(CROWD, "ms", "dB", frame=frame, floor=32.5),
+    "bubbles-far": lambda frame: bubbles(CROWD[:2], "ms", "dB", frame=frame, floor=31.0),
+    "bubbles-one": lambda frame: bubbles([bubble(4, 33, area=0.0)], "ms", "dB", frame=frame),
+    "curves": lambda frame: curves(WALK, "iteration", "dB", frame=frame, dots=True),
+    "curves-least": lambda frame: curves(WALK[:1], "iteration", "dB", frame=frame, least=20.0),
+    "stages": lambda frame: stages(
+        list("abcde"), [3.0, 1.5, 2.0, 2.0, 1.0], "dB", "x", frame=frame
+    ),
+    "stages-one": lambda frame: stages(["a"], [3.0], "dB", " dB", frame=frame),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize(("frame", "wide"), [(WIDE, "wide"), (NARROW, "narrow")])
+def test_drawings_are_as_they_were(name: str, frame: Frame, wide: str) -> None:
+    path = Path(__file__).parent / "golden" / f"{name}-{wide}.svg"
+    same_as(path, by_tags(DRAWN[name](frame)))
+
+
+def test_wide_windows_and_phones_have_their_own_drawing() -> None:
+    drawn = both(stages, ["a"], [1.0], "dB", " dB")
+    assert drawn == (
+        f'<div class="plot wide">{stages(["a"], [1.0], "dB", " dB", frame=WIDE)}</div>'
+        f'<div class="plot narrow">{stages(["a"], [1.0], "dB", " dB", frame=NARROW)}</div>'
+    )
+
+
+@pytest.mark.parametrize(("away", "shown"), [(1.99, True), (2.0, False), (-1.99, True)])
+def test_bicubic_is_drawn_where_it_is_not_far(away: float, shown: bool) -> None:
+    drawn = bubbles([bubble(10, 33.0)], "x", "y", frame=WIDE, floor=33.0 - away)
+    assert ("bicubic" in drawn) is shown
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "least", "pad", "span"),
+    [
+        (10.0, 14.0, 2.0, 0.0, (10.0, 14.0)),
+        (10.0, 14.0, 8.0, 0.0, (8.0, 16.0)),
+        (10.0, 14.0, 2.0, 0.5, (8.0, 16.0)),
+        (1.0, 1.0, 4.0, 0.0, (0.0, 4.0)),  # as long, but not below 0
+        (0.0, 10.0, 1.0, 0.1, (0.0, 12.0)),
+        (-1.0, 3.0, 1.0, 0.0, (-1.0, 3.0)),
+        (5.0, 5.0, 0.0, 0.0, (5.0 - 5e-10, 5.0 + 5e-10)),
+    ],
+)
+def test_spans_of_axes(
+    low: float, high: float, least: float, pad: float, span: tuple[float, float]
+) -> None:
+    assert _span(low, high, least, pad) == pytest.approx(span, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("other", "meets"),
+    [((0, 0, 2, 2), True), ((2, 0, 4, 2), False), ((0, 2, 2, 4), False), ((1.9, 1.9, 3, 3), True),
+     ((-2, 0, 0, 2), False), ((0, -2, 2, 0), False), ((-1, -1, 3, 3), True)],
+)  # fmt: skip
+def test_boxes_that_only_touch_do_not_overlap(other: tuple[float, ...], meets: bool) -> None:
+    assert _overlap((0, 0, 2, 2), other) is meets  # type: ignore[arg-type]
