@@ -9,8 +9,9 @@ from srdeploy.data.bicubic import imresize
 from srdeploy.data.images import rgb_to_y, rgb_to_ycbcr
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.models.card import Card
-from srdeploy.runtime.pixels import upscale_rgb, upscale_y
+from srdeploy.runtime.pixels import plan_image, upscale_parts, upscale_rgb, upscale_y
 from srdeploy.runtime.session import Session
+from srdeploy.runtime.sizes import InputSizes
 
 
 class Recorder(Session):
@@ -106,3 +107,120 @@ def test_broken_values_are_an_error(image: np.ndarray) -> None:
     session.gain = float("nan")
     with pytest.raises(SrdeployError, match="not finite"):
         upscale_rgb(session, image, 2)
+
+
+# Plans
+
+
+@pytest.mark.parametrize(
+    ("multiple", "pre_upscaled", "side"), [(1, False, (7, 10)), (4, False, (8, 12)),
+                                          (1, True, (21, 30)), (4, True, (24, 32))],
+)  # fmt: skip
+def test_the_networks_input(multiple: int, pre_upscaled: bool, side: tuple) -> None:
+    card = recorder(3, size_multiple=multiple, pre_upscaled=pre_upscaled).card
+    grid = plan_image(card, (7, 10), 3)
+    assert (grid.height, grid.width) == side
+    assert grid.whole
+    with pytest.raises(UserError, match="by x3, not by x2"):
+        plan_image(card, (7, 10), 2)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "side", "exact"),
+    [
+        (None, (7, 10), True),
+        (InputSizes(low=(1, 1), high=(99, 99)), (7, 10), True),
+        (InputSizes(low=(7, 10), high=(99, 99)), (7, 10), True),
+        (InputSizes(low=(8, 4), high=(99, 99)), (8, 10), False),
+        (InputSizes(low=(4, 16), high=(99, 99)), (7, 16), False),
+        (InputSizes(((7, 10),)), (7, 10), True),
+        (InputSizes(((64, 64), (8, 16), (16, 16))), (8, 16), False),  # the nearest
+        (InputSizes(((16, 10), (7, 30))), (16, 10), False),
+    ],
+)
+def test_images_smaller_than_an_artifact_takes(
+    image: np.ndarray, sizes: InputSizes | None, side: tuple, exact: bool
+) -> None:
+    session = recorder(receptive_field=3)
+    grid = plan_image(session.card, (7, 10), 2, sizes=sizes)
+    assert (grid.height, grid.width, grid.exact) == (*side, exact)
+    found = upscale_rgb(session, image, 2, grid)
+    assert session.x.shape[2:] == grid.tile == side
+    np.testing.assert_allclose(found, nearest(image, 2), atol=1e-4)
+
+
+def test_how_a_plan_is_asked_for() -> None:
+    card = recorder(receptive_field=5).card
+    cut = plan_image(card, (400, 400), 2, pixels=40000)
+    assert not cut.whole
+    assert (cut.overlap, cut.exact) == (2, True)
+    assert plan_image(card, (400, 400), 2, pixels=40000, overlap=1).exact is False
+    assert plan_image(card, (400, 400), 2, tile=(400, 200), overlap=7).overlap == 7
+    assert len(plan_image(card, (400, 400), 2, tile=(400, 210)).tiles) == 2
+
+
+# Parts
+
+
+@pytest.mark.parametrize("luma", [False, True])
+@pytest.mark.parametrize("pre_upscaled", [False, True])
+def test_parts_are_what_they_are_within_the_whole(luma: bool, pre_upscaled: bool) -> None:
+    image = np.random.default_rng(1).integers(0, 256, (21, 30, 3), dtype=np.uint8)
+    session = recorder(
+        2, channels=1 if luma else 3, luma_only=luma, pre_upscaled=pre_upscaled, size_multiple=4,
+        receptive_field=1,
+    )  # fmt: skip
+    whole = upscale_rgb(session, image, 2)
+    side = 8
+    grid = plan_image(
+        session.card, (21, 30), 2, tile=(side, side), sizes=InputSizes(low=(1, 1), high=(99, 99))
+    )
+    parts = list(upscale_parts(session, image, 2, grid))
+    assert session.x.shape == (1, 1 if luma else 3, side, side)
+    covered = np.zeros(whole.shape[:2], int)
+    for rows, columns, part in parts:
+        covered[rows, columns] += 1
+        np.testing.assert_array_equal(part, whole[rows, columns])
+    assert (covered == 1).all()
+    places = [(rows.start, columns.start) for rows, columns, _ in parts]
+    assert places == sorted(places)
+    assert len(parts) > 6
+    np.testing.assert_array_equal(upscale_rgb(session, image, 2, grid), whole)
+
+
+def test_a_tile_of_padding_alone_is_not_run() -> None:
+    """An image of 4x4 for an artifact of 16x16 that is cut into four."""
+    image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    session = recorder(receptive_field=1)
+    sizes = InputSizes(low=(16, 16), high=(16, 16))
+    grid = plan_image(session.card, (4, 4), 2, tile=(8, 8), overlap=0, sizes=sizes)
+    assert len(grid.tiles) == 4
+    ((rows, columns, part),) = upscale_parts(session, image, 2, grid)
+    assert (rows, columns) == (slice(0, 8), slice(0, 8))
+    np.testing.assert_allclose(part, nearest(image, 2), atol=1e-4)
+
+
+@pytest.mark.parametrize("luma", [False, True])
+def test_sixteen_bits(image: np.ndarray, luma: bool) -> None:
+    """65535 is as white as 255 is."""
+    options = {"channels": 1, "luma_only": True} if luma else {}
+    session = recorder(**options)
+    deep = upscale_rgb(session, image.astype(np.uint16) * 257, 2)
+    np.testing.assert_allclose(deep, upscale_rgb(session, image, 2), atol=1e-4)
+    np.testing.assert_allclose(upscale_rgb(recorder(), image.astype(np.uint16) * 257 + 128, 2),
+                               nearest(image, 2) + 128 / 257, atol=1e-4)  # fmt: skip
+
+
+def test_what_is_no_number_is_looked_for_everywhere(image: np.ndarray) -> None:
+    for wrong in (np.nan, np.inf, -np.inf):
+        session = recorder()
+        session.gain = np.ones((1, 3, 14, 20))
+        session.gain[0, 2, 13, 19] = wrong
+        with pytest.raises(SrdeployError, match="The t network returned values that are not"):
+            upscale_rgb(session, image, 2)
+
+
+def test_inputs_are_not_changed(image: np.ndarray) -> None:
+    before = image.copy()
+    upscale_rgb(recorder(), image, 2)
+    np.testing.assert_array_equal(image, before)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import ClassVar
 
 import numpy as np
@@ -69,3 +70,54 @@ def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_threads() >= 1
     with pytest.raises(ValueError, match="at least one thread"):
         Nearest(card(), threads=0)
+
+
+@pytest.mark.parametrize(
+    ("value", "threads"), [("4", 4), (" 2 ,8", 2), ("1", 1), ("0", None), ("-3", None),
+                           ("many", None), ("", None), ("²", None)],
+)  # fmt: skip
+def test_threads_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, value: str, threads: int | None
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {5, 7, 11}, raising=False)
+    assert default_threads() == (threads or 3)
+
+
+def test_systems_without_affinity_count_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    for told, threads in ((6, 6), (None, 1)):
+        monkeypatch.setattr(os, "cpu_count", lambda told=told: told)
+        assert default_threads() == threads
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 5, 4), (1, 3, 4, 5), (1, 3, 6, 3)])
+def test_both_sides_are_multiples(shape: tuple) -> None:
+    session = Nearest(card(size_multiple=2))
+    session.run(np.zeros((1, 3, 6, 4), np.float32))
+    with pytest.raises(ValueError, match=r"height and width must be multiples of 2, got \(1, 3,"):
+        session.run(np.zeros(shape, np.float32))
+
+
+def test_results_of_every_wrong_shape_are_caught() -> None:
+    x = np.zeros((2, 3, 4, 6), np.float32)
+    for cut in (np.s_[:1], np.s_[:, :2], np.s_[:, :, 1:], np.s_[:, :, :, 1:], np.s_[0]):
+        session = Nearest(card())
+        session._run = lambda x, cut=cut: x.repeat(2, 2).repeat(2, 3)[cut]  # type: ignore[method-assign]
+        with pytest.raises(SrdeployError, match=r"The t network returned .* under fake; its card"):
+            session.run(x)
+
+
+def test_what_a_session_is_unless_told() -> None:
+    session = Nearest(card(), threads=1)
+    assert (session.sizes, session.precision, session.notes) == (None, None, ())
+    assert session.threads == 1
+    Session.close(session)
+    assert session.run(np.zeros((1, 3, 1, 1), np.float32)).shape == (1, 3, 2, 2)
+
+
+def test_it_is_closed_when_its_user_fails() -> None:
+    with pytest.raises(KeyError), Nearest(card()) as session:
+        raise KeyError
+    assert session.closed
