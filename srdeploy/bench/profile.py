@@ -221,7 +221,7 @@ def _convolution_facts(
     for dim, size in zip(fixed.graph.input[0].type.tensor_type.shape.dim, shape, strict=True):
         dim.Clear()
         dim.dim_value = size
-    del fixed.graph.output[0].type.tensor_type.shape.dim[:]
+    fixed.graph.output[0].type.tensor_type.ClearField("shape")  # as the input makes it
     graph = onnx.shape_inference.infer_shapes(fixed, data_prop=True).graph
     shapes = {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
