@@ -1,17 +1,29 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
-from srdeploy.sparse.breakeven import blobs, crossing
-from srdeploy.sparse.costs import FormCosts, Line, Timings
+from srdeploy.sparse import costs as module
+from srdeploy.sparse.costs import MARGIN, FormCosts, Line, Timings
 
 
 def test_line_through_points() -> None:
     line = Line.through((10, 3.0), (20, 5.0))
+    assert (line.fixed, line.slope) == (pytest.approx(1.0), pytest.approx(0.2))
     assert line.at(30) == pytest.approx(7.0)
-    assert Line.through((10, 3.0), (20, 2.0)).slope == 0  # noise never makes more work cheaper
-    assert Line.through((10, 1.0), (20, 5.0)).fixed == 0
+    flat = Line.through((10, 3.0), (20, 2.0))  # noise never makes more work cheaper
+    assert (flat.fixed, flat.slope) == (3.0, 0)
+    steep = Line.through((10, 1.0), (20, 5.0))
+    assert (steep.fixed, steep.slope) == (0, pytest.approx(0.4))
+    assert Line(1, 2) + Line(10, 20) == Line(11, 22)
+
+
+def test_costs_of_rows_lie_between_empty_and_full() -> None:
+    costs = FormCosts(Line(1, 1e-3), Line(2, 5e-3), Line(0, 3e-3))
+    assert costs.rows(1000, 0.0) == pytest.approx(2)
+    assert costs.rows(1000, 1.0) == pytest.approx(7)
+    assert costs.rows(1000, 0.25) == pytest.approx(3.25)
+    noisy = FormCosts(Line(5, 0), Line(4, 0), Line(9, 0))  # full below empty: noise
+    assert noisy.rows(1000, 1.0) == 5
 
 
 def test_break_even() -> None:
@@ -23,25 +35,52 @@ def test_break_even() -> None:
     never = FormCosts(Line(9, 0), Line(9, 1e-3), Line(0, 1e-3))
     assert always.break_even(1000) == 1.0
     assert never.break_even(1000) == 0.0
+    for dense, share in ((4.0, 0.0), (5.0, 1.0), (6.0, 1.0)):  # what is inside costs nothing
+        assert FormCosts(Line(5, 0), Line(4, 0), Line(dense, 0)).break_even(10) == share
 
 
-def test_crossing_interpolates() -> None:
-    assert crossing([0.0, 0.5, 1.0], [1.0, 2.0, 4.0], 3.0) == pytest.approx(0.75)
-    assert crossing([0.0, 1.0], [1.0, 2.0], 3.0) == 1.0
-    assert crossing([0.0, 1.0], [4.0, 5.0], 3.0) == 0.0
+def test_rows_are_taken_where_they_take_less_than_their_share() -> None:
+    assert MARGIN == 0.95
+    for rows, form in ((94.9, "rows"), (95.0, "rows"), (95.1, "dense")):
+        assert FormCosts(Line(rows, 0), Line(rows, 0), Line(100, 0)).choose(1, 0.5) == form
 
 
-@pytest.mark.parametrize("density", [0.0, 0.13, 1.0])
-def test_blobs_have_the_density(density: float) -> None:
-    mask = blobs(50, density, torch.Generator().manual_seed(0))
-    assert float(mask.float().mean()) == pytest.approx(density, abs=1e-3)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that stands still unless told: seconds."""
+    now = [0.0]
+    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
+    return now
 
 
-def test_timings_take_turns() -> None:
+def test_the_second_run_of_a_turn_counts_and_the_shortest_turn(clock: list[float]) -> None:
+    took = {"a": iter([9.0, 0.5, 9.0, 0.25, 9.0, 0.75]), "b": iter([0.1, 2.0, 0.1, 3.0, 0.1, 4.0])}
     order: list[str] = []
+
+    def run(name: str) -> None:
+        order.append(name)
+        clock[0] += next(took[name])
+
     timings = Timings()
-    timings.note("a", 1, lambda: order.append("a"))
-    timings.note("b", 1, lambda: order.append("b"))
-    timings.take(2)
-    assert order == ["a", "a", "b", "b"] * 2
-    assert timings.points["a"][0][1] >= 0
+    timings.note("a", 10, lambda: run("a"))
+    timings.note("b", 20, lambda: run("b"))
+    timings.take(3)
+    assert order == ["a", "a", "b", "b"] * 3
+    assert timings.points == {"a": [(10, pytest.approx(250))], "b": [(20, pytest.approx(2000))]}
+    timings.take()  # nothing waits any more
+    assert len(order) == 12
+
+
+def test_lines_of_what_was_timed(clock: list[float]) -> None:
+    timings, runs = Timings(), []
+
+    def work(seconds: float) -> None:
+        runs.append(seconds)
+        clock[0] += seconds
+
+    for pixels, seconds in ((10, 0.003), (15, 9.0), (20, 0.005)):
+        timings.note("a", pixels, lambda seconds=seconds: work(seconds))
+        timings.take()
+    assert len(runs) == 3 * 2 * module.REPEATS
+    line = timings.line("a")  # the first and the last
+    assert (line.fixed, line.slope) == (pytest.approx(1.0), pytest.approx(0.2))
