@@ -146,6 +146,8 @@ def bench(
         places, store = tags_asked(farm, devices, device), store or Path("results.sqlite")
     elif devices is not None:
         raise UserError("--devices names devices of a farm: add --farm FILE, or use --device URI.")
+    elif apart or job_limit != _JOB_SECONDS:
+        raise UserError("--apart and --job-limit are for a farm's jobs: add --farm FILE.")
     else:
         places = o.listed(device)
     batches = plan(

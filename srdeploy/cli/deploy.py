@@ -155,6 +155,7 @@ def export(
 
     `srdeploy export tuned.onnx --target trt-rtx --sm 8.9 --input 480x270`
     """
+    from srdeploy.errors import UserError
     from srdeploy.export.run import export as run_export
     from srdeploy.export.targets import find_target
 
@@ -185,6 +186,8 @@ def export(
     source: Any = Path(file)
     from_onnx = row.takes_onnx and source.suffix.lower() == ".onnx"
     if from_onnx:
+        if arch is not None:
+            raise UserError("--arch is for checkpoints; an .onnx file says what it computes.")
         asked["scale"] = scale
     options = {name: value for name, value in asked.items() if value is not None}
     row.check_options(options)

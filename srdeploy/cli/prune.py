@@ -134,12 +134,12 @@ def prune(
 
     show = measure if quality else None
     if method == "l1" or (method is None and recipe is None):
-        trains = (recipe, changes, common_set, train_data, finetune is not None, run_dir, fresh)
-        if any(trains):
+        trains = (recipe, changes, common_set, train_data, threads, run_dir, fresh)
+        if any(trains) or finetune is not None:
             raise UserError(
-                "Recipes, training images, run folders and fine-tuning belong to the methods that "
-                "train; choose --method srp, assl, gassl, guided or fade, or recover with "
-                "`srdeploy finetune`."
+                "Recipes, training images, threads, run folders and fine-tuning belong to the "
+                "methods that train; choose --method srp, assl, gassl, guided or fade, or recover "
+                "with `srdeploy finetune`."
             )
         small, report = _one_shot(network, choice, criterion, default_exclude, show)
         more: dict[str, Any] = {}

@@ -32,14 +32,18 @@ def zoo(
     `srdeploy zoo --time --input 480x270`
     """
     from srdeploy.bench.zoo import shipped, timed
+    from srdeploy.errors import UserError
     from srdeploy.measure.scenario import Scenario
     from srdeploy.strict import parse
 
+    if not time and o.given(size=input_size, runs=runs, seconds=seconds, threads=threads):
+        raise UserError("--input, --runs, --seconds and --threads say how to measure; add --time.")
     rows = shipped()
     if time:
-        settings: dict[str, Any] = {
+        settings = {
             "quality": False,
             "inputs": o.parse_size(input_size or "240x160"),
+            **o.given(min_runs=runs, min_seconds=seconds),
         }
         rows = timed(rows, parse(Scenario, settings, where="These conditions"), threads)
     if json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -191,3 +192,13 @@ def test_quiet_leaves_results_and_errors(
     assert "written to" in told.out
     assert run(["--quiet", "inspect", "edsr-s-x"]) == 2
     assert "did you mean" in capsys.readouterr().err
+
+
+def test_every_option_of_every_command_is_followed() -> None:
+    """See tests/cli/reach.py; what is left takes no options, or is read from a table."""
+    followed = set()
+    for path in Path(__file__).parent.glob("test_*_calls.py"):
+        for case in importlib.import_module(f"tests.cli.{path.stem}").CASES:
+            words = case.line.split()
+            followed |= {tuple(words[:n]) for n in (1, 2)}
+    assert set(LEAVES) - followed == {("targets",), ("devices",), ("results",), ("doctor",)}

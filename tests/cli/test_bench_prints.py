@@ -1,0 +1,142 @@
+"""What ``srdeploy bench`` and its relatives print, and how they end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from rich.table import Table
+
+from srdeploy.bench.compare import Comparison
+from srdeploy.bench.profile import LayerTime
+from srdeploy.bench.sparse import BreakEven
+from srdeploy.bench.why import LayerPair, Why
+from srdeploy.bench.zoo import Shipped
+from srdeploy.cli import bench
+from srdeploy.sparse.breakeven import SizeResult
+from tests.cli.reach import calls, exit_code
+from tests.cli.test_bench_calls import FAILED, KEPT, ROW, SCALE
+
+VERDICT = SimpleNamespace(verdict="pass", to_dict=lambda: {"verdict": "the document"})
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words", "code"),
+    [("pass", "", 0), ("fail", "", 1), ("noisy", "", 1), (None, "", 0),
+     ("noisy", "--allow-noisy", 0), ("fail", "--allow-noisy", 1)],
+)  # fmt: skip
+def test_the_verdict_is_the_exit_code(verdict: str | None, words: str, code: int) -> None:
+    found = SimpleNamespace(verdict=verdict, to_dict=lambda: {})
+    replaced = {**KEPT, "srdeploy.bench.verdict:judge": found}
+    assert exit_code(f"bench compare a.json b.json --json {words}", replaced) == code
+
+
+def test_what_bench_compare_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    replaced = {
+        **{**KEPT, "srdeploy.bench.verdict:judge": VERDICT},
+        "srdeploy.bench.verdict_table:verdict_table": Table("the table"),
+        "srdeploy.bench.verdict_table:notes": ["The first.", "The second."],
+        "srdeploy.bench.verdict_table:markdown": "| the page |",
+    }
+    page = tmp_path / "page.md"
+    page.write_text("before\n")
+    calls(f"bench compare a.json b.json --markdown {page}", replaced)
+    told = capsys.readouterr().out
+    assert "the table" in told
+    assert told.endswith("The first.\nThe second.\n")
+    assert page.read_text() == "before\n| the page |\n"
+    calls("bench compare a.json b.json --json", replaced)
+    assert json.loads(capsys.readouterr().out) == {"verdict": "the document"}
+
+
+def test_what_bench_sparse_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    densities = [number / 10 for number in range(11)]
+    size = SizeResult(64, 9.0, [float(n) for n in range(11)], densities, 0.5)
+    found = BreakEven("smsr", "torch", "PyTorch, which is here", 3, 7, {}, [size])
+    replaced = {"srdeploy.bench.sparse:break_even": found}
+    calls("bench sparse", replaced)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    head = next(line for line in lines if "dense" in line)
+    row = next(line for line in lines if "64x64" in line)
+    assert [word for word in head if word != "┃"] == ["ms", "dense", "0%", "20%", "40%", "60%",
+                                                       "80%", "100%"]  # fmt: skip
+    assert [word for word in row if word != "│"] == ["64x64", "9.00", "0.00", "2.00", "4.00",
+                                                     "6.00", "8.00", "10.00"]  # fmt: skip
+    assert lines[-2] == [
+        "Rows",
+        "are",
+        "computed",
+        "by",
+        "PyTorch,",
+        "which",
+        "is",
+        "here;",
+        "3",
+        "threads.",
+    ]
+    assert lines[-1][0] == "64x64:"
+    calls(f"bench sparse --json -o {tmp_path / 'c.SVG'}", replaced)
+    assert json.loads(capsys.readouterr().out)["threads"] == 3
+    assert (tmp_path / "c.SVG").read_text().startswith("<svg")
+
+
+def test_what_why_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    before = LayerTime("body.0", 64, 64, 4000, 2.0, 3_000_000, 64, "Conv")
+    after = LayerTime("body.0", 32, 33, 1000, 1.0, 1500, 48, "Conv")
+    found = Why(1.5, 4.0, 16, [LayerPair(before, after, "padding", 0.5)], {"Add": (0.5, 0.25)},
+                ["The first."], ["The advice."], 16)  # fmt: skip
+    replaced = {**SCALE, "srdeploy.bench.why_run:why": found}
+    calls("bench a.st b.st --why", replaced)
+    told = capsys.readouterr().out
+    assert max(map(len, told.splitlines())) <= 80
+    lines = [line.split() for line in told.splitlines()]
+    assert ["body.0", "64>64", "4.00", "2.00", "2.00", "no", "3.00M", "padding"] in lines
+    assert ["32>33", "1.00", "1.5K"] in lines
+    assert ["Add", "0.50"] in lines
+    assert "1.50 times faster; the MACs are 4.00 times fewer." in told
+    assert told.endswith("  The first.\n  The advice.\n")
+    calls("bench a.st b.st --why --json", replaced)
+    assert json.loads(capsys.readouterr().out)["pairs"][0]["time_ratio"] == 2.0
+
+
+def test_what_compare_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    replaced = {
+        **SCALE,
+        "srdeploy.bench.compare:compare": Comparison([ROW, FAILED]),
+        "srdeploy.bench.compare_table:parity_lines": ["a: the same"],
+        "srdeploy.bench.table:group_tables": ["one table", "two tables"],
+    }
+    assert exit_code("compare a.st b.st", replaced) == 1
+    assert capsys.readouterr().out == "one table\ntwo tables\na: the same\n"
+    replaced["srdeploy.bench.compare:compare"] = Comparison([])
+    assert exit_code("compare a.st b.st --json", replaced) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_what_zoo_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    set5 = {"psnr_y": 37.987, "ssim_y": 0.96054, "protocol": "psnr[y]"}
+    one = Shipped("one", 2, 1_500_000, 2 * 10**9, 6500, {"Set5": set5, "builtin": {}})
+    two = Shipped("two", 2, 1500, 10**6, 400, {}, p50_ms=12.34, speedup=1.234)
+    replaced = {"srdeploy.bench.zoo:shipped": [one, two], "srdeploy.bench.zoo:timed": [one, two]}
+    calls("zoo", replaced)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert lines[0] == ["network", "params", "MACs", "720p", "KB", "Set5"]
+    assert ["one", "1.50M", "2.0G", "6", "37.99", "/", "0.9605"] in lines
+    assert ["two", "1.5K", "1.00M", "0", "-"] in lines
+    assert lines[-1] == ["PSNR-Y", "dB", "/", "SSIM:", "psnr[y]"]
+    calls("zoo --time", replaced)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert lines[0] == ["network", "params", "MACs", "720p", "KB", "Set5", "ms", "faster"]
+    assert ["one", "1.50M", "2.0G", "6", "37.99", "-", "-"] in lines
+    assert ["two", "1.5K", "1.00M", "0", "-", "12.3", "1.23"] in lines
+    assert lines[-1] == ["PSNR-Y", "dB:", "psnr[y]"]
+
+
+def test_a_scenario_that_options_change_has_another_name() -> None:
+    same, changed = bench.scenarios_of("quick,frame-360p", None, None, None, None, False)
+    assert (same.name, same.quality) == ("quick (changed)", False)
+    assert changed.name == "frame-360p"  # which measures no quality anyway
+    (plain,) = bench.scenarios_of(None, None, None, None, None, True)
+    assert (plain.name, plain.quality) == ("default", True)

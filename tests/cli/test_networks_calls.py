@@ -1,0 +1,185 @@
+"""``srdeploy import``, ``inspect`` and ``eval``: what the options are for, and what is printed."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from srdeploy.cli import networks
+from srdeploy.cli.main import run
+from srdeploy.cli.output import quantity
+from srdeploy.models.network import Network
+from srdeploy.models.registry import create
+from srdeploy.models.store import save_network
+from srdeploy.quality import Quality
+from tests.cli.reach import STOP, Case, hold
+
+SESSION = SimpleNamespace(
+    card=SimpleNamespace(scale=2), runtime="torch", threads=1, notes=["read at 1 thread"]
+)
+EVAL = {
+    "srdeploy.runtime.open:open_session": nullcontext(SESSION),
+    "srdeploy.quality:evaluate": STOP,
+}
+LOAD = {"srdeploy.models.load:load_network": STOP}
+IMPORT = {
+    "srdeploy.models.load:load_network": SimpleNamespace(card=SimpleNamespace(history=[])),
+    "srdeploy.models.store:save_network": STOP,
+    "srdeploy.models.edsr_pytorch:save_edsr_pytorch": STOP,
+}
+
+CASES = [
+    Case(
+        "eval net.st",
+        EVAL,
+        {
+            "open_session.source": "net.st",
+            "evaluate.source": "SimpleNamespace",
+            "evaluate.folder": "builtin",
+            "evaluate.scale": 2,
+        },
+        {
+            "--data Set5": {"evaluate.folder": "Set5"},
+            "--scale 3": {"evaluate.scale": 3, "open_session.scale": 3},
+            "--protocol rgb": {"evaluate.protocol": "rgb"},
+            "--runtime torch": {"open_session.runtime": "torch"},
+            "--threads 3": {"open_session.threads": 3},
+            "--arch edsr": {"open_session.arch": "edsr"},
+            "--value-range 255": {"open_session.value_range": 255.0},
+        },
+    ),
+    Case(
+        "inspect net.st",
+        LOAD,
+        {"load_network.path": "net.st"},
+        {
+            "--arch edsr": {"load_network.arch": "edsr"},
+            "--scale 3": {"load_network.scale": 3},
+        },
+        ("--json", "--groups"),
+    ),
+    Case(
+        "import net.pt -o out.st",
+        IMPORT,
+        {
+            "load_network.path": "net.pt",
+            "save_network.network": "SimpleNamespace",
+            "save_network.path": "out.st",
+        },
+        {
+            "--arch edsr": {"load_network.arch": "edsr"},
+            "--scale 3": {"load_network.scale": 3},
+            "--res-scale 0.1": {"load_network.res_scale": 0.1},
+            "--to edsr-pytorch": {
+                "save_network.network": None,
+                "save_network.path": None,
+                "save_edsr_pytorch.network": "SimpleNamespace",
+                "save_edsr_pytorch.path": "out.st",
+            },
+            "--output b.st": {"save_network.path": "b.st"},
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.line)
+def test_every_option_reaches(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    hold(case)
+
+
+def test_what_import_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    network = create("edsr", n_blocks=1, n_feats=4)
+    network = Network(network.module, network.card.step(step="import", assumed=["a tail", "x2"]))
+    monkeypatch.setattr("srdeploy.models.load.load_network", lambda *_, **__: network)
+    out = tmp_path / "out.pt"
+    assert run(["import", "net.pt", "-o", str(out), "--to", "edsr-pytorch"]) == 0
+    told = capsys.readouterr()
+    assert told.out.splitlines() == [
+        "edsr x2: 1.3K parameters (1,259), 356.66M MACs for a 1280x720 output",
+        f"written to {out}",
+        "EDSR-PyTorch: --model EDSR --scale 2 --n_resblocks 1 --n_feats 4 --res_scale 1 "
+        f"--rgb_range 255 --pre_train {out}",
+    ]
+    assert told.err.splitlines() == ["assumed: a tail", "assumed: x2"]
+    assert run(["import", "net.pt", "-o", str(out.with_suffix(".safetensors"))]) == 0
+    assert "EDSR-PyTorch" not in capsys.readouterr().out
+    assert run(["import", "net.pt", "-o", str(out), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["import"] == {"step": "import", "assumed": ["a tail", "x2"]}
+    assert (document["output"], document["params"]) == (str(out), 1259)
+
+
+def test_what_inspect_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def told(network: Network, *options: str) -> list[str]:
+        save_network(network, tmp_path / "n.safetensors")
+        assert run(["inspect", str(tmp_path / "n.safetensors"), *options]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    rgb = told(create("ledsr", n_blocks=1, n_feats=4))
+    assert rgb[0].startswith("ledsr x2: ")
+    assert rgb[1:] == [
+        "  input: 3 channels, values 0..255, mean shift: subtracted inside",
+        "  receptive field: 11 input pixels",
+        "  widths: sub_mean ... add_mean 3 (2 layers), head.0 ... body.1 4 (4 layers), tail.0 12",
+        "  weights: as they were saved",
+    ]
+    luma = create("vdsr", n_layers=4, n_feats=4)
+    card = luma.card.step(step="train", iterations=5, note="", data=[])
+    lines = told(Network(luma.module, card))
+    assert "  input: Y only, colour bicubic, values 0..1, mean shift: none" in lines
+    assert "  fed with the bicubic-upscaled image" in lines
+    assert lines[-1] == "  history: train: iterations 5"
+    groups = told(create("ledsr", n_blocks=1, n_feats=4), "--groups")
+    assert groups[:5] == rgb
+    assert groups[5] == ""
+    assert len(groups) > 6
+
+
+def test_what_eval_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"name": "a.png", "psnr_y": 30.12345, "ssim_y": 0.98765}]
+    quality = Quality(30.12345, 0.98765, 1, "y", "psnr[y]", rows)
+    monkeypatch.setattr("srdeploy.quality.evaluate", lambda *_: quality)
+    monkeypatch.setattr("srdeploy.runtime.open.open_session", lambda *_, **__: nullcontext(SESSION))
+    assert run(["eval", "net.st"]) == 0
+    told = capsys.readouterr()
+    assert told.out.splitlines() == [
+        f"{'a.png':>24}   30.123 dB  0.9877",
+        "1 images: 30.123 dB, SSIM 0.9877  psnr[y]",
+    ]
+    assert told.err == "read at 1 thread\n"
+    assert run(["eval", "net.st", "--scale", "3", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["scale"], document["runtime"], document["threads"]) == (3, "torch", 1)
+    assert document["notes"] == SESSION.notes
+
+
+def test_widths_are_folded_where_they_repeat() -> None:
+    widths = {"a": 4, "b": 4, "c": 8, "d": 4, "e": 4, "f": 4}
+    assert networks._runs(widths) == "a ... b 4 (2 layers), c 8, d ... f 4 (3 layers)"
+    assert networks._runs({}) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(999, "999"), (1e3, "1.0K"), (664704, "664.7K"), (999_999, "1000.0K"), (1e6, "1.00M"),
+     (6.1e11, "610.0G"), (1e9, "1.0G"), (1e12, "1.0T"), (-2500, "-2.5K"), (0, "0")],
+)  # fmt: skip
+def test_counts_have_the_unit_of_their_size(value: float, text: str) -> None:
+    assert quantity(value) == text
+
+
+def test_a_step_of_history_shows_what_it_has() -> None:
+    entry = {"step": "train", "data": "Set5", "threads": 2, "zero": 0, "none": None, "empty": {}}
+    assert networks._entry(entry) == "train: data Set5, threads 2, zero 0"
+    assert networks._entry({"a": 1}) == "?: a 1"

@@ -1,0 +1,234 @@
+"""``srdeploy prune``: what the options are for, and what is printed."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from srdeploy.cli import prune
+from tests.cli.reach import ALL, STOP, Case, calls, exit_code, hold
+
+NETWORK = SimpleNamespace(card=SimpleNamespace(scale=2))
+LOAD: dict[str, Any] = {"srdeploy.models.load:load_network": NETWORK}
+TRAINED = {
+    **LOAD,
+    "srdeploy.train.prune_defaults:prune_recipe": "the recipe",
+    "srdeploy.train.method:prune_trained": STOP,
+}
+ONESHOT = {
+    **LOAD,
+    "srdeploy.prune.oneshot:default_exclude": ["tail.*"],
+    "srdeploy.compact.run:prune_oneshot": STOP,
+}
+
+CASES = [
+    Case(
+        "prune n.st -o d/out.st --method srp",
+        TRAINED,
+        {
+            "load_network.path": "n.st",
+            "prune_recipe.network": "SimpleNamespace",
+            "prune_recipe.method": "srp",
+            "prune_recipe.published_exclude": True,
+            "prune_trained.network": "SimpleNamespace",
+            "prune_trained.recipe": "the recipe",
+            "prune_trained.run_dir": "runs/out",
+            "prune_trained.resume": True,
+        },
+        {
+            "--ratio 0": {"prune_recipe.prune.ratio": 0.0},
+            "--recipe r.yaml": {"prune_recipe.base": "r.yaml"},
+            "--recipe r.yaml --set a=1": {
+                "prune_recipe.base": "r.yaml",
+                "prune_recipe.changes": ["a=1"],
+            },
+            "--common-set joint": {"prune_recipe.prune.common_set": "joint"},
+            "--train-data A --train-data B": {"prune_recipe.training.data.folders": ["A", "B"]},
+            "--finetune 0": {"prune_recipe.finetune.iterations": 0},
+            "--run-dir r": {"prune_trained.run_dir": "r"},
+            "--fresh": {"prune_trained.resume": False},
+            "--threads 2": {"prune_recipe.training.threads": 2},
+            "--layer-ratio a=0.1 --layer-ratio b=0.2": {
+                "prune_recipe.prune.layer_ratios.a": 0.1,
+                "prune_recipe.prune.layer_ratios.b": 0.2,
+            },
+            "--exclude a --exclude b": {"prune_recipe.prune.exclude": ["a", "b"]},
+            "--no-default-exclude": {"prune_recipe.published_exclude": False},
+            "--round-to 4": {"prune_recipe.prune.round_to": 4},
+            "--seed 0": {"prune_recipe.prune.seed": 0, "prune_recipe.training.seed": 0},
+            "--arch edsr": {"load_network.arch": "edsr"},
+            "--scale 3": {"load_network.scale": 3},
+        },
+        ("--json", "--criterion", "--for", "--data", "--no-quality"),
+    ),
+    Case(
+        "prune n.st -o d/out.st",
+        ONESHOT,
+        {
+            "load_network.path": "n.st",
+            "default_exclude.network": "SimpleNamespace",
+            "prune_oneshot.network": "SimpleNamespace",
+            "prune_oneshot.options.ratio": 0.5,
+            "prune_oneshot.options.exclude": ["tail.*"],
+        },
+        {
+            "--ratio 0": {"prune_oneshot.options.ratio": 0.0},
+            "--criterion l2": {"prune_oneshot.options.criterion": "l2"},
+            "--layer-ratio a=0.1 --layer-ratio b=0.2": {
+                "prune_oneshot.options.layer_ratios.a": 0.1,
+                "prune_oneshot.options.layer_ratios.b": 0.2,
+            },
+            "--exclude a --exclude b": {"prune_oneshot.options.exclude": ["tail.*", "a", "b"]},
+            "--no-default-exclude": {
+                "default_exclude.network": None,
+                "prune_oneshot.options.exclude": None,
+            },
+            "--round-to 4": {"prune_oneshot.options.round_to": 4},
+            "--round-to auto --for trt": {"prune_oneshot.options.round_to": 8},
+            "--seed 1": {"prune_oneshot.options.seed": 1},
+            "--arch edsr": {"load_network.arch": "edsr"},
+            "--scale 3": {"load_network.scale": 3},
+        },
+        ALL,
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.line)
+def test_every_option_reaches(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    hold(case)
+
+
+def report(**values: Any) -> Any:
+    groups = [
+        {"channels": 64, "kept": 32, "status": "free", "layers": ["head.0"]},
+        {"channels": 64, "kept": 8, "status": "coupled", "layers": ["a", "b", "c"]},
+        {"channels": 12, "kept": 12, "status": "fixed", "layers": ["tail.0"]},
+    ]
+    facts = {
+        "before": SimpleNamespace(params=664704, macs_720p=6 * 10**9),
+        "after": SimpleNamespace(params=332352, macs_720p=2.5 * 10**9),
+        "groups": groups, "to_dict": lambda: {"method": "l1"},
+        "proof": {"claim": "It is the same", "tolerance": 1, "max_difference": 1e-12,
+                  "sizes": [(20, 30)]},
+    }  # fmt: skip
+    return SimpleNamespace(**{**facts, **values})
+
+
+SMALL = SimpleNamespace(card=SimpleNamespace(widths={"head.0": 32}, scale=2))
+SAVE: dict[str, Any] = {"srdeploy.models.store:save_network": None}
+
+
+def done(name: str, **values: Any) -> dict[str, Any]:
+    made = dict.fromkeys([name], (SMALL, report(**values)))
+    return {**(ONESHOT if "compact" in name else TRAINED), **SAVE, **made}
+
+
+ONCE, SLOWLY = "srdeploy.compact.run:prune_oneshot", "srdeploy.train.method:prune_trained"
+
+
+def test_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    seen = calls("prune n.st -o out.st", done(ONCE))
+    assert seen["save_network.path"] == "out.st"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "   64 -> 32    free     head.0",
+        "   64 -> 8     coupled  a ... c (3)",
+        "parameters 664.7K -> 332.4K",
+        "MACs for a 1280x720 output 6.0G -> 2.5G (2.40 times fewer)",
+        "proof: It is the same, to 1.0e-12 of the value range",
+        "  checked on 30x20 pixels",
+        "written to out.st; recover its quality with: srdeploy finetune out.st -o FILE",
+    ]
+    calls("prune n.st -o out.st", done(ONCE, proof={"claim": "Nothing was removed."}))
+    assert capsys.readouterr().out.splitlines()[-2] == "Nothing was removed."
+    calls("prune n.st -o d/out.st --method srp", done(SLOWLY))
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "written to d/out.st; the run's curves are in runs/out"
+    calls("prune n.st -o out.st --method srp --run-dir r", done(SLOWLY))
+    assert capsys.readouterr().out.splitlines()[-1].endswith("curves are in r")
+
+
+def test_the_document(capsys: pytest.CaptureFixture[str]) -> None:
+    calls("prune n.st -o out.st --json", done(ONCE))
+    document = json.loads(capsys.readouterr().out)
+    assert document == {"output": "out.st", "method": "l1", "widths": {"head.0": 32}}
+    for words, run in (("", "runs/out"), ("--run-dir r", "r")):
+        calls(f"prune n.st -o out.st --method srp {words} --json", done(SLOWLY))
+        assert json.loads(capsys.readouterr().out) == {**document, "run": run}
+
+
+def test_only_the_first_process_writes(capsys: pytest.CaptureFixture[str]) -> None:
+    second = {"srdeploy.train.processes:joined": nullcontext(SimpleNamespace(is_first=False))}
+    seen = calls("prune n.st -o out.st --method srp", {**done(SLOWLY), **second})
+    assert "save_network.path" not in seen
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("method", ["l1", "srp"])
+def test_quality_is_measured_on_the_data_and_told(
+    method: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quality = SimpleNamespace(
+        psnr=30.12345, protocol="psnr[y]", as_dict=lambda: {"psnr_y": 30.0, "per_image": []}
+    )
+    given: list[Any] = []
+
+    def pruned(network: Any, *_: Any, measure: Any = None, **__: Any) -> Any:
+        given.append(measure and measure("dense", SMALL))
+        return SMALL, report()
+
+    monkeypatch.setattr(ONCE.replace(":", "."), lambda n, o, measure: pruned(n, measure=measure))
+    monkeypatch.setattr(SLOWLY.replace(":", "."), pruned)
+    replaced = {
+        **{name: one for name, one in {**ONESHOT, **TRAINED, **SAVE}.items() if one is not STOP},
+        "srdeploy.quality:evaluate": quality,
+    }
+    line = f"prune n.st -o out.st --method {method}"
+    seen = calls(f"{line} --data Set5", replaced)
+    assert (seen["evaluate.folder"], seen["evaluate.scale"]) == ("Set5", 2)
+    assert given.pop() == {"psnr_y": 30.0, "data": "Set5"}
+    assert capsys.readouterr().err == "      dense: 30.123 dB  psnr[y] on Set5\n"
+    assert calls(f"{line} --json", replaced)["evaluate.folder"] == "builtin"
+    assert capsys.readouterr().err == ""
+    given.clear()
+    assert "evaluate.folder" not in calls(f"{line} --no-quality", replaced)
+    assert given == [None]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        *((words, "belong to the methods that train") for words in (
+            "--recipe r.yaml --method l1", "--set a=1", "--common-set joint", "--train-data d",
+            "--finetune 0", "--run-dir r", "--fresh", "--threads 2",
+        )),
+        ("--method srp --criterion l2", "--criterion belongs to --method l1"),
+        ("--recipe r.yaml --criterion l2", "--criterion belongs to --method l1"),
+        ("--method srp --set a=1", "name one with --recipe"),
+        ("--method l2", "no pruning method named 'l2'"),
+        ("--for trt", "write --round-to auto"),
+        ("--round-to 4 --for trt", "write --round-to auto"),
+        ("--round-to 4.5", "is no number of channels"),
+        ("--round-to -4", "is no number of channels"),
+        ("--layer-ratio 0.5", "is not PATTERN=RATIO"),
+        ("--layer-ratio a=b", "is not PATTERN=RATIO"),
+        ("--finetune -1 --method srp", "--finetune"),
+    ],
+)  # fmt: skip
+def test_options_that_would_do_nothing_are_refused(
+    words: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(f"prune n.st -o out.st {words}", {**TRAINED, **ONESHOT}) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_patterns_last_sign_divides() -> None:
+    assert prune._ratios(["a=b=0.5", "c=1e-1"]) == {"a=b": 0.5, "c": 0.1}
+    assert prune._ratios([]) == {}
