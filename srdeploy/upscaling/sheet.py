@@ -100,8 +100,11 @@ def _overview(
     thinned = Image.fromarray(np.ascontiguousarray(picture[::step, ::step]))
     small = thinned.resize(size, Image.Resampling.LANCZOS)
     rows, columns = region
-    box = [round(n * scale) for n in (columns.start, rows.start, columns.stop, rows.stop)]
+    left, top, right, bottom = (
+        round(n * scale) for n in (columns.start, rows.start, columns.stop, rows.stop)
+    )
+    right, bottom = max(right, left + 1), max(bottom, top + 1)  # of a panorama a region is a dot
     draw = ImageDraw.Draw(small)
-    draw.rectangle((box[0] - 1, box[1] - 1, box[2], box[3]), outline=(255, 255, 255), width=4)
-    draw.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), outline=_MARK, width=2)
+    draw.rectangle((left - 1, top - 1, right, bottom), outline=(255, 255, 255), width=4)
+    draw.rectangle((left, top, right - 1, bottom - 1), outline=_MARK, width=2)
     return small

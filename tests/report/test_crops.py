@@ -100,6 +100,8 @@ def test_a_network_alone_is_compared_with_bicubic(networks: list[str]) -> None:
     assert [crop.image for crop in found] == ["image0", "image1"]
     assert {crop.between for crop in found} == {("bicubic", "dense")}
     assert [v.label for v in found[0].versions] == ["bicubic", "dense", "HR"]
+    assert {crop.between for crop in make_crops(of("dense", "a"), "set")} == {("dense", "a")}
+    assert {crop.between for crop in make_crops(of("a", "dense"), "set")} == {("a", "dense")}
 
 
 def test_psnr_is_of_what_is_shown_and_of_the_whole_without_its_border(

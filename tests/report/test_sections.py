@@ -116,6 +116,17 @@ def test_watts_are_those_of_the_rails_that_were_summed() -> None:
     assert sections._watts(entry) == [(0, 53.0), (1, 1.5), (3, 4.0)]
 
 
+@pytest.mark.parametrize(("count", "drawn"), [(0, False), (1, False), (2, True)])
+def test_two_readings_are_a_curve(count: int, drawn: bool) -> None:
+    power = Power(mean_w=7, peak_w=8, energy_j_per_frame=0.3, rails=(), source="all",
+                  readings=count)  # fmt: skip
+    readings = [reading(n, power_w={"a": 1.0}, temperatures_c={"a": 40.0}) for n in range(count)]
+    groups = groups_of(Evidence(entries(lasting(31, power=power, readings=readings))))
+    assert ("power, W" in sections.energy(groups)) is drawn
+    assert ("300 mJ <small>7.00 W</small>" in sections.energy(groups)) is True
+    assert ("hottest sensor" in sections.load(groups)) is drawn
+
+
 def test_of_each_reading_the_hottest_sensor_counts() -> None:
     readings = [reading(0, temperatures_c={"a": 40.0, "b": 61.5}), reading(1)]
     readings.append(reading(2, temperatures_c={"a": 62.0, "b": 61.5}))

@@ -197,6 +197,7 @@ WALK = [
 DRAWN = {
     "bubbles": lambda frame: bubbles(CROWD, "ms", "dB", frame=frame, floor=32.5),
     "bubbles-far": lambda frame: bubbles(CROWD[:2], "ms", "dB", frame=frame, floor=31.0),
+    "bubbles-no-front": lambda frame: bubbles(CROWD[1::2], "ms", "dB", frame=frame),
     "bubbles-one": lambda frame: bubbles([bubble(4, 33, area=0.0)], "ms", "dB", frame=frame),
     "curves": lambda frame: curves(WALK, "iteration", "dB", frame=frame, dots=True),
     "curves-least": lambda frame: curves(WALK[:1], "iteration", "dB", frame=frame, least=20.0),
