@@ -53,7 +53,7 @@ FORMATS: dict[str, Format] = {
     row.name: row
     for row in (
         Format("png", (".png",), True, True, 2**31 - 1, streamed=True),
-        Format("jpeg", (".jpg", ".jpeg"), False, False, 65535, encoder=8),
+        Format("jpeg", (".jpg", ".jpeg"), False, False, 65500, encoder=8),
         Format("webp", (".webp",), False, True, 16383, encoder=46),
         Format("tiff", (".tif", ".tiff"), True, True, 2**31 - 1, encoder=11),
     )
