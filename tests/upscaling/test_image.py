@@ -1,335 +1,264 @@
-from __future__ import annotations
+"""How memory decides about tiles, and what happens to pixels on their way through."""
 
-import subprocess
-import sys
-from pathlib import Path
+from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
-from srdeploy.compact.run import prune_oneshot
-from srdeploy.data.bicubic import imresize, imresize_part
-from srdeploy.data.images import rgb_to_ycbcr, to_uint8
+from srdeploy.data.bicubic import imresize
+from srdeploy.data.images import to_uint8
 from srdeploy.data.picture import Picture
 from srdeploy.errors import UserError
-from srdeploy.export.run import export
-from srdeploy.models.load import load_network
-from srdeploy.models.network import Network
-from srdeploy.models.registry import create
-from srdeploy.models.store import save_network
-from srdeploy.prune.options import PruneOptions
-from srdeploy.runtime.open import open_session
-from srdeploy.runtime.pixels import plan_image, upscale_rgb
+from srdeploy.models.card import Card
+from srdeploy.runtime.bicubic_session import BicubicSession
 from srdeploy.runtime.session import Session
-from srdeploy.runtime.tiling import Grid
-from srdeploy.runtime.torch_session import TorchSession
-from srdeploy.upscaling.image import Upscaler, upscale_array, with_hidden_filled
+from srdeploy.runtime.sizes import InputSizes
+from srdeploy.upscaling import image
+from srdeploy.upscaling.image import (
+    DEFAULT_MEMORY,
+    Upscaler,
+    hidden_bytes,
+    picture_of,
+    upscale_array,
+    upscale_picture,
+    with_hidden_filled,
+)
 
-SMALL = {
-    "edsr": {"n_blocks": 1, "n_feats": 8},
-    "ledsr": {"n_blocks": 2, "n_feats": 8},
-    "rirsr": {"n_groups": 1, "n_blocks": 1, "n_feats": 8},
-    "vdsr": {"n_layers": 4, "n_feats": 8},
-}
-
-
-def noise(*shape: int, dtype: type = np.uint8) -> np.ndarray:
-    top = np.iinfo(dtype).max
-    return np.random.default_rng(0).integers(0, top, shape, dtype=dtype, endpoint=True)
-
-
-def tiles(session: Session, size: tuple[int, int], scale: int) -> Grid:
-    """Four tiles, of at least the sides from which kernels round alike."""
-    return plan_image(session.card, size, scale, tile=(165, 170), sizes=session.sizes)
+HELD = 10_000_000
+COST = 1000.0 + 4 * 8 * 4 * 2**2  # of a pixel: what the network takes, and its output
 
 
-@pytest.mark.parametrize("scale", [2, 3])
-def test_parts_of_a_resized_image_are_bit_equal(scale: int) -> None:
-    image = noise(23, 31, 3).astype(np.float64) / 7
-    whole = imresize(image, scale)
+class Doubling(Session):
+    """Every pixel twice; channel by channel a little different, so that grey would be tinted."""
 
-    def read(rows: slice, columns: slice) -> np.ndarray:
-        return image[rows, columns]
+    runtime = "numpy"
 
-    for rows, columns in (
-        (slice(0, 5), slice(0, 93 // 3)),
-        (slice(7, 8), slice(11, 40)),
-        (slice(40, 23 * scale), slice(60, 31 * scale)),
-    ):
-        part = imresize_part(read, (23, 31), scale, rows, columns)
-        np.testing.assert_array_equal(part, whole[rows, columns])
-    flat = imresize_part(lambda y, x: image[y, x, 0], (23, 31), scale, slice(3, 9), slice(0, 4))
-    np.testing.assert_array_equal(flat, whole[3:9, 0:4, 0])
+    def __init__(self, **card: object) -> None:
+        told = {"arch": "own", "scale": 2, "scales": (2,), "channels": 3, "value_range": 255.0,
+                "receptive_field": 9}  # fmt: skip
+        super().__init__(Card(**told | card), threads=1)  # type: ignore[arg-type]
+
+    def _run(self, x: np.ndarray) -> np.ndarray:
+        tint = np.array([0.0, 2.0, 4.0], np.float32)[:, None, None]
+        return (x + tint).repeat(2, 2).repeat(2, 3)
 
 
-@pytest.mark.parametrize("pruned", [False, True], ids=["dense", "pruned"])
-@pytest.mark.parametrize("scale", [2, 3, 4])
-@pytest.mark.parametrize("arch", SMALL)
-def test_tiled_pictures_equal_whole_ones(
-    arch: str, scale: int, pruned: bool, tmp_path: Path
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One on which so much is held, and where a network takes 1000 bytes a pixel."""
+    monkeypatch.setattr(image, "resident", lambda: HELD)
+    monkeypatch.setattr(image, "available", lambda: 3_000_000_000)
+    monkeypatch.setattr(image, "bytes_per_pixel", lambda session: 1000.0)
+
+
+@pytest.mark.parametrize(
+    ("free", "memory"),
+    [(None, DEFAULT_MEMORY), (0, DEFAULT_MEMORY), (3_000_000_001, 1_500_000_000),
+     (2 * DEFAULT_MEMORY + 2, DEFAULT_MEMORY)],
+)  # fmt: skip
+def test_memory_unless_told(free: int | None, memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image, "available", lambda: free)
+    assert Upscaler(BicubicSession()).memory == memory
+    assert Upscaler(BicubicSession(), memory=5).memory == 5
+    assert DEFAULT_MEMORY == 2_000_000_000
+
+
+@pytest.mark.parametrize(("held", "room"), [(None, 90e6), (50_000_000, 40e6), (70_000_000, 32e6)])
+def test_a_small_picture_is_never_refused(
+    held: int | None, room: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bit for bit in float, so in every number of bits: odd sizes, every border, colour too."""
-    torch.manual_seed(0)
-    network = create(arch, scale=scale, **SMALL[arch])
-    if pruned:
-        network, _ = prune_oneshot(network, PruneOptions(ratio=0.4))
-    image = noise(171, 203, 3)
-    export(network, "onnx", tmp_path / "net.onnx")
-    for source in (network, tmp_path / "net.onnx"):
-        with open_session(source) as session:
-            grid = tiles(session, (171, 203), scale)
-            assert len(grid.tiles) >= 2
-            assert grid.exact
-            np.testing.assert_array_equal(
-                upscale_rgb(session, image, scale, grid), upscale_rgb(session, image, scale)
-            )
+    monkeypatch.setattr(image, "resident", lambda: held)
+    assert Upscaler(BicubicSession(), memory=90_000_000).room == room
 
 
-class Pooling(torch.nn.Module):
-    """Works on a grid of two pixels that starts at the corner."""
-
-    size_multiple = 2
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.conv = torch.nn.Conv2d(3, 12, 3, padding=1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = torch.nn.functional.avg_pool2d(self.conv(x), 2)
-        return torch.nn.functional.pixel_shuffle(
-            torch.nn.functional.interpolate(x, scale_factor=2, mode="nearest"), 2
-        )
+def test_the_scale_is_the_network_s_own_unless_told() -> None:
+    assert Upscaler(BicubicSession()).scale == 2
+    assert Upscaler(BicubicSession(), 5).scale == 5
+    with pytest.raises(UserError, match="not by x17"):
+        Upscaler(BicubicSession(), 17)
 
 
-def pooling() -> Network:
-    card = create("ledsr", n_blocks=1, n_feats=8).card
-    update = {"arch": "tests:pooling", "size_multiple": 2, "receptive_field": 7}
-    return Network(Pooling().eval(), card.model_copy(update=update))
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize(
+    ("memory", "row_bytes", "extra", "pixels"),
+    [
+        # What is left for the network divided by what a pixel takes; results are kept for as
+        # many rows as a tile has at most.
+        (310_000_000, 0, 0, 300e6 / COST),
+        (310_000_000, 0, 100_000_000, 200e6 / COST),
+        (310_000_000, 10_000, 0, (300e6 - 10_000 * (300e6 // COST // 1000)) / COST),
+    ],
+)
+def test_tiles_fill_the_memory_and_no_more(
+    memory: int, row_bytes: int, extra: int, pixels: float
+) -> None:
+    grid = Upscaler(Doubling(), memory=memory).plan((2000, 1000), row_bytes, extra)
+    seen = grid.tile[0] * grid.tile[1]
+    assert 0.5 * pixels < seen <= pixels
+    assert grid.exact
+    assert len(grid.tiles) > 1
 
 
-def test_tiles_keep_the_places_of_a_pooled_grid() -> None:
-    with open_session(pooling()) as session:
-        image = noise(171, 205, 3)
-        grid = plan_image(session.card, (171, 205), 2, tile=(166, 166))
-        assert grid.height % 2 == grid.width % 2 == 0
-        whole = upscale_rgb(session, image, 2)
-        assert whole.shape == (342, 410, 3)
-        np.testing.assert_array_equal(upscale_rgb(session, image, 2, grid), whole)
+@pytest.mark.usefixtures("machine")
+def test_the_price_of_a_pixel_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(image, "bytes_per_pixel", lambda session: asked.append(1) or 1000.0)
+    upscaler = Upscaler(Doubling(), memory=310_000_000)
+    first = upscaler.plan((2000, 1000))
+    assert upscaler.plan((2000, 1000)) == first
+    assert upscaler.plan((160, 160)).whole
+    assert len(asked) == 1
+    small = Upscaler(Doubling(), memory=1)
+    assert small.plan((160, 160)).whole  # whatever there is
+    assert len(asked) == 1
 
 
-def test_artifacts_of_one_size_take_any_picture(tmp_path: Path) -> None:
-    """Larger pictures exactly, smaller ones with mirrored borders, and that is said."""
-    import onnx
-
-    network = create("ledsr", n_blocks=1, n_feats=8)
-    export(network, "onnx", tmp_path / "any.onnx")
-    model = onnx.load(tmp_path / "any.onnx")
-    dims = model.graph.input[0].type.tensor_type.shape.dim
-    for dim, value in zip(dims, (1, 3, 48, 64), strict=True):
-        dim.dim_value = value
-    onnx.save(model, tmp_path / "fixed.onnx")
-    with open_session(network) as whole, open_session(tmp_path / "fixed.onnx") as fixed:
-        for size in ((101, 131), (48, 64), (47, 200)):
-            image = noise(*size, 3)
-            grid = plan_image(fixed.card, size, 2, sizes=fixed.sizes)
-            assert grid.exact == (size[0] >= 48)
-            found, expected = upscale_rgb(fixed, image, 2, grid), upscale_rgb(whole, image, 2)
-            assert found.shape == expected.shape
-            inside = slice(0, None) if grid.exact else slice(0, -16)
-            np.testing.assert_allclose(found[inside], expected[inside], atol=1e-3)
+@pytest.mark.usefixtures("machine")
+def test_the_sentence_tells_what_would_be_enough() -> None:
+    needed = HELD + COST * 160**2
+    with pytest.raises(UserError) as refused:
+        Upscaler(Doubling(), memory=20_000_000).plan((2000, 1000), 1000, 5_000_000)
+    told = (needed + 5_000_000 + 160 * 1000) * 1.05 / 1e9
+    assert str(refused.value).startswith(
+        "0.02GB of memory is too little for this picture and network; give "
+        f"--memory {told:.2g}GB or more (or a smaller --overlap, which is no longer exact; "
+    )
+    enough = int(needed + 1)
+    assert len(Upscaler(Doubling(), memory=enough).plan((2000, 1000)).tiles) > 50
+    with pytest.raises(UserError, match="too little"):
+        Upscaler(Doubling(), memory=int(needed - COST)).plan((2000, 1000))
 
 
-# Pictures
+@pytest.mark.usefixtures("machine")
+def test_flat_pictures_need_less() -> None:
+    memory = int(HELD + COST * 30 * 160) + 1
+    assert not Upscaler(Doubling(), memory=memory).plan((30, 5000)).whole
+    with pytest.raises(UserError, match="too little"):
+        Upscaler(Doubling(), memory=memory).plan((200, 5000))
 
 
-@pytest.fixture(scope="module")
-def session() -> Session:
-    torch.manual_seed(0)
-    return open_session(create("ledsr", n_blocks=1, n_feats=8))
+@pytest.mark.usefixtures("machine")
+def test_an_overlap_of_ones_own_is_used() -> None:
+    upscaler = Upscaler(Doubling(), memory=310_000_000, overlap=2)
+    grid = upscaler.plan((2000, 1000))
+    assert (grid.overlap, grid.exact) == (2, False)
+    pooled = Upscaler(Doubling(receptive_field=0), memory=310_000_000).plan((2000, 1000))
+    assert (pooled.overlap, pooled.exact) == (64, False)
+
+
+@pytest.mark.usefixtures("machine")
+def test_artifacts_of_listed_sizes_are_not_cut_by_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Doubling, "sizes", InputSizes(((160, 200),)))
+    upscaler = Upscaler(Doubling(), memory=20_000_000)
+    assert upscaler.plan((2000, 1000), 0, 32_000_000).tile == (160, 200)
+    with pytest.raises(UserError, match=r"give --memory 0\.044GB or more"):
+        upscaler.plan((2000, 1000), 0, 32_000_001)
+    monkeypatch.setattr(Doubling, "sizes", InputSizes(low=(8, 8), high=(4000, 4000)))
+    tile = Upscaler(Doubling(), memory=310_000_000).plan((2000, 1000)).tile
+    assert 100_000 < tile[0] * tile[1] <= 300e6 / COST
+
+
+def test_bits_are_kept_and_rounded_to_the_nearest() -> None:
+    pixels = np.array([[[0, 128, 253]]], np.uint8)
+    found = upscale_array(Doubling(), pixels)
+    assert found.shape == (2, 2, 3)
+    assert found[1, 1].tolist() == [0, 130, 255]
+    wide = upscale_array(Doubling(), pixels.astype(np.uint16) * 257 + 1)
+    assert wide.dtype == np.uint16
+    assert wide[0, 1].tolist() == [1, 130 * 257 + 1, 65535]
+    values = np.array([-1.0, 0.0, 0.4999 / 257, 0.5 / 257, 254.999, 255.0, 300.0])
+    assert image._stored(values, np.uint16).tolist() == [0, 0, 0, 1, 65535, 65535, 65535]
+    assert image._stored(np.array([-1, 0.49, 0.5, 254.6, 300]), np.uint8).tolist() == [
+        *(0, 0, 1, 255, 255),
+    ]
+
+
+def test_grey_is_the_luma_of_what_the_network_makes() -> None:
+    found = upscale_array(Doubling(), np.full((3, 4), 100, np.uint8))
+    assert found.shape == (6, 8)
+    assert (found == round(100 + 0.587 * 2 + 0.114 * 4)).all()
+    assert upscale_array(Doubling(), np.full((3, 4, 1), 100, np.uint8)).shape == (6, 8, 1)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("channels", [None, 1, 2, 3, 4])
-def test_channels_and_bits_stay(session: Session, channels: int | None, dtype: type) -> None:
-    pixels = noise(13, 17, *([] if channels is None else [channels]), dtype=dtype)
-    found = upscale_array(session, pixels)
-    assert found.dtype == dtype
-    assert found.shape == (26, 34, *pixels.shape[2:])
+def test_alpha_is_upscaled_bicubically_or_left_out(dtype: type) -> None:
+    level = 257 if dtype == np.uint16 else 1
+    noise = np.random.default_rng(0).integers(1, 256, (5, 6, 2)).astype(dtype)
+    noise *= level
+    upscaler = Upscaler(Doubling())
+    grid = upscaler.plan((5, 6))
+    (band,) = upscaler.bands(Picture(noise), dtype, grid)
+    expected = imresize(noise[..., 1] / level, 2)
+    assert np.abs(band[..., 1] / level - expected.clip(0, 255)).max() <= 0.5 + 1e-9
+    (band,) = upscaler.bands(Picture(noise), dtype, grid, alpha=False)
+    assert band.shape == (10, 12, 1)
 
 
-def test_sixteen_bits_are_used(session: Session) -> None:
-    pixels = noise(13, 17, 3, dtype=np.uint16)
-    found = upscale_array(session, pixels) / 257.0
-    expected = upscale_rgb(session, pixels / 257.0, 2).clip(0, 255)
-    np.testing.assert_allclose(found, expected, atol=0.5 / 257 + 1e-9)
+def test_profile_and_exif_stay() -> None:
+    picture = Picture(np.zeros((4, 4, 3), np.uint8), b"icc", b"exif", ("note",))
+    found = upscale_picture(Doubling(), picture)
+    assert (found.icc, found.exif, found.notes) == (b"icc", b"exif", ("note",))
+    assert found.size == (8, 8)
 
 
-def test_grey_stays_grey() -> None:
-    with open_session("edsr-s-x2") as shipped:
-        pixels = np.clip(noise(5, 6).repeat(6, 0).repeat(6, 1), 40, 200)
-        found = upscale_array(shipped, pixels)
-        rgb = to_uint8(upscale_rgb(shipped, np.repeat(pixels[..., None], 3, 2), 2))
-    assert found.shape == (60, 72)
-    assert np.abs(found.astype(int) - rgb.mean(axis=2)).max() < 3
+def test_a_whole_picture_is_reckoned_with_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    real = Upscaler.plan
+
+    def plan(self: Upscaler, *arguments: object, **options: object) -> object:
+        asked.append((self.memory, arguments, options))
+        return real(self, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Upscaler, "plan", plan)
+    upscale_array(Doubling(), np.zeros((4, 5, 4), np.uint8), memory=900_000_000)
+    extra = 2 * 4 * 5 * 4 * 2**2 + 4 * 5 * 4
+    assert asked == [(900_000_000, ((4, 5),), {"extra_bytes": extra})]
+    assert hidden_bytes(Picture(np.zeros((4, 5, 3), np.uint8))) == 0
 
 
-def test_alpha_is_upscaled(session: Session) -> None:
-    pixels = noise(13, 17, 4)
-    found = upscale_array(session, pixels)
-    np.testing.assert_array_equal(
-        found[..., 3], to_uint8(imresize(pixels[..., 3].astype(float), 2))
-    )
+@pytest.mark.parametrize("shape", [(4,), (4, 4, 4, 4), (0, 4), (4, 0, 3), (4, 4, 5)])
+def test_shapes_that_are_no_picture(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="upscaling takes"):
+        picture_of(np.zeros(shape, np.uint8))
 
 
-def test_hidden_colours_do_not_bleed() -> None:
-    colour = np.full((20, 20, 3), 200, np.uint8)
-    alpha = np.full((20, 20), 255, np.uint8)
-    colour[:, 10:], alpha[:, 10:] = 0, 0
-    filled = with_hidden_filled(colour, alpha)
-    assert (filled[:, 10:18] == 200).all()
-    assert (filled[:, 18:] == 0).all()
-    with open_session("bicubic") as bicubic:
-        found = upscale_array(bicubic, np.dstack([colour, alpha]), 2)
-    assert (found[..., :3][found[..., 3] > 0] == 200).all()
-    assert with_hidden_filled(colour, np.zeros_like(alpha)) is colour
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_shapes_that_are_pictures(channels: int) -> None:
+    assert picture_of(np.zeros((4, 5, channels), np.uint16)).pixels.shape == (4, 5, channels)
+    assert picture_of(np.zeros((4, 5), np.uint8)).pixels.shape == (4, 5, 1)
 
 
-def test_hidden_colours_are_replaced_alike_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a large picture takes no more memory than a copy of it."""
-    colour = noise(40, 37, 3, dtype=np.uint16)
-    alpha = noise(40, 37) * (noise(40, 37) > 220)
-    whole = with_hidden_filled(colour, alpha)
-    monkeypatch.setattr("srdeploy.upscaling.image._AT_ONCE", 1)
-    assert (with_hidden_filled(colour, alpha) == whole).all()
-    assert (whole != colour).any()
+def test_hidden_pixels_take_the_mean_of_their_known_neighbours() -> None:
+    colour = np.zeros((5, 5, 1), np.uint8)
+    alpha = np.zeros((5, 5), np.uint8)
+    for (y, x), level in {(0, 1): 10, (1, 0): 21, (4, 4): 200}.items():
+        colour[y, x], alpha[y, x] = level, 1
+    colour[2, 2] = 99  # hidden
+    before = colour.copy()
+    once = with_hidden_filled(colour, alpha, 1)[..., 0]
+    assert np.array_equal(colour, before)
+    assert once.tolist() == [
+        [16, 10, 10, 0, 0],
+        [21, 16, 0, 0, 0],
+        [21, 0, 99, 0, 0],
+        [0, 0, 0, 0, 200],
+        [0, 0, 0, 200, 200],
+    ]
+    twice = with_hidden_filled(colour, alpha, 2)[..., 0]
+    assert twice[1, 2] == 13  # of 16 and 10
+    assert twice[2, 2] == 99
+    assert twice[2, 4] == twice[4, 2] == 200
+    everywhere = with_hidden_filled(colour, alpha)[..., 0]
+    assert (everywhere > 0).all()
+    assert with_hidden_filled(colour, alpha + 1) is colour
 
 
-def test_luma_networks_get_colour_back() -> None:
-    torch.manual_seed(0)
-    with open_session(create("vdsr", n_layers=4, n_feats=8)) as luma:
-        pixels = np.clip(noise(15, 18, 3), 90, 160)
-        found = rgb_to_ycbcr(upscale_rgb(luma, pixels, 3))
-        expected = imresize(rgb_to_ycbcr(pixels)[..., 1:], 3)
-    np.testing.assert_allclose(found[..., 1:], expected, atol=1e-9)
+def test_the_usual_reach_is_eight_pixels() -> None:
+    colour, alpha = np.zeros((1, 20, 1), np.uint8), np.zeros((1, 20), np.uint8)
+    colour[0, 0], alpha[0, 0] = 50, 255
+    assert np.flatnonzero(with_hidden_filled(colour, alpha)[0, :, 0]).max() == 8
 
 
-def test_what_is_no_picture(session: Session) -> None:
-    with pytest.raises(ValueError, match="uint8 or uint16"):
-        upscale_array(session, np.zeros((4, 4, 3)))
-    with pytest.raises(ValueError, match="1 to 4 channels"):
-        upscale_array(session, np.zeros((4, 4, 5), np.uint8))
-    with pytest.raises(UserError, match="not by x3"):
-        upscale_array(session, np.zeros((4, 4), np.uint8), 3)
-
-
-# Memory
-
-
-def test_memory_decides_the_tiles(session: Session) -> None:
-    size = (3000, 2000)
-    large = Upscaler(session, memory=60_000_000_000).plan(size)
-    assert large.whole
-    from srdeploy.runtime.footprint import resident
-
-    held = resident() or 0
-    small = Upscaler(session, memory=held + 400_000_000).plan(size)
-    smaller = Upscaler(session, memory=held + 150_000_000).plan(size)
-    assert 1 < len(small.tiles) < len(smaller.tiles)
-    assert small.exact
-    with pytest.raises(UserError, match=r"too little for this picture .* --memory \d"):
-        Upscaler(session, memory=held + 1_000_000).plan(size)
-
-
-TILES = """
-import sys
-import numpy as np
-from srdeploy.runtime import footprint
-from srdeploy.runtime.open import open_session
-
-with open_session(sys.argv[1], threads=1) as session:
-    freed = [np.ones(1 << 13) for _ in range(4000)]  # 260 MB on the heap, as reading pictures
-    kept = np.ones(1 << 13)  # leaves behind
-    del freed
-    cost = footprint.bytes_per_pixel(session)
-    before = footprint._reset_peak()
-    for _ in range(3):
-        session.run(np.zeros((1, 3, 500, 480), np.float32))
-    print(0 if before is None else (footprint.peak() - before) / (cost * 500 * 480))
-"""
-
-
-@pytest.mark.parametrize("ending", ["safetensors", "onnx"])
-def test_tile_after_tile_stays_within_the_estimate(ending: str, tmp_path: Path) -> None:
-    """In a fresh process: memory that others freed would be used again."""
-    network = create("ledsr", n_blocks=2, n_feats=48)
-    path = tmp_path / f"net.{ending}"
-    if ending == "onnx":
-        export(network, "onnx", path)
-    else:
-        save_network(network, path)
-    command = [sys.executable, "-c", TILES, str(path)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert float(done.stdout) < 1.1
-
-
-def test_bands_come_from_top_to_bottom(session: Session) -> None:
-    picture = Picture(noise(400, 180, 3))
-    upscaler = Upscaler(session)
-    grid = plan_image(session.card, picture.size, 2, tile=(170, 180))
-    bands = list(upscaler.bands(picture, np.uint8, grid))
-    assert len(bands) > 2
-    whole = next(upscaler.bands(picture, np.uint8, upscaler.plan(picture.size)))
-    np.testing.assert_array_equal(np.concatenate(bands), whole)
-
-
-# Published networks
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("scale", [2, 3, 4])
-def test_vdsr_as_published(shared_data: Path, scale: int) -> None:
-    network = load_network(shared_data / "weights" / "vdsr" / "model_epoch_50.pth", scale=scale)
-    with open_session(network) as vdsr:
-        image = noise(121, 143, 3)
-        grid = plan_image(vdsr.card, (121, 143), scale, tile=(200, 220))
-        assert len(grid.tiles) > 1
-        np.testing.assert_array_equal(
-            upscale_rgb(vdsr, image, scale, grid), upscale_rgb(vdsr, image, scale)
-        )
-
-
-# SMSR: its channel attention pools over the whole picture
-
-
-def test_smsr_is_tiled_but_says_it_is_not_exact() -> None:
-    torch.manual_seed(0)
-    network = create("smsr", scale=2)
-    with open_session(network) as smsr:
-        assert smsr.card.receptive_field == 0
-        image = noise(181, 223, 3)
-        grid = plan_image(smsr.card, (181, 223), 2, tile=(176, 176), overlap=16)
-        assert not grid.exact
-        assert all(tile.rows.start % 2 == tile.columns.start % 2 == 0 for tile in grid.tiles)
-        assert upscale_rgb(smsr, image, 2, grid).shape == (362, 446, 3)
-
-
-class Constant(torch.nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.full_like(x, 0.5)
-
-
-def test_only_its_pooling_keeps_smsr_from_being_exact() -> None:
-    """With the attention held constant, masks and all, tiles equal the whole."""
-    torch.manual_seed(0)
-    network = create("smsr", scale=2)
-    for module in network.module.modules():
-        if hasattr(module, "conv_du"):
-            module.conv_du = Constant()
-    image = to_uint8(imresize(noise(25, 29, 3).astype(float), size=(215, 223)))
-    with TorchSession(network) as smsr:
-        grid = plan_image(smsr.card, (215, 223), 2, tile=(199, 207), overlap=64)
-        assert len(grid.tiles) > 1
-        tiled, whole = upscale_rgb(smsr, image, 2, grid), upscale_rgb(smsr, image, 2)
-    np.testing.assert_array_equal(tiled, whole)
+def test_rounding_of_results_is_that_of_images() -> None:
+    values = np.linspace(-5, 260, 1000)
+    assert np.array_equal(image._stored(values, np.uint8), to_uint8(values))
