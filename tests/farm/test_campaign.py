@@ -1,71 +1,101 @@
-"""A real farm on loopback: scheduler and two workers' hosts as processes, TLS, fake devices."""
+"""A campaign's rules, with a farm that the test makes up: who gets what, when, and what ends it."""
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
+import asyncio
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from srdeploy.bench.plan import Batch, Watcher, plan
-from srdeploy.bench.row import Row
+from srdeploy.bench.journal import open_journal
+from srdeploy.bench.plan import plan
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.farm.settings import FarmFile, read_farm
-from srdeploy.measure.scenario import Scenario
+from srdeploy.farm import campaign as module
+from srdeploy.farm import task
+from srdeploy.farm.campaign import Asked, Campaign
+from srdeploy.farm.fleet import LiveDevice
+from srdeploy.farm.jobs import Job
+from srdeploy.farm.network import Unreachable
+from srdeploy.farm.settings import FarmFile
 from srdeploy.measure.store import Store
+from tests.farm.test_accounting import NAME, SCENARIO, Heard, live, measurement
 
-pytest.importorskip("distributed")
-
-from benchmarks.farm_chaos import ByProgress, chaos
-from benchmarks.farm_lab import Lab, free_port, lab
-from srdeploy.farm.campaign import Asked, run
-from srdeploy.farm.link import devices, order
-from srdeploy.farm.network import open_farm, probe
-
-NAME = "edsr-s-x2"
-QUICK = Scenario(
-    min_runs=1, min_seconds=0.05, turn_seconds=0.05, warmup_seconds=0, quality=False, sensors=False
-)
-ENTRIES = [
-    {"uri": "fake://a1", "tags": ["good", "mixed"]},
-    {"uri": "fake://a2?ms=7", "tags": ["good", "spare"]},
-    {"uri": "fake://lost?fail=lost", "tags": ["mixed", "bad"]},
-    {"uri": "fake://refused?fail=refused", "tags": ["mixed", "closed"]},
-    {"uri": "fake://slow?pace=1e5", "tags": ["slow"]},
-    {"uri": "fake://away", "tags": ["drainable"]},
-]
+FARM = FarmFile(scheduler="nowhere", patience_seconds=0.2)
 
 
-class Heard(Watcher):
-    def __init__(self) -> None:
-        self.sentences: list[str] = []
-        self.stored: list[bool] = []
+class Farm:
+    """Devices, what they answer to a job, and everything that was asked of them."""
 
-    def row(self, batch: Batch, artifact: str, row: Row, stored: bool) -> None:
-        self.stored.append(stored)
+    def __init__(self, *devices: LiveDevice) -> None:
+        self.devices = list(devices)
+        self.client = self
+        self.up = True
+        self.young = False
+        self.handed: list[dict[str, Any]] = []
+        self.sent: list[tuple[str, list[str]]] = []
+        self.answers: Callable[[dict[str, Any]], dict[str, Any]] = self.done
+        self.cancelled: list[str] = []
+        self.refuses_files = False
 
-    def said(self, sentence: str) -> None:
-        self.sentences.append(sentence)
+    async def fleet(self) -> list[LiveDevice]:
+        return list(self.devices)
+
+    async def settled(self, fits: Any) -> list[LiveDevice]:
+        self.fits = fits(self.devices)
+        return list(self.devices)
+
+    async def send(self, packed: Any, digests: Any, device: LiveDevice) -> int:
+        if self.refuses_files:
+            raise SrdeployError(f"{device.name} has no room.")
+        self.sent.append((device.name, list(digests)))
+        return 0
+
+    def submit(self, function: Any, job: dict[str, Any], **how: Any) -> Any:
+        assert function is task.measure
+        self.handed.append({"job": job, **how})
+        return Future(self, self.handed[-1])
+
+    def where(self, how: dict[str, Any]) -> str:
+        addresses = how["workers"] or [one.address for one in self.devices if one.ready]
+        return str(addresses[0]).removeprefix("tls://")
+
+    def answer(self, how: dict[str, Any], outcome: str, **more: Any) -> dict[str, Any]:
+        status = {"state": "ready", "reason": ""}
+        told = {"name": self.where(how), "outcome": outcome, "status": status, "seconds": 1.0}
+        return {**told, "reason": outcome, **more}
+
+    def done(self, how: dict[str, Any]) -> dict[str, Any]:
+        results = [
+            {"name": one["name"], "fault": None, "reason": "",
+             "measurement": measurement(self.where(how)).model_dump(mode="json")}
+            for one in how["job"]["artifacts"]
+        ]  # fmt: skip
+        return self.answer(how, "done", results=results)
 
 
-@pytest.fixture(scope="module")
-def shop() -> Iterator[Lab]:
-    with lab(devices=len(ENTRIES), processes=2, port=free_port(), entries=ENTRIES) as one:
-        one.start_all()
-        one.wait_for_devices()
-        yield one
+class Future:
+    def __init__(self, farm: Farm, how: dict[str, Any]) -> None:
+        self.farm, self.how = farm, how
+
+    def __await__(self) -> Any:
+        yield from asyncio.sleep(0).__await__()
+        while (answer := self.farm.answers(self.how)) is None:
+            yield from asyncio.sleep(0.01).__await__()
+        return answer
+
+    async def cancel(self) -> None:
+        self.farm.cancelled.append(self.how["key"])
 
 
-@pytest.fixture(scope="module")
-def farm(shop: Lab) -> FarmFile:
-    settings, _ = open_farm(shop.folder / "client")
-    return settings.model_copy(update={"patience_seconds": 5.0})
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TICK_SECONDS", 0.01)
+    monkeypatch.setattr(module, "_FLEET_SECONDS", 0.02)
 
 
 @pytest.fixture
@@ -74,292 +104,324 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield one
 
 
-def measure(
-    farm: FarmFile,
-    store: Store,
-    *tags: str,
-    artifacts: tuple[str, ...] = (NAME,),
-    heard: Watcher | None = None,
-    asked: Asked | None = None,
-    repeats: int = 1,
-    **settings: Any,
-) -> list[Row]:
-    scenario = settings.pop("scenario", QUICK)
-    batches = plan(list(tags), [scenario], repeats=repeats, **{"scale": 2, **settings})
-    return run(farm, artifacts, batches, store, watcher=heard, asked=asked)
+class Run:
+    """A campaign on a made-up farm."""
+
+    def __init__(
+        self, farm: Farm, store: Store, monkeypatch: pytest.MonkeyPatch, *, repeats: int = 1,
+        tags: tuple[str, ...] = ("good",), artifacts: tuple[str, ...] = (NAME,), **asked: Any,
+    ) -> None:  # fmt: skip
+        self.farm, self.heard = farm, Heard()
+        self.batches = plan(list(tags), [SCENARIO], repeats=repeats, scale=2)
+        with open_journal(None) as journal:
+            self.campaign = Campaign(
+                FARM, artifacts, self.batches, store, self.heard, journal, Asked(**asked)
+            )
+        self.connections = 0
+
+        @asynccontextmanager
+        async def connect(settings: FarmFile) -> AsyncIterator[Any]:
+            assert settings is FARM
+            self.connections += 1
+            yield farm
+
+        monkeypatch.setattr(module, "connect", connect)
+
+    def __call__(self) -> list[Any]:
+        return asyncio.run(asyncio.wait_for(self.campaign.run(), 20))
 
 
-def released(farm: FarmFile) -> None:
-    order(farm, ["*"], "ready", "")
-
-
-def test_fans_out_collects_and_resumes(farm: FarmFile, store: Store, tmp_path: Path) -> None:
-    twin = tmp_path / "twin.safetensors"
-    shutil.copy(Path("srdeploy/assets/networks/edsr-s-x2.safetensors").resolve(), twin)
-    both = (NAME, str(twin))
-    rows = measure(farm, store, "good", "spare", artifacts=both, repeats=3)
-    assert len(rows) == 12
-    assert not [row.error for row in rows if row.error]
-    assert {row.device for row in rows} == {"a1", "a2"}
-    assert {row.device for row in rows[6:]} == {"a2"}  # the tag's only device
-    for first, second in zip(rows[::2], rows[1::2], strict=True):
-        assert (first.artifact, second.artifact) == (NAME, "twin.safetensors")
-        assert first.session == second.session  # they took turns
-    assert len(store) == 12
-    heard = Heard()
-    again = measure(farm, store, "good", "spare", artifacts=both, repeats=3, heard=heard)
-    assert [row.started for row in again] == [row.started for row in rows]
-    assert len(store) == 12
-    assert heard.stored == [True] * 12
-
-
-def test_artifacts_of_one_name_and_content_have_a_row_each(
-    farm: FarmFile, store: Store, tmp_path: Path
+def test_jobs_are_handed_out_with_what_they_need(
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = Path("srdeploy/assets/networks/edsr-s-x2.safetensors").resolve()
-    twins = [tmp_path / folder / "net.safetensors" for folder in "ab"]
-    for twin in twins:
-        twin.parent.mkdir()
-        shutil.copy(source, twin)
-    names = tuple(map(str, twins))
-    rows = measure(farm, store, "good", artifacts=names)
-    assert [row.artifact for row in rows] == ["net.safetensors"] * 2
-    assert rows[0].session == rows[1].session
-    assert rows[0].samples_ms != rows[1].samples_ms  # each its own, though one place in the store
-    assert rows[1].speedup is not None
-    assert len(store) == 1
-    assert len(measure(farm, store, "good", artifacts=names)) == 2
+    farm = Farm(live("a", "good"), live("b", "other"))
+    run = Run(farm, store, monkeypatch, repeats=3, job_seconds=77.0)
+    rows = run()
+    assert [(row.device, row.repeat, row.error) for row in rows] == [("a", 0, None)] * 3
+    assert len(farm.handed) == 3
+    assert len({how["key"] for how in farm.handed}) == 3
+    for number, how in enumerate(sorted(farm.handed, key=lambda how: how["job"]["repeat"])):
+        assert how["key"].startswith(f"srdeploy-{number}-1-")
+        assert how["resources"] == {"device": 1, "tag good": 1}
+        assert (how["workers"], how["pure"]) == (None, False)
+        assert (how["job"]["seconds"], how["job"]["repeat"]) == (77.0, number)
+    assert farm.fits
+    assert [name for name, _ in farm.sent] == ["a"]  # and nothing to the other host's device
+    assert farm.sent[0][1]
+    assert len(store) == 3
+    again = Run(farm, store, monkeypatch, repeats=3)
+    assert len(again()) == 3
+    assert (again.connections, len(farm.handed)) == (0, 3)  # all of it was stored
+    assert again.heard.rows == [("a", True, None)] * 3
 
 
-def test_each_row_goes_to_the_journal(farm: FarmFile, store: Store, tmp_path: Path) -> None:
-    batches = plan(["good"], [QUICK], repeats=2, scale=2)
-    rows = run(farm, [NAME], batches, store, journal=tmp_path / "journal.jsonl")
-    lines = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
-    assert [line["event"] for line in lines] == ["row", "row"]
-    assert {line["repeat"]: line["samples_ms"] for line in lines} == {
-        row.repeat: row.samples_ms for row in rows
+def test_defaults() -> None:
+    assert Asked() == Asked(job_seconds=3600.0, apart=False)
+
+
+def test_artifacts_apart(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for apart, jobs in ((True, 2), (False, 1)):
+        farm = Farm(live("a", f"t{apart}"))
+        Run(
+            farm,
+            store,
+            monkeypatch,
+            artifacts=(NAME, "edsr-s-x3"),
+            tags=(f"t{apart}",),
+            apart=apart,
+        )()
+        assert len(farm.handed) == jobs
+
+
+def test_what_failed_goes_to_the_others_alone(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm = Farm(live("a", "good"), live("b", "good"))
+    farm.answers = lambda how: (
+        farm.answer(how, "failed") if farm.where(how) == "a" else farm.done(how)
+    )
+    run = Run(farm, store, monkeypatch)
+    (row,) = run()
+    assert (row.device, row.error) == ("b", None)
+    assert [how["workers"] for how in farm.handed] == [None, ["tls://b"]]
+    assert [how["key"].split("-")[2] for how in farm.handed] == ["1", "2"]
+    assert f"a failed {NAME}: failed" in run.heard.sentences
+
+
+def test_contents_that_are_missing_are_sent_to_who_asked(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm = Farm(live("a", "good"))
+    farm.answers = lambda how: (
+        farm.answer(how, "missing", files=["x", "y"]) if len(farm.handed) == 1 else farm.done(how)
+    )
+    (row,) = Run(farm, store, monkeypatch)()
+    assert row.error is None
+    assert farm.sent[-1] == ("a", ["x", "y"])
+
+
+def test_a_host_without_room_is_told_and_its_jobs_are_given_up_in_the_end(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm = Farm(live("a", "good"))
+    farm.refuses_files = True
+    farm.answers = lambda how: farm.answer(how, "missing", files=["x"])
+    run = Run(farm, store, monkeypatch)
+    (row,) = run()
+    assert "it was lost 20 times (a has no room.)" in str(row.error)
+    assert run.heard.sentences[0] == "a has no room."
+    assert len(farm.handed) == 20
+
+
+def test_a_broken_answer_is_a_lost_job(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    farm = Farm(live("a", "good"))
+
+    def broken(how: dict[str, Any]) -> dict[str, Any]:
+        raise ValueError("garbled")
+
+    farm.answers = broken
+    (row,) = Run(farm, store, monkeypatch)()
+    assert "it was lost 20 times (ValueError: garbled)" in str(row.error)
+
+
+def test_a_tag_without_a_device_is_told_at_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match="did you mean 'good'"):
+        Run(Farm(live("a", "good")), store, monkeypatch, tags=("goood",))()
+    aside = live("a", "good", state="drained")
+    with pytest.raises(UserError, match="takes jobs: a is drained"):
+        Run(Farm(aside), store, monkeypatch)()
+
+
+def test_a_kind_that_goes_away_is_waited_for_and_then_given_up(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm = Farm(live("a", "good"), live("b", "other"))
+
+    def leave(how: dict[str, Any]) -> Any:
+        farm.devices = [live("b", "other")]
+        return None
+
+    farm.answers = leave
+    began = time.monotonic()
+    (row,) = Run(farm, store, monkeypatch)()
+    assert "No device 'good' of the farm is connected." in str(row.error)
+    assert time.monotonic() - began >= FARM.patience_seconds
+    assert farm.cancelled == [farm.handed[0]["key"]]
+
+
+def test_when_all_have_failed_it_nobody_waits(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm = Farm(live("a", "good"), live("b", "good", state="quarantined"))
+    farm.answers = lambda how: farm.answer(how, "failed", reason="broken")
+    run = Run(farm, store, monkeypatch)
+    (row,) = run()
+    assert "a: broken" in str(row.error)
+    assert run.heard.sentences.count("b is quarantined: ") == 1
+
+
+def test_a_lost_scheduler_is_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    farm = Farm(live("a", "good"))
+
+    def lose(how: dict[str, Any]) -> Any:
+        farm.up = False
+        farm.answers = farm.done
+        return None
+
+    farm.answers = lose
+    run = Run(farm, store, monkeypatch)
+
+    @asynccontextmanager
+    async def connect(settings: FarmFile) -> AsyncIterator[Any]:
+        run.connections += 1
+        if run.connections == 2:
+            raise Unreachable("Nobody answers")
+        farm.up = True
+        yield farm
+
+    monkeypatch.setattr(module, "connect", connect)
+    run.campaign._farm = FARM.model_copy(update={"patience_seconds": 30.0})
+    (row,) = run()
+    assert row.error is None
+    assert run.connections == 3
+    assert any("The scheduler is lost; waiting for it (" in s for s in run.heard.sentences)
+
+
+def test_one_that_stays_away_ends_the_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    farm = Farm(live("a", "good"))
+
+    def lose(how: dict[str, Any]) -> Any:
+        farm.up = False
+        return farm.done(how)
+
+    farm.answers = lose
+    run = Run(farm, store, monkeypatch, repeats=2)
+
+    async def soon(seconds: float) -> None:
+        await real(min(seconds, 0.05))
+
+    real = asyncio.sleep
+    monkeypatch.setattr(asyncio, "sleep", soon)
+
+    @asynccontextmanager
+    async def connect(settings: FarmFile) -> AsyncIterator[Any]:
+        run.connections += 1
+        if run.connections > 1:
+            raise Unreachable("Nobody answers")
+        yield farm
+
+    monkeypatch.setattr(module, "connect", connect)
+    with pytest.raises(SrdeployError) as caught:
+        run()
+    assert not isinstance(caught.value, Unreachable)
+    assert "was not back within 0.2 s; 1 results are in '" in str(caught.value)
+    assert str(caught.value).endswith("repeat the command to go on.")
+
+
+def test_one_that_was_never_there_is_no_wait(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(Farm(live("a", "good")), store, monkeypatch)
+
+    @asynccontextmanager
+    async def connect(settings: FarmFile) -> AsyncIterator[Any]:
+        raise Unreachable("Nobody answers")
+        yield
+
+    monkeypatch.setattr(module, "connect", connect)
+    with pytest.raises(Unreachable):
+        run()
+    assert run.heard.sentences == []
+
+
+def jobs(run: Run, *tags: str) -> list[Job]:
+    made = [Job(n, plan([tag], [SCENARIO], scale=2)[0], [NAME]) for n, tag in enumerate(tags)]
+    for job in made:
+        run.campaign._todo.add(job)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("usual", "started"), [(4.99, 20), (5.0, 11), (60.0, 11), (float("inf"), 11)]
+)
+def test_short_jobs_are_handed_out_twice_over(
+    usual: float, started: int, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two per device below 5 s; else a tenth more than there are devices."""
+    devices = [live(f"d{n}", "good") for n in range(10)]
+    run = Run(Farm(), store, monkeypatch)
+    run.campaign._fleet = [*devices, live("x", "good", state="drained")]
+    run.campaign._usual_seconds = usual
+    jobs(run, *["good"] * 30)
+    assert len(run.campaign._startable([])) == started
+
+
+def test_room_is_counted_by_tag_name_and_kind(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(Farm(), store, monkeypatch)
+    run.campaign._fleet = [live("a", "good"), live("b", "good", "fine")]
+    jobs(run, *["good"] * 4, *["fine"] * 4, *["a"] * 4, *["fake"] * 4, *["none"] * 4)
+    handed = [job.tag for job in run.campaign._startable([])]
+    assert {tag: handed.count(tag) for tag in set(handed)} == {
+        "good": 2,
+        "fine": 1,
+        "a": 1,
+        "fake": 2,
     }
 
 
-def test_two_clients_with_one_store_and_every_result_is_there_once(
-    farm: FarmFile, store: Store
+def test_how_long_jobs_usually_take(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(Farm(), store, monkeypatch)
+    run.campaign._fleet = [live("a", "good")]
+    (job,) = run.campaign._jobs
+    told = {
+        "name": "a",
+        "status": {"state": "ready", "reason": ""},
+        "outcome": "done",
+        "results": [],
+    }
+    for seconds, usual in ((10.0, 10.0), (20.0, 12.0), (2.0, 10.0)):
+        answer = told | {"seconds": seconds}
+        asyncio.run(run.campaign._hear(SimpleNamespace(), job, answer))  # type: ignore[arg-type]
+        assert run.campaign._usual_seconds == pytest.approx(usual)
+
+
+def test_nothing_is_given_up_before_the_fleet_is_known(
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batches = plan(["good"], [QUICK], repeats=6, scale=2)
-    with Store.open(store.path) as other, ThreadPoolExecutor() as pool:
-        ways = [pool.submit(run, farm, [NAME], batches, one) for one in (store, other)]
-        first, second = ([row.model_dump() for row in way.result()] for way in ways)
-    assert len(store) == 6
-    assert [row["session"] for row in first] == [row["session"] for row in second]
+    run = Run(Farm(), store, monkeypatch)
+    (job,) = jobs(run, "good")
+    job.failed_on = {"a": "fell"}
+    run.campaign._fleet = [live("a", "good")]
+    run.campaign._give_up_hopeless({})
+    assert len(run.campaign._todo) == 1  # a young scheduler may not know all yet
+    run.campaign._settled = True
+    run.campaign._give_up_hopeless({})
+    assert len(run.campaign._todo) == 0
+    assert "a: fell" in str(run.heard.rows[-1][2])
 
 
-def test_a_folder_of_images_travels_too(farm: FarmFile, store: Store, tmp_path: Path) -> None:
-    from PIL import Image
-
-    folder = tmp_path / "Set1" / "HR"
-    folder.mkdir(parents=True)
-    Image.effect_noise((64, 48), 50).convert("RGB").save(folder / "noise.png")
-    scenario = QUICK.model_copy(update={"quality": True})
-    (row,) = measure(farm, store, "a1", data=str(tmp_path / "Set1"), scenario=scenario)
-    assert row.error is None
-    assert (row.data, row.n_images) == ("Set1", 1)
-
-
-def test_contents_are_sent_once_per_host(farm: FarmFile, shop: Lab, store: Store) -> None:
-    measure(farm, store, "good", repeats=2)
-    contents = [p for p in (shop.folder / "cache/farm/content").rglob("*") if p.is_file()]
-    before = {path: path.stat().st_ino for path in contents}
-    assert before
-    with Store.open(store.path.with_name("other.sqlite")) as other:
-        measure(farm, other, "good", repeats=2)
-    assert {path: path.stat().st_ino for path in before} == before  # not written again
-
-
-def test_a_failing_device_is_left_out_and_quarantined(
-    farm: FarmFile, shop: Lab, store: Store
+def test_a_job_that_nobody_may_get_is_called_back_unless_it_is_being_measured(
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard = Heard()
-    rows = measure(farm, store, "mixed", repeats=30, heard=heard)
-    assert not [row.error for row in rows if row.error]
-    assert {row.device for row in rows} == {"a1"}
-    set_aside = {one.name: one for one in devices(farm) if one.state == "quarantined"}
-    assert set_aside  # at least the quicker one got three
-    for one in set_aside.values():
-        assert one.reason.startswith("3 failures in a row, the last: The fake device")
-        state = (shop.folder / f"cache/farm/devices/{one.name}.json").read_text()
-        assert one.reason in state
-    assert any("is quarantined: 3 failures" in sentence for sentence in heard.sentences)
-    released(farm)
-    assert not [one for one in devices(farm) if one.state != "ready"]
+    run = Run(Farm(), store, monkeypatch)
+    (job,) = run.campaign._jobs
+    job.failed_on = {"a": "fell"}
+    run.campaign._settled = True
 
+    class Attempt:
+        cancelled = False
 
-def test_a_job_that_every_device_fails_ends_with_its_reasons(farm: FarmFile, store: Store) -> None:
-    (row,) = measure(farm, store, "bad")
-    assert "The fake device went away" in (row.error or "")
-    (row,) = measure(farm, store, "closed")
-    assert "The fake device refuses" in (row.error or "")
-    released(farm)
+        def cancel(self) -> None:
+            self.cancelled = True
 
-
-def test_a_job_is_ended_at_its_limit(farm: FarmFile, store: Store) -> None:
-    began = time.monotonic()
-    (row,) = measure(farm, store, "slow", asked=Asked(job_seconds=3))
-    assert "no end within 3 s" in (row.error or "")
-    assert time.monotonic() - began < 300  # without the limit it would take over an hour
-    released(farm)
-
-
-def test_the_jobs_own_fault_blames_no_device(farm: FarmFile, store: Store, tmp_path: Path) -> None:
-    broken = tmp_path / "broken.onnx"
-    broken.write_bytes(b"no network")
-    good, bad = measure(farm, store, "good", artifacts=(NAME, str(broken)))
-    assert good.error is None
-    assert "broken.onnx" in (bad.error or "")
-    assert {one.in_a_row for one in devices(farm) if one.has("good")} == {0}
-
-
-def test_what_is_not_there_is_told_within_seconds(farm: FarmFile, store: Store) -> None:
-    began = time.monotonic()
-    with pytest.raises(UserError, match="did you mean 'good'"):
-        measure(farm, store, "god")
-    order(farm, ["away"], "drained", "being moved")
-    with pytest.raises(UserError, match=r"away is drained \(being moved\)"):
-        measure(farm, store, "drainable")
-    assert time.monotonic() - began < 120  # Dask itself would wait for ever
-    released(farm)
-
-
-def test_drain_finishes_what_runs_and_takes_no_more(
-    farm: FarmFile, store: Store, shop: Lab
-) -> None:
-    path = shop.folder / "results.sqlite"
-    client = shop.start("client", "--devices", "away", "--repeats", "500", "--json")
-    end = time.monotonic() + 120
-    while not path.exists() or shop.results()[1] < 3:
-        assert time.monotonic() < end, shop.log("client")
-        time.sleep(0.1)
-    (drained,) = order(farm, ["away"], "drained", "by order", wait=True)
-    assert (drained.state, drained.running) == ("drained", None)
-    time.sleep(1)
-    assert listening(client) == []
-    stored = shop.results()[1]
-    time.sleep(2)
-    assert shop.results()[1] == stored < 500
-    assert {one.done for one in devices(farm) if one.name == "away"} == {drained.done}
-    client.kill()
-    client.wait()
-    released(farm)
-
-
-def test_a_quarantine_survives_its_worker(farm: FarmFile, shop: Lab) -> None:
-    order(farm, ["a1"], "quarantined", "battery swells")
-    shop.kill("worker0")  # which has a1
-    shop.start("worker0")
-    end = time.monotonic() + 120
-    while not (here := [one for one in devices(farm) if one.name == "a1"]):
-        assert time.monotonic() < end
-        time.sleep(0.5)
-    assert (here[0].state, here[0].reason) == ("quarantined", "battery swells")
-    released(farm)
-
-
-def listening(process: subprocess.Popen[bytes]) -> list[tuple[str, int]]:
-    """Address and port of whatever a process listens on."""
-    import psutil
-
-    found = psutil.Process(process.pid).net_connections()
-    return [(one.laddr.ip, one.laddr.port) for one in found if one.status == psutil.CONN_LISTEN]
-
-
-def test_nothing_listens_beyond_the_address_asked_for(shop: Lab) -> None:
-    assert listening(shop.running["scheduler"]) == [("127.0.0.1", shop.port)]
-    workers = [*listening(shop.running["worker0"]), *listening(shop.running["worker1"])]
-    # One port per device, for the scheduler's calls, and no other.
-    assert [address for address, _ in workers] == ["127.0.0.1"] * len(ENTRIES)
-
-
-def test_no_certificate_no_access(farm: FarmFile, shop: Lab, tmp_path: Path, store: Store) -> None:
-    import asyncio
-
-    from distributed import Client
-    from distributed.security import Security
-
-    from srdeploy.farm.certificates import issue
-
-    issue(tmp_path / "other", ["client"], f"127.0.0.1:{shop.port}")
-    stranger = read_farm(tmp_path / "other" / "client")
-    with pytest.raises(UserError, match="does not trust"):
-        probe(stranger)
-    with pytest.raises(UserError, match="does not accept"):
-        probe(farm.model_copy(update={n: getattr(stranger, n) for n in ("certificate", "key")}))
-
-    async def without() -> None:
-        for protocol, security in (("tcp", None), ("tls", Security(tls_ca_file=str(farm.ca)))):
-            address = f"{protocol}://127.0.0.1:{shop.port}"
-            await Client(address, security=security, timeout=3, asynchronous=True)
-
-    with pytest.raises((OSError, TypeError)):
-        asyncio.run(without())
-
-
-def test_a_store_that_cannot_be_written_ends_the_run_with_its_own_reason(
-    farm: FarmFile, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def add(*_: Any) -> bool:
-        raise SrdeployError("no space is left for the results")
-
-    monkeypatch.setattr(store, "add", add)
-    heard = Heard()
-    with pytest.raises(SrdeployError, match="no space is left for the results"):
-        measure(farm, store, "good", heard=heard)
-    assert heard.sentences == []
-
-
-def test_nobody_there(farm: FarmFile, store: Store) -> None:
-    nowhere = farm.model_copy(update={"scheduler": f"127.0.0.1:{free_port()}"})
-    with pytest.raises(SrdeployError, match="start it there"):
-        measure(nowhere, store, "good")
-    unknown = farm.model_copy(update={"scheduler": "no-such-host.invalid"})
-    with pytest.raises(UserError, match="no host"):
-        measure(unknown, store, "good")
-
-
-def answers(farm: FarmFile) -> bool:
-    try:
-        probe(farm)
-    except SrdeployError:
-        return False
-    return True
-
-
-def test_a_scheduler_that_has_just_started_is_given_time(
-    farm: FarmFile, shop: Lab, store: Store
-) -> None:
-    shop.kill("scheduler")
-    shop.start("scheduler")
-    end = time.monotonic() + 120
-    while not answers(farm):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    (row,) = measure(farm, store, "drainable")
-    assert (row.device, row.error) == ("away", None)
-    with pytest.raises(UserError, match="did you mean 'good'"):
-        measure(farm, store, "god")
-
-
-def test_a_name_is_taken_once(shop: Lab) -> None:
-    twin = shop.start("worker1-twin", "--device", "fake://a1")
-    assert twin.wait(120) == 2
-    assert "has a device 'a1' already" in shop.log("worker1-twin")
-
-
-def test_killed_in_all_its_parts_and_nothing_is_lost_or_twice() -> None:
-    with lab(devices=6, processes=3, port=free_port(), turn=0.1) as one:
-        one.start_all()
-        one.wait_for_devices()
-        victims = [(6, "worker"), (14, "client"), (24, "scheduler"), (36, "runner"), (46, "worker")]
-        counts = chaos(one, 60, ByProgress(victims), limit=500)
-        assert counts["exit"] == 0, one.log("client")
-    assert counts["stored"] == counts["finished"] == counts["different"] == 60
-    assert counts["entered_while_in_use"] == 0
-    assert counts["entered"] >= 60
-    assert sum(counts["kills"].values()) == 5
+    for running, called in (("x", False), (None, True)):
+        attempt = Attempt()
+        run.campaign._fleet = [live("a", "good", running=running)]
+        run.campaign._give_up_hopeless({attempt: job})  # type: ignore[dict-item]
+        assert attempt.cancelled is called
+    unblamed = Attempt()
+    job.failed_on = {}
+    run.campaign._give_up_hopeless({unblamed: job})  # type: ignore[dict-item]
+    assert not unblamed.cancelled
