@@ -266,9 +266,10 @@ class _Quantiser:
             if answer
             else "no selection of layers passes: calibrate on images like yours or use fp16"
         )
+        enough = f"{math.ceil(drop * 100) / 100:.2f}" if math.isfinite(drop) else ""
         return (
             f"{gate.loss('int8', drop, limit)}; the layers that cost most are {dearest}; "
-            f"{passing}, or allow --max-drop {math.ceil(drop * 100) / 100:.2f}."
+            f"{passing}{enough and f', or allow --max-drop {enough}'}."
         )
 
     def _costs(self, names: Sequence[str]) -> list[Cost]:

@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import onnx
 import pytest
@@ -15,8 +17,9 @@ import pytest
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export import trt as stage
 from srdeploy.export.run import export
-from srdeploy.export.trt import export_trt_rtx, make_profile, rebuild_engine
+from srdeploy.export.trt import export_trt_rtx, make_profile, rebuild_engine, rtx_capabilities
 from srdeploy.files import sha256
+from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.runtime.trt_sidecar import onnx_path, read_sidecar, require_source, sidecar_path
@@ -31,6 +34,114 @@ def engine(tmp_path: Path, rtx: None) -> Path:
     path = tmp_path / "net.engine"
     export_trt_rtx(network(), path, sizes="32x24", capabilities=("8.9",))
     return path
+
+
+@pytest.mark.parametrize(
+    ("sizes", "multiple", "low", "typical", "high"),
+    [
+        (None, 1, (16, 16), (270, 480), (1080, 1920)),
+        (None, 7, (21, 21), (273, 483), (1085, 1925)),
+        ("32x24", 1, (24, 32), (24, 32), (24, 32)),
+        ("64..1920x1080", 8, (64, 64), (272, 480), (1080, 1920)),
+        ("300..400", 1, (300, 300), (300, 400), (400, 400)),
+        ("16..64x48", 1, (16, 16), (48, 64), (48, 64)),
+        ("16x8..32x24..64x48", 8, (8, 16), (24, 32), (48, 64)),
+    ],
+)
+def test_shapes_that_are_asked_for(
+    sizes: str | None, multiple: int, low: tuple, typical: tuple, high: tuple
+) -> None:
+    card = Card(arch="t", scale=2, scales=(2,), channels=3, value_range=1.0, size_multiple=multiple)
+    for batch in (1, 4):
+        profile = make_profile(card, sizes, batch)
+        assert profile.min == (batch, 3, *low)
+        assert profile.opt == (batch, 3, *typical)
+        assert profile.max == (batch, 3, *high)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "sentence"),
+    [
+        ("32x24,64x48", "'32x24,64x48' is nothing an engine can be tuned for; write one size"),
+        ("16..32x24,24x16..64", "is nothing an engine can be tuned for"),
+        ("16..128x128..64", "The middle size of '16..128x128..64' is not between the others."),
+        ("24..16x32..64", "is not between the others"),
+        ("30x32", "The network cannot take 30x32 pixels; give multiples of 8."),
+        ("32x30", "cannot take 32x30 pixels"),
+        ("16..36x40..64", "cannot take 36x40 pixels"),
+        ("16..60", "cannot take 60x60 pixels"),
+        ("1..2..3..4", "names no sizes"),
+    ],
+)
+def test_shapes_that_cannot_be(sizes: str, sentence: str) -> None:
+    card = Card(arch="t", scale=2, scales=(2,), channels=3, value_range=1.0, size_multiple=8)
+    with pytest.raises(UserError) as caught:
+        make_profile(card, sizes)
+    assert sentence in str(caught.value)
+
+
+def test_a_network_that_wants_its_input_upscaled_is_tuned_for_more() -> None:
+    card = Card(arch="t", scale=2, scales=(2,), channels=1, value_range=1.0, pre_upscaled=True)
+    assert make_profile(card, None).opt == (1, 1, 720, 1280)
+
+
+def test_gpus_that_an_engine_is_built_for() -> None:
+    assert rtx_capabilities((), in_bf16=False) == ("7.5", "8.6", "8.9", "12.0")
+    assert rtx_capabilities((), in_bf16=True) == ("8.6", "8.9", "12.0")  # Turing has none
+    assert rtx_capabilities(("12.1", "8.0"), in_bf16=True) == ("12.1", "8.0")
+    assert rtx_capabilities(("7.5",), in_bf16=False) == ("7.5",)
+    with pytest.raises(UserError, match=r"capability 7\.5 have no bfloat16; leave it out of --sm"):
+        rtx_capabilities(("7.5", "8.9"), in_bf16=True)
+    with pytest.raises(UserError, match=r"no compute capability of TensorRT-RTX named '9\.9'"):
+        rtx_capabilities(("8.9", "9.9"), in_bf16=False)
+
+
+@pytest.mark.parametrize(
+    ("precision", "tf32", "told"),
+    [("fp32", False, "fp32"), ("fp32", True, "tf32"), ("fp16", True, "fp16"),
+     ("mixed", True, "mixed (2 fp16, 3 fp32)")],
+)  # fmt: skip
+def test_the_precision_in_words(precision: str, tf32: bool, told: str) -> None:
+    facts = SimpleNamespace(precision=precision, tf32=tf32, convolutions={"fp16": 2, "fp32": 3})
+    assert stage.label(facts) == told  # type: ignore[arg-type]
+
+
+def test_what_builders_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple] = []
+    monkeypatch.setattr(stage, "export_engine", lambda *a, **o: asked.append((*a, o)))
+    monkeypatch.setenv("SRDEPLOY_CACHE", str(tmp_path))
+    path = tmp_path / "net.engine"
+    stage.export_trt(path, path, tf32=True)
+    stage.export_trt(path, path, timing_cache=None)
+    export_trt_rtx(path, path, capabilities=("8.9",), precision="bf16")
+    export_trt_rtx(path, path)
+    assert asked == [
+        (path, path, "tensorrt", {"tf32": True, "timing_cache": tmp_path / "trt" / "timings.bin"}),
+        (path, path, "tensorrt", {"timing_cache": None}),
+        (path, path, "tensorrt_rtx", {"capabilities": ("8.9",), "precision": "bf16"}),
+        (path, path, "tensorrt_rtx", {"capabilities": ()}),
+    ]
+    with pytest.raises(UserError, match="have no bfloat16"):
+        export_trt_rtx(path, path, capabilities=("7.5",), precision="bf16")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_three_files_appear_together(fails: bool, tmp_path: Path) -> None:
+    target = tmp_path / "net.engine"
+    names = ("net.engine", "net.engine.json", "net.engine.onnx")
+    for name in names:
+        (tmp_path / name).write_text("old")
+    with suppress(KeyError), stage.staged(target) as place:
+        assert place.name == "net.engine"
+        assert place.parent != tmp_path
+        for name in names:
+            (place.parent / name).write_text(f"new {name}")
+            assert (tmp_path / name).read_text() == "old"
+        if fails:
+            raise KeyError
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(names)
+    for name in names:
+        assert (tmp_path / name).read_text() == ("old" if fails else f"new {name}")
 
 
 @pytest.mark.usefixtures("rtx")
