@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import typer
 from rich.table import Table
 
 from srdeploy.bench.compare import Comparison
@@ -14,7 +16,8 @@ from srdeploy.bench.profile import LayerTime
 from srdeploy.bench.sparse import BreakEven
 from srdeploy.bench.why import LayerPair, Why
 from srdeploy.bench.zoo import Shipped
-from srdeploy.cli import bench
+from srdeploy.cli import bench, bench_compare, bench_sparse, compare, why, zoo
+from srdeploy.errors import UserError
 from srdeploy.sparse.breakeven import SizeResult
 from tests.cli.reach import calls, exit_code
 from tests.cli.test_bench_calls import FAILED, KEPT, ROW, SCALE
@@ -140,3 +143,24 @@ def test_a_scenario_that_options_change_has_another_name() -> None:
     assert changed.name == "frame-360p"  # which measures no quality anyway
     (plain,) = bench.scenarios_of(None, None, None, None, None, True)
     assert (plain.name, plain.quality) == ("default", True)
+
+
+@pytest.mark.parametrize(("module", "names"), [(compare, ["compare"]), (zoo, ["zoo"])])
+def test_commands_are_registered_by_their_module(module: Any, names: list[str]) -> None:
+    app = typer.Typer()
+    module.register(app)
+    found = [one.name or one.callback.__name__ for one in app.registered_commands]
+    assert found == names
+
+
+def test_sub_commands_belong_to_bench() -> None:
+    found = {one.name: one.callback for one in bench.group.registered_commands}
+    assert found["compare"] is bench_compare.compare
+    assert found["sparse"] is bench_sparse.bench_sparse
+    assert found["measure"] is bench.bench
+
+
+def test_why_tells_every_option_that_it_would_ignore() -> None:
+    why.refuse_others({"--a": None, "--b": False})
+    with pytest.raises(UserError, match=r"leave out --a, --c\.$"):
+        why.refuse_others({"--a": True, "--b": False, "--c": "x"})

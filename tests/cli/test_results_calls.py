@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
 
+from srdeploy.cli import explain, masks, report, results
 from srdeploy.cli.main import run
 from srdeploy.measure.measurement import DeviceFacts, Measurement
 from srdeploy.measure.scenario import Scenario
@@ -240,3 +242,19 @@ def test_what_devices_prints(
     rows = [line.split() for line in told.splitlines()]
     for kind, usable in (("local", "yes"), ("fake", "yes"), ("ssh", "no"), ("adb", "no")):
         assert any(row[:1] == [kind] and row[-1] == usable for row in rows), kind
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        (explain, ["explain"]),
+        (masks, ["masks"]),
+        (report, ["report"]),
+        (results, ["scenarios", "devices", "results"]),
+    ],
+)
+def test_commands_are_registered_by_their_module(module: Any, names: list[str]) -> None:
+    app = typer.Typer()
+    module.register(app)
+    found = [one.name or one.callback.__name__ for one in app.registered_commands]
+    assert found == names
