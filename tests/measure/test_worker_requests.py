@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from srdeploy.errors import UserError
 from srdeploy.measure import worker as module
 from srdeploy.measure.worker import Worker, runtime_version, serve
 from srdeploy.models.registry import create
@@ -146,3 +147,13 @@ def test_a_failed_request_is_one_line() -> None:
         {"ok": False, "error": "ValueError: no reason given"},
         {"ok": False, "error": "ValueError: no reason given"},
     ]
+
+
+def test_a_sentence_of_ours_is_passed_on_as_it_is() -> None:
+    class Refusing(Worker):
+        def handle(self, request: dict[str, Any]) -> dict[str, Any]:
+            raise UserError("There is no file 'a.onnx'.")
+
+    answers: list[dict[str, Any]] = []
+    serve(["{}"], answers.append, Refusing())
+    assert answers == [{"ok": False, "error": "There is no file 'a.onnx'."}]

@@ -1,0 +1,19 @@
+"""Records that others may keep: nobody changes them afterwards."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.frozen import assert_frozen
+
+RECORDS = (
+    "srdeploy.farm.campaign:Asked",
+    "srdeploy.farm.certificates:Issued",
+    "srdeploy.farm.fleet:LiveDevice",
+    "srdeploy.farm.parcels:Parcel",
+)
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_a_record_does_not_change(record: str) -> None:
+    assert_frozen(record)
