@@ -64,3 +64,23 @@ def test_exports(tmp_path: Path) -> None:
     assert read_json(tmp_path / "a.json") == found
     export_measurements(found, tmp_path / "a.csv")
     assert ",inf," in (tmp_path / "a.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [("Infinity", math.inf), ("-Infinity", -math.inf), ("infinity", None), ("1", None), (0, 0),
+     (1.5, 1.5), (True, None), (False, None), (None, None), ([], None)],
+)  # fmt: skip
+def test_which_values_are_figures(value: object, told: float | None) -> None:
+    found = figure(value)
+    assert found == told
+    assert type(found) is type(told)
+    assert math.isnan(figure("NaN") or 0)
+
+
+def test_infinities_anywhere() -> None:
+    document = {"a": [math.inf, (-math.inf, 1.0)], "b": {"c": math.nan, "d": None, "e": True}}
+    assert dumps(document) == (
+        '{"a": ["Infinity", ["-Infinity", 1.0]], "b": {"c": "NaN", "d": null, "e": true}}'
+    )
+    assert dumps({"a": 1}, indent=1) == '{\n "a": 1\n}'

@@ -107,3 +107,56 @@ def test_a_narrow_table_is_left_as_it_is() -> None:
     table = Table("a", "b")
     table.add_row("1", "2")
     assert drawn(*fitted(table)) == drawn(table)
+
+
+@pytest.mark.parametrize(("edges", "whole"), [(True, 22), (False, 20)])
+def test_as_many_columns_as_fit_and_no_fewer(edges: bool, whole: int) -> None:
+    """Of 4 characters each, with a space on either side and dividers."""
+
+    def parts(width: int) -> list[list[str]]:
+        table = Table("aaaa", pad_edge=edges, padding=(0, 1))
+        for name in ("bbbb", "cccc"):
+            table.add_column(name, justify="right")
+        table.add_row("1", "2", "3")
+        return [[str(c.header) for c in one.columns] for one in fitted(table, width)]
+
+    assert next(width for width in range(5, 60) if len(parts(width)) == 1) == whole
+    assert parts(whole - 1) == [["aaaa", "bbbb"], ["aaaa", "cccc"]]
+    assert parts(3) == [["aaaa", "bbbb"], ["aaaa", "cccc"]]
+
+
+def test_words_are_folded_to_eleven_characters_at_least() -> None:
+    def first(text: str, **options: Any) -> int | None:
+        table = Table(padding=(0, 1))
+        table.add_column("a", **options)
+        table.add_column("b", justify="right")
+        table.add_row(text, "1")
+        (part, *_) = fitted(table, 30)
+        return part.columns[0].min_width
+
+    assert first("x" * 40) == 11
+    assert first("x" * 40, min_width=14) == 14
+    assert first("x" * 40, min_width=3) == 11
+    assert first("x\nxxx") == 3
+    assert first("x" * 40, justify="right") is None
+
+
+def test_titles_stand_above_the_first_and_captions_below_the_last() -> None:
+    table = Table(title="t", caption="c", title_justify="left", caption_justify="right")
+    table.add_column("a")
+    for number in range(9):
+        table.add_column(f"figure-number-{number}", justify="right")
+    table.add_row(*"0123456789")
+    parts = fitted(table)
+    assert len(parts) > 2
+    assert [part.title for part in parts] == ["t", *[None] * (len(parts) - 1)]
+    assert [part.caption for part in parts] == [*[None] * (len(parts) - 1), "c"]
+    assert {part.title_justify for part in parts} == {"left"}
+    assert {part.caption_justify for part in parts} == {"right"}
+    for part in parts:
+        assert [column.no_wrap for column in part.columns] == [
+            False, *[True] * (len(part.columns) - 1)
+        ]  # fmt: skip
+        assert {column.overflow for column in part.columns} == {"fold"}
+        assert part.row_count == 1
+    assert len(fitted(table, 80)) == len(fitted(table))
