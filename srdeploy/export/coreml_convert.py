@@ -110,7 +110,7 @@ def convert(network: Network, options: CoremlOptions, example: Size) -> Any:
     except Exception as error:
         lines = str(error).strip().splitlines()
         raise SrdeployError(
-            f"coremltools cannot convert this network ({lines[0] if lines else error!r})."
+            f"coremltools cannot convert this network ({(lines or [repr(error)])[0]})."
         ) from error
 
 

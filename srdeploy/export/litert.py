@@ -113,7 +113,7 @@ def _convert(network: Network, size: Size) -> bytes:
         except Exception as error:
             lines = str(error).strip().splitlines()
             raise SrdeployError(
-                f"LiteRT's converter refuses this network ({lines[0] if lines else error!r})."
+                f"LiteRT's converter refuses this network ({(lines or [repr(error)])[0]})."
             ) from error
 
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import onnx
 import pytest
 
@@ -22,7 +23,14 @@ from srdeploy.files import sha256
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.runtime.trt_sidecar import onnx_path, read_sidecar, require_source, sidecar_path
+from srdeploy.runtime.session import Session
+from srdeploy.runtime.trt_sidecar import (
+    Profile,
+    onnx_path,
+    read_sidecar,
+    require_source,
+    sidecar_path,
+)
 
 
 def network() -> Network:
@@ -123,6 +131,45 @@ def test_what_builders_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ]
     with pytest.raises(UserError, match="have no bfloat16"):
         export_trt_rtx(path, path, capabilities=("7.5",), precision="bf16")
+
+
+class Twice(Session):
+    """Repeats pixels; adds a share of the value range."""
+
+    runtime = "fake"
+
+    def __init__(self, card: Card, off: float = 0.0) -> None:
+        super().__init__(card, 1)
+        self.off, self.seen = off, []
+
+    def _run(self, x: np.ndarray) -> np.ndarray:
+        self.seen.append(x.shape)
+        return x.repeat(2, 2).repeat(2, 3) + np.float32(self.off * self.card.value_range)
+
+
+@pytest.mark.parametrize(
+    ("precision", "tf32", "limit"),
+    [("fp32", False, 1e-4), ("fp32", True, 1e-2), ("fp16", False, 2e-2), ("bf16", False, 5e-2),
+     ("int8", False, 5e-2), ("mixed", False, 5e-2)],
+)  # fmt: skip
+def test_how_far_an_engine_may_be_from_its_onnx(
+    precision: str, tf32: bool, limit: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = Card(arch="t", scale=2, scales=(2,), channels=3, value_range=255.0)
+    source = Twice(card)
+    opened: list[dict] = []
+    monkeypatch.setattr(stage, "open_session", lambda path, **o: opened.append(o) or source)
+    profile = Profile(min=(2, 3, 16, 16), opt=(2, 3, 48, 40), max=(2, 3, 64, 64))
+    facts = SimpleNamespace(card=card, profile=profile, tf32=tf32, precision=precision)
+    near = Twice(card, off=0.9 * limit)
+    parity = stage.compare_with_source(near, Path("net.onnx"), facts)  # type: ignore[arg-type]
+    assert opened == [{"threads": 1, "value_range": 255.0, "scale": 2}]
+    assert (48, 40) in parity.sizes
+    assert all(16 <= side <= 64 for size in parity.sizes for side in size)
+    assert {shape[0] for shape in near.seen} == {2}
+    assert parity.relative == pytest.approx(0.9 * limit, rel=0.05)
+    with pytest.raises(SrdeployError, match="The engine"):
+        stage.compare_with_source(Twice(card, off=1.2 * limit), Path("net.onnx"), facts)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("fails", [False, True])
