@@ -3,15 +3,19 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
 from srdeploy.errors import UserError
 from srdeploy.export.onnx import export_onnx
 from srdeploy.models.registry import create
+from srdeploy.runtime import onnx_session
+from srdeploy.runtime.onnx_file import End, NotComputed
 from srdeploy.runtime.onnx_session import OnnxSession
 from srdeploy.runtime.open import open_session
 
@@ -54,6 +58,141 @@ def foreign(
     opset = [helper.make_opsetid("", 17)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
     return path
+
+
+class Noted:
+    """``onnxruntime.InferenceSession``: what it is made and run with."""
+
+    made: list[tuple] = []
+
+    def __init__(self, model: object, options: ort.SessionOptions, providers: list) -> None:
+        self.made.append((model, options, providers))
+        self.runs: list[tuple] = []
+
+    def get_providers(self) -> list[str]:
+        return ["CPUExecutionProvider"]
+
+    def get_inputs(self) -> list:
+        return [SimpleNamespace(name="in", type="tensor(float)", shape=["n", 3, "h", 10])]
+
+    def get_outputs(self) -> list:
+        return [SimpleNamespace(name="out", type="tensor(float16)", shape=["n", 3, "h", 20])]
+
+    def get_modelmeta(self) -> object:
+        card = create("ledsr", scale=2, n_blocks=1, n_feats=4).card
+        return SimpleNamespace(custom_metadata_map={"srdeploy.card": card.to_json()})
+
+    def run(self, names: list, feed: dict, options: ort.RunOptions) -> list:
+        self.runs.append((names, list(feed), options))
+        (x,) = feed.values()
+        return [x.repeat(2, 2).repeat(2, 3)]
+
+
+@pytest.fixture
+def noted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setattr(ort, "InferenceSession", Noted)
+    monkeypatch.setattr(Noted, "made", [])
+    (tmp_path / "net.onnx").touch()
+    return tmp_path / "net.onnx"
+
+
+@pytest.mark.parametrize("threads", [3, None])
+def test_what_a_session_is_made_with(
+    noted: Path, threads: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    session = OnnxSession(noted, threads=threads)
+    ((model, options, providers),) = Noted.made
+    assert model == str(noted)
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (threads or 5, 1)
+    assert session.threads == (threads or 5)
+    assert not options.enable_mem_pattern
+    assert options.log_severity_level == 4
+    assert options.execution_mode == ort.ExecutionMode.ORT_SEQUENTIAL
+    assert providers == [("CPUExecutionProvider", {})]
+    assert session.providers == ["CPUExecutionProvider"]
+    assert str(session.sizes) == "10x1..10x1048576"
+    inner = session._session
+    y = session.run(np.zeros((1, 3, 4, 10), np.float32))
+    assert y.shape == (1, 3, 8, 20)
+    ((names, fed, run_options),) = inner.runs
+    assert (names, fed) == (["out"], ["in"])
+    assert run_options.log_severity_level == 4
+    assert not run_options.terminate
+    session._stop()
+    assert run_options.terminate
+    session.close()
+    assert session._session is None
+
+
+@pytest.mark.parametrize(
+    ("name", "ort_name", "options"),
+    [
+        ("cuda", "CUDAExecutionProvider", {}),
+        ("tensorrt", "TensorrtExecutionProvider", {}),
+        ("coreml", "CoreMLExecutionProvider", {}),
+        ("directml", "DmlExecutionProvider", {}),
+        ("openvino", "OpenVINOExecutionProvider",
+         {"device_type": "CPU", "num_of_threads": "3"}),
+    ],
+)  # fmt: skip
+def test_a_provider_comes_before_the_cpu_and_is_checked(
+    name: str, ort_name: str, options: dict, noted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[tuple] = []
+
+    def check(session: object, asked: str, path: Path) -> tuple[str, ...]:
+        checked.append((asked, path))
+        return ("it leaves two",)
+
+    monkeypatch.setattr(onnx_session, "check_placement", check)
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [ort_name, "CPUExecutionProvider"])
+    asked: list[object] = []
+    monkeypatch.setattr(onnx_session, "ask_for_placement", asked.append)
+    kind = getattr(onnx_session, f"Onnx{name.title()}Session")
+    session = kind(noted, threads=3)
+    assert Noted.made[0][2] == [(ort_name, options), ("CPUExecutionProvider", {})]
+    assert asked == [Noted.made[0][1]]
+    assert checked == [(ort_name, noted)]
+    assert session.notes == ("it leaves two",)
+    assert (session.runtime, session.provider) == (f"onnxruntime-{name}", name)
+    checked.clear(), asked.clear()
+    plain = OnnxSession(noted)
+    assert (checked, asked, plain.notes) == ([], [], ())
+
+
+def test_what_a_provider_refuses(noted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = ""
+
+    def fails(*arguments: object, **options: object) -> object:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(ort, "InferenceSession", fails)
+    said = "fallback to CPU EP has been explicitly disabled"
+    with pytest.raises(UserError, match=r"cpu provider does not take all of 'net\.onnx'; leave"):
+        OnnxSession(noted)
+    said = "[E] : 9 : NOT_IMPLEMENTED : Could not find Conv"
+    with pytest.raises(UserError, match=r"onnxruntime [\d.]+ can load \(Could not find Conv\); it"):
+        OnnxSession(noted)
+    tensor = helper.make_tensor("w", TensorProto.BFLOAT16, [1], [1.0])
+    graph = helper.make_graph([], "g", [], [], [tensor])
+    onnx.save(helper.make_model(graph), noted)
+    with pytest.raises(NotComputed, match="is in bf16, for which onnxruntime"):
+        OnnxSession(noted)
+    said = "another error"
+    with pytest.raises(UserError, match="is not an ONNX file"):
+        OnnxSession(noted)
+    said = "NOT_IMPLEMENTED"
+    graph.initializer[0].CopyFrom(helper.make_tensor("w", TensorProto.FLOAT, [1], [1.0]))
+    onnx.save(helper.make_model(graph), noted)
+    with pytest.raises(UserError, match="is not an ONNX file"):
+        OnnxSession(noted)
+
+
+def test_types_of_ends() -> None:
+    for kind, ours in (("float", "float32"), ("float16", "float16"), ("int8", "a tensor(int8)")):
+        value = SimpleNamespace(name="x", type=f"tensor({kind})", shape=[1, "h"])
+        assert onnx_session._end(value) == End("x", ours, (1, "h"))
 
 
 def test_runs_our_own(artifact: Path) -> None:
