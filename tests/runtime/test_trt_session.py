@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from srdeploy.errors import UserError
+from srdeploy.errors import SrdeployError, UserError
 from srdeploy.files import sha256
 from srdeploy.models.registry import create
-from srdeploy.runtime.cuda import Cuda, find_gpu
+from srdeploy.runtime.cuda import Cuda, Gpu, find_gpu
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.table import TENSORRT_RTX
-from srdeploy.runtime.trt_session import TensorrtRtxSession, TensorrtSession
+from srdeploy.runtime.trt_session import TensorrtRtxSession, TensorrtSession, require_device
 from srdeploy.runtime.trt_sidecar import Profile, Sidecar, Tensor, sidecar_path, this_platform
 from tests.runtime.fake_cuda import FakeDriver
 
@@ -102,6 +102,98 @@ def test_a_run_copies_there_and_back(dtype: str, tmp_path: Path) -> None:
         assert (session.runtime, session.gpu.name) == ("tensorrt", "Fake RTX")
     assert driver.memory == {}
     session.close()
+
+
+@pytest.mark.parametrize(
+    ("builder", "built", "here", "fits"),
+    [
+        ("tensorrt", "10.3.0", "10.3.0", True),
+        ("tensorrt", "10.3.0", "10.3.0.26", False),
+        ("tensorrt", "10.3.0", "10.4.0", False),
+        ("tensorrt_rtx", "1.7.1.116", "1.7.1.116", True),
+        ("tensorrt_rtx", "1.7.1.116", "1.7.1.117", True),
+        ("tensorrt_rtx", "1.7.1.116", "1.7.1.115", False),
+        ("tensorrt_rtx", "1.9", "1.10", True),
+        ("tensorrt_rtx", "1.10", "1.9", False),
+        ("tensorrt_rtx", "1.7", "2.0", True),
+    ],
+)
+def test_versions_that_run_an_engine(builder: str, built: str, here: str, fits: bool) -> None:
+    facts: Any = SimpleNamespace(
+        capabilities=("8.6", "8.9"), platform=this_platform(), builder=builder, version=built
+    )
+    gpu = Gpu("Some RTX", "8.9", "12.4", 1024)
+    if fits:
+        require_device(Path("a.engine"), facts, gpu, here)
+    else:
+        with pytest.raises(UserError) as caught:
+            require_device(Path("a.engine"), facts, gpu, here)
+        assert str(caught.value) == (
+            f"'a.engine' was built by {builder} {built}, and {here} is installed; run `srdeploy "
+            "rebuild a.engine` here."
+        )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "sizes"),
+    [((4, 6), (4, 6), "6x4"), ((4, 6), (4, 8), "6x4..8x4"), ((4, 6), (5, 6), "6x4..6x5")],
+)
+def test_sizes_are_those_of_the_profile(
+    low: tuple[int, int], high: tuple[int, int], sizes: str, tmp_path: Path
+) -> None:
+    profile = Profile(min=(1, 3, *low), opt=(1, 3, *low), max=(1, 3, *high))
+    path, driver = write_engine(tmp_path / "net.engine", profile=profile), FakeDriver()
+    with TensorrtSession(path, cuda=Cuda(driver), api=fake_api(driver)) as session:
+        assert str(session.sizes) == sizes
+        assert session.sizes is not None
+        assert session.sizes.fixed == (low == high)
+        assert session.threads == 1
+    told = TensorrtSession(path, threads=4, cuda=Cuda(driver), api=fake_api(driver))
+    assert told.threads == 4
+    told.close()
+
+
+def test_runs_that_fail(tmp_path: Path) -> None:
+    path, driver = write_engine(tmp_path / "net.engine"), FakeDriver()
+    api = fake_api(driver)
+    x = np.zeros((1, 3, 4, 6), np.float32)
+    with TensorrtSession(path, cuda=Cuda(driver), api=api) as session:
+        context = session._context
+        session.run(x)
+        names = sorted(context.addresses)
+        assert names == ["lr", "sr"]
+        sizes = {name: len(driver.memory[context.addresses[name]]) for name in names}
+        assert sizes == {"lr": 4 * 72, "sr": 4 * 288}
+        kept = dict(context.addresses)
+        session.run(x[:, :, :, :4])
+        assert context.addresses == kept  # what is large enough is used again
+        context.execute_async_v3 = lambda stream: False
+        with pytest.raises(SrdeployError, match=r"failed on an input of shape \(1, 3, 4, 6\)"):
+            session.run(x)
+        context.set_input_shape = lambda name, shape: False
+        with pytest.raises(SrdeployError, match=r"refuses the shape .* that its profile holds"):
+            session.run(x)
+
+
+def test_what_an_engine_gives_no_reason_for(tmp_path: Path) -> None:
+    path, driver = write_engine(tmp_path / "net.engine", version="10"), FakeDriver()
+    api = fake_api(driver, "10")
+    api.Runtime = lambda logger: SimpleNamespace(deserialize_cuda_engine=lambda data: None)
+    with pytest.raises(UserError, match=r"on this Fake RTX \(no reason given\); run `srdeploy"):
+        TensorrtSession(path, cuda=Cuda(driver), api=api)
+    engine = SimpleNamespace(create_execution_context=lambda: None)
+
+    def runtime(logger: Any) -> Any:
+        logger.log("Severity.WARNING", "only a warning")
+        logger.log("Severity.INTERNAL_ERROR", "out of " + "x" * 300)
+        logger.log("Severity.ERROR", "second")
+        return SimpleNamespace(deserialize_cuda_engine=lambda data: engine)
+
+    api.Runtime = runtime
+    with pytest.raises(UserError) as caught:
+        TensorrtSession(path, cuda=Cuda(driver), api=api)
+    assert f"(out of {'x' * 193})" in str(caught.value)
+    assert driver.calls[-1] == "cuDevicePrimaryCtxRelease_v2"
 
 
 @pytest.mark.parametrize(
