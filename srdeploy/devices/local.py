@@ -284,4 +284,5 @@ def _nvidia_gpu() -> str | None:
     if program is None:
         return None
     answer = LocalCommands().run([program, "--query-gpu=name", "--format=csv,noheader"], timeout=20)
-    return answer.stdout.strip().splitlines()[0] if answer.code == 0 and answer.stdout else None
+    names = answer.stdout.strip().splitlines() if answer.code == 0 else []
+    return names[0].strip() if names else None

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from srdeploy.devices.errors import DeviceError, DeviceLost
+from srdeploy.devices.errors import DeviceError, DeviceFull, DeviceLost
 from srdeploy.devices.native import read_report, runner_arguments
 from srdeploy.devices.protocol import Completed
 from srdeploy.errors import SrdeployError
@@ -71,3 +71,47 @@ def test_arguments() -> None:
         "--min-seconds": "5",
         "--output": "/d/y",
     }
+
+
+def test_without_options_nothing_is_timed_or_kept() -> None:
+    arguments = runner_arguments(param="p", weights="b", tensor="x", shape=(1, 2, 3, 4), threads=1)
+    pairs = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    assert pairs["--precision"] == "fp32"
+    assert [pairs[f"--{name}"] for name in ("warmup-runs", "warmup-seconds")] == ["0", "0"]
+    assert [pairs[f"--{name}"] for name in ("min-runs", "min-seconds")] == ["0", "0"]
+    assert "--output" not in pairs
+
+
+def test_what_an_answer_may_leave_out() -> None:
+    text = "".join(
+        line for line in ANSWER.splitlines(keepends=True)
+        if not line.startswith(("sample", "peak", "output"))
+    )  # fmt: skip
+    report = read_report(Completed(0, text, ""), "phone")
+    assert (report.samples_ms, report.peak_mb, report.output) == ([], None, None)
+    for line in ("threads 4", "load_ms 12.31", "first_ms 45.02", "precision fp16"):
+        with pytest.raises(DeviceError, match="of another version"):
+            read_report(Completed(0, ANSWER.replace(f"{line}\n", ""), ""), "phone")
+    for broken in ("threads x", "output 1,2,3"):
+        answer = f"{broken}\n".join(ANSWER.rsplit("end ok\n", 1)) + "end ok\n"
+        with pytest.raises(DeviceError, match="of another version"):
+            read_report(Completed(0, answer, ""), "phone")
+
+
+@pytest.mark.parametrize(
+    ("out", "err", "code", "kind", "told"),
+    [
+        ("error No space left on device: x\n", "", 2, DeviceFull, "phone: No space left"),
+        ("", "error it broke\n", 2, SrdeployError, "phone: it broke"),
+        (f"{ANSWER}more\n", "", 0, DeviceLost, r"exit code 0; it last said: more\)"),
+        ("a\nlast\n", "first\nsecond\n", 9, DeviceLost, r"exit code 9; it last said: second\)"),
+        ("x" * 201, "", 0, DeviceLost, f"last said: {'x' * 200}\\)"),
+        ("", "", 126, DeviceError, "cannot run programs of this architecture"),
+        ("", "", 125, DeviceLost, "it last said: nothing"),
+    ],
+)
+def test_whose_fault_an_answer_is(out: str, err: str, code: int, kind: type, told: str) -> None:
+    with pytest.raises(kind, match=told) as caught:
+        read_report(Completed(code, out, err), "phone")
+    assert type(caught.value) is kind
+    assert read_report(Completed(9, ANSWER, ""), "phone").threads == 4  # its end says it is whole

@@ -70,3 +70,60 @@ def test_power_is_the_difference_of_energy_and_its_counter_wraps(
 
 def test_a_machine_that_tells_nothing(tmp_path: Path) -> None:
     assert SysfsReader(tmp_path).read(1.0) is None
+
+
+def test_of_zones_of_one_name_the_hottest_and_none_that_is_absent(tmp_path: Path) -> None:
+    for zone, milli in enumerate((30000, 50000, 40000, -39999, -40000, -256000)):
+        kind = "soc" if zone < 3 else f"z{zone}"
+        write(tmp_path, f"class/thermal/thermal_zone{zone}/type", kind)
+        write(tmp_path, f"class/thermal/thermal_zone{zone}/temp", str(milli))
+    write(tmp_path, "class/thermal/thermal_zone9/temp", "1000")  # without a type
+    reader = SysfsReader(tmp_path)
+    assert reader.temperatures() == {"soc": 50.0, "z3": -39.999, "thermal_zone9": 1.0}
+
+
+def test_cores_of_different_governors_have_none_in_common(tmp_path: Path) -> None:
+    governors = "devices/system/cpu/cpu{}/cpufreq/scaling_governor"
+    for cpu, governor in enumerate(("powersave", "performance")):
+        write(tmp_path, governors.format(cpu), governor)
+    assert SysfsReader(tmp_path).governor is None
+    write(tmp_path, governors.format(1), "powersave")
+    assert SysfsReader(tmp_path).governor == "powersave"
+    assert SysfsReader(tmp_path).clocks() == {}
+
+
+def test_a_reading_is_whatever_there_is(tmp_path: Path) -> None:
+    write(tmp_path, "class/hwmon/hwmon0/name", "ina")
+    write(tmp_path, "class/hwmon/hwmon0/power1_input", "2500000")
+    found = SysfsReader(tmp_path).read(1.23456)
+    assert found is not None
+    assert (found.seconds, found.power_w) == (1.235, {"ina/power1": 2.5})
+    assert (found.temperatures_c, found.clocks_mhz) == ({}, {})
+
+
+def test_packages_without_energy_or_name_are_left_out(tmp_path: Path) -> None:
+    write(tmp_path, "class/powercap/intel-rapl:0/name", "package-0")
+    write(tmp_path, "class/powercap/intel-rapl:1/energy_uj", "5")
+    write(tmp_path, "class/powercap/intel-rapl:2/energy_uj", "5")
+    write(tmp_path, "class/powercap/intel-rapl:2/name", "package-2")
+    assert SysfsReader(tmp_path).total_rails == ("package-2",)
+
+
+def test_power_needs_time_to_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "class/powercap/intel-rapl:0/name", "package-0")
+    energy = write(tmp_path, "class/powercap/intel-rapl:0/energy_uj", "1000000")
+    clock = iter((10.0, 10.0, 11.0, 12.0))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    reader = SysfsReader(tmp_path)
+    assert reader.watts() == {}
+    assert reader.watts() == {}  # no time has passed
+    assert reader.watts() == {"package-0": 0.0}
+    energy.unlink()
+    assert reader.watts() == {}
+
+
+def test_the_load_is_the_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (1.23456, 2.0, 3.0))
+    assert read_conditions(SysfsReader(tmp_path)).load_1min == 1.23
+    monkeypatch.delattr("os.getloadavg")
+    assert read_conditions(SysfsReader(tmp_path)).load_1min is None
