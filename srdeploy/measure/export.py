@@ -137,8 +137,8 @@ def _samples(one: Measurement) -> list[dict[str, Any]]:
         "session": one.session,
         "repeat": one.repeat,
     }
-    turns = [turn for turn, length in enumerate(one.turns) for _ in range(length)]
-    untold: list[float | None] = [None] * len(one.samples_ms)
+    untold: list[Any] = [None] * len(one.samples_ms)
+    turns = [turn for turn, length in enumerate(one.turns) for _ in range(length)] or untold
     compute = one.compute_ms if len(one.compute_ms) == len(untold) else untold
     return [
         {**place, "turn": turn, "sample": number, "ms": ms, "compute_ms": inner}

@@ -67,6 +67,14 @@ def test_a_line_for_each_sample(tmp_path: Path) -> None:
     assert {row["compute_ms"] for row in read(tmp_path / "t.csv")} == {""}
 
 
+def test_samples_whose_turns_nobody_counted(tmp_path: Path) -> None:
+    other = WHOLE.model_copy(update={"turns": []})
+    export_measurements([other], tmp_path / "a.csv", samples=True)
+    assert [(row["turn"], row["sample"]) for row in read(tmp_path / "a.csv")] == [
+        ("", "0"), ("", "1"), ("", "2"), ("", "3"),
+    ]  # fmt: skip
+
+
 def test_nothing_found_is_an_empty_file(tmp_path: Path) -> None:
     export_measurements([], tmp_path / "a.csv")
     export_measurements([], tmp_path / "a.json")
