@@ -79,7 +79,7 @@ def test_pruning_at_once_takes_nothing_of_training(calls: Calls, given: dict) ->
     assert calls == []
 
 
-@pytest.mark.parametrize("given", [{"method": "srp"}, {"recipe": "r.yaml"}])
+@pytest.mark.parametrize("given", [{"method": "srp"}, {"method": "assl"}, {"recipe": "r.yaml"}])
 def test_training_needs_a_folder(calls: Calls, given: dict) -> None:
     with pytest.raises(UserError, match="Name a run_dir"):
         api.prune(NETWORK, **given)
@@ -123,6 +123,14 @@ def test_export(calls: Calls) -> None:
     assert calls.pop() == ((NETWORK, "coreml", Path("a.xyz")), {})
     api.export("in.ONNX", "b.onnx")
     assert calls.pop() == ((Path("in.ONNX"), "onnx", "b.onnx"), {})
+    for name in ("in.pt", "in.a"):
+        api.export(name, "b.onnx")
+        assert calls.pop()[0][0] is NETWORK
+    for suffix in {row.suffix for row in api.TARGETS.values()}:
+        api.export(NETWORK, f"a{suffix}")
+        chosen = api.TARGETS[calls.pop()[0][1]]
+        assert chosen.suffix == suffix
+        assert chosen is next(row for row in api.TARGETS.values() if row.suffix == suffix)
     with pytest.raises(UserError, match=r"No target writes '' files; choose one of \.\w+, \.\w+"):
         api.export(NETWORK, "a")
 

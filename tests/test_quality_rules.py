@@ -170,6 +170,8 @@ def test_borders_are_the_scale(name: str, crop: int) -> None:
     own = Protocol("own", "y", "u8", "rgb", None, crop_per_scale=2, crop_extra=1)
     assert own.crop(3) == 7
     assert own.label(3) == "psnr[y, crop=7, u8]"
+    odd = Protocol("own", "y", "double", "rgb", "matlab")
+    assert odd.label(2) == "psnr[y, crop=2, u8, lr=double, matlab]"
     assert PROTOCOLS[name].planes(np.zeros((20, 30, 3)), 3).shape[:2] == (14, 24)
 
 

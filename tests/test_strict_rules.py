@@ -101,6 +101,7 @@ class Second(Strict):
 class Whole(Strict):
     part: Annotated[First | Second, Field(discriminator="kind")]
     parts: list[First] = []
+    flag: bool = False
     needed: int
 
 
@@ -118,6 +119,10 @@ class Whole(Strict):
         ({"part": {"kind": "first", "width": 0}, "needed": 1},
          "part.first.width: Input should be greater than or equal to 1."),
         ({"part": {"kind": "first"}}, "needed: Field required."),
+        ({"part": {"kind": "first"}, "needed": 1, "flag": 7},
+         "flag: Input should be a valid boolean, unable to interpret input."),
+        ({"part": {"kind": "first"}, "needed": 1, "flag": 7, "flagg": 1},
+         "There is no key named 'flagg'; did you mean 'flag'?"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_told_with_its_key(values: dict, told: str) -> None:
@@ -188,8 +193,10 @@ def test_files_up_to_a_size(tmp_path: Path) -> None:
 def test_values_up_to_a_length() -> None:
     assert MAX_SCALAR == 64
     assert parsed("a: " + "1" * 64) == {"a": int("1" * 64)}
-    with pytest.raises(ValueError, match="a value of 65 characters that is no text"):
-        parsed("a: " + "1" * 65)
+    for value in ("1" * 65, "!!timestamp " + "1" * 65):
+        with pytest.raises(ValueError, match="a value of 65 characters that is no text"):
+            parsed(f"a: {value}")
+    assert parsed("a: " + "x" * 65) == {"a": "x" * 65}
 
 
 def test_what_aliases_unfold_to(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,9 @@ def test_headers_up_to_a_length(version: int) -> None:
     assert array_of_npy(npy(header(shape=(0, 2)), b"", version)).shape == (0, 2)
 
 
-@pytest.mark.parametrize("data", [b"", b"\x93NUMPX\1\0" + bytes(9), b"\x93NUMPY\1\0\0\0\0"])
+@pytest.mark.parametrize(
+    "data", [b"", b"\x93NUMPZ\1\0" + bytes(9), b"\x93NUMPX\1\0" + bytes(9), b"\x93NUMPY\1\0\0\0\0"]
+)
 def test_beginnings_of_other_files(data: bytes) -> None:
     with pytest.raises(MalformedPickle, match="does not begin like"):
         array_of_npy(data)
@@ -189,6 +191,7 @@ FOUR = b"\1\2\3\4"
         (buffer(FOUR, dtype(), (2, 2), "K", (1, 0)), TURNED),
         (buffer(FOUR, dtype(), (2, 2), "C", (1, 0)), PLAIN),
         (buffer(FOUR, dtype(), (2, 2), "K", None), PLAIN),
+        (buffer(FOUR, dtype(), (2, 2), "Z", (1, 0)), PLAIN),
         (reconstructed(1, (2, 2), dtype(given=(3, "|", None, None, None, -1, -1, 0, {})), False,
                        FOUR), PLAIN),
     ],

@@ -122,6 +122,13 @@ def test_shipped_images_are_two_sets() -> None:
     assert {pair.name for pair in measured}.isdisjoint(p.stem for p in list_images(TRAINING_IMAGES))
 
 
+def test_a_folder_by_its_bare_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("set", "a"):
+        write_png(tmp_path / name / "x.png", np.zeros((4, 4, 3), np.uint8))
+        assert [pair.name for pair in open_benchmark(name, 2)] == ["x"]
+
+
 def test_originals_up_to_the_scale(tmp_path: Path) -> None:
     write_png(tmp_path / "a.png", np.zeros((3, 4, 3), np.uint8))
     assert Pair("a", 3, tmp_path / "a.png").hr().shape == (3, 3, 3)

@@ -225,6 +225,7 @@ WENT = (
         ([pruned_card(params={"dense": 0, "compact": 1}, macs_720p={"dense": 5})], {}, []),
         ([{"stage": "20_pruned"}, {**pruned_card(params={"dense": 4, "compact": 1}),
                                    "stage": "40_tuned"}], {}, []),
+        ([{**pruned_card(params={"dense": 4, "compact": 1}), "stage": "10_model"}], {}, []),
         ([], STAGES, [WENT]),
         ([], {"dense": quality(33.4)}, []),
         ([], {**STAGES, "tuned": quality(33.05, data="another")}, []),

@@ -86,6 +86,7 @@ def test_stages_and_the_recovery_are_drawn() -> None:
         ({}, [tuned(point(1, 30), point("2", 31))], 0),
         ({}, [tuned(point(1, 30), {"iteration": 2, "psnr_rgb": 31.0})], 1),
         ({}, [{**tuned(point(1, 30), point(2, 31)), "stage": "30_other"}], 0),
+        ({}, [{**tuned(point(1, 30), point(2, 31)), "stage": "50_other"}], 0),
     ],
 )
 def test_what_is_not_known_is_not_drawn(quality: dict, cards: list[dict], parts: int) -> None:

@@ -81,6 +81,7 @@ def test_a_run_is_its_cards_its_quality_and_its_store(tmp_path: Path) -> None:
             "20_pruned": {"stage": "20_pruned"},
             "10_model": {"stage": "10_model"},
             "80_report": {"stage": "80_report"},
+            "90_else": {"stage": "90_else"},
             "30_other": {"what": "no stage"},
             "40_tuned": [1],
             "4x_odd": {"stage": "4x_odd"},
@@ -91,7 +92,7 @@ def test_a_run_is_its_cards_its_quality_and_its_store(tmp_path: Path) -> None:
     evidence = read_sources([root])
     (run,) = evidence.runs
     assert run.root == root
-    assert [card["stage"] for card in run.cards] == ["10_model", "20_pruned"]
+    assert [card["stage"] for card in run.cards] == [*("10_model", "20_pruned", "90_else")]
     assert list(run.quality.items()) == [("dense", {"psnr_y": 34}), ("tuned", {"psnr_y": 33})]
     assert {entry.folder for entry in evidence.entries} == {root}
     assert run.network("tuned") is None

@@ -250,12 +250,19 @@ def test_psnr_is_summed_in_strips() -> None:
 
 
 def test_where_originals_are_looked_for(tmp_path: Path) -> None:
-    for name in ("HR/a.png", "HR/bx2.png", "LR_bicubic/X2/ax2.png", "else/X2/ax2.png"):
+    for name in (
+        "HR/a.png",
+        "HR/bx2.png",
+        "LR_bicubic/X2/ax2.png",
+        "else/X2/ax2.png",
+        "A/X2/ax2.png",
+    ):
         write_png(tmp_path / name, LR)
     lr = tmp_path / "LR_bicubic" / "X2" / "ax2.png"
     assert find_original(lr, 2, None) == tmp_path.resolve() / "HR" / "a.png"
     assert find_original(lr, 3, None) is None  # ax2 is no name at x3
     assert find_original(lr.with_name("bx2.png"), 2, None) == tmp_path.resolve() / "HR" / "bx2.png"
-    assert find_original(tmp_path / "else" / "X2" / "ax2.png", 2, None) is None
+    for name in ("else", "A"):
+        assert find_original(tmp_path / name / "X2" / "ax2.png", 2, None) is None
     (tmp_path / "HR").rename(tmp_path / "gone")
     assert find_original(lr, 2, None) is None

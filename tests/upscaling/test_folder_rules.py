@@ -55,6 +55,7 @@ def upscale(
         ({"quality": 0}, "--quality 0 is not between 1 and 100."),
         ({"quality": 101}, "--quality 101 is not between 1 and 100."),
         ({"format": "gif"}, "image format"),
+        ({"format": "zip"}, "image format"),
     ],
 )
 def test_settings_that_do_not_exist(wrong: dict, told: str) -> None:
