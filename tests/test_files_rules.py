@@ -197,6 +197,14 @@ def test_keys_are_their_owner_s(mode: int, private: bool, tmp_path: Path) -> Non
     require_private(tmp_path / "none")
 
 
+def test_windows_has_no_such_modes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = tmp_path / "key"
+    key.touch()
+    key.chmod(0o644)
+    monkeypatch.setattr(files.os, "name", "nt")
+    require_private(str(key))
+
+
 def test_content_by_its_hash(tmp_path: Path) -> None:
     content = bytes(range(256)) * 9000  # more than is read at once
     (tmp_path / "d").mkdir()

@@ -37,6 +37,7 @@ def test_the_whole_section() -> None:
     [
         ({}, ""),
         ({"model": "unknown", "cpu": "Core", "cpus": 1}, "Core, 1 core"),
+        ({"model": "xavier", "cpu": "unknown", "os": "z/OS"}, "xavier, z/OS"),
         ({"model": "Core", "cpu": "Core", "cpus": 4}, "Core, 4 cores"),
         ({"model": "B", "gpu": "G", "memory_gb": 7.96, "arch": "arm64", "os": "Linux 6",
           "versions": {"cuda": "12.4", "jetpack": "6"}},
