@@ -40,7 +40,6 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             if temporary.is_file():  # some writers make private files; the user's umask decides
                 temporary.chmod(0o666 & ~_umask())
             settle(temporary, target)
-        log.info("wrote %s", target)
     finally:
         with suppress(OSError):  # what went wrong before is what is to be told
             discard(temporary, target.parent)
@@ -55,6 +54,9 @@ def _beside(target: Path) -> Path:
     return target.with_name(f".{digest}.{os.getpid()}.tmp{ending}")
 
 
+_STAGE = ".made."  # begins the names of folders whose files have not moved out yet
+
+
 @contextmanager
 def staged_files(path: str | Path) -> Iterator[Path]:
     """Yield ``path`` in a folder of its own; what the body made there moves out if it succeeds.
@@ -67,7 +69,7 @@ def staged_files(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     _prepare(target)
-    with tempfile.TemporaryDirectory(prefix=".made.", dir=target.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=_STAGE, dir=target.parent) as folder:
         yield Path(folder) / target.name
         for made in sorted(Path(folder).iterdir(), key=lambda one: one.suffix == ".json"):
             settle(made, target.with_name(made.name))
@@ -98,6 +100,8 @@ def settle(made: Path, target: Path) -> None:
     _sync(target.parent, deep=False)
     if replaces:
         discard(aside, target.parent)
+    if not target.parent.name.startswith(_STAGE):
+        log.info("wrote %s", target)
 
 
 def _sync(path: Path, deep: bool = True) -> None:

@@ -39,6 +39,14 @@ def _seeded() -> None:
         torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _verbosity_of_its_own() -> Iterator[None]:
+    """A test that runs a command with --verbose leaves the next ones as quiet as they were."""
+    yield
+    if (main := sys.modules.get("srdeploy.cli.main")) is not None:
+        main._set_verbose(False)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests never read or fill the user's cache."""

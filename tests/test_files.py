@@ -234,7 +234,8 @@ def test_folders_are_removed_in_one_place_only() -> None:
         for path in package.rglob("*.py")
         if re.search(r"\brmtree\b|\bremovedirs\b", path.read_text(encoding="utf-8"))
     ]
-    assert found == ["files.py"]
+    # The agent runs on a Mac without srdeploy, in a folder of its own.
+    assert sorted(found) == ["devices/apple/agent.py", "files.py"]
 
 
 def _safetensors(path: Path) -> None:

@@ -197,17 +197,17 @@ def _ends(network: Any) -> tuple[Tensor, Tensor]:
             f"The ONNX has {network.num_inputs} inputs and {network.num_outputs} outputs; a "
             "super-resolution network has one image of each."
         )
-    source, result = (
-        Tensor(name=t.name, dtype=_DTYPES.get(_name(t.dtype), "unknown"), shape=tuple(t.shape))
-        for t in (network.get_input(0), network.get_output(0))
-    )
-    for end in (source, result):
-        if end.dtype not in _ENDS or len(end.shape) != 4:
-            raise UserError(
-                f"'{end.name}' of the ONNX is {end.dtype} of shape {list(end.shape)}; srdeploy "
-                "runs engines with float ends [N, C, H, W]."
-            )
-    return source, result
+    return _end(network.get_input(0)), _end(network.get_output(0))
+
+
+def _end(tensor: Any) -> Tensor:
+    dtype, shape = _DTYPES.get(_name(tensor.dtype), "unknown"), tuple(tensor.shape)
+    if dtype not in _ENDS or len(shape) != 4:
+        raise UserError(
+            f"'{tensor.name}' of the ONNX is {dtype} of shape {list(shape)}; srdeploy runs engines "
+            "with float ends [N, C, H, W]."
+        )
+    return Tensor(name=tensor.name, dtype=dtype, shape=shape)
 
 
 def _configure(
@@ -312,10 +312,9 @@ def _read_back(toolkit: Toolkit, built: Built, request: Request) -> list[BuiltLa
     found = {}
     for index in range(engine.num_io_tensors):
         name = engine.get_tensor_name(index)
-        kind = _DTYPES.get(_name(engine.get_tensor_dtype(name)), "unknown")
-        found[name] = Tensor(name=name, dtype=kind, shape=tuple(engine.get_tensor_shape(name)))
+        found[name] = _DTYPES.get(_name(engine.get_tensor_dtype(name)), "unknown")
     for end in (built.input, built.output):
-        if found.get(end.name) is None or found[end.name].dtype != end.dtype:
+        if found.get(end.name) != end.dtype:
             raise SrdeployError(
                 f"The engine's ends are {sorted(found)}, where '{end.name}' of {end.dtype} was "
                 "asked; the engine was thrown away."

@@ -112,9 +112,9 @@ def test_large_image_is_fast() -> None:
     image = np.zeros((1356, 2040, 3), np.uint8)
     best = np.inf
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()  # whatever else the machine does
         assert imresize(image, 0.5).shape == (678, 1020, 3)
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
     assert best < 0.5
 
 
