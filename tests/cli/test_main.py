@@ -1,130 +1,172 @@
-"""Help, start-up and errors of the command line."""
+"""How commands end: exit codes, one sentence, and what --quiet and --verbose leave."""
 
 from __future__ import annotations
 
-import signal
+import errno
+import logging
 import subprocess
 import sys
-import time
-from pathlib import Path
+import warnings
+from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
-COMMANDS = [
-    "import",
-    "inspect",
-    "eval",
-    "prune",
-    "train",
-    "finetune",
-    "export",
-    "rebuild",
-    "targets",
-    "bench",
-    "compare",
-    "explain",
-    "doctor",
-]
+from srdeploy.cli import main
+from srdeploy.cli.main import run
+from srdeploy.errors import SrdeployError, UserError
+from srdeploy.progress import is_quiet, set_quiet
+from tests.cli.reach import exit_code
+
+TELL = "srdeploy.export.story.tell"
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help_with_an_example(process, name: str) -> None:
-    done = process(name, "--help", env={"COLUMNS": "200", "PATH": ""})
-    assert done.returncode == 0
-    assert "Example" in done.stdout
-    assert f"srdeploy {name}" in done.stdout
+@pytest.fixture(autouse=True)
+def as_it_was() -> Iterator[None]:
+    with warnings.catch_warnings():
+        yield
+    set_quiet(False)
+    main._set_verbose(False)
 
 
-def test_help_lists_every_command(process) -> None:
-    done = process("--help")
-    assert done.returncode == 0
-    assert all(f" {name} " in done.stdout for name in COMMANDS)
+def ending(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(TELL, fail)
+    return run(["explain", "x"])
 
 
-def test_starting_imports_nothing_heavy() -> None:
-    code = "import sys, srdeploy.cli.main; print(' '.join(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = {module.split(".")[0] for module in done.stdout.split()}
-    heavy = {"torch", "nni", "onnx", "onnxruntime", "coremltools", "numpy", "PIL", "pydantic"}
-    assert not loaded & heavy
+FULL = OSError(errno.ENOSPC, "No space left on device", "a/b")
 
 
-def test_help_works_where_nothing_heavy_is_installed(tmp_path: Path) -> None:
-    block = tmp_path / "sitecustomize.py"
-    block.write_text(
-        "import sys\n"
-        "for name in ('torch', 'nni', 'onnx', 'onnxruntime', 'coremltools', 'numpy', 'PIL'):\n"
-        "    sys.modules[name] = None\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-m", "srdeploy", "prune", "--help"],
-        env={"PYTHONPATH": str(tmp_path), "PATH": ""}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (UserError("It is\nnot there."), 2, "It is not there."),
+        (SrdeployError("It failed."), 1, "It failed."),
+        (KeyboardInterrupt(), 130, "Interrupted; what is finished stays"),
+        (MemoryError(), 1, "Out of memory; use a smaller image, batch or patch."),
+        (OSError(errno.EACCES, "Permission denied", "x/y"), 1, "Permission denied: 'x/y'."),
+        (OSError(errno.EACCES, "Permission denied"), 1, "Permission denied."),
+        (OSError("odd"), 1, "odd."),
+        (FULL, 1, "There is no space left on the disk of a/b; free some and run again."),
+        (ValueError("a\n b"), 1, "Internal error (ValueError: a b); please report it"),
+        (ValueError("x" * 301), 1, f"(ValueError: {'x' * 300});"),
+    ],
+)
+def test_errors_are_one_sentence_and_a_code(
+    error: BaseException,
+    code: int,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("SRDEPLOY_DEBUG", raising=False)
+    assert ending(monkeypatch, error) == code
+    said = capsys.readouterr().err
+    assert said.startswith("srdeploy: ")
+    assert told in said
+    assert len(said.splitlines()) == 1
 
 
-def test_version(process) -> None:
-    assert process("--version").stdout.startswith("srdeploy ")
+def test_debugging_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SRDEPLOY_DEBUG", "1")
+    with pytest.raises(ValueError, match="odd"):
+        ending(monkeypatch, ValueError("odd"))
+    assert ending(monkeypatch, UserError("It is not there.")) == 2
 
 
-@pytest.mark.parametrize("arguments", [["prun"], ["prune"], ["inspect", "--bogus", "x"]])
-def test_misused_commands_are_the_users_fault(refused, arguments: list[str]) -> None:
-    code, sentence = refused(*arguments)
-    assert code == 2
-    assert sentence.startswith("srdeploy: ")
+@pytest.mark.parametrize(
+    ("rank", "error", "told"),
+    [
+        ("0", UserError("No."), "srdeploy: No.\n"),
+        ("1", UserError("No."), "srdeploy (process 1): No.\n"),
+        ("1", KeyboardInterrupt(), ""),
+    ],
+)
+def test_of_several_processes_each_names_itself(
+    rank: str,
+    error: BaseException,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("RANK", rank)
+    assert ending(monkeypatch, error) == (130 if isinstance(error, KeyboardInterrupt) else 2)
+    assert capsys.readouterr().err == told
 
 
-def test_internal_errors_are_one_line_and_exit_1(refused, monkeypatch) -> None:
-    def broken(*_: object, **__: object) -> None:
-        raise RuntimeError("first line\nsecond line")
-
-    monkeypatch.setattr("srdeploy.models.load.load_network", broken)
-    code, sentence = refused("inspect", "anything")
-    assert code == 1
-    assert "first line second line" in sentence
-    assert "SRDEPLOY_DEBUG" in sentence
-
-
-def test_doctor_lists_targets_and_runtimes(command) -> None:
-    found = {(row["kind"], row["name"]): row for row in command("doctor")["rows"]}
-    assert found["runtime", "torch"]["available"]
-    assert found["target", "onnx"]["available"]
-    missing = found["target", "trt"]
-    assert not missing["available"]
-    assert missing["reason"]
+def test_a_closed_pipe_ends_quietly(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    closed: list[bool] = []
+    stream = SimpleNamespace(close=lambda: closed.append(True))
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert ending(monkeypatch, BrokenPipeError()) == 1
+    assert closed == [True]
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
-    """Of a command that has no sentence of its own."""
-    command = [sys.executable, "-m", "srdeploy", "bench", "edsr-s-x2", "--device"]
-    command += ["fake://slow?pace=1", "--seconds", "600", "--store", "results.sqlite"]
-    running = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path
-    )
-    try:
-        while not (tmp_path / "results.sqlite").exists():  # by then it is at work
-            assert running.poll() is None
-            time.sleep(0.2)
-        time.sleep(1)
-        running.send_signal(signal.SIGINT)
-        told = running.communicate(timeout=60)[1]
-    finally:
-        running.kill()
-    assert running.returncode == 130
-    assert "Traceback" not in told
-    assert "repeat the command" in told.splitlines()[-1]
+def test_without_words_the_help_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["srdeploy"])
+    assert run() == 0
+    assert "Usage" in capsys.readouterr().out
+    assert run(["nothing"]) == 2
+    assert "See `srdeploy --help`." in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["srdeploy", "--version"])
+    assert run() == 0
+    assert capsys.readouterr().out.startswith("srdeploy ")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
-def test_results_that_find_no_space_are_one_sentence() -> None:
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "srdeploy", "scenarios"],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-    assert done.returncode == 1
-    assert done.stderr.startswith("srdeploy: There is no space left on the disk of the results")
-    assert len(done.stderr.splitlines()) == 1
+@pytest.mark.parametrize("code", [0, 2])
+def test_the_process_ends_with_the_commands_code(
+    code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(main, "run", lambda arguments: code)
+    monkeypatch.setitem(sys.modules, "srdeploy.runtime.patience", None)
+    with pytest.raises(SystemExit) as ended:
+        main.main([])
+    assert ended.value.code == code
+
+
+def test_the_module_runs_as_a_script() -> None:
+    line = [sys.executable, "-m", "srdeploy.cli.main", "--version"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("srdeploy ")
+
+
+def test_quiet_and_verbose_hold_for_one_command(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("srdeploy")
+    story = {"srdeploy.export.story:tell": SimpleNamespace(to_dict=lambda: {})}
+
+    def state(words: str) -> tuple[bool, int, int]:
+        assert exit_code(f"{words} explain x --json", story) == 0
+        named = [h for h in logger.handlers if h.get_name() == "verbose"]
+        return is_quiet(), logger.level, len(named)
+
+    assert state("") == (False, logging.WARNING, 0)
+    assert state("--quiet") == (True, logging.WARNING, 0)
+    assert state("--verbose") == (False, logging.INFO, 1)
+    assert state("-v") == (False, logging.INFO, 1)  # one handler, not two
+    capsys.readouterr()
+    logger.info("reading %s", "\x1b[2J")
+    told = capsys.readouterr().err
+    assert " ms  reading \\x1b[2J" in told
+    assert state("") == (False, logging.WARNING, 0)
+
+
+def test_libraries_warnings_are_for_verbose(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shown(words: str) -> bool:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.resetwarnings()
+            exit_code(f"{words} explain x", {"srdeploy.export.story:tell": None})
+            warnings.warn("of a library", stacklevel=1)
+        return bool(caught)
+
+    monkeypatch.setattr(sys, "warnoptions", [])
+    assert shown("--verbose")
+    assert not shown("")
+    monkeypatch.setattr(sys, "warnoptions", ["default"])
+    assert shown("")

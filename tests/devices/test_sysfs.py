@@ -111,6 +111,7 @@ def test_packages_without_energy_or_name_are_left_out(tmp_path: Path) -> None:
 
 def test_power_needs_time_to_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, "class/powercap/intel-rapl:0/name", "package-0")
+    write(tmp_path, "class/powercap/intel-rapl:0/max_energy_range_uj", "5000000")
     energy = write(tmp_path, "class/powercap/intel-rapl:0/energy_uj", "1000000")
     clock = iter((10.0, 10.0, 11.0, 12.0))
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))

@@ -1,0 +1,47 @@
+"""Ways out: results, remarks, errors, colours."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import pytest
+
+from srdeploy.cli import main, output
+from srdeploy.progress import set_quiet
+
+TELL = "srdeploy.export.story.tell"
+
+
+@pytest.fixture(autouse=True)
+def as_it_was() -> Iterator[None]:
+    with warnings.catch_warnings():
+        yield
+    set_quiet(False)
+    main._set_verbose(False)
+
+
+def test_remarks_are_for_those_who_are_not_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    for quiet in (False, True):
+        set_quiet(quiet)
+        output.note("a remark")
+        output.complain("an error")
+        output.say("a \x1bresult")
+        told = capsys.readouterr()
+        assert told.out == "a \\x1bresult\n"
+        assert told.err == ("" if quiet else "a remark\n") + "an error\n"
+    output.emit({"a": "\x7f\u202e"})
+    assert capsys.readouterr().out == '{\n  "a": "\\u007f\\u202e"\n}\n'
+
+
+def test_marks_are_words_in_colours() -> None:
+    assert (str(output.mark(1)), output.mark(1).style) == ("yes", "green")
+    assert (str(output.mark("")), output.mark("").style) == ("no", "yellow")
+
+
+def test_colours_are_left_out_where_none_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert output.console().color_system is not None
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert output.console().color_system is None
