@@ -217,3 +217,18 @@ def test_orders_go_to_those_that_are_meant(
     assert rests == [1, 1, 1]
     lab.fleets = [busy]
     assert module.order(FARM, ["b"], "drained", "")[0].running == "net"
+
+
+def test_an_answer_may_take_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[float] = []
+    real = asyncio.wait_for
+
+    async def wait_for(awaited: Any, timeout: float) -> Any:
+        limits.append(timeout)
+        return await real(awaited, timeout)
+
+    monkeypatch.setattr(asyncio, "wait_for", wait_for)
+    link = Link(Client("a"))  # type: ignore[arg-type]
+    asyncio.run(link.fleet())
+    asyncio.run(link.ask(live("a"), task.order))
+    assert limits == [60, 60]
