@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import numpy as np
@@ -181,3 +182,8 @@ def test_sides_of_the_window() -> None:
     for shape in ((10, 12), (12, 10)):
         with pytest.raises(ValueError, match="at least 11 pixels a side"):
             ssim(np.zeros(shape), np.zeros(shape))
+
+
+def test_figures_do_not_change() -> None:
+    with pytest.raises(FrozenInstanceError):
+        figures(30.0).psnr = 31.0  # type: ignore[misc]

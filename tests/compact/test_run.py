@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
@@ -80,3 +81,8 @@ def test_each_stage_is_measured_in_turn() -> None:
     assert full == same > less
     assert many > none
     assert [report.quality[name]["stage"] for name in report.quality] == [*report.quality]
+
+
+def test_a_report_does_not_change(pruned: tuple[Any, Any, PruneReport]) -> None:
+    with pytest.raises(FrozenInstanceError):
+        pruned[2].proof = {}  # type: ignore[misc]

@@ -1,0 +1,23 @@
+"""What was measured, read or drawn does not change afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields
+
+import pytest
+
+from srdeploy.report.crops import Crop, Version
+from srdeploy.report.figures import Group
+from srdeploy.report.networks import Widths
+from srdeploy.report.page import ReportSummary
+from srdeploy.report.sources import Entry, RunFolder
+from srdeploy.report.svg import Bubble, Curve, Frame
+
+
+@pytest.mark.parametrize(
+    "kind", [Crop, Version, Group, Widths, ReportSummary, Entry, RunFolder, Bubble, Curve, Frame]
+)
+def test_records_are_frozen(kind: type) -> None:
+    one = kind.__new__(kind)
+    with pytest.raises(FrozenInstanceError):
+        setattr(one, fields(kind)[0].name, None)
