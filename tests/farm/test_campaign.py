@@ -425,3 +425,14 @@ def test_a_job_that_nobody_may_get_is_called_back_unless_it_is_being_measured(
     job.failed_on = {}
     run.campaign._give_up_hopeless({unblamed: job})  # type: ignore[dict-item]
     assert not unblamed.cancelled
+
+
+@pytest.mark.parametrize("young", [False, True])
+def test_a_young_schedulers_fleet_is_not_taken_for_all_there_is(
+    young: bool, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm = Farm(live("a", "good"))
+    farm.young = young
+    run = Run(farm, store, monkeypatch)
+    run()
+    assert run.campaign._settled is not young
