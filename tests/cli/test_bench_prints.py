@@ -15,7 +15,6 @@ from srdeploy.bench.compare import Comparison
 from srdeploy.bench.profile import LayerTime
 from srdeploy.bench.sparse import BreakEven
 from srdeploy.bench.why import LayerPair, Why
-from srdeploy.bench.zoo import Shipped
 from srdeploy.cli import bench, bench_compare, bench_sparse, compare, why, zoo
 from srdeploy.errors import UserError
 from srdeploy.sparse.breakeven import SizeResult
@@ -116,25 +115,6 @@ def test_what_compare_prints(capsys: pytest.CaptureFixture[str]) -> None:
     replaced["srdeploy.bench.compare:compare"] = Comparison([])
     assert exit_code("compare a.st b.st --json", replaced) == 0
     assert json.loads(capsys.readouterr().out) == []
-
-
-def test_what_zoo_prints(capsys: pytest.CaptureFixture[str]) -> None:
-    set5 = {"psnr_y": 37.987, "ssim_y": 0.96054, "protocol": "psnr[y]"}
-    one = Shipped("one", 2, 1_500_000, 2 * 10**9, 6500, {"Set5": set5, "builtin": {}})
-    two = Shipped("two", 2, 1500, 10**6, 400, {}, p50_ms=12.34, speedup=1.234)
-    replaced = {"srdeploy.bench.zoo:shipped": [one, two], "srdeploy.bench.zoo:timed": [one, two]}
-    calls("zoo", replaced)
-    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
-    assert lines[0] == ["network", "params", "MACs", "720p", "KB", "Set5"]
-    assert ["one", "1.50M", "2.0G", "6", "37.99", "/", "0.9605"] in lines
-    assert ["two", "1.5K", "1.00M", "0", "-"] in lines
-    assert lines[-1] == ["PSNR-Y", "dB", "/", "SSIM:", "psnr[y]"]
-    calls("zoo --time", replaced)
-    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
-    assert lines[0] == ["network", "params", "MACs", "720p", "KB", "Set5", "ms", "faster"]
-    assert ["one", "1.50M", "2.0G", "6", "37.99", "-", "-"] in lines
-    assert ["two", "1.5K", "1.00M", "0", "-", "12.3", "1.23"] in lines
-    assert lines[-1] == ["PSNR-Y", "dB:", "psnr[y]"]
 
 
 def test_a_scenario_that_options_change_has_another_name() -> None:

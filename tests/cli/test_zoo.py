@@ -1,34 +1,53 @@
-"""``srdeploy zoo`` from the command line."""
+"""What ``srdeploy zoo`` prints, with its latencies and without."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from srdeploy.cli.main import run
-from srdeploy.models.card_file import shipped_networks
-from srdeploy.models.load import load_network
+from srdeploy.bench.zoo import Shipped
+from srdeploy.cli import zoo
+from tests.cli.reach import calls, exit_code
 
 
-def test_lists_every_shipped_network(command, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = command("zoo")
-    assert {row["name"] for row in rows} == set(shipped_networks())
-    for row in rows:
-        network = load_network(row["name"])
-        assert row["scale"] == network.card.scale
-        assert row["quality"]["Set5"]["psnr_y"] == network.card.quality["Set5"]["psnr_y"]
-        assert row["p50_ms"] is None
-    order = [(row["scale"], -row["macs_720p"]) for row in rows]
-    assert order == sorted(order)
-    assert run(["zoo"]) == 0
-    text = capsys.readouterr().out
-    assert all(name in text for name in shipped_networks())
-    assert "psnr[y, crop=2, u8, matlab]" in text
+def test_what_zoo_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    set5 = {"psnr_y": 37.987, "ssim_y": 0.96054, "protocol": "psnr[y]"}
+    one = Shipped("one", 2, 1_500_000, 2 * 10**9, 6500, {"Set5": set5, "builtin": {}})
+    two = Shipped("two", 2, 1500, 10**6, 400, {}, p50_ms=12.34, speedup=1.234)
+    replaced = {"srdeploy.bench.zoo:shipped": [one, two], "srdeploy.bench.zoo:timed": [one, two]}
+    calls("zoo", replaced)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert lines[0] == ["network", "params", "MACs", "720p", "KB", "Set5"]
+    assert ["one", "1.50M", "2.0G", "6", "37.99", "/", "0.9605"] in lines
+    assert ["two", "1.5K", "1.00M", "0", "-"] in lines
+    assert lines[-1] == ["PSNR-Y", "dB", "/", "SSIM:", "psnr[y]"]
+    calls("zoo --time", replaced)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert lines[0] == ["network", "params", "MACs", "720p", "KB", "Set5", "ms", "faster"]
+    assert ["one", "1.50M", "2.0G", "6", "37.99", "-", "-"] in lines
+    assert ["two", "1.5K", "1.00M", "0", "-", "12.3", "1.23"] in lines
+    assert lines[-1] == ["PSNR-Y", "dB:", "psnr[y]"]
 
 
-def test_times_them_here(command) -> None:
-    quick = ("--input", "32x24", "--runs", "2", "--seconds", "0", "--threads", "1")
-    rows = command("zoo", "--time", *quick)
-    for row in rows:
-        assert row["p50_ms"] > 0
-    first = {row["scale"]: row["name"] for row in reversed(rows)}
-    assert all((row["speedup"] is None) == (first[row["scale"]] == row["name"]) for row in rows)
+def test_the_document(capsys: pytest.CaptureFixture[str]) -> None:
+    one = Shipped("one", 2, 1500, 10**6, 400, {})
+    replaced = {"srdeploy.bench.zoo:shipped": [one], "srdeploy.bench.zoo:timed": []}
+    assert "timed.rows" not in calls("zoo --json", replaced)
+    assert json.loads(capsys.readouterr().out)[0]["name"] == "one"
+    assert calls("zoo --time --json", replaced)["timed.rows"]
+    assert json.loads(capsys.readouterr().out) == []
+
+
+@pytest.mark.parametrize("words", ["--input 32x24", "--runs 1", "--seconds 1", "--threads 1"])
+def test_how_to_measure_needs_a_measurement(words: str) -> None:
+    replaced = {"srdeploy.bench.zoo:shipped": [], "srdeploy.bench.zoo:timed": []}
+    assert exit_code(f"zoo {words}", replaced) == 2
+    assert exit_code(f"zoo --time {words}", replaced) == 0
+
+
+def test_cells_have_room_for_ssim_or_latency() -> None:
+    figures = {"psnr_y": 37.987, "ssim_y": 0.96054}
+    assert zoo._quality(figures, ssim=True) == "37.99 / 0.9605"
+    assert zoo._quality(figures, ssim=False) == "37.99"
+    assert zoo._quality(None, ssim=True) == "-"

@@ -115,3 +115,12 @@ def test_whose_fault_an_answer_is(out: str, err: str, code: int, kind: type, tol
         read_report(Completed(code, out, err), "phone")
     assert type(caught.value) is kind
     assert read_report(Completed(9, ANSWER, ""), "phone").threads == 4  # its end says it is whole
+
+
+@pytest.mark.parametrize("length", [170, 300])
+def test_an_answer_that_cannot_be_read_is_quoted_in_part(length: int) -> None:
+    word = "x" * length
+    with pytest.raises(DeviceError) as caught:
+        read_report(Completed(0, ANSWER.replace("threads 4", f"threads {word}"), ""), "phone")
+    quoted = f"invalid literal for int() with base 10: '{word}'"[:200]
+    assert f"cannot read ({quoted}); it is of another version" in str(caught.value)

@@ -113,12 +113,14 @@ def test_power_needs_time_to_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     write(tmp_path, "class/powercap/intel-rapl:0/name", "package-0")
     write(tmp_path, "class/powercap/intel-rapl:0/max_energy_range_uj", "5000000")
     energy = write(tmp_path, "class/powercap/intel-rapl:0/energy_uj", "1000000")
-    clock = iter((10.0, 10.0, 11.0, 12.0))
+    clock = iter((10.0, 10.0, 11.0, 12.0, 13.0))
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     reader = SysfsReader(tmp_path)
     assert reader.watts() == {}
     assert reader.watts() == {}  # no time has passed
     assert reader.watts() == {"package-0": 0.0}
+    energy.write_text("999999\n")  # it wraps at the least step as well
+    assert reader.watts() == {"package-0": pytest.approx(4.999999, rel=1e-9)}
     energy.unlink()
     assert reader.watts() == {}
 

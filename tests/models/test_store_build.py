@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -34,3 +36,16 @@ def test_fresh_weights_leave_the_shifts_as_they_are(edsr: Network) -> None:
 def test_what_is_no_factory_of_networks(spec: str, told: str) -> None:
     with pytest.raises(UserError, match=told):
         store.user_factory(spec)()
+
+
+@pytest.mark.parametrize("error", [OSError("gone"), ValueError("odd"), RuntimeError("short")])
+def test_tensors_that_cannot_be_read_are_one_sentence(
+    error: Exception, edsr: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    store.save_network(edsr, tmp_path / "a.safetensors")
+    monkeypatch.setattr(store, "safe_open", fail)
+    with pytest.raises(UserError, match=rf"Cannot read the tensors in '.*' \({error}\)\.$"):
+        store.read_network(tmp_path / "a.safetensors")

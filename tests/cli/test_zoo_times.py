@@ -1,0 +1,34 @@
+"""``srdeploy zoo`` from the command line."""
+
+from __future__ import annotations
+
+import pytest
+
+from srdeploy.cli.main import run
+from srdeploy.models.card_file import shipped_networks
+from srdeploy.models.load import load_network
+
+
+def test_lists_every_shipped_network(command, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = command("zoo")
+    assert {row["name"] for row in rows} == set(shipped_networks())
+    for row in rows:
+        network = load_network(row["name"])
+        assert row["scale"] == network.card.scale
+        assert row["quality"]["Set5"]["psnr_y"] == network.card.quality["Set5"]["psnr_y"]
+        assert row["p50_ms"] is None
+    order = [(row["scale"], -row["macs_720p"]) for row in rows]
+    assert order == sorted(order)
+    assert run(["zoo"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in shipped_networks())
+    assert "psnr[y, crop=2, u8, matlab]" in text
+
+
+def test_times_them_here(command) -> None:
+    quick = ("--input", "32x24", "--runs", "2", "--seconds", "0", "--threads", "1")
+    rows = command("zoo", "--time", *quick)
+    for row in rows:
+        assert row["p50_ms"] > 0
+    first = {row["scale"]: row["name"] for row in reversed(rows)}
+    assert all((row["speedup"] is None) == (first[row["scale"]] == row["name"]) for row in rows)
