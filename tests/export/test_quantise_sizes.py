@@ -42,9 +42,11 @@ class Cropped(nn.Module):
         return image + 0.01 * nn.functional.interpolate(z, size=image.shape[2:], mode="nearest")
 
 
-def network(**options: object) -> Network:
-    card = Card(arch="tests:own", scale=2, scales=(2,), channels=3, value_range=255.0)
-    return Network(Cropped(**options).eval(), card)  # type: ignore[arg-type]
+def network(stride: int = 1) -> Network:
+    card = Card(
+        arch="tests:own", scale=2, scales=(2,), channels=3, value_range=255.0, size_multiple=stride
+    )
+    return Network(Cropped(stride).eval(), card)
 
 
 def asked(path: Path) -> set[str]:
