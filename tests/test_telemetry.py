@@ -84,13 +84,17 @@ def tracer() -> list[str]:
     pytest.skip("processes may not be traced, or network namespaces not made here")
 
 
+OWN = ("XDG_", "ORT_", "SRDEPLOY_", "TORCHINDUCTOR_")
+"""Variables that a process of its own does not take over; torch sets the last kind itself."""
+
+
 def _watched(
     tracer: list[str], folder: Path, command: list[str], **environment: str | None
 ) -> Trace:
     home, work, log = folder / "home", folder / "work", folder / "log"
     home.mkdir()
     work.mkdir()
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "ORT_", "SRDEPLOY_"))}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(OWN)}
     kept |= {"HOME": str(home), "TMPDIR": str(work), "PYTHONDONTWRITEBYTECODE": "1"}
     kept |= {"SRDEPLOY_CACHE": str(work / "cache"), "PYTHONPATH": str(ROOT)}
     kept |= {key: value for key, value in environment.items() if value is not None}

@@ -49,6 +49,11 @@ def opened(path: Path, room: float | None = None) -> Iterator[ImageFile.ImageFil
                 needed = bytes_to_read(image, path)
                 if room is not None and needed > room:
                     raise _too_large(path, f" of {image.width}x{image.height} pixels", needed, room)
+                if image.format == "PNG" and _least_bytes(image) > os.stat(path).st_size:
+                    raise UserError(
+                        f"'{path}' is too small a file for its {image.width}x{image.height} "
+                        "pixels, so it is truncated or damaged; replace or remove the file."
+                    )
                 yield image
 
 
@@ -102,6 +107,16 @@ def bytes_to_read(image: ImageFile.ImageFile, path: Path) -> float:
     per_pixel += _DECODER.get(image.format or "", 0)
     own = os.stat(path).st_size if image.format in _DECODER else 0
     return image.width * image.height * per_pixel * 1.05 + own + 2e6
+
+
+_DEFLATE = 1032
+"""Bytes that deflate makes of one at the most: a match of 258 for two bits."""
+
+
+def _least_bytes(image: ImageFile.ImageFile) -> float:
+    """What a whole PNG of this size takes at the least."""
+    bits = 1 if image.mode in ("1", "L", "P") else 8 * len(image.getbands())
+    return image.height * (1 + image.width * bits / 8) / _DEFLATE
 
 
 def raw_mode(image: ImageFile.ImageFile) -> str:

@@ -318,5 +318,5 @@ def _readable_errors(path: Path) -> Iterator[None]:
                 "and repeat the command."
             ) from error
         raise SrdeployError(f"'{path}' cannot be used ({reason}).") from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # sqlite's words quote the file
         raise UserError(f"'{path}' is no store of results, or a damaged one ({error}).") from error

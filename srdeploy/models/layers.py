@@ -25,10 +25,11 @@ class MeanShift(nn.Conv2d):
 
     def __init__(self, value_range: float, mean: tuple[float, ...], sign: int) -> None:
         super().__init__(len(mean), len(mean), 1)
-        with torch.no_grad():
-            self.weight.copy_(torch.eye(len(mean))[:, :, None, None])
-            assert self.bias is not None
-            self.bias.copy_(sign * value_range * torch.tensor(mean))
+        assert self.bias is not None
+        if not self.weight.is_meta:  # which has no values, and would import torch's compiler
+            with torch.no_grad():
+                nn.init.dirac_(self.weight)
+                self.bias.copy_(sign * value_range * torch.tensor(mean))
         self.requires_grad_(False)
 
 

@@ -209,3 +209,26 @@ def test_opened_closes_the_file(tmp_path: Path) -> None:
     with opened(tmp_path / "a.png") as image:
         assert image.size == (3, 2)
     assert getattr(image, "fp", None) is None
+
+
+def test_a_png_that_promises_more_than_deflate_can_give(tmp_path: Path) -> None:
+    """Refused by its header: decoding would take the memory first and find the damage then."""
+    path = tmp_path / "a.png"
+    Image.new("RGB", (32, 32)).save(path)
+    data = bytearray(path.read_bytes())
+    data[16:24] = struct.pack(">II", 12000, 12000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    path.write_bytes(data)
+    with (
+        pytest.raises(UserError, match="too small a file for its 12000x12000 pixels"),
+        opened(path),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I;16"])
+def test_what_compresses_best_is_opened(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "a.png"
+    Image.new(mode, (3000, 3000)).save(path, optimize=True, compress_level=9)
+    with opened(path) as image:
+        assert image.size == (3000, 3000)

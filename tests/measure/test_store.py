@@ -342,3 +342,21 @@ def test_a_copy_taken_after_a_crash_is_whole(tmp_path: Path) -> None:
     with Store.open(copy / "s.sqlite") as again:
         assert again.done("k")
     store.close()
+
+
+def test_sqlites_own_words_may_not_be_text(tmp_path: Path) -> None:
+    """Its errors quote names in the file, which a damaged one has in no encoding."""
+    path = tmp_path / "a.sqlite"
+    with Store.open(path):
+        pass
+    data = path.read_bytes()
+    name = b"CREATE TABLE measurement"
+    assert name in data
+    path.write_bytes(
+        data.replace(name, b"CREATE TABLE \xff\xfe\xed\xff\xfe\xed\xff\xfe\xed\xff\xfe")
+    )
+    with (
+        pytest.raises(UserError, match="no store of results, or a damaged one"),
+        Store.open(path) as store,
+    ):
+        list(store.measurements())
