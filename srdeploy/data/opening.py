@@ -6,6 +6,7 @@ A file of a kilobyte can promise gigapixels, so its header is asked before anyth
 from __future__ import annotations
 
 import os
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ def opened(path: Path, room: float | None = None) -> Iterator[ImageFile.ImageFil
         UserError: the file is missing, no regular file, not an image, truncated, or too large.
     """
     with decoding(path, room) as room:
+        _check_parts(path)
         Image.init()
         formats = [name for name in _FORMATS if name in Image.OPEN]
         with warnings.catch_warnings():
@@ -107,6 +109,34 @@ def bytes_to_read(image: ImageFile.ImageFile, path: Path) -> float:
     per_pixel += _DECODER.get(image.format or "", 0)
     own = os.stat(path).st_size if image.format in _DECODER else 0
     return image.width * image.height * per_pixel * 1.05 + own + 2e6
+
+
+_PARTS = 100_000
+"""Parts of a PNG whose lengths are looked at; real ones have one for 8 KB and more of pixels."""
+
+
+def _check_parts(path: Path) -> None:
+    """That no part of a PNG claims to be longer than the file: its reader takes that memory first.
+
+    Raises:
+        UserError: one does.
+    """
+    size = os.stat(path).st_size
+    with open(path, "rb") as stream:
+        if stream.read(8) != b"\x89PNG\r\n\x1a\n":
+            return
+        for _ in range(_PARTS):
+            if len(head := stream.read(8)) < 8:
+                return
+            length, kind = struct.unpack(">I4s", head)
+            if stream.tell() + length > size:
+                raise UserError(
+                    f"'{path}' cannot be read as an image (truncated, or damaged: it says that it "
+                    "goes on beyond its end); replace or remove the file."
+                )
+            if kind == b"IEND":
+                return
+            stream.seek(length + 4, os.SEEK_CUR)
 
 
 _DEFLATE = 1032

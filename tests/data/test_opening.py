@@ -8,6 +8,7 @@ import random
 import struct
 import subprocess
 import sys
+import tracemalloc
 import warnings
 import zlib
 from collections.abc import Callable
@@ -232,3 +233,26 @@ def test_what_compresses_best_is_opened(tmp_path: Path, mode: str) -> None:
     Image.new(mode, (3000, 3000)).save(path, optimize=True, compress_level=9)
     with opened(path) as image:
         assert image.size == (3000, 3000)
+
+
+@pytest.mark.parametrize("kind", [b"IDAT", b"tEXt", b"iCCP"])
+def test_no_part_of_a_png_takes_more_memory_than_the_file_has(tmp_path: Path, kind: bytes) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (32, 24)).save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[:33] + struct.pack(">I4s", 0xFF00002A, kind) + data[41:])
+    assert tracemalloc_peak(lambda: refused(path)) < 10_000_000
+
+
+def tracemalloc_peak(work: Callable[[], None]) -> int:
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def refused(path: Path) -> None:
+    with pytest.raises(UserError, match="goes on beyond its end"):
+        read_rgb(path)
