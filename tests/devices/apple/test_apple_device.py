@@ -110,6 +110,7 @@ def test_bench_converts_a_network(
     assert 22 < row["psnr_y"] < 60
 
 
+@pytest.mark.slow  # coremltools looks for an answer 120 times before it gives up
 def test_unplugged_in_the_middle(own_mac: Mac, package: Path) -> None:
     job = Job(str(package), shapes=(SHAPE,))
     with open_device(own_mac.phone_uri) as device, device.load(job) as model:
