@@ -20,8 +20,12 @@ import robustness  # type: ignore[import-not-found]  # noqa: E402
 import sandbox  # type: ignore[import-not-found]  # noqa: E402
 
 
-def test_each_kind_of_fault_is_seen_and_the_next_item_is_tried(tmp_path: Path) -> None:
-    outside = Path(__file__).with_suffix(".written")
+def test_each_kind_of_fault_is_seen_and_the_next_item_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()  # wherever the tests run, there is a place outside it
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    outside = tmp_path / "written"
 
     def item(number: int, folder: Path) -> str:
         if number == 1:
