@@ -76,7 +76,8 @@ def try_all(asked: argparse.Namespace) -> int:
     if asked.only:
         print(text)
     else:
-        data = {"hostile": attacks, "fuzzed": fuzz, "seed": asked.seed,
+        counted = {name: _counted(found) for name, found in fuzz.items()}
+        data = {"hostile": attacks, "fuzzed": counted, "seed": asked.seed,
                 "seconds": round(time.monotonic() - begun)}  # fmt: skip
         write("robustness", "Hostile and damaged inputs", text, data,
               "make robustness")  # fmt: skip
@@ -185,6 +186,14 @@ def _told(name: str, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _kind(outcome: str) -> str:
     return outcome.partition(":")[0]
+
+
+def _counted(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """How often each outcome came, and whatever did not hold, in full: the seed gives the rest."""
+    return {
+        "outcomes": dict(Counter(_kind(one["outcome"]) for one in found)),
+        "faults": _faults(found),
+    }
 
 
 def _faults(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
