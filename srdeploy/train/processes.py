@@ -15,6 +15,7 @@ MB, sent once in tens of milliseconds.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import socket
 from collections.abc import Iterable, Iterator
@@ -171,6 +172,9 @@ def joined() -> Iterator[Processes]:
         for _, interface in socket.if_nameindex():
             if interface in ("lo", "lo0"):
                 os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+    # Optimisers import this module, and its default arguments keep the group that exists then: the
+    # group's threads would outlive ``destroy_process_group`` and could abort the process's end.
+    importlib.import_module("torch.distributed.nn")
     with _reachable():
         dist.init_process_group(backend, timeout=PATIENCE)
     if not processes.is_first:

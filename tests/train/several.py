@@ -91,8 +91,15 @@ def main(root: Path, runs: list[str]) -> None:
                 if what == "SIGKILL":
                     print(f"rank {processes.rank}: {error}", file=sys.stderr)
                     raise SystemExit(1) from None
-        report["writes"] = writes
-        (root / f"report-{processes.rank}.json").write_text(json.dumps(report))
+    report["writes"] = writes
+    report["threads"] = gloo_threads()
+    (root / f"report-{processes.rank}.json").write_text(json.dumps(report))
+
+
+def gloo_threads() -> list[str]:
+    """Names of this process's threads that belong to gloo; none where there is no /proc."""
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    return [name for name in names if "gloo" in name]
 
 
 def prune(root: Path) -> None:

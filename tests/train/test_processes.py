@@ -96,6 +96,7 @@ def test_two_processes_are_one(tiny: Network, settings: TrainRecipe, root: Path)
 
     assert first["writes"] == ["two", "two", "grows", "grows", "shrinks", "shrinks"]
     assert second["writes"] == []
+    assert first["threads"] == second["threads"] == []  # the group is gone before the process is
     assert [p.name for p in sorted((root / "two").iterdir())] == [
         "checkpoint.pt",
         "metrics.jsonl",
