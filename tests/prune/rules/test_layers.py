@@ -241,7 +241,7 @@ def test_a_linear_layer_reads_and_issues_in_the_last_dimension(name: str, bias: 
     seen = Followed(2, a=layer)
     x = seen.tensor([[1, 2]] * 4, clean=[[1, 0]] * 4)
     out = call_linear(seen, x, layer, name)
-    assert {name: nodes for name, nodes in seen.axes().items() if name[0] == "a.weight"} == {
+    assert {axis: nodes for axis, nodes in seen.axes().items() if axis[0] == "a.weight"} == {
         ("a.weight", 1, "in"): [3, 4], ("a.weight", 0, "out"): [5, 6, 7]
     }  # fmt: skip
     along = [(5, 8), (6, 9), (7, 10)] if bias else []
