@@ -208,9 +208,7 @@ def test_a_scale_that_is_given_must_be_the_measured_one() -> None:
 def test_the_range_of_pixels(value: Any, read: float | None) -> None:
     card, assumed = card_of(value_range=value)
     assert card.value_range == (1.0 if read is None else read)
-    assert assumed == (
-        () if read else ("pixel values run from 0 to 1 (no attribute value_range)",)
-    )
+    assert assumed == (() if read else ("pixel values run from 0 to 1 (no attribute value_range)",))
 
 
 @pytest.mark.parametrize(("value", "read"), [(7, 7), (0, 0), (True, 1), (7.0, 1), (None, 1)])

@@ -78,7 +78,7 @@ class Followed:
         """Label and cleanness along one dimension; along the others they must not vary."""
         found = []
         for nested in (self.labels(image), self.clean(image)):
-            rows = torch.as_tensor(nested).movedim(dim, 0).flatten(1)
+            rows = torch.as_tensor(nested).movedim(dim, 0).reshape(image.shape[dim], -1)
             assert bool((rows == rows[:, :1]).all()), nested
             found.append(rows[:, 0].tolist())
         return found[0], found[1]

@@ -43,7 +43,8 @@ def test_other_names_and_dimensions_of_a_convolution() -> None:
     line, volume, flat = nn.Conv1d(2, 3, 1), nn.Conv3d(2, 3, 1), nn.Conv2d(2, 3, 1)
     for operation, layer, size, numbers in (
         (aten.convolution.default, line, (2,), ([1], [0], [1], False, [0], 1)),
-        (aten.convolution.default, volume, (2, 2, 2), ([1] * 3, [0] * 3, [1] * 3, False, [0] * 3, 1)),
+        (aten.convolution.default, volume, (2, 2, 2),
+         ([1] * 3, [0] * 3, [1] * 3, False, [0] * 3, 1)),
         (aten._convolution.default, flat, (2, 2),
          (ONE, NONE, ONE, False, NONE, 1, False, False, False, False)),
         (aten.conv2d.default, flat, (2, 2), ()),

@@ -71,7 +71,11 @@ def test_one_unclean_element_is_enough() -> None:
 
 
 def test_a_sum_over_channels_reads_zeros_where_they_are_gone() -> None:
-    for dims, keep, shape in (([1], True, (1, 1, 2, 3)), ([1], False, (1, 2, 3)), (None, False, ())):
+    for dims, keep, shape in (
+        ([1], True, (1, 1, 2, 3)),
+        ([1], False, (1, 2, 3)),
+        (None, False, ()),
+    ):
         seen = Followed(3)
         x = seen.image([1, 2, 3], clean=[1, 0, 1])
         out = seen.do(aten.sum.dim_IntList, x, dims, keep)
@@ -150,7 +154,9 @@ def test_stacked_in_two_dimensions_at_once() -> None:
 def test_a_value_read_into_python() -> None:
     seen = Followed(1)
     x = seen.tensor([1])
-    with pytest.raises(UnsupportedOperationError, match=r"'_local_scalar_dense' .*\(a value is read"):
+    with pytest.raises(
+        UnsupportedOperationError, match=r"'_local_scalar_dense' .*\(a value is read"
+    ):
         seen.do(aten._local_scalar_dense.default, x)
 
 

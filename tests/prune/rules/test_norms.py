@@ -104,8 +104,8 @@ def test_one_group_per_channel_without_weights_cannot_be_rebuilt() -> None:
 
 @pytest.mark.parametrize(
     ("dim", "shape", "frozen"),
-    [(-1, (3,), True), (-1, (2, 3), True), (1, (5,), False), (1, (4, 5), False), (1, (3, 4, 5), True),
-     (0, (3,), False), (2, (3, 5), True), (2, (5,), False)],
+    [(-1, (3,), True), (-1, (2, 3), True), (1, (5,), False), (1, (4, 5), False),
+     (1, (3, 4, 5), True), (0, (3,), False), (2, (3, 5), True), (2, (5,), False)],
 )  # fmt: skip
 def test_layer_normalisation(dim: int, shape: tuple[int, ...], frozen: bool) -> None:
     """Channels in one of four dimensions, normalised over some of the last."""
