@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 OPTIONS = {"value_range": 255.0}
 """What opens it: it has no card."""
@@ -23,7 +23,7 @@ def tiny_onnx(path: Path, *, scale: int = 2, entry: str = "lr") -> Path:
         entry: What its input is called.
     """
     count = 3 * scale * scale
-    weights = np.eye(3, dtype=np.float32).repeat(scale * scale, 0)
+    weights = np.eye(3, dtype=np.float32).repeat(scale * scale, 0)[..., None, None]
     nodes = [
         helper.make_node("Conv", [entry, "w"], ["planes"]),
         helper.make_node("DepthToSpace", ["planes"], ["sr"], blocksize=scale, mode="CRD"),
@@ -37,7 +37,7 @@ def tiny_onnx(path: Path, *, scale: int = 2, entry: str = "lr") -> Path:
             value("w", TensorProto.FLOAT, [count, 3, 1, 1]),
         ],
         [value("sr", TensorProto.FLOAT, ["N", 3, "HH", "WW"])],
-        [helper.make_tensor("w", TensorProto.FLOAT, [count, 3, 1, 1], weights.ravel())],
+        [numpy_helper.from_array(weights, "w")],
     )
     opset = [helper.make_opsetid("", 17)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
