@@ -136,7 +136,7 @@ def test_the_address_of_the_page(tmp_path: Path, ort: Path) -> None:
         try:
             here = one.url
             assert here == f"{one._server.url}{fragment}"
-            one.config.page = "https://tunnel.example/"
+            one.config = one.config.model_copy(update={"page": "https://tunnel.example/"})
             assert one.url == f"https://tunnel.example/{one._server.token}/{fragment}"
         finally:
             leave(one._place)
