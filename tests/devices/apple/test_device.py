@@ -132,10 +132,9 @@ def test_a_line_that_breaks_while_it_is_left_is_no_matter(monkeypatch: pytest.Mo
     def broken(self: Line) -> None:
         raise BrokenPipeError
 
-    one = device()
-    one.__enter__()
     monkeypatch.setattr(Line, "close", broken)
-    one.__exit__()
+    with device():
+        pass
 
 
 def test_facts_of_a_mac() -> None:
