@@ -69,11 +69,13 @@ def test_npm_is_asked_first(
     assert (tmp_path / "words").read_text() == f"pack --silent onnxruntime-web@{VERSION}\n"
 
 
-@pytest.mark.parametrize("text", ["exit 0", "/bin/cp {package} .; exit 1"])
+@pytest.mark.parametrize(
+    "text", ["exit 0", f"/bin/cp /etc/hostname onnxruntime-web-{VERSION}.tgz; exit 1"]
+)
 def test_without_npms_package_the_registry_is_asked(
     package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    npm(tmp_path, monkeypatch, text.format(package="/etc/hostname"))
+    npm(tmp_path, monkeypatch, text)
     assert (runtime_folder() / FILES[0]).is_file()
 
 
