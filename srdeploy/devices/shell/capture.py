@@ -50,14 +50,15 @@ def capture(
     assert isinstance(process.stderr, BufferedReader)
     out, err, over = bytearray(), bytearray(), threading.Event()
 
-    def burst() -> None:
+    def burst() -> bool:
         over.set()
         process.kill()
+        return False
 
     work: list[tuple[Callable[..., None], tuple[object, ...]]] = [
         (_feed, (process.stdin, stdin)),
         (_drain, (process.stdout, out, most, burst)),
-        (_drain, (process.stderr, err, _MOST_COMPLAINTS, lambda: None)),
+        (_drain, (process.stderr, err, _MOST_COMPLAINTS, lambda: True)),
     ]
     threads = [threading.Thread(target=do, args=told, daemon=True) for do, told in work]
     end = None if timeout is None else time.monotonic() + timeout
@@ -89,11 +90,11 @@ def _feed(stream: IO[bytes], content: bytes) -> None:
         stream.write(content)
 
 
-def _drain(stream: BufferedReader, into: bytearray, most: int, full: Callable[[], None]) -> None:
-    """Keep the first ``most`` bytes; what comes after them calls ``full`` and is thrown away."""
+def _drain(stream: BufferedReader, into: bytearray, most: int, full: Callable[[], bool]) -> None:
+    """Keep the first ``most`` bytes; when more come, ``full`` says whether to go on reading."""
     with stream:
         while chunk := stream.read1(_CHUNK):
             room = most - len(into)
             into += chunk[:room]
-            if len(chunk) > room:
-                full()
+            if len(chunk) > room and not full():
+                return  # a child of the program may write on for ever

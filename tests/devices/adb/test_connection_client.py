@@ -192,9 +192,7 @@ def test_a_device_that_was_lost_may_be_entered_again(monkeypatch: pytest.MonkeyP
         (b"\nsrdeploy-end 1 2\n", None),
     ],
 )
-def test_what_ends_without_its_end_was_lost(
-    stdout: bytes, told: tuple[int, bytes] | None
-) -> None:
+def test_what_ends_without_its_end_was_lost(stdout: bytes, told: tuple[int, bytes] | None) -> None:
     connection, answer = AdbConnection("a"), ended(stdout, stderr=b"said")
     if told is None:
         with pytest.raises(DeviceLost, match="during 'asking'"):

@@ -142,13 +142,13 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture
-def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder for programs, the only one on PATH; ``xcrun`` finds devicectl."""
     folder = tmp_path / "programs"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
     script(folder, "xcrun", '[ "$1 $2" = "--find devicectl" ] && echo /xcode/bin/devicectl')
-    yield folder
+    return folder
 
 
 def script(folder: Path, name: str, text: str) -> None:
@@ -201,9 +201,7 @@ def _other() -> Phone:
     return phone
 
 
-def test_of_two_of_one_name_the_first_is_taken(
-    tools: Any, programs: Path, tmp_path: Path
-) -> None:
+def test_of_two_of_one_name_the_first_is_taken(tools: Any, programs: Path, tmp_path: Path) -> None:
     tools.devices += [_other(), Phone(), Phone(), Phone()]
     agent = Agent()
     connect(agent, tmp_path, team="T", profile="P", bundle="B")
@@ -271,7 +269,7 @@ def test_a_system_without_sysctl(programs: Path) -> None:
 def test_milliseconds() -> None:
     assert milliseconds(2_500_000) == 2.5
     assert milliseconds(0) == 0.0
-    with pytest.raises(Refusal, match="tells no durations; it takes 9.0 or later") as caught:
+    with pytest.raises(Refusal, match="tells no durations; it takes 9") as caught:
         milliseconds(None)
     assert caught.value.kind == "unfit"
 

@@ -83,7 +83,12 @@ def load(
         monkeypatch.setattr(module, "read_package", lambda path: read)
         job = Job(str(package), timeout_seconds=77)
         return AppleModel(
-            line, files, job, units="cpu_and_ne", precision="fp32", version="9.0"  # type: ignore[arg-type]
+            line,
+            files,
+            job,
+            units="cpu_and_ne",
+            precision="fp32",
+            version="9.0",  # type: ignore[arg-type]
         )
 
     return load

@@ -67,9 +67,7 @@ def test_only_its_owner_reads_it(cache: Path) -> None:
 
 
 @pytest.mark.parametrize(("days", "kept"), [(3, True), (2, False)])
-def test_it_outlives_every_session(
-    monkeypatch: pytest.MonkeyPatch, days: int, kept: bool
-) -> None:
+def test_it_outlives_every_session(monkeypatch: pytest.MonkeyPatch, days: int, kept: bool) -> None:
     monkeypatch.setattr(module, "DAYS", days)
     first = own_certificate("desk")
     monkeypatch.setattr(module, "DAYS", 90)

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 pytest.importorskip("tornado", reason="tornado is not installed: pip install 'srdeploy[browser]'")
-resource = pytest.importorskip("resource")
+pytest.importorskip("resource", reason="this system has no limits")
+
+import resource
 
 from tornado.iostream import SSLIOStream
 

@@ -229,9 +229,7 @@ def test_an_output_comes_float_by_float(
     assert server._blobs == before  # what was sent is not kept
 
 
-def test_the_tensor_that_is_timed_stays(
-    server: Server, load: Callable[..., BrowserModel]
-) -> None:
+def test_the_tensor_that_is_timed_stays(server: Server, load: Callable[..., BrowserModel]) -> None:
     page = Page()
     model = load(page)
     model.prepare(X, runs=0, seconds=0)

@@ -53,7 +53,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def phone(clock: Clock) -> Phone:
     return Phone(
-        "key", "pixel", "", {}, page="a", wake=lambda: None, changed=clock, _seen=clock.now  # type: ignore[arg-type]
+        "key",
+        "pixel",
+        "",
+        {},
+        page="a",
+        wake=lambda: None,
+        changed=clock,
+        _seen=clock.now,  # type: ignore[arg-type]
     )
 
 
@@ -127,7 +134,9 @@ def test_pages_that_start_again_and_again(phone: Phone, clock: Clock) -> None:
     clock.events[0.5] = lambda: phone.met("c", {})
     clock.events[2.0] = lambda: phone.met("d", {})
     told, ended = ask(phone)
-    assert told[0].startswith("DeviceError: The page on pixel was started 3 times over one step ('t")
+    assert told[0].startswith(
+        "DeviceError: The page on pixel was started 3 times over one step ('t"
+    )
     assert ended == 2.0
     clock.events[3.0] = lambda: phone.met("e", {})
     assert "did not finish" in ask(phone, timeout=2.0)[0][0]  # the count begins anew

@@ -60,9 +60,7 @@ def test_the_cache_is_filled_where_a_file_is_missing(package: Path, missing: int
     assert (folder / FILES[missing]).is_file()
 
 
-def test_npm_is_asked_first(
-    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_npm_is_asked_first(package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "URL", (tmp_path / "nowhere").as_uri())
     npm(tmp_path, monkeypatch, f'echo "$@" >{tmp_path}/words; /bin/cp {package} .')
     assert (runtime_folder() / FILES[0]).is_file()
@@ -129,9 +127,7 @@ def test_both_have_their_time(
 
 
 @pytest.mark.parametrize("below", ["", "dist", "package/dist"])
-def test_a_folder_of_the_users(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str
-) -> None:
+def test_a_folder_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str) -> None:
     place = tmp_path / below
     place.mkdir(parents=True, exist_ok=True)
     for name in FILES:
@@ -143,7 +139,9 @@ def test_a_folder_of_the_users(
     assert runtime_folder(str(tmp_path)) == place
     (place / FILES[3]).unlink()
     missing = FILES[3] if not below else FILES[0]
-    with pytest.raises(UserError, match=rf"holds no onnxruntime-web \({missing} is missing\); fill"):
+    with pytest.raises(
+        UserError, match=rf"holds no onnxruntime-web \({missing} is missing\); fill"
+    ):
         runtime_folder(str(tmp_path))
 
 

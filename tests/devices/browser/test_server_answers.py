@@ -62,9 +62,7 @@ class Answer:
         line.close()
 
 
-def ask(
-    server: Server, path: str, body: Any = None, who: str = WHO, headers: Any = None
-) -> Answer:
+def ask(server: Server, path: str, body: Any = None, who: str = WHO, headers: Any = None) -> Answer:
     if body is not None and not isinstance(body, bytes):
         body = json.dumps(body).encode()
     joint = "&" if "?" in path else "?"
@@ -319,7 +317,9 @@ def test_every_answer_isolates_the_page(server: Server) -> None:
         assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
         assert headers["Cross-Origin-Embedder-Policy"] == "require-corp"
         assert headers["Cache-Control"] == "no-store"
-        assert headers["Content-Security-Policy"].startswith("default-src 'self'; script-src 'self'")
+        assert headers["Content-Security-Policy"].startswith(
+            "default-src 'self'; script-src 'self'"
+        )
 
 
 def test_other_addresses_are_told_a_word(server: Server) -> None:
@@ -425,9 +425,7 @@ def test_a_page_that_is_gone_is_not_awaited(
     assert slept == []
 
 
-def test_addresses_that_cannot_be_served(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_addresses_that_cannot_be_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def start(host: str, port: int = 0) -> str:
         with pytest.raises(UserError) as caught:
             Server(host, port, tmp_path, None, print).start()

@@ -107,7 +107,9 @@ class Client:
     def get_devices(self, name: str = "", os: str = "") -> list[SimpleNamespace]:
         self.asked.append(("get_devices", {"name": name, "os": os}))
         return [
-            SimpleNamespace(name="Galaxy S24", os=one, attributes=[f"os:android-{one}", "chipset:8"])
+            SimpleNamespace(
+                name="Galaxy S24", os=one, attributes=[f"os:android-{one}", "chipset:8"]
+            )
             for one in ("12", "13", "14")
             if name in ("", "Galaxy S24") and os in ("", one)
         ]

@@ -110,9 +110,7 @@ def test_bad_uris(uri: str, sentence: str) -> None:
         device(uri)
 
 
-def test_it_is_compiled_once_for_each_size(
-    client: Client, load: Callable[..., AiHubModel]
-) -> None:
+def test_it_is_compiled_once_for_each_size(client: Client, load: Callable[..., AiHubModel]) -> None:
     model = load(shapes=(SHAPE, OTHER), timeout_seconds=6.5)
     assert client.did("upload_model")[0]["name"] == "net"
     (compiled,) = client.did("compile")
@@ -230,9 +228,7 @@ def test_outputs_come_from_the_device(client: Client, load: Callable[..., AiHubM
     assert (asked["options"], asked["profile"]) == ("--compute_unit all ", False)
 
 
-def test_a_network_that_does_not_compile(
-    client: Client, load: Callable[..., AiHubModel]
-) -> None:
+def test_a_network_that_does_not_compile(client: Client, load: Callable[..., AiHubModel]) -> None:
     client.failures["compile"] = "┌───┐\n| Unsupported\n  layer. |\n└───┘"
     sentence = (
         r"AI Hub cannot compile the network for onnx \(Unsupported layer; "
@@ -253,7 +249,7 @@ def test_a_job_that_fails(client: Client, load: Callable[..., AiHubModel]) -> No
 @pytest.mark.parametrize(
     ("error", "kind", "sentence"),
     [
-        (library.LibraryUserError("bad\n token."), UserError, "Qualcomm AI Hub refuses: bad token."),
+        (library.LibraryUserError("bad\n key."), UserError, "Qualcomm AI Hub refuses: bad key."),
         (FileNotFoundError("no client.ini"), UserError, "Qualcomm AI Hub refuses: no client.ini."),
         (TimeoutError("5 s"), DeviceError, "Qualcomm AI Hub is late: 5 s; the job goes on there."),
         (library.Error("oh"), DeviceError, "Qualcomm AI Hub fails: oh; run again later."),
@@ -261,9 +257,7 @@ def test_a_job_that_fails(client: Client, load: Callable[..., AiHubModel]) -> No
         (library.Error("x" * 500), DeviceError, f"AI Hub fails: {'x' * 400}; run again later."),
     ],
 )  # fmt: skip
-def test_what_the_library_raises(
-    error: Exception, kind: type[Exception], sentence: str
-) -> None:
+def test_what_the_library_raises(error: Exception, kind: type[Exception], sentence: str) -> None:
     with pytest.raises(kind) as caught, refusals():
         raise error
     assert str(caught.value).endswith(sentence)

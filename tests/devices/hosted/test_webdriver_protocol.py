@@ -96,7 +96,7 @@ def test_the_page_is_opened_and_the_browser_let_go(
                 opened = [(how, path) for how, path, _ in remote.asked]
                 assert opened == [("POST", "/wd/session"), ("POST", "/wd/session/s1/url")]
         assert remote.asked[1][2]["url"] == f"https://t.x/{one._server.token}/"
-        assert ("DELETE", "/wd/session/s1") == remote.asked[-1][:2]
+        assert remote.asked[-1][:2] == ("DELETE", "/wd/session/s1")
     finally:
         leave(one._place)
     asked = remote.asked[0][2]["capabilities"]
@@ -118,9 +118,7 @@ def test_a_server_that_opens_no_session(remote: Remote, tmp_path: Path, ort: Pat
     )
 
 
-def test_a_broken_line_is_told(
-    tmp_path: Path, ort: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_line_is_told(tmp_path: Path, ort: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(**options: Any) -> None:
         raise ConnectionResetError("reset by peer")
 

@@ -158,9 +158,7 @@ def test_outputs_of_another_size(board: Board, load: Callable[..., NativeModel])
         model.run(X)
 
 
-def test_the_most_memory_of_all_runs_counts(
-    board: Board, load: Callable[..., NativeModel]
-) -> None:
+def test_the_most_memory_of_all_runs_counts(board: Board, load: Callable[..., NativeModel]) -> None:
     model = load()
     assert model.peak_mb() is None
     for told, peak in (("", None), ("peak_mb 0.5", 0.5), ("peak_mb 61.3", 61.3),
@@ -170,9 +168,7 @@ def test_the_most_memory_of_all_runs_counts(
         assert model.peak_mb() == peak
 
 
-def test_tensors_go_and_the_network_stays(
-    board: Board, load: Callable[..., NativeModel]
-) -> None:
+def test_tensors_go_and_the_network_stays(board: Board, load: Callable[..., NativeModel]) -> None:
     with load() as model:
         model.prepare(X, runs=0, seconds=0)
         assert Path(model._folder).is_dir()

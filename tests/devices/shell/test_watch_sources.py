@@ -64,9 +64,7 @@ def test_a_source_of_lines_is_as_quick_as_it_is_asked(watch: Watch) -> None:
 
 def test_shell_text_is_run_again_and_again(watch: Watch) -> None:
     source = in_blocks("echo {a,b}\necho $((1 + 1))", a_reading, ("x",))
-    assert source.text(0.1) == (
-        "while :; do echo {a,b}\necho $((1 + 1))\necho --; sleep 1; done"
-    )
+    assert source.text(0.1) == ("while :; do echo {a,b}\necho $((1 + 1))\necho --; sleep 1; done")
     assert source.text(1.5).endswith("sleep 1.5; done")
     assert source.rails == ("x",)
     one = watch(in_blocks("echo '{a}'\necho b", a_reading, slowest=0.0))
@@ -113,7 +111,9 @@ def test_what_cannot_be_read_ends_it(watch: Watch, error: Exception) -> None:
 
     one = watch(Source("exec yes", parse))
     one._thread.join(20)
-    with pytest.raises(Implausible, match=r"sensors of 'board' answered what cannot .* \('?odd'?\)"):
+    with pytest.raises(
+        Implausible, match=r"sensors of 'board' answered what cannot .* \('?odd'?\)"
+    ):
         one.readings  # noqa: B018
     assert one._process.wait(20) != 0
 
@@ -132,9 +132,7 @@ def test_a_reading_is_less_than_a_mebibyte(watch: Watch, length: int, fits: bool
 
 
 @pytest.mark.parametrize("count", [3, 4])
-def test_readings_are_counted(
-    watch: Watch, monkeypatch: pytest.MonkeyPatch, count: int
-) -> None:
+def test_readings_are_counted(watch: Watch, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     monkeypatch.setattr(module, "MOST_READINGS", 3)
     one = watch(Source(f"seq {count}; exec sleep 30", a_reading))
     soon(lambda: len(one._readings) == count)
