@@ -406,7 +406,7 @@ def test_somebody_else_may_be_faster(
         assert source.name.startswith("abc.part")
         source.with_name("theirs").mkdir()
         (source / "net.mlpackage").replace(source.with_name("theirs") / "net.mlpackage")
-        source.with_name("theirs").rename(target)
+        source.with_name("theirs").replace(target)
         raise OSError("Directory not empty")
 
     monkeypatch.setattr(module.os, "rename", taken)
