@@ -253,9 +253,9 @@ def test_an_output_may_take_its_time(
     monkeypatch.setattr(module, "_SLOWEST", slowest)
     phone = meet(server)
     phone.job, phone.expected_bytes = {"id": 3, "do": "run"}, 10
-    head = f"POST /{server.token}/output?job=3&{WHO} HTTP/1.1\r\nContent-Length: 10\r\n\r\nx"
+    head = f"POST /{server.token}/output?job=3&{WHO} HTTP/1.1\r\nHost: x\r\n"
     with socket.create_connection(("127.0.0.1", server.port), 10) as line:
-        line.sendall(head.encode())
+        line.sendall(f"{head}Content-Length: 10\r\n\r\nx".encode())
         if not arrives:
             line.settimeout(pause)
             assert line.recv(9) == b""  # it hung up
