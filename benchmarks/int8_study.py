@@ -26,7 +26,6 @@ from results_io import RESULTS, quiet, shown, table, write
 
 from srdeploy.export.onnx import export_onnx
 from srdeploy.export.precision_graph import layers_of
-from srdeploy.export.precision_images import network_inputs
 from srdeploy.export.quantise_graph import quantise
 from srdeploy.export.quantise_ranges import watch
 from srdeploy.export.quantise_search import ranges_of, usual_layers
@@ -34,6 +33,7 @@ from srdeploy.files import sha256
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.quality import evaluate
+from srdeploy.runtime.inputs import network_inputs
 from srdeploy.runtime.onnx_session import OnnxSession
 
 SETS = ("Set5", "B100")

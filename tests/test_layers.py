@@ -20,6 +20,7 @@ LAYERS = [
     ["measure"],
     ["export"],
     ["train"],
+    ["reconstruct"],
     ["compact"],
     ["prune"],
     ["quality", "upscaling"],

@@ -8,7 +8,7 @@ from srdeploy.export.targets import ONNX_PRECISIONS, TARGETS
 from srdeploy.line.shipped import LINES, shipped
 from srdeploy.runtime.table import RUNTIMES
 
-METHODS = ("l1", "srp", "assl", "gassl", "guided", "fade")
+METHODS = ("l1", "obs", "reconstruct", "srp", "assl", "gassl", "guided", "fade")
 """Of `srdeploy prune`."""
 
 Completion = Callable[[str], list[str]]

@@ -24,8 +24,9 @@ def prune(
     method: Annotated[
         str | None,
         typer.Option(
-            help="l1: one-shot by filter norm; srp, assl, gassl, guided, fade: train the channels "
-            "away first. Default: the recipe's, else l1.",
+            help="l1: one-shot by filter norm; reconstruct: by cost, with rotated streams and a "
+            "least-squares refit, no training; obs: likewise, not rotated; srp, assl, gassl, "
+            "guided, fade: train the channels away first. Default: the recipe's, else l1.",
             autocompletion=complete.methods,
         ),
     ] = None,
@@ -36,6 +37,10 @@ def prune(
             autocompletion=complete.criteria,
         ),
     ] = "l1",
+    calibration: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="reconstruct, obs: images to refit on; default: shipped."),
+    ] = None,
     recipe: Annotated[
         Path | None,
         typer.Option(help="Methods that train: a YAML recipe (configs/prune/, configs/recipes/)."),
@@ -133,7 +138,10 @@ def prune(
         return {k: v for k, v in figures.as_dict().items() if k != "per_image"} | {"data": data}
 
     show = measure if quality else None
-    if method == "l1" or (method is None and recipe is None):
+    refitted = method in ("reconstruct", "obs")
+    if calibration is not None and not refitted:
+        raise UserError("--calibration belongs to --method reconstruct and obs.")
+    if method == "l1" or refitted or (method is None and recipe is None):
         trains = (recipe, changes, common_set, train_data, threads, run_dir, fresh)
         if any(trains) or finetune is not None:
             raise UserError(
@@ -141,7 +149,11 @@ def prune(
                 "methods that train; choose --method srp, assl, gassl, guided or fade, or recover "
                 "with `srdeploy finetune`."
             )
-        small, report = _one_shot(network, choice, criterion, default_exclude, show)
+        if refitted and criterion != "l1":
+            raise UserError(f"--criterion belongs to --method l1; {method} chooses by cost.")
+        small, report = _one_shot(
+            network, choice, criterion, default_exclude, show, method, calibration
+        )
         more: dict[str, Any] = {}
     else:
         if criterion != "l1":
@@ -168,7 +180,13 @@ def prune(
 
 
 def _one_shot(
-    network: Any, choice: dict[str, Any], criterion: str, default_exclude: bool, measure: Any
+    network: Any,
+    choice: dict[str, Any],
+    criterion: str,
+    default_exclude: bool,
+    measure: Any,
+    method: str | None,
+    calibration: str | None,
 ) -> Any:
     from srdeploy.compact.run import prune_oneshot
     from srdeploy.prune.oneshot import default_exclude as published
@@ -179,6 +197,12 @@ def _one_shot(
     if default_exclude:
         patterns = dict.fromkeys((*published(network), *options.exclude))
         options = options.model_copy(update={"exclude": tuple(patterns)})
+    if method in ("reconstruct", "obs"):
+        from srdeploy.reconstruct.run import Calibration, prune_by_cost
+
+        images = Calibration() if calibration is None else Calibration(calibration)
+        rotate = method == "reconstruct"
+        return prune_by_cost(network, options, images, measure, rotate=rotate)
     return prune_oneshot(network, options, measure)
 
 

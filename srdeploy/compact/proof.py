@@ -45,8 +45,19 @@ class _InsistsOnFloat32Error(Exception):
     """Asked for float64, the network computes in less."""
 
 
-def prove_equal(masked: nn.Module, small: nn.Module, card: Card) -> dict[str, Any]:
+CLAIM = "masked(x) == compact(x)"
+
+
+def prove_equal(
+    masked: nn.Module, small: nn.Module, card: Card, claim: str = CLAIM
+) -> dict[str, Any]:
     """Compare two modules on photographs.
+
+    Args:
+        masked: What is right.
+        small: What must equal it.
+        card: What the networks read.
+        claim: What the record says was proven.
 
     Returns:
         The record: ``dtype``, the ``sizes`` (height, width), the largest ``batch``, the largest
@@ -59,12 +70,14 @@ def prove_equal(masked: nn.Module, small: nn.Module, card: Card) -> dict[str, An
         UserError: the masked network runs on no size.
     """
     try:
-        return _prove(masked, small, card, torch.float64)
+        return _prove(masked, small, card, claim, torch.float64)
     except _InsistsOnFloat32Error:
-        return _prove(masked, small, card, torch.float32)
+        return _prove(masked, small, card, claim, torch.float32)
 
 
-def _prove(masked: nn.Module, small: nn.Module, card: Card, dtype: torch.dtype) -> dict[str, Any]:
+def _prove(
+    masked: nn.Module, small: nn.Module, card: Card, claim: str, dtype: torch.dtype
+) -> dict[str, Any]:
     whole, part = (copy.deepcopy(module).to(dtype).eval() for module in (masked, small))
     shaken: nn.Module | None = None
     sizes: dict[Size, int] = {}
@@ -91,7 +104,7 @@ def _prove(masked: nn.Module, small: nn.Module, card: Card, dtype: torch.dtype) 
                 )
             )
     return {
-        "claim": "masked(x) == compact(x)",
+        "claim": claim,
         "dtype": _name(dtype),
         "sizes": [list(size) for size in sizes],
         "batch": max(sizes.values()),

@@ -29,7 +29,6 @@ from srdeploy.export.kept import quality_told
 from srdeploy.export.precision_bf16 import OPSET, to_bfloat16
 from srdeploy.export.precision_fp16 import HEADROOM, audit_ranges, audit_rows, to_half
 from srdeploy.export.precision_graph import convolution_kinds, layers_of
-from srdeploy.export.precision_images import network_inputs
 from srdeploy.export.precision_request import PrecisionRequest
 from srdeploy.export.quantise_graph import quantise
 from srdeploy.export.quantise_names import Trained
@@ -43,6 +42,7 @@ from srdeploy.export.quantise_search import (
 )
 from srdeploy.models.card import Card
 from srdeploy.models.quantised import Activations, Method
+from srdeploy.runtime.inputs import network_inputs
 
 MAX_DROP = 0.05
 """What ``mixed`` may lose unless told, dB."""

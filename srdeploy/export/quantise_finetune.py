@@ -20,7 +20,6 @@ from srdeploy.data.builtin import BUILTIN
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.onnx import export_onnx
 from srdeploy.export.precision_graph import layers_of, with_outputs
-from srdeploy.export.precision_images import network_inputs
 from srdeploy.export.probe import OUTPUT
 from srdeploy.export.quantise_graph import quantise
 from srdeploy.export.quantise_names import from_card, to_card
@@ -28,6 +27,7 @@ from srdeploy.export.quantise_ranges import runner, watch
 from srdeploy.export.quantise_search import ranges_of, usual_layers
 from srdeploy.models.network import Network
 from srdeploy.models.probes import run
+from srdeploy.runtime.inputs import network_inputs
 from srdeploy.strict import expand
 from srdeploy.train.fake_quant import Rounding, as_rounded, fixed, rounding
 from srdeploy.train.loop import train

@@ -64,7 +64,25 @@ CASES = [
             "--arch edsr": {"load_network.arch": "edsr"},
             "--scale 3": {"load_network.scale": 3},
         },
-        ("--json", "--criterion", "--for", "--data", "--no-quality"),
+        ("--json", "--criterion", "--for", "--data", "--no-quality", "--calibration"),
+    ),
+    Case(
+        "prune n.st -o d/out.st --method reconstruct --no-default-exclude",
+        {**LOAD, "srdeploy.reconstruct.run:prune_by_cost": STOP},
+        {
+            "load_network.path": "n.st",
+            "prune_by_cost.network": "SimpleNamespace",
+            "prune_by_cost.options.ratio": 0.5,
+            "prune_by_cost.calibration.images": "builtin",
+            "prune_by_cost.calibration.patches": 64,
+            "prune_by_cost.calibration.side": 32,
+            "prune_by_cost.rotate": True,
+        },
+        {
+            "--calibration DIR": {"prune_by_cost.calibration.images": "DIR"},
+            "--method obs": {"prune_by_cost.rotate": False},
+        },
+        ALL,
     ),
     Case(
         "prune n.st -o d/out.st",

@@ -17,7 +17,6 @@ from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export import precision as stage
 from srdeploy.export.onnx import export_onnx
 from srdeploy.export.precision_graph import constant, layers_of, with_outputs
-from srdeploy.export.precision_images import network_inputs
 from srdeploy.export.probe import OUTPUT, run_torch
 from srdeploy.export.quantise_finetune import calibrated, finetune_int8, steps_apart
 from srdeploy.export.quantise_graph import quantise
@@ -29,6 +28,7 @@ from srdeploy.models.probes import photograph
 from srdeploy.models.quantised import Quantised, Range
 from srdeploy.models.registry import create
 from srdeploy.models.store import read_network, save_network
+from srdeploy.runtime.inputs import network_inputs
 from srdeploy.runtime.onnx_session import OnnxSession
 from srdeploy.train.fake_quant import as_rounded
 from srdeploy.train.recipe import Quantise, TrainRecipe

@@ -8,7 +8,6 @@ import pytest
 from srdeploy import __version__
 from srdeploy.data.benchmark import open_benchmark
 from srdeploy.data.builtin import TRAINING_IMAGES
-from srdeploy.export.precision_images import MOST_PATCHES, PATCH, _patches, network_inputs
 from srdeploy.export.probe import Gap
 from srdeploy.export.report import (
     ExportReport,
@@ -19,6 +18,7 @@ from srdeploy.export.report import (
 )
 from srdeploy.files import sha256
 from srdeploy.models.card import Card
+from srdeploy.runtime.inputs import MOST_PATCHES, PATCH, _patches, network_inputs
 
 
 def test_the_worst_of_what_was_met() -> None:

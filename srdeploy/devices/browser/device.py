@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -215,7 +214,7 @@ def _seconds(uri: DeviceUri, name: str, default: float) -> float:
     try:
         seconds = float(text)
     except ValueError:
-        seconds = math.nan
+        seconds = -1
     if not 0 < seconds <= 86400:
         raise UserError(f"'{uri.text}': {name} is a time in seconds, not '{text}'.")
     return seconds

@@ -1,0 +1,1 @@
+"""Pruning without training: channels chosen by what they cost, then a least-squares refit."""

@@ -1,0 +1,68 @@
+"""Network inputs made from images: what calibration runs a network on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srdeploy.data.benchmark import open_benchmark
+from srdeploy.data.builtin import BUILTIN, TRAINING_IMAGES
+from srdeploy.models.card import Card
+from srdeploy.runtime.pixels import upscale_rgb
+from srdeploy.runtime.session import Session
+
+PATCH, MOST_PATCHES = 64, 32
+"""Side of a patch in LR pixels, and the largest number of patches, spread over all images."""
+
+
+class _Recorder(Session):
+    """A session that keeps what it is fed: inputs come about here exactly as in real use."""
+
+    runtime: ClassVar[str] = "recorder"
+
+    def __init__(self, card: Card) -> None:
+        super().__init__(card, threads=1)
+        self.inputs: list[NDArray[np.float32]] = []
+
+    def _run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.inputs.append(x)
+        s = self.card.network_scale
+        return np.zeros((*x.shape[:2], x.shape[2] * s, x.shape[3] * s), np.float32)
+
+
+def network_inputs(
+    images: str | Path, card: Card, *, patches: int = MOST_PATCHES, side: int = PATCH
+) -> list[NDArray[np.float32]]:
+    """What the network reads when it upscales the images' low-resolution versions.
+
+    Args:
+        images: A benchmark folder, or ``builtin``: the training images that come with srdeploy,
+            so that what the artifact is judged on was not seen here.
+        card: The network's own.
+        patches: Largest number of patches; of more, evenly many are left out.
+        side: Of a patch, in LR pixels; images that are smaller give smaller ones.
+
+    Returns:
+        float32 [1, C, h, w] each, in 0..value_range.
+
+    Raises:
+        UserError: the folder cannot be read.
+    """
+    folder = TRAINING_IMAGES if str(images) == BUILTIN else images
+    pairs = open_benchmark(folder, card.scale)
+    cut = [patch for pair in pairs for patch in _patches(pair.lr(), side)]
+    recorder = _Recorder(card)
+    for patch in cut[:: -(-len(cut) // patches)]:
+        upscale_rgb(recorder, patch, card.scale)
+    return recorder.inputs
+
+
+def _patches(image: NDArray[np.uint8], side: int = PATCH) -> list[NDArray[np.uint8]]:
+    """Patches that cover the image, side by side; smaller ones at its far ends left out."""
+    height, width = image.shape[:2]
+    tops = range(0, max(height - side, 0) + 1, side)
+    lefts = range(0, max(width - side, 0) + 1, side)
+    return [image[top : top + side, left : left + side] for top in tops for left in lefts]

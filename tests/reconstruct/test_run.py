@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from srdeploy.cli.main import run
+from srdeploy.errors import UserError
+from srdeploy.models.load import load_network
+from srdeploy.models.registry import create
+from srdeploy.models.store import read_network
+from srdeploy.prune.options import PruneOptions
+from srdeploy.quality import evaluate
+from srdeploy.reconstruct.run import Calibration, prune_by_cost
+
+FEW = Calibration(patches=8)
+
+
+@pytest.mark.parametrize("arch", ["vdsr", "edsr", "ledsr", "rirsr"])
+def test_every_architecture_is_nearer_to_the_dense_one_than_before_the_refit(arch: str) -> None:
+    torch.manual_seed(0)
+    size = {"vdsr": {"n_layers": 4}, "rirsr": {"n_groups": 1}}.get(arch, {})
+    if arch != "vdsr":
+        size |= {"n_blocks": 2, "n_feats": 8}
+    network = create(arch, **size)
+    stages = {}
+
+    def keep(stage: str, version: object) -> dict[str, float]:
+        stages[stage] = {k: v.clone() for k, v in version.module.state_dict().items()}  # type: ignore
+        return {"psnr_y": 30.0}
+
+    small, report = prune_by_cost(network, PruneOptions(ratio=0.5), FEW, keep)
+    assert list(stages) == list(report.quality) == ["dense", "compact", "refit"]
+    moved = [n for n, t in stages["compact"].items() if not torch.equal(t, stages["refit"][n])]
+    assert moved
+    x = Calibration(patches=2).inputs(network)
+    with torch.no_grad():
+        wanted = network.module(x)
+        refitted = float((small.module(x) - wanted).square().mean())
+        small.module.load_state_dict(stages["compact"])
+        unfitted = float((small.module(x) - wanted).square().mean())
+    assert refitted < unfitted
+    assert [step["step"] for step in small.card.history][-2:] == ["prune", "refit"]
+    assert small.card.history[-1]["patches"] == 8
+    assert small.card.history[-1]["psnr_y_after"] == 30.0
+    assert small.card.history[-2]["method"] == "obs"
+    assert small.card.proof is not None
+
+
+def test_the_shipped_network_keeps_its_picture_without_training() -> None:
+    network = load_network("edsr-s-x2")
+    options = PruneOptions(ratio=0.5, exclude=("tail.*",))
+    small, _ = prune_by_cost(network, options, FEW)
+    again, _ = prune_by_cost(network, options, FEW)
+    for name, tensor in small.module.state_dict().items():
+        assert torch.equal(tensor, again.module.state_dict()[name]), name
+    turned, report = prune_by_cost(network, options, FEW, rotate=True)
+    assert report.plan.method == "reconstruct"
+    steps = {step["step"]: step for step in turned.card.history}
+    assert steps["rotate"]["claim"] == "rotated(x) == dense(x)"
+    assert steps["rotate"]["max_difference"] < steps["rotate"]["tolerance"]
+    assert turned.card.widths == small.card.widths
+    # l1 leaves 19.95 dB; the dense network has 34.41
+    found = [evaluate(one, "builtin", 2, progress=False).psnr for one in (small, turned)]
+    assert 32.0 < found[0] < found[1]
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "small.safetensors"
+    assert run(["prune", "edsr-s-x2", "--method", "obs", "--ratio", "0.7", "-o", str(out)]) == 0
+    told = capsys.readouterr()
+    assert "refit" in told.err
+    assert read_network(out).card.history[-1]["step"] == "refit"
+    for wrong, words in (
+        (["--calibration", "X"], "--calibration belongs to --method reconstruct and obs"),
+        (["--method", "obs", "--criterion", "l2"], "obs chooses by cost"),
+        (["--method", "obs", "--finetune", "5"], "methods that train"),
+    ):
+        assert run(["prune", "edsr-s-x2", *wrong, "-o", str(tmp_path / "no.safetensors")]) == 2
+        assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_nothing_to_prune_and_no_images_are_told(tmp_path: Path) -> None:
+    network = create("ledsr", scale=2, n_blocks=1, n_feats=4)
+    with pytest.raises(UserError, match="Nothing to prune"):
+        prune_by_cost(network, PruneOptions(ratio=0.0), FEW)
+    with pytest.raises(UserError):
+        prune_by_cost(network, PruneOptions(ratio=0.5), Calibration(tmp_path / "none"))
