@@ -68,7 +68,11 @@ PAGES = [
     Page("regularisation-cost-bf16", 1, (f"{_COST} --precision bf16 --batch 16 --rounds 12",)),
     Page("regularisation-cost-fp32", 1, (f"{_COST} --rounds 7 --batch 4",)),
     Page("train-speed", 2, ("python benchmarks/train_speed.py --seconds 40",)),
-    Page("farm-mixed", 2, ("python -m benchmarks.farm_mixed",)),
+    Page(
+        "farm-mixed",
+        3,
+        ("python export/native/build.py --arch x86_64", "python -m benchmarks.farm_mixed"),
+    ),
     Page("compare-noise-quiet", 3, (_NOISE,)),
     Page("latency-pruned", 3, ("python benchmarks/pruned_latency.py DATA",)),
     Page("farm-scaling-4s", 4, (f"{_FARM} --scaling --turn 4 --jobs-each 5",)),

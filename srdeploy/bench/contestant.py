@@ -38,8 +38,11 @@ class Contestant:
         failure: Why it is out; None while it is not.
     """
 
-    def __init__(self, device: Device, artifact: str, request: Request) -> None:
+    def __init__(
+        self, device: Device, artifact: str, request: Request, picture: tuple[int, int]
+    ) -> None:
         self.artifact = artifact
+        self._picture = picture
         self.failure: SrdeployError | None = None
         self._facts: dict[str, Any] = {"artifact": Path(artifact).name}
         self._notes: list[str] = []
@@ -161,6 +164,7 @@ class Contestant:
             threads=scenario.threads or request.threads,
             options={"scale": request.scale, **request.options},
             timeout_seconds=scenario.timeout_seconds,
+            picture=self._picture,
         )
         if self._device.facts.kind == "local":
             return job  # files are opened as they are, for whatever shapes they take

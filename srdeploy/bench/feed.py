@@ -27,9 +27,18 @@ def choose_image(
     Returns:
         ``uint8 [h, w, 3]``.
     """
+    return fitted(median_image(data, scale), size)
+
+
+def median_image(data: str | Path, scale: int) -> NDArray[np.uint8]:
+    """The LR image of median area (of an even number, the smaller): ``uint8 [h, w, 3]``."""
     images = [pair.lr() for pair in open_benchmark(data, scale)]
     images.sort(key=lambda image: image.shape[0] * image.shape[1])
-    image = images[(len(images) - 1) // 2]
+    return images[(len(images) - 1) // 2]
+
+
+def fitted(image: NDArray[np.uint8], size: tuple[int, int] | None) -> NDArray[np.uint8]:
+    """An image cut to a height and width, or mirrored on to them below and on the right."""
     if size is None:
         return image
     height, width = size

@@ -17,14 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srdeploy.bench.contestant import Contestant
-from srdeploy.bench.feed import choose_image
+from srdeploy.bench.feed import fitted, median_image
 from srdeploy.bench.interleave import Series, interleave, progress
 from srdeploy.bench.request import Outcome, Request
+from srdeploy.bench.row import row_of
 from srdeploy.devices.answers import Implausible
 from srdeploy.devices.checked import CheckedDevice, CheckedWatch, checked
-from srdeploy.devices.protocol import Device
+from srdeploy.devices.protocol import Device, Figures
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.measure.measurement import Conditions
+from srdeploy.measure.measurement import Conditions, Measurement
 from srdeploy.measure.scenario import Scenario
 from srdeploy.progress import track
 from srdeploy.runtime.bicubic_session import NAME as BICUBIC
@@ -69,8 +70,10 @@ def measure_on(
     device = checked(device)
     scenario = request.scenario
     size = None if scenario.input == "median" else scenario.input
-    lr = choose_image(request.folder, request.scale, size)
-    contestants = {i: Contestant(device, one, request) for i, one in enumerate(artifacts)}
+    image = median_image(request.folder, request.scale)
+    lr = fitted(image, size)
+    picture = image.shape[0], image.shape[1]
+    contestants = {i: Contestant(device, a, request, picture) for i, a in enumerate(artifacts)}
     together = [[i] for i in contestants] if scenario.sustained else [list(contestants)]
     outcomes: list[Outcome] = []
     for group in together:
@@ -86,7 +89,20 @@ def measure_on(
         }
         ours = {i: contestants[i] for i in group}
         outcomes += _measure_together(device, ours, scenario, lr, common, on_turn, on_outcome)
+    device.show([_figures(one.measurement, outcomes[0].measurement) for one in outcomes])
     return outcomes
+
+
+def _figures(measurement: Measurement, base: Measurement) -> Figures:
+    row = row_of(measurement, base)
+    low, high = row.speedup_low, row.speedup_high
+    return Figures(
+        artifact=row.artifact,
+        p50_ms=row.p50_ms,
+        faster=row.speedup,
+        interval=None if low is None or high is None else (low, high),
+        psnr=None if measurement.quality is None else measurement.quality.psnr,
+    )
 
 
 def check_artifacts(artifacts: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -19,7 +19,17 @@ from srdeploy.devices.answers import (
     quantities,
     reading,
 )
-from srdeploy.devices.protocol import Device, Job, Loaded, LoadedModel, Sensors, Turn, Watch
+from srdeploy.devices.protocol import (
+    Device,
+    Figures,
+    Job,
+    Loaded,
+    LoadedModel,
+    Sensors,
+    Shows,
+    Turn,
+    Watch,
+)
 from srdeploy.measure.measurement import Conditions, DeviceFacts, Reading
 
 _CELSIUS, _MHZ, _WATTS, _PERCENT = (-300.0, 5e3), (0.0, 1e6), (0.0, 1e6), (0.0, 1e6)
@@ -65,6 +75,11 @@ class CheckedDevice:
     def load(self, job: Job) -> CheckedModel:
         """Open an artifact there."""
         return CheckedModel(self._device.load(job), self.uri)
+
+    def show(self, figures: Sequence[Figures]) -> None:
+        """Show figures on its screen, where it has one that somebody looks at."""
+        if isinstance(self._device, Shows):
+            self._device.show(figures)
 
     def __enter__(self) -> CheckedDevice:
         self._device.__enter__()

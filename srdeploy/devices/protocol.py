@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,6 +124,9 @@ class Job:
         threads: CPU threads; None for all.
         options: More of what opens it: ``arch``, ``scale``, ``value_range``, ``provider``.
         timeout_seconds: Longest single step (a build, a turn, a run).
+        picture: Height and width, in LR pixels from the upper left, of the part of the timed image
+            that is a picture: beyond it, it goes on in the mirror. None: all of it. A device that
+            shows the image shows this part.
     """
 
     artifact: str
@@ -132,6 +135,7 @@ class Job:
     threads: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     timeout_seconds: float = 3600.0
+    picture: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -215,6 +219,37 @@ class LoadedModel(Protocol):
     def __enter__(self) -> LoadedModel: ...
 
     def __exit__(self, *details: object) -> None: ...
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was measured of one artifact, as somebody who looks at the device is told.
+
+    Attributes:
+        artifact: Its file's name.
+        p50_ms: Median time of one run; None where it was not timed.
+        faster: Times as fast as the first artifact of the same run; None for the first itself.
+        interval: The 95 % interval of ``faster``; None where rounds were too few to tell.
+        psnr: In dB; None where quality was not measured.
+    """
+
+    artifact: str
+    p50_ms: float | None = None
+    faster: float | None = None
+    interval: tuple[float, float] | None = None
+    psnr: float | None = None
+
+
+@runtime_checkable
+class Shows(Protocol):
+    """What a device whose screen somebody looks at has besides; the others do without."""
+
+    def show(self, figures: Sequence[Figures]) -> None:
+        """Show what came of a measurement; a screen that is gone by then is no error.
+
+        Args:
+            figures: Of the artifacts that were measured together, in their order.
+        """
 
 
 class Device(Protocol):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from srdeploy.bench import on_device
+from srdeploy.bench.feed import median_image
 from srdeploy.bench.on_device import check_artifacts, measure_on, now
 from srdeploy.bench.request import Outcome, Request
 from srdeploy.data.images import write_png
@@ -120,6 +121,21 @@ def ask(device: Desk, *artifacts: str, scenario: Scenario = SHORT, **more: Any) 
     return measure_on(device, artifacts or (NAME,), request, **more)
 
 
+def test_a_device_with_a_screen_is_shown_what_came_of_it() -> None:
+    class Screen(Desk):
+        def show(self, figures: Any) -> None:
+            self.heard.append(("show", figures))
+
+    desk = Screen()
+    ask(desk, NAME, "edsr-s-x2-p50", scenario=SHORT.model_copy(update={"quality": True}))
+    ((_, (first, second)),) = [told for told in desk.heard if told[0] == "show"]
+    assert (first.artifact, first.faster, first.interval) == (NAME, None, None)
+    assert first.p50_ms == pytest.approx(15.0)
+    assert first.psnr > 0
+    assert second.artifact == "edsr-s-x2-p50"
+    assert second.faster == 1.0  # the fake device is as fast with any
+
+
 def test_everything_a_device_tells_is_in_the_measurement() -> None:
     desk = Desk(runtime="engine", runtime_version="7", provider="gpu", precision="fp16", threads=3,
                 build_ms=5.0, load_ms=6.0, notes=("it said so",))  # fmt: skip
@@ -176,6 +192,7 @@ def test_the_job(kind: str, more: Any, threads: Any, runtime: Any, shapes: Any) 
     assert (job.artifact, job.threads, job.runtime, job.shapes) == (NAME, threads, runtime, shapes)
     assert job.options == {"scale": 2, "value_range": 255.0}
     assert job.timeout_seconds == 77
+    assert job.picture == median_image("builtin", 2).shape[:2]
 
 
 def test_a_scenario_and_a_name_go_before_the_request(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from srdeploy.devices.answers import Implausible
 from srdeploy.devices.checked import CheckedDevice, CheckedModel, CheckedSensors, checked
-from srdeploy.devices.protocol import Loaded, Turn
+from srdeploy.devices.protocol import Figures, Loaded, Turn
 from srdeploy.measure.measurement import Conditions, DeviceFacts, Reading
 from srdeploy.models.registry import create
 
@@ -69,6 +69,15 @@ def test_facts(values: dict[str, Any], taken: bool) -> None:
     holds(lambda: gate.facts, taken, "'d'")
     assert checked(gate) is gate
     assert (gate.uri, gate.commands, gate.files, gate.sensors) == ("d", 1, 2, None)
+
+
+def test_only_a_device_with_a_screen_is_shown_figures() -> None:
+    seen: list[Any] = []
+    plain = SimpleNamespace(uri="d", commands=None, files=None, sensors=None)
+    screen = SimpleNamespace(uri="d", commands=None, files=None, sensors=None, show=seen.append)
+    for device in (plain, screen):
+        checked(device).show([Figures("a.onnx")])  # type: ignore[arg-type]
+    assert seen == [[Figures("a.onnx")]]
 
 
 def test_facts_are_asked_once() -> None:

@@ -24,7 +24,7 @@ function perform(job) {
     const running = workerFor(job.model);
     running.onmessage = ({ data }) => {
       if (data.progress !== undefined && job.share === undefined) view.progress(data.progress);
-      if (data.picture) view.picture({ pixels: data.picture, w: data.w, h: data.h, bicubic: `blob/${job.picture.bicubic}` }).catch(console.warn);
+      if (data.picture) view.picture({ pixels: data.picture, w: data.w, h: data.h, title: job.title, bicubic: `blob/${job.picture.bicubic}` }).catch(console.warn);
       if (data.id === job.id) done(data.reply);
     };
     running.onerror = (event) => {
@@ -46,17 +46,27 @@ function show(job) {
   view.progress(job.share ?? null);
 }
 
+// What came of it all, once the computer has worked it out.
+let verdict;
+
 // Serves one job; false when the computer has no more.
 async function serve(job) {
   if (job.do === "bye") {
     await link.end(job.id);
     view.progress(undefined);
-    if (job.stays) {
-      view.say("Done for now, thank you", "Leave this page open: it goes on by itself when there is more to measure.", "done");
-      return true;
-    }
-    view.say("All done, thank you", "The results are on the computer; this page may be closed.", "done");
-    return false;
+    const [thanks, next] = job.stays
+      ? ["Done for now, thank you", "Leave this page open: it goes on by itself when there is more to measure."]
+      : ["All done, thank you", "The results are on the computer; this page may be closed."];
+    view.say(verdict?.headline ?? thanks, verdict ? `${verdict.detail} ${next}` : next, "done");
+    return Boolean(job.stays);
+  }
+  if (job.do === "show") {
+    verdict = job;
+    view.progress(undefined);
+    view.say(job.headline, job.detail, "done");
+    for (const { title, text } of job.rows) view.remark(title, text);
+    await link.reply(job.id, { ok: true });
+    return true;
   }
   if (job.do !== "close") show(job);
   const reply = await perform(job);

@@ -60,6 +60,15 @@ export function result(key, title, news) {
   if (row.samples.length > 1) row.node.append(strip(row.samples));
 }
 
+// What the computer found out about a network, below its times.
+export function remark(title, text) {
+  for (const row of kept.values())
+    if (row.title === title && text) {
+      row.node.querySelector(".remark")?.remove();
+      row.node.append(Object.assign(document.createElement("p"), { className: "remark", textContent: text }));
+    }
+}
+
 function strip(samples) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   const shown = samples.slice(-400), low = Math.min(...shown) * 0.95, high = Math.max(...shown) * 1.05;
@@ -75,8 +84,9 @@ function strip(samples) {
   return svg;
 }
 
-export async function picture({ pixels, w, h, bicubic }) {
+export async function picture({ pixels, w, h, title, bicubic }) {
   const stage = $("stage");
+  $("shown").textContent = title;
   for (const id of ["network", "bicubic"]) { $(id).width = w; $(id).height = h; }
   stage.style.aspectRatio = `${w} / ${h}`;
   $("network").getContext("2d").putImageData(new ImageData(pixels, w, h), 0, 0);

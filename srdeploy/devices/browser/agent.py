@@ -40,15 +40,15 @@ def system_name(told: dict[str, Any]) -> str:
         return f"Android {version}"
     if hints.get("platform"):
         return str(hints["platform"])
+    if _claims_to_be_a_mac(told):
+        return "iPadOS"
     return _first(_SYSTEMS, _agent(told)) or "an unknown system"
 
 
 def device_facts(told: dict[str, Any]) -> DeviceFacts:
     """Facts of the device, from what its page told."""
     hints, gpu = told.get("hints") or {}, told.get("gpu") or {}
-    agent = _agent(told)
-    family = next((name for name in ("iPhone", "iPad") if name in agent), None)
-    model = str(hints.get("model") or "") or family or f"a computer with {system_name(told)}"
+    model = str(hints.get("model") or "") or _kind(told)
     extra = {
         key: told.get(key)
         for key in (
@@ -76,6 +76,28 @@ def device_facts(told: dict[str, Any]) -> DeviceFacts:
         versions={"browser": browser_name(told), "onnxruntime-web": VERSION},
         extra=extra,
     )
+
+
+def _kind(told: dict[str, Any]) -> str:
+    """What sort of device it is, where it does not tell its model.
+
+    Tablets with Android leave "Mobile" out of what they call themselves.
+    """
+    agent, system = _agent(told), system_name(told)
+    for name in ("iPhone", "iPad"):
+        if name in agent:
+            return name
+    if _claims_to_be_a_mac(told):
+        return "iPad"
+    if system.startswith("Android"):
+        return f"an Android {'phone' if 'Mobile' in agent else 'tablet'}"
+    return f"a computer with {system}"
+
+
+def _claims_to_be_a_mac(told: dict[str, Any]) -> bool:
+    """Whether it is an iPad, whose Safari calls itself a Macintosh's: those have no touch screen."""
+    touch = told.get("touch")
+    return "Macintosh" in _agent(told) and isinstance(touch, int) and touch > 1
 
 
 def _agent(told: dict[str, Any]) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import ClassVar
 from urllib.parse import quote
 
@@ -16,8 +16,9 @@ from srdeploy.devices.browser.hub import Place, join, leave
 from srdeploy.devices.browser.model import BrowserModel
 from srdeploy.devices.browser.phone import Phone
 from srdeploy.devices.browser.server import Server
-from srdeploy.devices.errors import DeviceRefused
-from srdeploy.devices.protocol import Job
+from srdeploy.devices.browser.verdict import verdict
+from srdeploy.devices.errors import DeviceError, DeviceRefused
+from srdeploy.devices.protocol import Figures, Job
 from srdeploy.devices.uri import DeviceUri
 from srdeploy.errors import UserError, unknown_name
 from srdeploy.measure.measurement import Conditions, DeviceFacts, Reading
@@ -119,6 +120,12 @@ class BrowserDevice:
         """Send an artifact to the page, as ONNX."""
         server, phone = self._connected()
         return BrowserModel(server, phone, job, self._choose(job), self._patience, self._tell)
+
+    def show(self, figures: Sequence[Figures]) -> None:
+        """Show on the page what came of the measurement."""
+        phone = self._connected()[1]
+        with suppress(DeviceError):  # a page that is closed by now has shown enough
+            phone.ask("show", timeout=10.0, patience=0.0, tell=lambda _: None, **verdict(figures))
 
     def __enter__(self) -> BrowserDevice:
         with ExitStack() as stack:

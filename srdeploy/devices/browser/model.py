@@ -51,7 +51,7 @@ class BrowserModel:
             "patience": patience,
             "tell": tell,
         }
-        self._card = card_of(job)
+        self._card, self._picture = card_of(job), job.picture
         with tempfile.TemporaryDirectory() as folder:
             content = onnx_of(job, Path(folder)).read_bytes()
         self._files = [server.put(content)]
@@ -59,7 +59,7 @@ class BrowserModel:
         wanted = job.threads or min(cores, MOST_THREADS)
         threads = wanted if isolated and backend == "wasm" else 1
         self._job: dict[str, Any] = {
-            "title": Path(job.artifact).stem,
+            "title": Path(job.artifact).name,
             "model": {
                 "key": f"{self._files[0]}-{backend}-{threads}",
                 "blob": {"id": self._files[0], "bytes": len(content)},
@@ -82,7 +82,7 @@ class BrowserModel:
 
     def prepare(self, x: NDArray[np.float32], *, runs: int, seconds: float) -> float | None:
         """Send the tensor, run once, show the picture, warm up."""
-        box, png = comparison(self._card, x)
+        box, png = comparison(self._card, x, self._picture)
         bicubic = self._server.put(png, "image/png")
         fields = {
             "input": self._tensor(x),

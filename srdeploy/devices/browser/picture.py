@@ -19,12 +19,16 @@ LARGEST = (960, 1280)
 _MARGIN = 4  # input pixels around it: its bicubic edge is then that of the whole picture
 
 
-def comparison(card: Card, x: NDArray[np.float32]) -> tuple[dict[str, Any], bytes]:
+def comparison(
+    card: Card, x: NDArray[np.float32], picture: tuple[int, int] | None = None
+) -> tuple[dict[str, Any], bytes]:
     """The part to be shown, and the same part by bicubic.
 
     Args:
         card: What the network eats.
         x: Its input, ``float32 [N, C, H, W]`` in 0..``card.value_range``; the first image counts.
+        picture: Height and width (LR pixels) of the part of it that is a picture and no padding;
+            None for all of it.
 
     Returns:
         The box ``x, y, w, h`` in output pixels with the value range, and a PNG. A luma network's
@@ -32,6 +36,9 @@ def comparison(card: Card, x: NDArray[np.float32]) -> tuple[dict[str, Any], byte
     """
     s = card.network_scale
     image = x[0].transpose(1, 2, 0).astype(np.float64) * (255.0 / card.value_range)
+    if picture is not None:
+        factor = card.scale // s  # of an input that is upscaled already
+        image = image[: picture[0] * factor, : picture[1] * factor]
     height, width = image.shape[:2]
     h, w = min(LARGEST[0] // s, height), min(LARGEST[1] // s, width)
     top, left = (height - h) // 2, (width - w) // 2

@@ -132,6 +132,31 @@ def test_hints_name_the_phone() -> None:
     assert facts.extra["gpu_f16"] is True
 
 
+ANDROID = "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 Chrome/141.0.0.0 {}Safari/537.36"
+MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) Version/26.0 Safari/605.1.15"
+
+
+@pytest.mark.parametrize(
+    ("agent", "touch", "model", "system"),
+    [
+        (ANDROID.format("Mobile "), 5, "an Android phone", "Android 10"),
+        (ANDROID.format(""), 5, "an Android tablet", "Android 10"),
+        ("Mozilla/5.0 (Android 15; Mobile; rv:144.0) Firefox/144.0", 5, "an Android phone",
+         "Android 15"),
+        (MAC, 5, "iPad", "iPadOS"),
+        (MAC, 1, "a computer with macOS 10.15", "macOS 10.15"),
+        (MAC, None, "a computer with macOS 10.15", "macOS 10.15"),
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) Safari/604.1", 5, "iPhone",
+         "iOS 18.6"),
+    ],
+)  # fmt: skip
+def test_what_does_not_tell_its_model_is_called_by_its_kind(
+    agent: str, touch: int | None, model: str, system: str
+) -> None:
+    facts = device_facts({"user_agent": agent, "touch": touch})
+    assert (facts.model, facts.os) == (model, system)
+
+
 @pytest.fixture
 def adb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A stand-in for adb that records how it is called and fails as told."""
@@ -195,6 +220,20 @@ def test_the_picture_is_bicubic_of_the_whole() -> None:
     assert (box["x"], box["y"], box["w"], box["h"]) == (160, 120, 1280, 960)
     whole = to_uint8(imresize(x[0].transpose(1, 2, 0).astype(np.float64), 2))
     assert np.array_equal(_decoded(png), whole[120:1080, 160:1440])
+
+
+@pytest.mark.parametrize(
+    ("fields", "factor"), [({}, 2), ({"pre_upscaled": True, "channels": 1, "luma_only": True}, 1)]
+)
+def test_what_is_mirrored_on_is_not_shown(fields: dict[str, object], factor: int) -> None:
+    card = _card(**fields)
+    lr = np.random.default_rng(0).integers(0, 256, (20, 30, card.channels)).astype(np.float32)
+    whole = np.pad(lr, ((0, 16), (0, 25), (0, 0)), mode="symmetric")
+    if factor == 1:
+        whole = whole.repeat(2, axis=0).repeat(2, axis=1)
+    box, png = comparison(card, whole.transpose(2, 0, 1)[None], (20, 30))
+    assert (box["x"], box["y"], box["w"], box["h"]) == (0, 0, 60, 40)
+    assert _decoded(png).shape[:2] == (40, 60)
 
 
 def test_a_luma_network_shows_grey_and_a_pre_upscaled_one_its_input() -> None:

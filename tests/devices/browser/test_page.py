@@ -20,6 +20,8 @@ from onnx import TensorProto, helper
 
 pytest.importorskip("tornado", reason="tornado is not installed: pip install 'srdeploy[browser]'")
 
+from srdeploy.bench.on_device import measure_on
+from srdeploy.bench.request import Request
 from srdeploy.data.builtin import BENCHMARK_IMAGES
 from srdeploy.data.images import list_images, read_rgb, write_png
 from srdeploy.devices.browser.device import BrowserDevice
@@ -27,6 +29,7 @@ from srdeploy.devices.errors import DeviceError, DeviceLost, DeviceUnfit
 from srdeploy.devices.protocol import Job
 from srdeploy.devices.session import DeviceSession
 from srdeploy.export.onnx import export_onnx
+from srdeploy.measure.scenario import Scenario
 from srdeploy.metrics import psnr
 from srdeploy.models.registry import create
 from srdeploy.quality import evaluate
@@ -131,6 +134,37 @@ def test_quality_equals_native_onnxruntime_and_the_person_sees_it(
         assert "default-src 'self';" in policy
         assert "http" not in policy
     _await(lambda: "All done" in _text(browser, "headline"), "the page says that all is done")
+    assert complaints(browser) == []
+
+
+def test_the_page_ends_with_the_ratio_and_the_quality(
+    browser: Any,  # noqa: F811
+    uri: str,
+    network: Path,
+    pictures: Path,
+    tmp_path: Path,
+) -> None:
+    large = tmp_path / "large.onnx"
+    export_onnx(create("ledsr", scale=2, n_blocks=8, n_feats=32), large, check=False)
+    scenario = Scenario(
+        inputs=((90, 130),), min_runs=4, min_seconds=0, turn_seconds=0.05, warmup_runs=1,
+        warmup_seconds=0,
+    )  # fmt: skip
+    request = Request(scenario, 2, str(pictures))
+    with connect(uri, browser.get) as (device, _):
+        outcomes = measure_on(device, [str(large), str(network)], request)
+        assert [one.failure for one in outcomes] == [None, None]
+        assert "small.onnx is" in _text(browser, "headline")
+        assert "times as fast" in _text(browser, "headline")
+        assert all(f"{one.measurement.quality.psnr:.2f} dB" in _text(browser, "detail")
+                   for one in outcomes)  # fmt: skip
+        size = "const c = document.getElementById('network'); return [c.width, c.height]"
+        assert browser.execute_script(size) == [128, 96]  # the picture, without what is mirrored on
+        assert _text(browser, "shown") in ("large.onnx", "small.onnx")
+        remarks = "return [...document.querySelectorAll('.remark')].map((p) => p.textContent)"
+        assert ["dB" in text for text in browser.execute_script(remarks)] == [True, True]
+    _await(lambda: "may be closed" in _text(browser, "detail"), "the page says that all is done")
+    assert "times as fast" in _text(browser, "headline")
     assert complaints(browser) == []
 
 
