@@ -186,82 +186,153 @@ AREAS: dict[str, tuple[Task, ...]] = {
         ),
         _task("half precision", "srdeploy export edsr-s-x2 --half -o half.onnx", says=("fp16",)),
         _task(
-            "tflite", "srdeploy export edsr-s-x2 --target tflite -o net.tflite || true",
+            "tflite",
+            "srdeploy export edsr-s-x2 --target tflite -o net.tflite || true",
             says=("litert|LiteRT",),
         ),
     ),
     "slightly wrong": (
         _task("a verb of another tool", "srdeploy quantize edsr-s-x2", code=2, says=("export",)),
         _task("a misspelt network", "srdeploy eval edsr-s-x5", code=2, says=("edsr-s-x[24]",)),
-        _task("a misspelt option", "srdeploy prune edsr-s-x2 --ration 0.5 -o a.safetensors", code=2,
-              says=("--ratio",), leaves=("a.safetensors",)),
-        _task("another word for the ratio", "srdeploy prune edsr-s-x2 --sparsity 0.5 -o s.safetensors",
-              makes=("s.safetensors",)),
-        _task("the wrong ending", "srdeploy prune edsr-s-x2 -o pruned.onnx", code=2,
-              says=("safetensors",), leaves=("pruned.onnx",)),
-        _task("low-resolution images for high ones", "srdeploy eval edsr-s-x2 --data Set2/LR_bicubic/X2 || true",
-              says=("Set2",)),
-        _task("rounding that removes more", "srdeploy prune edsr-s-x2 --round-to 16 --ratio 0.3 -o r.safetensors",
-              says=("0?.50?|50 ?%",)),
-        _task("one artifact is missing", "srdeploy bench edsr-s-x2 nothing.onnx", code=2,
-              says=("nothing.onnx",), silent=(r"\d+ ms",)),
+        _task(
+            "a misspelt option",
+            "srdeploy prune edsr-s-x2 --ration 0.5 -o a.safetensors",
+            code=2,
+            says=("--ratio",),
+            leaves=("a.safetensors",),
+        ),
+        _task(
+            "another word for the ratio",
+            "srdeploy prune edsr-s-x2 --sparsity 0.5 -o s.safetensors",
+            makes=("s.safetensors",),
+        ),
+        _task(
+            "the wrong ending",
+            "srdeploy prune edsr-s-x2 -o pruned.onnx",
+            code=2,
+            says=("safetensors",),
+            leaves=("pruned.onnx",),
+        ),
+        _task(
+            "low-resolution images for high ones",
+            "srdeploy eval edsr-s-x2 --data Set2/LR_bicubic/X2 || true",
+            says=("Set2",),
+        ),
+        _task(
+            "rounding that removes more",
+            "srdeploy prune edsr-s-x2 --round-to 16 --ratio 0.3 -o r.safetensors",
+            says=("0?.50?|50 ?%",),
+        ),
+        _task(
+            "one artifact is missing",
+            "srdeploy bench edsr-s-x2 nothing.onnx",
+            code=2,
+            says=("nothing.onnx",),
+            silent=(r"\d+ ms",),
+        ),
         _task("quiet, after the verb", "srdeploy eval edsr-s-x2-p50 -q", says=("dB|psnr",)),
-        _task("truncated weights", "srdeploy inspect truncated.safetensors", code=2,
-              says=("truncated",)),
-        _task("where nobody may write", "srdeploy export edsr-s-x2 -o /proc/net.onnx", code=2,
-              says=("net.onnx",)),
-        _task("a scale that it has not", "srdeploy eval edsr-s-x2 --scale 3", code=2, says=("by 2",)),
+        _task(
+            "truncated weights",
+            "srdeploy inspect truncated.safetensors",
+            code=2,
+            says=("truncated",),
+        ),
+        _task(
+            "where nobody may write",
+            "srdeploy export edsr-s-x2 -o /proc/net.onnx",
+            code=2,
+            says=("net.onnx",),
+        ),
+        _task(
+            "a scale that it has not", "srdeploy eval edsr-s-x2 --scale 3", code=2, says=("by 2",)
+        ),
     ),
     "one's own network": (
         _task("looked at", "srdeploy inspect own.pth --arch nets:ESPCN --groups", says=("conv1",)),
-        _task("with a dot", "srdeploy inspect own.pth --arch nets.ESPCN", code=2, says=("nets:ESPCN",)),
-        _task("pruned, and the command that follows",
-              "srdeploy prune own.pth --arch nets:ESPCN --ratio 0.5 -o own-small.safetensors",
-              f"{NEXT} --iterations 20"),
-        _task("exported", "srdeploy export own-small.safetensors --arch nets:ESPCN -o own.onnx",
-              makes=("own.onnx",)),
+        _task(
+            "with a dot", "srdeploy inspect own.pth --arch nets.ESPCN", code=2, says=("nets:ESPCN",)
+        ),
+        _task(
+            "pruned, and the command that follows",
+            "srdeploy prune own.pth --arch nets:ESPCN --ratio 0.5 -o own-small.safetensors",
+            f"{NEXT} --iterations 20",
+        ),
+        _task(
+            "exported",
+            "srdeploy export own-small.safetensors --arch nets:ESPCN -o own.onnx",
+            makes=("own.onnx",),
+        ),
         _task("in Python, live", "python live.py", says=("params|dB|Network",)),
         _task("a TorchScript file", "srdeploy inspect script.pt", code=2, says=("state_dict",)),
     ),
     "photographs": (
-        _task("grey, alpha, 16 bits, tiny, turned",
-              "srdeploy upscale edsr-s-x2-p70 odd/grey.png odd/alpha.png odd/deep.png odd/tiny.png "
-              "odd/turned.jpg -o large",
-              makes=("large/grey.png", "large/alpha.png", "large/deep.png", "large/tiny.png",
-                     "large/turned.png")),
-        _task("text called .png", "srdeploy upscale edsr-s-x2-p70 odd/text.png -o large", code=2,
-              says=("text.png",), leaves=("large/text.png",)),
+        _task(
+            "grey, alpha, 16 bits, tiny, turned",
+            "srdeploy upscale edsr-s-x2-p70 odd/grey.png odd/alpha.png odd/deep.png odd/tiny.png "
+            "odd/turned.jpg -o large",
+            makes=(
+                "large/grey.png",
+                "large/alpha.png",
+                "large/deep.png",
+                "large/tiny.png",
+                "large/turned.png",
+            ),
+        ),
+        _task(
+            "text called .png",
+            "srdeploy upscale edsr-s-x2-p70 odd/text.png -o large",
+            code=2,
+            says=("text.png",),
+            leaves=("large/text.png",),
+        ),
     ),
     "recipes and interruptions": (
         _task("what would the demo do", "srdeploy run demo --dry-run", says=("20_pruned",)),
         _task("a misspelt key", "srdeploy run wrong.yaml", code=2, says=("ratio",)),
-        _task("a short line, whole", "srdeploy run short.yaml --run-dir runs/short",
-              makes=("runs/short/80_report/report.html",)),
-        _task("again", "srdeploy run short.yaml --run-dir runs/short", says=("nothing changed|current|skipped",)),
-        _task("fine-tuning, Ctrl-C, again",
-              "timeout --preserve-status -s INT 12 srdeploy finetune edsr-s-x2-p50 --iterations 400 "
-              "--run-dir runs/f -o f.safetensors; test $? = 130",
-              "srdeploy finetune edsr-s-x2-p50 --iterations 400 --run-dir runs/f -o f.safetensors",
-              says=("resum|from iteration|going on",), makes=("f.safetensors",)),
-        _task("a line, killed, again",
-              "timeout -s KILL 14 srdeploy run short.yaml --run-dir runs/killed; test $? = 137",
-              "srdeploy run short.yaml --run-dir runs/killed",
-              makes=("runs/killed/80_report/report.html",)),
+        _task(
+            "a short line, whole",
+            "srdeploy run short.yaml --run-dir runs/short",
+            makes=("runs/short/80_report/report.html",),
+        ),
+        _task(
+            "again",
+            "srdeploy run short.yaml --run-dir runs/short",
+            says=("nothing changed|current|skipped",),
+        ),
+        _task(
+            "fine-tuning, Ctrl-C, again",
+            "timeout --preserve-status -s INT 12 srdeploy finetune edsr-s-x2-p50 --iterations 400 "
+            "--run-dir runs/f -o f.safetensors; test $? = 130",
+            "srdeploy finetune edsr-s-x2-p50 --iterations 400 --run-dir runs/f -o f.safetensors",
+            says=("resum|from iteration|going on",),
+            makes=("f.safetensors",),
+        ),
+        _task(
+            "a line, killed, again",
+            "timeout -s KILL 14 srdeploy run short.yaml --run-dir runs/killed; test $? = 137",
+            "srdeploy run short.yaml --run-dir runs/killed",
+            makes=("runs/killed/80_report/report.html",),
+        ),
     ),
     "a farm of three": (
-        _task("certificates", "srdeploy farm certs lab --scheduler 127.0.0.1:38786 --hosts 127.0.0.1",
-              makes=("lab/127.0.0.1/farm.yaml",)),
+        _task(
+            "certificates",
+            "srdeploy farm certs lab --scheduler 127.0.0.1:38786 --hosts 127.0.0.1",
+            makes=("lab/127.0.0.1/farm.yaml",),
+        ),
         _task("its devices", "bash farm.sh", says=("left", "middle", "right")),
-        _task("a measurement on each",
-              DENSE,
-              "srdeploy bench dense.onnx --farm lab/127.0.0.1 --devices 'left,middle,right' --runs 3 "
-              "--seconds 0.2 --input 64x48 --no-quality --store farm.sqlite",
-              says=("left", "middle", "right")),
+        _task(
+            "a measurement on each",
+            DENSE,
+            "srdeploy bench dense.onnx --farm lab/127.0.0.1 --devices 'left,middle,right' --runs 3 "
+            "--seconds 0.2 --input 64x48 --no-quality --store farm.sqlite",
+            says=("left", "middle", "right"),
+        ),
     ),
-}  # fmt: skip
+}
 
 
-NETS = '''
+NETS = """
 import torch
 from torch import nn
 
@@ -279,7 +350,7 @@ class ESPCN(nn.Module):
     def forward(self, x):
         y = torch.tanh(self.conv2(torch.tanh(self.conv1(x))))
         return self.shuffle(self.conv3(y))
-'''
+"""
 
 LIVE = """
 import srdeploy as sr
@@ -446,7 +517,9 @@ def _run(line: str, folder: Path) -> tuple[int, str]:
         return code, shown.read()
 
 
-def try_all(only: list[str], keep: Path | None, tell: Callable[[str], None]) -> dict[str, list[Outcome]]:
+def try_all(
+    only: list[str], keep: Path | None, tell: Callable[[str], None]
+) -> dict[str, list[Outcome]]:
     """The outcomes of all tasks, by area; each area has a folder of its own."""
     found: dict[str, list[Outcome]] = {}
     for area, tasks in AREAS.items():

@@ -95,7 +95,7 @@ def _kind(told: dict[str, Any]) -> str:
 
 
 def _claims_to_be_a_mac(told: dict[str, Any]) -> bool:
-    """Whether it is an iPad, whose Safari calls itself a Macintosh's: those have no touch screen."""
+    """Whether it is an iPad, whose Safari claims a Macintosh; those have no touch screen."""
     touch = told.get("touch")
     return "Macintosh" in _agent(told) and isinstance(touch, int) and touch > 1
 
