@@ -18,6 +18,11 @@ def set_verbose(verbose: bool) -> None:
     _verbose = verbose
 
 
+def is_verbose() -> bool:
+    """Whether everything is to be told."""
+    return _verbose
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Hide warnings, log messages and whatever is printed; errors arrive as exceptions.

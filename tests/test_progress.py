@@ -40,6 +40,26 @@ def test_time_left_and_figures_fit_a_narrow_terminal() -> None:
     assert any(line.startswith("  psnr_y 33.21  loss 4.112  penalty 0.125") for line in lines)
 
 
-def test_silence_elsewhere() -> None:
+def test_short_work_is_silent_elsewhere() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, check=True)
     assert done.stderr == b""
+
+
+LONG = """
+from srdeploy import progress
+progress.EVERY = 0.1
+import time
+with progress.track("finetune", 100) as bar:
+    for i in range(20):
+        time.sleep(0.03)
+        bar.update(5, loss="0.012")
+"""
+
+
+def test_long_work_writes_a_line_at_times_elsewhere() -> None:
+    done = subprocess.run([sys.executable, "-c", LONG], capture_output=True, check=True, text=True)
+    lines = done.stderr.splitlines()
+    assert 2 <= len(lines) <= 6
+    for line in lines:
+        assert re.fullmatch(r"finetune: \d+ of 100 \(\d+ %\), \d+ s left  loss 0.012", line), line
+    assert done.stdout == ""

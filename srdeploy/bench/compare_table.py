@@ -8,20 +8,21 @@ from srdeploy.bench.compare import Comparison, Parity
 from srdeploy.export.diverge import Divergence
 
 SHOWN = 12
-"""Layers listed at most; JSON has all."""
+"""Layers listed at most, unless everything is asked for."""
 
 
-def parity_lines(comparison: Comparison) -> list[str]:
+def parity_lines(comparison: Comparison, everything: bool = False) -> list[str]:
     """What stands under the table of latency and quality: outputs and layers against the first."""
     first = comparison.rows[0].artifact
     lines = []
     for row, parity in zip(comparison.rows, comparison.parities, strict=True):
         if parity is not None:
-            lines += [f"{row.artifact} against {first}:", *(f"  {s}" for s in _sentences(parity))]
+            told = _sentences(parity, everything)
+            lines += [f"{row.artifact} against {first}:", *(f"  {s}" for s in told)]
     return lines
 
 
-def _sentences(parity: Parity) -> list[str]:
+def _sentences(parity: Parity, everything: bool) -> list[str]:
     told = []
     if parity.levels is not None and parity.psnr_db is not None:
         psnr = f"{parity.psnr_db:.1f} dB" if isfinite(parity.psnr_db) else "equal"
@@ -32,13 +33,13 @@ def _sentences(parity: Parity) -> list[str]:
     if parity.note:
         told.append(f"not compared: {parity.note}")
     if parity.divergence is not None:
-        told += _layers(parity.divergence)
+        told += _layers(parity.divergence, everything)
     elif parity.levels is not None:
         told.append("layers: not looked into, the outputs agree to rounding")
     return told
 
 
-def _layers(found: Divergence) -> list[str]:
+def _layers(found: Divergence, everything: bool) -> list[str]:
     if found.note:
         return [f"layers: {found.note}"]
     if found.first is None or found.worst is None:
@@ -48,11 +49,12 @@ def _layers(found: Divergence) -> list[str]:
         f"layers: first apart at {found.first.layer} ({found.first.relative:.1e} of its largest "
         f"value, {found.first.snr_db:.0f} dB); the error grows most at {found.worst.layer}"
     ]
-    for gap in found.layers[:SHOWN]:
+    shown = found.layers if everything else found.layers[:SHOWN]
+    for gap in shown:
         scaled = f", up to a factor of {gap.factor:.4g}" if gap.factor != 1 else ""
         told.append(f"  {gap.layer:<28} {gap.relative:8.1e}  {gap.snr_db:6.1f} dB{scaled}")
-    if rest := len(found.layers) - SHOWN:
-        told += [f"  ... {rest} more layers (--json lists them)"] if rest > 0 else []
+    if rest := len(found.layers) - len(shown):
+        told.append(f"  ... {rest} more layers (--verbose lists them)")
     if found.unmatched:
         told.append(f"  {found.unmatched} layers have no counterpart of their name and shape")
     return told

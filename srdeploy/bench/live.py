@@ -12,11 +12,12 @@ from srdeploy.bench.plan import Batch, Watcher
 from srdeploy.bench.row import Row
 from srdeploy.bench.table import milliseconds
 from srdeploy.progress import drawn, hidden, is_quiet
+from srdeploy.tables import fitted
 from srdeploy.terminal import plain, safe_console
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.live import Live
-    from rich.table import Table
 
 SHOWN = 15
 """Rows of the table; earlier ones have scrolled out of it."""
@@ -85,8 +86,9 @@ class _Table(Watcher):
         self._states[place] = ms, state
         self._live.update(self._drawn())
 
-    def _drawn(self) -> Table:
+    def _drawn(self) -> Group:
         from rich.box import SIMPLE_HEAD
+        from rich.console import Group
         from rich.table import Table
 
         table = Table(box=SIMPLE_HEAD, caption=f"{self._done} of {self._jobs} done", pad_edge=False)
@@ -97,7 +99,7 @@ class _Table(Watcher):
         for (artifact, device, scenario, repeat), told in list(self._states.items())[-SHOWN:]:
             again = f" ({repeat + 1})" if repeat else ""
             table.add_row(artifact, device, scenario + again, *told)
-        return table
+        return Group(*fitted(table, self._live.console.width))
 
 
 def _place(batch: Batch, artifact: str) -> _Place:

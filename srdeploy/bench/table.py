@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from srdeploy.bench.row import Row
-from srdeploy.tables import WIDTH, fitted
+from srdeploy.tables import WIDTH, fitted, wrapped
 
 Columns = dict[str, Callable[[Row], str]]
 """How a row fills each column."""
@@ -20,7 +20,7 @@ NOT_TOLD = "not told"
 """What stands where a device keeps a figure to itself."""
 
 
-def tables(rows: Sequence[Row], width: int = WIDTH) -> list[Table | Text]:
+def tables(rows: Sequence[Row], width: int = WIDTH, everything: bool = False) -> list[Table | Text]:
     """Tables per device, scenario and input, in the order of the rows, for lines of a width."""
 
     def batch(row: Row) -> tuple[str, str, str, int]:
@@ -28,57 +28,72 @@ def tables(rows: Sequence[Row], width: int = WIDTH) -> list[Table | Text]:
 
     groups = [list(group) for _, group in groupby(rows, batch)]
     named = len(groups) > 1
-    return [table for group in groups for table in group_tables(group, named, width)]
+    return [table for group in groups for table in group_tables(group, named, width, everything)]
 
 
 def group_tables(
-    rows: Sequence[Row], named: bool = False, width: int = WIDTH
+    rows: Sequence[Row], named: bool = False, width: int = WIDTH, everything: bool = False
 ) -> list[Table | Text]:
-    """One line per artifact; what only some devices tell makes a second table.
+    """One line per artifact, with as many figures as fit, the essential ones first.
 
-    Columns that find no room in the width stand in another table below. Failures, protocols and
-    conditions are listed underneath.
+    Failures, protocols, conditions, and what found no room, are listed underneath.
 
     Args:
         rows: Of one device and scenario.
         named: Say which.
         width: Characters of a line.
+        everything: All figures; those that find no room stand in further tables.
     """
-    first = _table(rows, _told(_COLUMNS, rows, always=_ALWAYS), runtimes=True)
-    first.title = Text(_title(rows, named)) if rows else None
-    drawn: list[Table | Text] = [*fitted(first, width)]
-    if more := _told(_MORE, rows):
-        drawn += fitted(_table(rows, more, runtimes=False), width)
-    if lines := _notes(rows):
-        drawn.append(Text("\n".join(lines), style="dim"))
+    if not rows:
+        return []
+    there = [name for name, show in _COLUMNS.items() if _has(rows, name, show)]
+    shown = there if everything else _fitting(rows, there, width)
+    hidden = [name.replace("/\n", "/").replace("\n", " ") for name in there if name not in shown]
+    notes = _notes(rows, hidden)
+    drawn: list[Table | Text] = [Text(wrapped(_title(rows, named), width), style="italic")]
+    drawn += _drawn(rows, shown, width)
+    if notes:
+        drawn.append(Text(wrapped("\n".join(notes), width), style="dim"))
     return drawn
 
 
-def _told(columns: Columns, rows: Sequence[Row], always: Sequence[str] = ()) -> Columns:
-    """The columns in which a row has something to put."""
-    return {
-        name: show
-        for name, show in columns.items()
-        if name in always or any(show(row) != _NONE for row in rows)
-    }
+def _has(rows: Sequence[Row], name: str, show: Callable[[Row], str]) -> bool:
+    """Whether a row has something to put there."""
+    return name in _ALWAYS or any(show(row) != _NONE for row in rows)
 
 
-def _table(rows: Sequence[Row], columns: Columns, *, runtimes: bool) -> Table:
-    table = Table(
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-    table.add_column("artifact", overflow="fold", min_width=11)
+def _fitting(rows: Sequence[Row], there: Sequence[str], width: int) -> list[str]:
+    """The essential columns, and of the others, dearest first, those that fit beside them."""
+
+    def order(chosen: set[str]) -> list[str]:
+        return [name for name in there if name in chosen]
+
+    chosen = set(_ESSENTIAL) & set(there)
+    essential = len(_drawn(rows, order(chosen), width))
+    for name in _OTHERS:
+        more = order({*chosen, name})
+        if name in there and len(_drawn(rows, more, width)) == essential:
+            chosen.add(name)
+    return order(chosen)
+
+
+def _drawn(rows: Sequence[Row], columns: Sequence[str], width: int) -> list[Table | Text]:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("artifact")
+    several = len(_runtimes(rows)) > 1
+    if several:
+        table.add_column("runtime")
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        label = Text(row.artifact)
-        if row.runtime and runtimes:
-            label.append(f"\n{row.runtime}", style="dim")
-        table.add_row(label, *(Text(show(row)) for show in columns.values()))
-    return table
+        names = [row.artifact, row.runtime or _NONE] if several else [row.artifact]
+        table.add_row(*map(Text, names), *(Text(_COLUMNS[name](row)) for name in columns))
+    together = several + sum(name in _ESSENTIAL for name in columns)
+    return fitted(table, width, together)
+
+
+def _runtimes(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row.runtime for row in rows if row.runtime))
 
 
 def milliseconds(value: float | None) -> str:
@@ -86,7 +101,7 @@ def milliseconds(value: float | None) -> str:
     return _NONE if value is None else f"{value:.{max(0, 4 - len(str(int(value))))}f}"
 
 
-def _notes(rows: Sequence[Row]) -> list[str]:
+def _notes(rows: Sequence[Row], hidden: Sequence[str]) -> list[str]:
     notes = [
         f"quality: {label}" for label in sorted({row.protocol for row in rows if row.protocol})
     ]
@@ -97,6 +112,7 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     notes += sorted({f"power: {row.power_source}" for row in rows if row.power_source})
     notes += sorted({line for row in rows if row.n_samples for line in _conditions(row)})
     notes += sorted({row.note for row in rows if row.note})
+    notes += [f"--verbose adds {', '.join(hidden)}"] if hidden else []
     return notes + [row.error for row in rows if row.error]
 
 
@@ -134,7 +150,9 @@ def _title(rows: Sequence[Row], named: bool) -> str:
     size = f"LR {row.lr_size[1]}x{row.lr_size[0]}" if row.lr_size else "no input"
     threads = f"{row.threads} thread{'s' if row.threads != 1 else ''}" if row.threads else ""
     machine = row.machine.get("model") or row.machine.get("cpu")
-    parts = [f"x{row.scale}", size, threads, str(machine or "")]
+    runtimes = _runtimes(rows)
+    runtime = runtimes[0] if len(runtimes) == 1 else ""
+    parts = [f"x{row.scale}", size, runtime, threads, str(machine or "")]
     if row.device != "local":
         parts.append(row.device)
     if named:
@@ -147,10 +165,8 @@ def _number(value: float | None, digits: int) -> str:
     return _NONE if value is None else f"{value:.{digits}f}"
 
 
-def _ratio(value: float | None, low: float | None, high: float | None) -> str:
-    if value is None:
-        return _NONE
-    return f"{value:.2f}" if low is None or high is None else f"{value:.2f}\n{low:.2f}-{high:.2f}"
+def _interval(low: float | None, high: float | None) -> str:
+    return _NONE if low is None or high is None else f"{low:.2f}-{high:.2f}"
 
 
 def _quality(luma: float | None, rgb: float | None, digits: int) -> str:
@@ -160,20 +176,27 @@ def _quality(luma: float | None, rgb: float | None, digits: int) -> str:
 _COLUMNS: Columns = {
     "p50\nms": lambda row: milliseconds(row.p50_ms),
     "p90\nms": lambda row: milliseconds(row.p90_ms),
-    "times\nfaster": lambda row: _ratio(row.speedup, row.speedup_low, row.speedup_high),
+    "times\nfaster": lambda row: _number(row.speedup, 2),
+    "95 %\ninterval": lambda row: _interval(row.speedup_low, row.speedup_high),
+    "PSNR\ndB": lambda row: _quality(row.psnr_y, row.psnr_rgb, 2),
+    "SSIM": lambda row: _quality(row.ssim_y, row.ssim_rgb, 4),
     "first\nms": lambda row: milliseconds(row.first_ms),
     "peak\nMB": lambda row: _number(row.peak_mb, 0),
     "params": lambda row: _NONE if row.params is None else f"{row.params / 1e3:.0f}K",
     "MACs\n720p": lambda row: _NONE if row.macs_720p is None else f"{row.macs_720p / 1e9:.1f}G",
-    "PSNR\ndB": lambda row: _quality(row.psnr_y, row.psnr_rgb, 2),
-    "SSIM": lambda row: _quality(row.ssim_y, row.ssim_rgb, 4),
+    "compute\nms": lambda row: milliseconds(row.compute_p50_ms),
+    "drift": lambda row: _number(row.drift, 2),
+    "drift\n95 %": lambda row: _interval(row.drift_low, row.drift_high),
+    "W": lambda row: _number(row.power_w, 1),
+    "mJ/\nimage": lambda row: milliseconds(row.energy_mj),
 }
 
 _ALWAYS = ("p50\nms", "p90\nms")
 
-_MORE: Columns = {
-    "compute\nms": lambda row: milliseconds(row.compute_p50_ms),
-    "drift": lambda row: _ratio(row.drift, row.drift_low, row.drift_high),
-    "W": lambda row: _number(row.power_w, 1),
-    "mJ/\nimage": lambda row: milliseconds(row.energy_mj),
-}
+_ESSENTIAL = (*_ALWAYS, "times\nfaster", "95 %\ninterval", "PSNR\ndB")
+
+_OTHERS = (
+    *("drift", "drift\n95 %", "W", "mJ/\nimage", "compute\nms", "SSIM", "MACs\n720p", "params"),
+    *("peak\nMB", "first\nms"),
+)
+"""All others, the dearest first."""

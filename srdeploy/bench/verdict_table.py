@@ -8,6 +8,7 @@ from srdeploy.bench.table import milliseconds
 from srdeploy.bench.verdict import Line, Verdict, Word
 
 if TYPE_CHECKING:
+    from rich.console import JustifyMethod
     from rich.table import Table
 
 WORDS: dict[Word | None, str] = {
@@ -18,30 +19,40 @@ WORDS: dict[Word | None, str] = {
 }
 _STYLES = {"pass": "green", "fail": "bold red", "noisy": "yellow"}
 _COLUMNS = (
-    *("artifact", "device,\nscenario", "base\nms", "new\nms", "slower", "PSNR\nlost", "verdict"),
+    *("artifact", "device", "scenario", "base\nms", "new\nms", "slower", "95 %\ninterval"),
+    *("PSNR\nlost", "verdict"),
 )
+_NAMES = 3
+"""Columns that name a line; the others are figures."""
 
 
 def verdict_table(found: Verdict) -> Table:
-    """One line per artifact, device and scenario."""
+    """One line per artifact, device and scenario; these two stand above where there is one."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for number, name in enumerate(_COLUMNS):
-        table.add_column(name, justify="left" if number < 2 else "right", overflow="fold")
+    places = {(line.device, line.scenario) for line in found.lines}
+    alone = len(places) == 1
+    title = Text(", ".join(*places)) if alone else None
+    table = Table(
+        box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title=title, title_justify="left"
+    )
+    shown = [n for n in range(len(_COLUMNS)) if not (alone and 0 < n < _NAMES)]
+    for number in shown:
+        justify: JustifyMethod = "left" if number < _NAMES else "right"
+        table.add_column(_COLUMNS[number], justify=justify, overflow="fold")
     for line in found.lines:
-        *cells, word = _cells(line, "\n")
-        style = _STYLES.get(line.verdict or "", "")
-        table.add_row(*(Text(cell) for cell in cells), Text(word, style=style))
+        cells = [Text(cell.removesuffix(" to tell")) for cell in _cells(line)]
+        cells[-1].stylize(_STYLES.get(line.verdict or "", ""))
+        table.add_row(*(cells[number] for number in shown))
     return table
 
 
 def markdown(found: Verdict) -> str:
     """The same as a Markdown table, with the notes under it."""
     head = tuple(name.replace("\n", " ") for name in _COLUMNS)
-    rows = [head, ("---",) * len(_COLUMNS), *(_cells(line, " ") for line in found.lines)]
+    rows = [head, ("---",) * len(_COLUMNS), *map(_cells, found.lines)]
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join([*lines, "", *(f"- {note}" for note in notes(found))])
 
@@ -67,19 +78,21 @@ def notes(found: Verdict) -> list[str]:
     return told
 
 
-def _cells(line: Line, newline: str) -> tuple[str, ...]:
-    slower = "-"
+def _cells(line: Line) -> tuple[str, ...]:
+    slower = interval = "-"
     if line.slowdown is not None:
         slower = f"{100 * line.slowdown:+.1f}%"
         if line.slowdown_low is not None and line.slowdown_high is not None:
             ends = (100 * line.slowdown_low, 100 * line.slowdown_high)
-            slower += f"{newline}[{ends[0]:+.1f}, {ends[1]:+.1f}]"
+            interval = f"[{ends[0]:+.1f}, {ends[1]:+.1f}]"
     return (
         line.artifact,
-        f"{line.device}{newline}{line.scenario}",
+        line.device,
+        line.scenario,
         milliseconds(line.base_ms),
         milliseconds(line.new_ms),
         slower,
+        interval,
         "-" if line.drop is None else f"{line.drop:+.3f} dB",
         WORDS[line.verdict],
     )

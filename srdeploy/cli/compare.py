@@ -34,7 +34,7 @@ def compare(
 
     **Example**
 
-    `srdeploy compare tuned.safetensors tuned.onnx tuned-int8.onnx --data Set5`
+    `srdeploy compare tuned.safetensors tuned.onnx tuned-int8.onnx --eval-data Set5`
     """
     from srdeploy.bench.compare import compare as run_compare
     from srdeploy.measure.scenario import Scenario
@@ -60,9 +60,11 @@ def compare(
     else:
         from srdeploy.bench.compare_table import parity_lines
         from srdeploy.bench.table import group_tables
+        from srdeploy.quiet import is_verbose
 
-        console().print(*group_tables(found.rows, width=console().width), sep="\n")
-        for line in parity_lines(found):
+        width, everything = console().width, is_verbose()
+        console().print(*group_tables(found.rows, width=width, everything=everything), sep="\n")
+        for line in parity_lines(found, everything):
             say(line)
     if any(row.error for row in found.rows):
         raise typer.Exit(1)

@@ -1,9 +1,11 @@
 """The command that says what this machine can do."""
 
+from typing import Annotated, Any
+
 import typer
 
 from srdeploy.cli import options as o
-from srdeploy.cli.output import console, emit, mark
+from srdeploy.cli.output import emit, say
 
 
 def register(app: typer.Typer) -> None:
@@ -11,35 +13,81 @@ def register(app: typer.Typer) -> None:
     app.command()(doctor)
 
 
-def doctor(json: o.AsJson = False) -> None:
-    """List every runtime and export target: available, or why not and what to install.
+def doctor(
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also what is here, with versions, and every reason.")
+    ] = False,
+    json: o.AsJson = False,
+) -> None:
+    """Say what is missing here to export, run and measure, and what to type to get it.
 
-    **Example**
+    **Examples**
 
-    `srdeploy doctor --json`
+    `srdeploy doctor`
+
+    `srdeploy doctor --all`
     """
-    from srdeploy.export.targets import TARGETS
     from srdeploy.models.card_file import shipped_networks
-    from srdeploy.runtime.table import RUNTIMES
 
-    rows = []
-    for kind, table in (("runtime", RUNTIMES), ("target", TARGETS)):
-        for row in table.values():
-            can = row.availability()
-            rows.append({"kind": kind, "name": row.name, "title": row.title,
-                         "available": can.ready, "reason": can.reason})  # fmt: skip
+    rows = _rows()
+    networks = sorted(shipped_networks())
     if json:
         from srdeploy.measure.machine import machine_facts
 
-        emit({"machine": machine_facts(), "rows": rows, "networks": sorted(shipped_networks())})
+        emit({"machine": machine_facts(), "rows": rows, "networks": networks})
         return
-    from rich.table import Column, Table
+    if everything:
+        _list(rows)
+    else:
+        _tell_missing(rows)
+    say(f"shipped networks: {', '.join(networks) or 'none'}")
 
-    name = Column("name", no_wrap=True)
-    view = Table("kind", name, "", "what it is", "found, or what to do")
-    for found in rows:
-        cells = [str(found[key]) for key in ("kind", "name", "title", "reason")]
-        view.add_row(*cells[:2], mark(found["available"]), *cells[2:])
-    out = console()
-    out.print(view)
-    out.print(f"shipped networks: {', '.join(sorted(shipped_networks())) or 'none'}")
+
+def _rows() -> list[dict[str, Any]]:
+    from srdeploy.devices.table import KINDS
+    from srdeploy.export.targets import TARGETS
+    from srdeploy.runtime.table import RUNTIMES, nvidia_driver
+
+    rows = []
+    for kind, table in (("target", TARGETS), ("runtime", RUNTIMES), ("device", KINDS)):
+        for row in table.values():
+            can = row.availability()
+            remedies = list(can.remedies)
+            if getattr(row, "nvidia", False) and not nvidia_driver():
+                remedies = []  # what could be installed would find no GPU
+            facts = {"kind": kind, "name": row.name, "title": row.title}
+            rows.append(
+                {**facts, "available": can.ready, "reason": can.reason, "remedies": remedies}
+            )
+    return rows
+
+
+def _tell_missing(rows: list[dict[str, Any]]) -> None:
+    """A line per command that would add something, with what it adds below it."""
+    missing = [row for row in rows if not row["available"]]
+    say(f"{len(rows) - len(missing)} of {len(rows)} targets, runtimes and kinds of devices "
+        "work here; --all lists them.")  # fmt: skip
+    gain: dict[str, list[str]] = {}
+    for row in missing:
+        for remedy in row["remedies"]:
+            gain.setdefault(remedy, []).append(f"{row['kind']} {row['name']}")
+    for remedy, names in gain.items():
+        say(f"  {remedy}")
+        say(f"      for {', '.join(names)}")
+    elsewhere: dict[str, list[str]] = {}
+    for row in missing:
+        if not row["remedies"]:
+            elsewhere.setdefault(row["kind"], []).append(row["name"])
+    if elsewhere:
+        told = "; ".join(f"{kind}s {', '.join(names)}" for kind, names in elsewhere.items())
+        say(f"not for this machine: {told}")
+
+
+def _list(rows: list[dict[str, Any]]) -> None:
+    width = max(len(row["name"]) for row in rows)
+    for row in rows:
+        state = f"yes  {row['reason']}" if row["available"] else "no"
+        say(f"{row['kind']:7}  {row['name']:{width}}  {state}")
+        say(f"    {row['title']}")
+        if not row["available"]:
+            say(f"    {row['reason']}")

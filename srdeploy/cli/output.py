@@ -7,12 +7,13 @@ no terminal obeys it.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
 from srdeploy.figures_json import dumps
 from srdeploy.progress import is_quiet
-from srdeploy.tables import fitted
+from srdeploy.tables import fitted, wrapped
 from srdeploy.terminal import plain, safe_console
 
 if TYPE_CHECKING:
@@ -28,8 +29,17 @@ def emit(document: Any) -> None:
 
 
 def say(text: str = "") -> None:
-    """Print a line of a result for people."""
+    """Print a line of a result for people; in a pipe or file it stays one line, however long."""
+    write(wrapped(text, shutil.get_terminal_size().columns) if _has_width() else text)
+
+
+def write(text: str) -> None:
+    """Print text whose lines are what they are: for files, and other programs."""
     print(plain(text))
+
+
+def _has_width() -> bool:
+    return bool(os.environ.get("COLUMNS")) or sys.stdout.isatty()
 
 
 def note(text: str) -> None:
@@ -56,10 +66,15 @@ def mark(yes: object) -> Text:
     return Text("yes", style="green") if yes else Text("no", style="yellow")
 
 
-def show(table: Table) -> None:
-    """Print a table, as several where the terminal is too narrow for its figures."""
+def show(table: Table, together: int = 1) -> None:
+    """Print a table, as several where the terminal is too narrow for its figures.
+
+    Args:
+        table: Of any width.
+        together: So many columns must stand beside the name of a row.
+    """
     screen = console()
-    for part in fitted(table, screen.width):
+    for part in fitted(table, screen.width, together):
         screen.print(part)
 
 

@@ -45,7 +45,8 @@ class Kind:
         if self.program is None:
             return Availability(True, "needs nothing more")
         if shutil.which(self.program) is None:
-            return Availability(False, f"{self.program} is not on PATH: {self.install}")
+            missing = f"{self.program} is not on PATH: {self.install}"
+            return Availability(False, missing, (self.install,))
         return Availability(True, f"{self.program} found")
 
 

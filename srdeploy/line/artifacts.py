@@ -270,10 +270,11 @@ def _rendered(rows: list[Row]) -> str:
     from io import StringIO
 
     from srdeploy.bench.table import tables
+    from srdeploy.tables import WIDTH
     from srdeploy.terminal import safe_console
 
     stream = StringIO()
-    console = safe_console(file=stream, width=100)
-    for table in tables(rows, console.width):
+    console = safe_console(file=stream, width=WIDTH)
+    for table in tables(rows, WIDTH, everything=True):
         console.print(table)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())

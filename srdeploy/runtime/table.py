@@ -10,7 +10,7 @@ import ctypes
 import functools
 import importlib.util
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,12 @@ class Availability:
     Attributes:
         ready: It can be used now.
         reason: What was found, or what is missing and how to get it.
+        remedies: What to do for it, a command where there is one; empty where nothing helps here.
     """
 
     ready: bool
     reason: str
+    remedies: tuple[str, ...] = field(default=(), compare=False)
 
     def __bool__(self) -> bool:
         return self.ready
@@ -61,7 +63,8 @@ class Module:
     def availability(self) -> Availability:
         """Ready when it can be imported; the reason names the version or the remedy."""
         if not self._importable():
-            return Availability(False, f"{self.name} is not installed: {self.install}")
+            missing = f"{self.name} is not installed: {self.install}"
+            return Availability(False, missing, (self.install,))
         return Availability(True, f"{self.name} {self.version()}")
 
     def _importable(self) -> bool:
@@ -116,14 +119,16 @@ def provider_availability(name: str) -> Availability:
         name: One of :data:`srdeploy.runtime.providers.PROVIDERS`, not the CPU's.
     """
     if not (found := ONNXRUNTIME.availability()):
-        return Availability(False, f"{found.reason}; for this provider {REMEDIES[name]}")
+        missing = f"{found.reason}; for this provider {REMEDIES[name]}"
+        return Availability(False, missing, (REMEDIES[name],))
     if name == "coreml" and sys.platform == "darwin":
         return found  # part of onnxruntime itself there
     spec = importlib.util.find_spec("onnxruntime")
     library = "DirectML" if name == "directml" else f"onnxruntime_providers_{name}"
     folder = Path(spec.origin).parent / "capi" if spec and spec.origin else Path()
     if not any(library in file.name for file in folder.glob("*")):
-        return Availability(False, f"{found.reason} has no {name} provider: {REMEDIES[name]}")
+        missing = f"{found.reason} has no {name} provider: {REMEDIES[name]}"
+        return Availability(False, missing, (REMEDIES[name],))
     return found
 
 

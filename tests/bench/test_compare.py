@@ -191,7 +191,7 @@ def test_layers_that_part() -> None:
     assert told[4] == f"    {'l1':<28}  1.2e-02    37.6 dB, up to a factor of 255"
     assert told[14] == f"    {'l11':<28}  1.2e-02    37.6 dB"
     assert told[15:] == [
-        "    ... 2 more layers (--json lists them)",
+        "    ... 2 more layers (--verbose lists them)",
         "    2 layers have no counterpart of their name and shape",
     ]
     few = lines(Parity(1.0, 40.0, None, Divergence(many[0], many[3], many[:12], 0)))

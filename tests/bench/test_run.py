@@ -134,7 +134,7 @@ def test_rows_name_no_folder(rows: list[Row], folder: Path) -> None:
 @pytest.mark.parametrize("width", [80, 200])
 def test_table(width: int, rows: list[Row]) -> None:
     console = Console(width=width, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
-    console.print(*group_tables(rows), sep="\n")
+    console.print(*group_tables(rows, everything=True), sep="\n")
     text = console.export_text()
     wide, thin, _, torch = rows
     assert "x2, LR 32x24, 1 thread" in text
@@ -152,7 +152,8 @@ def test_all_that_a_board_tells_fits_80_columns(rows: list[Row]) -> None:
     told = {"compute_p50_ms": 123.4, "drift": 1.04, "drift_low": 1.01, "drift_high": 1.06}
     told |= {"power_w": 14.25, "energy_mj": 1758.0, "power_source": "VDD_IN"}
     console = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
-    console.print(*group_tables([row.model_copy(update=told) for row in rows]), sep="\n")
+    board = [row.model_copy(update=told) for row in rows]
+    console.print(*group_tables(board, everything=True), sep="\n")
     text = console.export_text()
     for figure in ("123.4", "1.04", "1.01-1.06", "14.2", "1758", "power: VDD_IN"):
         assert figure in text

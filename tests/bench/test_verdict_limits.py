@@ -152,11 +152,12 @@ LINES = [
 
 def test_the_markdown_table() -> None:
     assert markdown(Verdict(FIVE, LINES, "fail")).splitlines() == [
-        "| artifact | device, scenario | base ms | new ms | slower | PSNR lost | verdict |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-        r"| a\|b.onnx | dev one | 10.00 | 12.50 | +25.0% [+20.0, +30.0] | +0.500 dB | FAIL |",
-        "| c | dev one | - | 9.000 | - | - | - |",
-        "| d | dev two | 10.00 | 9.000 | -10.0% | - | too noisy to tell |",
+        "| artifact | device | scenario | base ms | new ms | slower | 95 % interval | PSNR lost "
+        "| verdict |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        r"| a\|b.onnx | dev | one | 10.00 | 12.50 | +25.0% | [+20.0, +30.0] | +0.500 dB | FAIL |",
+        "| c | dev | one | - | 9.000 | - | - | - | - |",
+        "| d | dev | two | 10.00 | 9.000 | -10.0% | - | - | too noisy to tell |",
         "",
         "- a|b.onnx on dev, one: because",
         "- slower: median over rounds that took turns, with its 95 % interval",
@@ -182,4 +183,14 @@ def test_the_terminals_table() -> None:
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "[+20.0, +30.0]" in text
     assert "a|b.onnx" in text
-    assert [column.justify for column in table.columns] == ["left"] * 2 + ["right"] * 5
+    assert [column.justify for column in table.columns] == ["left"] * 3 + ["right"] * 6
+    assert table.title is None
+
+
+def test_where_all_was_measured_in_one_place_it_stands_above() -> None:
+    table = verdict_table(Verdict(FIVE, LINES[:2], "fail"))
+    assert str(table.title) == "dev, one"
+    assert [str(column.header) for column in table.columns][:2] == ["artifact", "base\nms"]
+    assert [str(cell) for cell in table.columns[-1].cells] == ["FAIL", "-"]
+    noisy = verdict_table(Verdict(FIVE, LINES[2:], "noisy"))
+    assert [str(cell) for cell in noisy.columns[-1].cells] == ["too noisy"]

@@ -7,28 +7,57 @@ from typing import Any
 
 import pytest
 
-from srdeploy.cli import doctor
 from srdeploy.cli.main import run
 from srdeploy.runtime.table import Availability
 
 TELL = "srdeploy.export.story.tell"
 
 
-def test_what_doctor_prints(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def row(name: str, ready: bool, reason: str) -> Any:
-        found = Availability(ready, reason)
-        return SimpleNamespace(name=name, title=f"the {name}", availability=lambda: found)
+@pytest.fixture(autouse=True)
+def _tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    def row(name: str, ready: bool, reason: str, *remedies: str, **facts: Any) -> Any:
+        found = Availability(ready, reason, remedies)
+        title = f"the {name}"
+        return SimpleNamespace(name=name, title=title, availability=lambda: found, **facts)
 
-    monkeypatch.setattr("srdeploy.runtime.table.RUNTIMES", {"ort": row("ort", True, "1.2.3")})
-    monkeypatch.setattr("srdeploy.export.targets.TARGETS", {"trt": row("trt", False, "absent")})
-    doctor.doctor()
-    told = capsys.readouterr().out
-    rows = [[word for word in line.split() if word.isascii()] for line in told.splitlines()]
-    assert ["runtime", "ort", "yes", "the", "ort", "1.2.3"] in rows
-    assert ["target", "trt", "no", "the", "trt", "absent"] in rows
-    assert "shipped networks: edsr-s-x2" in told
-    monkeypatch.setattr("srdeploy.models.card_file.shipped_networks", dict)
+    def table(*rows: Any) -> dict[str, Any]:
+        return {one.name: one for one in rows}
+
+    get = "pip install 'srdeploy[x]'"
+    monkeypatch.setattr("srdeploy.runtime.table.RUNTIMES", table(
+        row("ort", True, "ort 1.2.3"), row("x", False, f"x is not installed: {get}", get),
+        row("cuda", False, "no cuda provider: get it", "get it", nvidia=True),
+    ))  # fmt: skip
+    monkeypatch.setattr("srdeploy.export.targets.TARGETS", table(
+        row("x", False, f"x is not installed: {get}; y: get y", get, "get y"),
+        row("mac", False, "runs on macOS only"),
+    ))  # fmt: skip
+    monkeypatch.setattr("srdeploy.devices.table.KINDS", table(row("local", True, "nothing")))
+    driver = Availability(False, "no NVIDIA driver here")
+    monkeypatch.setattr("srdeploy.runtime.table.nvidia_driver", lambda: driver)
+
+
+def test_a_short_list_of_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["doctor"]) == 0
-    assert "shipped networks: none" in capsys.readouterr().out
+    told = capsys.readouterr().out.splitlines()
+    assert told[:-1] == [
+        "2 of 6 targets, runtimes and kinds of devices work here; --all lists them.",
+        "  pip install 'srdeploy[x]'",
+        "      for target x, runtime x",
+        "  get y",
+        "      for target x",
+        "not for this machine: targets mac; runtimes cuda",
+    ]
+    assert told[-1].startswith("shipped networks: edsr-s-x2, edsr-s-x2-p30")
+
+
+def test_everything(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("srdeploy.models.card_file.shipped_networks", dict)
+    assert run(["doctor", "--all"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    for lines in (
+        ["runtime  ort    yes  ort 1.2.3", "    the ort", "runtime  x      no"],
+        ["target   mac    no", "    the mac", "    runs on macOS only"],
+        ["device   local  yes  nothing", "    the local", "shipped networks: none"],
+    ):
+        assert any(told[n : n + 3] == lines for n in range(len(told))), told
