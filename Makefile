@@ -25,7 +25,7 @@ $(VENV)/.dev: $(VENV)/.run
 .PHONY: demo
 demo: $(VENV)/.run  ## Prune, fine-tune, export and measure the shipped network (no downloads, under 5 minutes)
 	@mkdir -p $(DEMO)
-	$(SR) eval bicubic --data builtin --scale 2
+	$(SR) eval bicubic --eval-data builtin --scale 2
 	$(SR) prune edsr-s-x2 --method l1 --ratio 0.5 -o $(DEMO)/pruned.safetensors
 	$(SR) finetune $(DEMO)/pruned.safetensors --iterations 2000 --batch 8 --patch 32 --lr 1e-3 \
 		--fresh --run-dir $(DEMO)/finetune -o $(DEMO)/tuned.safetensors
@@ -34,7 +34,7 @@ demo: $(VENV)/.run  ## Prune, fine-tune, export and measure the shipped network 
 	$(SR) export $(DEMO)/tuned.safetensors --target onnx -o $(DEMO)/tuned.onnx
 	$(SR) export $(DEMO)/tuned.safetensors --target coreml -o $(DEMO)/tuned.mlpackage
 	$(SR) bench $(DEMO)/dense.onnx $(DEMO)/pruned.onnx $(DEMO)/tuned.onnx edsr-s-x2 \
-		--data builtin --scale 2 --input 240x160
+		--eval-data builtin --scale 2 --input 240x160
 
 .PHONY: test
 test: $(VENV)/.dev lint  ## Lint, types and all fast tests

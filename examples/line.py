@@ -4,6 +4,8 @@ Run it (`python examples/line.py`), or cell by cell in an editor that knows `# %
 but the package: the network and a few images come with it. About three minutes on two cores.
 """
 
+from pathlib import Path
+
 import srdeploy as sr
 
 # %% A network: a shipped one, your own file, a checkpoint of EDSR-PyTorch...
@@ -34,4 +36,5 @@ for row in rows:
 print(sr.report(*rows, output="report.html").sentences)
 
 # %% A picture of any size, in tiles where memory asks for them
-sr.upscale("small.onnx", "photo.jpg", "photo_x2.png")
+photo = Path(sr.__file__).parent / "assets/images/benchmark/coffee.png"  # or one of yours
+sr.upscale("small.onnx", photo, "photo_x2.png")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+
+from srdeploy.synonyms import instead, nearest
 
 
 class SrdeployError(Exception):
@@ -19,10 +20,14 @@ class UserError(SrdeployError):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for a misspelt name: it offers the nearest match, else lists what exists."""
+    """The error for a name that is none: it says what is meant by it, else lists what exists."""
     names = sorted(known)
-    close = get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names) or 'none'}."
+    if phrase := instead(kind, name):
+        hint = f"{phrase}."
+    elif close := nearest(name, names):
+        hint = f"did you mean '{close}'?"
+    else:
+        hint = f"known: {', '.join(names) or 'none'}."
     return UserError(f"There is no {kind} named '{name}'; {hint}")
 
 

@@ -41,7 +41,7 @@ LAYERS = [
         "pickles",
     ],
     ["terminal"],
-    ["errors", ""],
+    ["errors", "synonyms", ""],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 SHARED = {"models.card"}  # the card is read everywhere

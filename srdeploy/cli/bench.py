@@ -17,11 +17,16 @@ _JOB_SECONDS = 3600.0
 class _Group(typer.core.TyperGroup):
     """``bench ARTIFACT...`` measures; ``bench NAME ...`` with a sub-command's name is that."""
 
+    @property
+    def usual(self) -> Any:
+        """What is run where no sub-command is named."""
+        return self.commands[_DEFAULT]
+
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> Any:
         names = self.commands.keys() - {_DEFAULT}
         if args and args[0] in names:
             return super().make_context(info_name, args, *rest, **extra)
-        return self.commands[_DEFAULT].make_context(info_name, args, *rest, **extra)
+        return self.usual.make_context(info_name, args, *rest, **extra)
 
 
 group = typer.Typer(cls=_Group, help="Measure artifacts on devices.")
@@ -103,7 +108,7 @@ def bench(
 
     **Examples**
 
-    `srdeploy bench dense.onnx pruned.onnx --data Set5 --scale 2`
+    `srdeploy bench dense.onnx pruned.onnx --eval-data Set5 --scale 2`
 
     `srdeploy bench edsr-s-x2 edsr-s-x2.onnx --input 480x270 --no-quality --json`
 
@@ -149,7 +154,7 @@ def bench(
     elif apart or job_limit != _JOB_SECONDS:
         raise UserError("--apart and --job-limit are for a farm's jobs: add --farm FILE.")
     else:
-        places = o.listed(device)
+        places = o.places(device)
     batches = plan(
         places,
         scenarios_of(scenario, input_size, runs, seconds, protocol, quality),
@@ -168,8 +173,9 @@ def bench(
         emit([row.model_dump(mode="json") for row in rows])
     else:
         from srdeploy.bench.table import tables
+        from srdeploy.quiet import is_verbose
 
-        for table in tables(rows, console().width):
+        for table in tables(rows, console().width, is_verbose()):
             console().print(table)
     if any(row.error for row in rows):
         raise typer.Exit(1)

@@ -87,7 +87,7 @@ def compare(
         sides = measured_sides(
             base,
             new,
-            o.listed(device),
+            o.places(device),
             scenarios_of(scenario, input_size, runs, seconds, None, max_drop is not None),
             repeats=repeats,
             scale=scale or scale_of(base),
@@ -110,6 +110,7 @@ def _tell(found: Any, page: Path | None, json: bool) -> None:
     if json:
         emit(found.to_dict())
         return
-    show(verdict_table(found))
+    table = verdict_table(found)
+    show(table, together=len(table.columns) - 1)
     for sentence in notes(found):
         say(sentence)

@@ -27,7 +27,7 @@ def bench_sparse(
     kernel: Annotated[
         str, typer.Option(metavar="auto|native|torch", help="What computes at listed pixels.")
     ] = "auto",
-    repeats: Annotated[int, typer.Option(min=1, help="Runs, of which the shortest counts.")] = 7,
+    runs: Annotated[int, typer.Option(min=1, help="Of each, of which the shortest counts.")] = 7,
     threads: o.Threads = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the chart here (.svg).")
@@ -55,7 +55,7 @@ def bench_sparse(
         if output.suffix.lower() != ".svg":
             raise UserError(f"The chart is an SVG; '{output}' must end in .svg.")
         check_output(output)
-    found = break_even(file, sides=_sides(sides), threads=threads, backend=kernel, repeats=repeats)
+    found = break_even(file, sides=_sides(sides), threads=threads, backend=kernel, repeats=runs)
     if output is not None:
         with atomic_path(output) as temporary:
             temporary.write_text(found.chart(), encoding="utf-8")

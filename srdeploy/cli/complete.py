@@ -8,8 +8,14 @@ from srdeploy.export.targets import ONNX_PRECISIONS, TARGETS
 from srdeploy.line.shipped import LINES, shipped
 from srdeploy.runtime.table import RUNTIMES
 
+PROTOCOLS = ("standard", "vdsr", "srcnn", "rgb")
+"""Of quality."""
+
 METHODS = ("l1", "obs", "reconstruct", "srp", "assl", "gassl", "guided", "fade")
 """Of `srdeploy prune`."""
+
+CRITERIA = ("l1", "l2", "fpgm", "random")
+"""Of `srdeploy prune --method l1`."""
 
 Completion = Callable[[str], list[str]]
 
@@ -41,8 +47,8 @@ targets = _starting(lambda: TARGETS)
 runtimes = _starting(lambda: RUNTIMES)
 precisions = _starting(lambda: ONNX_PRECISIONS)
 methods = _starting(lambda: METHODS)
-criteria = _starting(lambda: ("l1", "l2", "fpgm", "random"))
-protocols = _starting(lambda: ("standard", "vdsr", "srcnn", "rgb"))
+criteria = _starting(lambda: CRITERIA)
+protocols = _starting(lambda: PROTOCOLS)
 sets = _starting(lambda: ("builtin",))
 
 

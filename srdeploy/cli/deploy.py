@@ -7,8 +7,8 @@ import typer
 
 from srdeploy.cli import complete
 from srdeploy.cli import options as o
-from srdeploy.cli.output import emit, mark, say, show
-from srdeploy.export.targets import EXPORTERS, PIXEL_SHUFFLES, TARGETS
+from srdeploy.cli.output import emit, mark, say, show, write
+from srdeploy.export.targets import EXPORTERS, ONNX_PRECISIONS, PIXEL_SHUFFLES, TARGETS
 
 
 def register(app: typer.Typer) -> None:
@@ -36,6 +36,7 @@ def export(
         typer.Option(
             help=f"{', '.join(TARGETS)}; `srdeploy targets` tells what each needs.",
             autocompletion=complete.targets,
+            callback=o.in_our_words(TARGETS),
         ),
     ] = "onnx",
     precision: Annotated[
@@ -43,6 +44,7 @@ def export(
         typer.Option(
             help="What the artifact computes in; see `srdeploy targets`.",
             autocompletion=complete.precisions,
+            callback=o.in_our_words(ONNX_PRECISIONS),
         ),
     ] = None,
     opset: Annotated[
@@ -105,7 +107,7 @@ def export(
     palettize: Annotated[
         int | None, typer.Option(metavar="BITS", help="Weights from a palette (coreml).")
     ] = None,
-    quantize: Annotated[
+    quantise: Annotated[
         str | None, typer.Option(metavar="w8|a8|w8a8", help="8-bit weights, inputs (coreml).")
     ] = None,
     calibration: Annotated[
@@ -130,12 +132,14 @@ def export(
     max_drop: Annotated[
         float | None,
         typer.Option(
-            metavar="DB", help="Fail when more PSNR is lost on --data (onnx); mixed: default 0.05."
+            metavar="DB", help="Fail when more PSNR is lost on --eval-data (onnx); mixed: 0.05."
         ),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="Set the loss is measured on (onnx); default: builtin."),
+        typer.Option(
+            "--eval-data", metavar="DIR", help="Set the loss is measured on (onnx); `builtin`."
+        ),
     ] = None,
     minimum_deployment: Annotated[
         str | None, typer.Option(metavar="iOS15..iOS26", help="Oldest system (coreml).")
@@ -175,7 +179,7 @@ def export(
         "value_range": value_range,
         "images": images or None,
         "palettize": palettize,
-        "quantize": quantize,
+        "quantize": quantise,
         "calibration": calibration,
         "calibration_method": calibration_method,
         "activations": activations,
@@ -196,16 +200,14 @@ def export(
 
         source = load_network(file, arch=arch, scale=scale)
     path = output or Path(Path(file).stem + row.suffix)
-    _tell(run_export(source, target, path, **options), row.title, json)
+    _tell(run_export(source, target, path, **options), json)
 
 
 def rebuild(
     engine: Annotated[Path, typer.Argument(metavar="ENGINE", help="An .engine of srdeploy's.")],
-    on: Annotated[
+    device: Annotated[
         str,
-        typer.Option(
-            metavar="DEVICE", help="Where to build it: local, or a board: ssh://user@host."
-        ),
+        typer.Option(metavar="URI", help="Where to build it: local, or a board: ssh://user@host."),
     ] = "local",
     output: Annotated[
         Path | None,
@@ -229,25 +231,25 @@ def rebuild(
 
     `srdeploy rebuild tuned.engine`
 
-    `srdeploy rebuild tuned.engine --on ssh://me@orin -o tuned-orin.engine`
+    `srdeploy rebuild tuned.engine --device ssh://me@orin -o tuned-orin.engine`
 
-    `srdeploy rebuild tuned.engine --on ssh://me@orin --leave`
+    `srdeploy rebuild tuned.engine --device ssh://me@orin --leave`
     """
     from srdeploy.errors import UserError
 
-    if on == "local":
+    if device == "local":
         from srdeploy.export.trt import rebuild_engine
 
         if output is not None or leave:
-            raise UserError("--output and --leave are for boards; name one with --on.")
+            raise UserError("--output and --leave are for boards; name one with --device.")
         report = rebuild_engine(engine, emit_script=emit_script)
     else:
         from srdeploy.devices.ssh.rebuild import rebuild_on
 
         if emit_script is not None:
-            raise UserError("--emit-script is for engines built here; leave --on out.")
-        report = rebuild_on(on, engine, None if leave else output or engine)
-    _tell(report, TARGETS[report.target].title, json)
+            raise UserError("--emit-script is for engines built here; leave --device out.")
+        report = rebuild_on(device, engine, None if leave else output or engine)
+    _tell(report, json)
 
 
 def targets(
@@ -269,7 +271,7 @@ def targets(
         emit(rows)
         return
     if markdown:
-        say(targets_markdown().rstrip())
+        write(targets_markdown().rstrip())
         return
     from rich.table import Table
 
@@ -290,10 +292,11 @@ def targets(
 _STATES = {"builds_here": "built", "runs_here": "run"}
 
 
-def _tell(report: Any, title: str, json: bool) -> None:
+def _tell(report: Any, json: bool) -> None:
     if json:
         emit(report.to_dict())
         return
+    title = TARGETS[report.target].title
     say(f"{report.path}: {title}, {report.precision}, {report.bytes / 1024:,.0f} KiB")
     if report.parity is not None:
         sizes = ", ".join(f"{w}x{h}" for h, w in report.parity.sizes)
@@ -311,7 +314,21 @@ def _tell(report: Any, title: str, json: bool) -> None:
     for remark in report.notes:
         say(f"  {remark}")
     if report.layers:
-        show(_layer_table(report.layers))
+        shown = _essential(report)
+        show(_layer_table(shown))
+        if rest := len(report.layers) - len(shown):
+            say(f"... {rest} more layers (--verbose lists them)")
+
+
+def _essential(report: Any) -> list[dict[str, Any]]:
+    """Those that are not of the artifact's precision, and the first of the others; or all."""
+    from srdeploy.quiet import is_verbose
+
+    if is_verbose() or len(report.layers) <= _SHOWN:
+        return report.layers
+    first = sorted(report.layers, key=lambda row: row.get("precision") == report.precision)
+    chosen = [id(row) for row in first[:_SHOWN]]
+    return [row for row in report.layers if id(row) in chosen]
 
 
 def _layer_table(layers: list[dict[str, Any]]) -> Any:
@@ -329,5 +346,8 @@ def _layer_table(layers: list[dict[str, Any]]) -> Any:
         view.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values))
     return view
 
+
+_SHOWN = 12
+"""Layers listed at most, unless everything is asked for."""
 
 _LAYER_COLUMNS = {"max_abs": "largest |x|", "headroom": "below 65504"}

@@ -30,6 +30,7 @@ from srdeploy.cli import (
 )
 from srdeploy.cli import run as line
 from srdeploy.cli.output import complain, say
+from srdeploy.cli.typed import understood
 from srdeploy.errors import SrdeployError
 from srdeploy.terminal import plain
 
@@ -146,7 +147,8 @@ def run(arguments: list[str] | None = None) -> int:
 
         rich_utils.COLOR_SYSTEM = None  # type: ignore[assignment]
     try:
-        result = command.main(arguments or ["--help"], prog_name="srdeploy", standalone_mode=False)
+        words = understood(command, arguments or ["--help"])
+        result = command.main(words, prog_name="srdeploy", standalone_mode=False)
         sys.stdout.flush()  # what cannot be written is told here, not by the interpreter's end
         if result == 130:  # typer's own answer to Ctrl-C, which says nothing
             return _fail(_INTERRUPTED, 130)

@@ -146,9 +146,9 @@ def eval_(
 
     **Examples**
 
-    `srdeploy eval VDSR.pth --data Set5 --scale 3`
+    `srdeploy eval VDSR.pth --eval-data Set5 --scale 3`
 
-    `srdeploy eval pruned.onnx --data B100 --protocol standard --json`
+    `srdeploy eval pruned.onnx --eval-data B100 --protocol standard --json`
     """
     from srdeploy.quality import evaluate
     from srdeploy.runtime.open import open_session
@@ -160,6 +160,8 @@ def eval_(
         quality = evaluate(session, data, factor, protocol)
         used = {"runtime": session.runtime, "threads": session.threads}
         notes = list(session.notes)
+        if session.sizes is not None:
+            notes.append(f"it takes {session.sizes} only; other images were run in tiles of that")
     if json:
         emit(
             {

@@ -1,5 +1,6 @@
 """Arguments and options shared by commands: one name, one meaning everywhere."""
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,6 +8,20 @@ import typer
 
 from srdeploy.cli import complete
 from srdeploy.runtime.table import RUNTIMES
+from srdeploy.synonyms import meaning
+
+
+def in_our_words(known: Iterable[str]) -> Callable[[str | None], str | None]:
+    """For an option: its value as the name among `known` that means the same.
+
+    What means none of them is left for where it is used, which knows why it is none.
+    """
+
+    def understand(value: str | None) -> str | None:
+        return None if value is None else meaning(value, known) or value
+
+    return understand
+
 
 NetworkFile = Annotated[
     str,
@@ -41,8 +56,15 @@ Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: 
 Data = Annotated[
     str,
     typer.Option(
+        "--eval-data",
         metavar="DIR",
-        help="Benchmark folder: EDSR's or BasicSR's layout, or plain images; `builtin`.",
+        help="Set to measure on: EDSR's or BasicSR's layout, or plain images; `builtin`.",
+    ),
+]
+TrainData = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="DIR", help="Images to train on; repeatable (finetune: or one HDF5 file)."
     ),
 ]
 ProtocolName = Annotated[
@@ -51,6 +73,7 @@ ProtocolName = Annotated[
         "--protocol",
         help="standard, vdsr, srcnn or rgb; default: the network's customary one.",
         autocompletion=complete.protocols,
+        callback=in_our_words(complete.PROTOCOLS),
     ),
 ]
 RuntimeName = Annotated[
@@ -59,6 +82,7 @@ RuntimeName = Annotated[
         "--runtime",
         help=f"{', '.join(RUNTIMES)}; default: what fits.",
         autocompletion=complete.runtimes,
+        callback=in_our_words(RUNTIMES),
     ),
 ]
 ValueRange = Annotated[float | None, typer.Option(help="1 or 255, for foreign ONNX files.")]
@@ -106,6 +130,15 @@ def share(text: str) -> float:
 def listed(text: str) -> list[str]:
     """The parts of a list with commas."""
     return [part for part in (part.strip() for part in text.split(",")) if part]
+
+
+def places(text: str) -> list[str]:
+    """The devices of a list with commas: URIs, or words that mean one (`cuda`, `android`)."""
+    from srdeploy.devices.table import KINDS
+    from srdeploy.runtime.providers import PROVIDERS
+
+    known = [*KINDS, *(f"local?provider={name}" for name in PROVIDERS)]
+    return [meaning(word, known) or word for word in listed(text)]
 
 
 def given(**values: Any) -> dict[str, Any]:

@@ -28,6 +28,7 @@ def prune(
             "least-squares refit, no training; obs: likewise, not rotated; srp, assl, gassl, "
             "guided, fade: train the channels away first. Default: the recipe's, else l1.",
             autocompletion=complete.methods,
+            callback=o.in_our_words(complete.METHODS),
         ),
     ] = None,
     criterion: Annotated[
@@ -35,6 +36,7 @@ def prune(
         typer.Option(
             help="l1 only: how NNI scores filters: l1, l2, fpgm or random.",
             autocompletion=complete.criteria,
+            callback=o.in_our_words(complete.CRITERIA),
         ),
     ] = "l1",
     calibration: Annotated[
@@ -50,13 +52,10 @@ def prune(
         str | None,
         typer.Option(help="How coupled layers agree: random, joint or first-layer."),
     ] = None,
-    train_data: Annotated[
-        list[str] | None,
-        typer.Option(metavar="DIR", help="Methods that train: images to train on; repeatable."),
-    ] = None,
-    finetune: Annotated[
+    train_data: o.TrainData = None,
+    iterations: Annotated[
         int | None,
-        typer.Option(min=0, help="Methods that train: iterations of recovery; 0 leaves it out."),
+        typer.Option(min=0, help="Methods that train: of fine-tuning at the end; 0 leaves it out."),
     ] = None,
     run_dir: Annotated[
         Path | None,
@@ -143,7 +142,7 @@ def prune(
         raise UserError("--calibration belongs to --method reconstruct and obs.")
     if method == "l1" or refitted or (method is None and recipe is None):
         trains = (recipe, changes, common_set, train_data, threads, run_dir, fresh)
-        if any(trains) or finetune is not None:
+        if any(trains) or iterations is not None:
             raise UserError(
                 "Recipes, training images, threads, run folders and fine-tuning belong to the "
                 "methods that train; choose --method srp, assl, gassl, guided or fade, or recover "
@@ -167,7 +166,7 @@ def prune(
              "prune": choice | {"common_set": common_set},
              "training": {"data": {"folders": train_data} if train_data else None,
                           "threads": threads, "seed": seed},
-             "finetune": {"iterations": finetune}},
+             "finetune": {"iterations": iterations}},
             run_dir or Path("runs") / output.stem,
             fresh,
             show,

@@ -27,13 +27,14 @@ def report(
         typer.Option(metavar="RESULTS", help="Hold the results against these; may be repeated."),
     ] = None,
     max_slowdown: Annotated[
-        float, typer.Option(metavar="SHARE", min=0, help="With --baseline: still accepted.")
-    ] = 0.05,
+        str, typer.Option(metavar="5%", help="With --baseline: still accepted.")
+    ] = "5%",
     max_drop: Annotated[
         float, typer.Option(metavar="DB", min=0, help="With --baseline: still accepted.")
     ] = 0.05,
-    images: Annotated[
-        str, typer.Option(metavar="DIR", help="Benchmark set for the pictures, or `builtin`.")
+    data: Annotated[
+        str,
+        typer.Option("--eval-data", metavar="DIR", help="Set that pictures are of; `builtin`."),
     ] = "builtin",
     title: Annotated[str | None, typer.Option(metavar="TEXT", help="Of the page.")] = None,
     json: o.AsJson = False,
@@ -54,8 +55,8 @@ def report(
     from srdeploy.bench.verdict import Limits
     from srdeploy.report.page import write_report
 
-    limits = Limits(max_slowdown=max_slowdown, max_drop=max_drop)
-    found = write_report(results or [], output, baseline, images=images, limits=limits, title=title)
+    limits = Limits(max_slowdown=o.share(max_slowdown), max_drop=max_drop)
+    found = write_report(results or [], output, baseline, images=data, limits=limits, title=title)
     for remark in found.remarks:
         note(remark)
     if json:

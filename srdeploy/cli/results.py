@@ -7,7 +7,7 @@ import typer
 
 from srdeploy.cli import complete
 from srdeploy.cli import options as o
-from srdeploy.cli.output import emit, mark, say, show
+from srdeploy.cli.output import emit, mark, say, show, write
 
 
 def register(app: typer.Typer) -> None:
@@ -47,7 +47,7 @@ def scenarios(
             return
         import yaml
 
-        say(yaml.safe_dump(_written(values), sort_keys=False).rstrip())
+        write(yaml.safe_dump(_written(values), sort_keys=False).rstrip())
         return
     found = [find_scenario(known) for known in shipped_scenarios()]
     if json:

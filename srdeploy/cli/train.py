@@ -53,10 +53,7 @@ def finetune(
         Path | None, typer.Option(help="A YAML recipe; the options below override it.")
     ] = None,
     changes: o.Changes = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(metavar="DIR", help="Training images (repeatable), or an HDF5 file."),
-    ] = None,
+    train_data: o.TrainData = None,
     iterations: Annotated[
         int | None, typer.Option(min=1, help="Default 1000; 8 bits: 400.")
     ] = None,
@@ -68,10 +65,15 @@ def finetune(
         float | None, typer.Option(min=0.0, help="Learning rate, decayed by a cosine.")
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="fp32, bf16 or fp16; default: bf16 where it is fast.")
+        str | None,
+        typer.Option(
+            help="fp32, bf16 or fp16; default: bf16 where it is fast.",
+            callback=o.in_our_words(("fp32", "bf16", "fp16")),
+        ),
     ] = None,
-    eval_data: Annotated[
-        str, typer.Option("--eval", metavar="DIR", help="Benchmark set to watch; `none`.")
+    data: Annotated[
+        str,
+        typer.Option("--eval-data", metavar="DIR", help="Set to measure on along the way; `none`."),
     ] = "builtin",
     eval_every: Annotated[
         int | None, typer.Option(min=1, help="Iterations between measurements.")
@@ -80,9 +82,8 @@ def finetune(
     quantise: Annotated[
         str | None,
         typer.Option(
-            "--quantise",
-            "--quantize",
             metavar="int8",
+            callback=o.in_our_words(("int8",)),
             help="Learn under 8-bit rounding; export then with --precision int8.",
         ),
     ] = None,
@@ -101,24 +102,24 @@ def finetune(
 
     **Examples**
 
-    `srdeploy finetune pruned.safetensors --data DIV2K/HR --iterations 20000 -o tuned.safetensors`
+    `srdeploy finetune p.safetensors --train-data DIV2K/HR --iterations 20000 -o t.safetensors`
 
     `srdeploy finetune pruned.safetensors --recipe configs/train/vdsr-recover.yaml -o v.safetensors`
 
-    `srdeploy finetune tuned.safetensors --quantise int8 --data DIV2K/HR -o tuned-int8.safetensors`
+    `srdeploy finetune t.safetensors --quantise int8 --train-data DIV2K/HR -o t-int8.safetensors`
     """
     from srdeploy.models.load import load_network
     from srdeploy.train.defaults import finetune_recipe
 
     network = load_network(file, arch=arch, scale=scale)
     overrides = {
-        "data": data,
+        "data": train_data,
         "iterations": iterations,
         "batch": batch,
         "patch": patch,
         "lr": lr,
         "precision": precision,
-        "eval_data": eval_data,
+        "eval_data": data,
         "eval_every": eval_every,
         "seed": seed,
         "quantise": quantise,

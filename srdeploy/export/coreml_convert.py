@@ -169,6 +169,6 @@ def quantize_activations(model: Any, stats: Stats, layers: Sequence[str]) -> Any
     if found != len(layers):
         raise SrdeployError(
             f"coremltools quantised the input of {found} of {len(layers)} convolutions; report "
-            "this, and export with --quantize w8."
+            "this, and export with --quantise w8."
         )
     return quantized

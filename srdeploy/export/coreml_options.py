@@ -102,7 +102,7 @@ def check_options(
     if palettize and quantize in ("w8", "w8a8"):
         raise UserError(
             "Weights can have a palette or 8-bit integers, not both; leave out --palettize, or "
-            "quantise activations alone with --quantize a8."
+            "quantise activations alone with --quantise a8."
         )
     if images and card.channels not in (1, 3):
         raise UserError(f"A network of {card.channels} channels has no image ends.")

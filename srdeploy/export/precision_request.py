@@ -83,4 +83,4 @@ def _flags(names: Iterable[str]) -> str:
     return ", ".join(_FLAGS.get(name, f"--{name.replace('_', '-')}") for name in sorted(names))
 
 
-_FLAGS = {"method": "--calibration-method"}
+_FLAGS = {"method": "--calibration-method", "data": "--eval-data"}

@@ -14,6 +14,7 @@ from srdeploy.export.targets import Target, find_target
 from srdeploy.files import staged_files
 from srdeploy.models.network import Network
 from srdeploy.models.smsr import SMSR
+from srdeploy.runtime.table import Availability
 from srdeploy.sparse.dense import dense_masks
 
 
@@ -46,11 +47,12 @@ def export(network: Network | Path, target: str, path: str | Path, **options: An
         note = None
     if Path(path).suffix.lower() != row.suffix:
         raise UserError(f"'{path}' must end in {row.suffix} to be exported to {target}.")
+    way = row.exporter
     if not (can := row.availability()):
-        raise UserError(f"The target '{target}' cannot be built here: {can.reason}.")
+        way = _elsewhere(row, can, options)
     if "precision" not in row.options:  # checked above: it is the only one the exporter writes
         options.pop("precision", None)
-    module, function = row.exporter.split(":")
+    module, function = way.split(":")
     exporter = getattr(importlib.import_module(module), function)
     with staged_files(path) as place:
         report: ExportReport = exporter(network, place, **options)
@@ -59,8 +61,21 @@ def export(network: Network | Path, target: str, path: str | Path, **options: An
         if isinstance(network, Network) and report.parity is not None and report.quality is None:
             report = with_quality(report, network)
             require_kept(report)
-    notes = [text.replace(str(place), str(path)) for text in report.notes]
-    return replace(report, path=str(path), notes=notes)
+    final, *notes = (text.replace(str(place), str(path)) for text in (report.path, *report.notes))
+    return replace(report, path=final, notes=notes)
+
+
+def _elsewhere(row: Target, can: Availability, options: dict[str, Any]) -> str:
+    """What writes an artifact that cannot be built here for another machine, if that is asked."""
+    if row.elsewhere is not None and "emit_script" in options:
+        options.pop("timing_cache", None)  # of builds on this machine
+        return row.elsewhere
+    remedy = (
+        "; --emit-script FILE.sh writes its ONNX file and a script that builds it where it will run"
+        if row.elsewhere is not None
+        else ""
+    )
+    raise UserError(f"The target '{row.name}' cannot be built here: {can.reason}{remedy}.")
 
 
 def _smsr_form(

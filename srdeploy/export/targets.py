@@ -73,6 +73,8 @@ class Target:
         nvidia: Building needs an NVIDIA GPU.
         takes_onnx: The exporter takes an ONNX file in place of a network.
         sparse: It can take SMSR's sparse form.
+        elsewhere: ``module:function`` that, asked for ``emit_script``, writes what builds the
+            artifact on another machine, where this one cannot.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Target:
     nvidia: bool = False
     takes_onnx: bool = False
     sparse: bool = False
+    elsewhere: str | None = None
 
     def availability(self) -> Availability:
         """Whether this machine can build it: versions found, or reasons with remedies."""
@@ -98,8 +101,9 @@ class Target:
         found = [module.availability() for module in self.needs]
         if self.nvidia:
             found.append(nvidia_driver())
-        if lacking := [a.reason for a in found if not a]:
-            return Availability(False, "; ".join(lacking))
+        if lacking := [a for a in found if not a]:
+            remedies = tuple(remedy for a in lacking for remedy in a.remedies)
+            return Availability(False, "; ".join(a.reason for a in lacking), remedies)
         return Availability(True, ", ".join(a.reason for a in found))
 
     def runtimes(self) -> list[Runtime]:
@@ -161,7 +165,7 @@ class Target:
 
 
 _FLAGS = {
-    **{"sizes": "input", "accept": "check"},
+    **{"sizes": "input", "accept": "check", "data": "eval-data", "quantize": "quantise"},
     **{"workspace_mb": "workspace", "capabilities": "sm"},
 }
 
@@ -211,6 +215,7 @@ TARGETS: dict[str, Target] = {
             platforms=NVIDIA_PLATFORMS,
             nvidia=True,
             takes_onnx=True,
+            elsewhere="srdeploy.export.trt_elsewhere:write_for_elsewhere",
         ),
         Target(
             "trt-rtx",

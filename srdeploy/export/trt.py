@@ -190,28 +190,18 @@ def export_engine(
         SrdeployError: the build failed or gave something else; nothing is written.
     """
     started = time.perf_counter()
-    notes: list[str] = []
-    if pixel_shuffle == AUTO:
-        pixel_shuffle = "crd"
-        notes.append("PixelShuffle as crd: TensorRT's default, other forms were not timed on it")
     with staged(path) as engine:
-        if isinstance(network, Network):
-            written = export_onnx(
-                network,
-                onnx_path(engine),
-                opset=opset,
-                exporter=exporter,
-                pixel_shuffle=pixel_shuffle,
-                precision=precision or "fp32",
-                activations="int8" if precision in ("int8", "mixed") else None,
-            )
-            notes += written.notes
-        else:
-            onnx_path(engine).write_bytes(_read(network))
-        with open_session(
-            onnx_path(engine), threads=1, value_range=value_range, scale=scale
-        ) as session:
-            card = session.card
+        card, written = write_source(
+            network,
+            onnx_path(engine),
+            opset=opset,
+            exporter=exporter,
+            pixel_shuffle=pixel_shuffle,
+            precision=precision,
+            value_range=value_range,
+            scale=scale,
+        )
+        notes = list(written.notes) if written else []
         if builder == "tensorrt_rtx":
             in_bf16 = holds_bfloat16(onnx.load(onnx_path(engine)))
             capabilities = rtx_capabilities(capabilities, in_bf16=in_bf16)
@@ -225,6 +215,52 @@ def export_engine(
             timing_cache=timing_cache,
         )
         return _build(engine, Path(path), request, card, notes, started, emit_script)
+
+
+def write_source(
+    network: Network | Path,
+    path: Path,
+    *,
+    opset: int | None = None,
+    exporter: Exporter | None = None,
+    pixel_shuffle: str = "crd",
+    precision: str | None = None,
+    value_range: float | None = None,
+    scale: int | None = None,
+) -> tuple[Card, ExportReport | None]:
+    """Write the ONNX file that an engine is built from.
+
+    Args:
+        network: As of :func:`export_engine`, and so are all but
+        path: where to.
+        opset: See there.
+        exporter: See there.
+        pixel_shuffle: See there.
+        precision: See there.
+        value_range: See there.
+        scale: See there.
+
+    Returns:
+        The network's card, and the report of the export if there was one.
+    """
+    written = None
+    if isinstance(network, Network):
+        written = export_onnx(
+            network,
+            path,
+            opset=opset,
+            exporter=exporter,
+            pixel_shuffle="crd" if pixel_shuffle == AUTO else pixel_shuffle,
+            precision=precision or "fp32",
+            activations="int8" if precision in ("int8", "mixed") else None,
+        )
+        if pixel_shuffle == AUTO:
+            note = "PixelShuffle as crd: TensorRT's default, other forms were not timed on it"
+            written.notes.insert(0, note)
+    else:
+        path.write_bytes(_read(network))
+    with open_session(path, threads=1, value_range=value_range, scale=scale) as session:
+        return session.card, written
 
 
 def rebuild_engine(engine: str | Path, *, emit_script: Path | None = None) -> ExportReport:

@@ -122,7 +122,7 @@ def build_engine(
         raise refusal(f"{toolkit.name} {toolkit.version}", reasons)
     ends = _ends(network)
     convolutions = convolution_precisions(toolkit, network)
-    _check_precision(request.precision, convolutions)
+    check_precision(request.precision, convolutions)
     config = _configure(toolkit, builder, network, request, convolutions)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
@@ -166,7 +166,16 @@ def convolution_precisions(toolkit: Toolkit, network: Any) -> dict[str, int]:
     return dict(sorted(counted.items()))
 
 
-def _check_precision(asked: str | None, found: dict[str, int]) -> None:
+def check_precision(asked: str | None, found: dict[str, int]) -> None:
+    """See that an ONNX has its convolutions in what was asked for.
+
+    Args:
+        asked: A precision, ``mixed``, or None for any.
+        found: Convolutions by precision.
+
+    Raises:
+        UserError: it has them otherwise.
+    """
     # Of a network that bears it everywhere, mixed is int8.
     mixed = len(found) > 1 or "int8" in found
     fits = {None: True, "fp32": set(found) == {"fp32"}, "mixed": mixed}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pprint
 import re
 import shlex
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from srdeploy.errors import UserError
 from srdeploy.files import atomic_path
-from srdeploy.runtime.trt_sidecar import Profile, Sidecar
+from srdeploy.runtime.trt_sidecar import Profile, Sidecar, Tensor
 
 _MARK = "REQUEST: dict[str, Any] = {}  # filled in by srdeploy\n"
 
@@ -18,8 +19,33 @@ OLDEST, NEWEST = (8, 5), (11, 99)
 """Versions of TensorRT whose trtexec is known."""
 
 
-def write_script(path: Path, facts: Sidecar, engine: str) -> None:
-    """Write the script that rebuilds ``engine`` from the ONNX beside it.
+@dataclass(frozen=True)
+class Unbuilt:
+    """An engine that is to be built elsewhere: of :class:`Sidecar`, what a script must know.
+
+    Attributes:
+        builder: As there, and likewise
+        onnx: the file to build from,
+        input: the input of it,
+        convolutions: how many it has in each precision,
+        profile: the shapes to take,
+        workspace_mb: limit of scratch memory, MiB, and
+        tf32: whether fp32 may be rounded.
+        capabilities: None are asked for.
+    """
+
+    builder: str
+    onnx: str
+    input: Tensor
+    convolutions: dict[str, int]
+    profile: Profile
+    workspace_mb: int | None = None
+    tf32: bool = False
+    capabilities: tuple[str, ...] = ()
+
+
+def write_script(path: Path, facts: Sidecar | Unbuilt, engine: str) -> None:
+    """Write the script that builds ``engine`` from the ONNX beside it.
 
     Args:
         path: ``.py`` for Python, ``.sh`` for trtexec.
@@ -40,7 +66,7 @@ def write_script(path: Path, facts: Sidecar, engine: str) -> None:
     path.chmod(path.stat().st_mode | 0o111)
 
 
-def python_script(facts: Sidecar, engine: str) -> str:
+def python_script(facts: Sidecar | Unbuilt, engine: str) -> str:
     """A program of one file that needs TensorRT and nothing else."""
     request = {
         "builder": facts.builder,
@@ -147,7 +173,7 @@ def trtexec_arguments(
     return arguments
 
 
-def shell_script(facts: Sidecar, engine: str) -> str:
+def shell_script(facts: Sidecar | Unbuilt, engine: str) -> str:
     """A POSIX shell script around trtexec, which asks it for its version first.
 
     Raises:

@@ -52,6 +52,12 @@ def load_network(
     """
     if scale is not None and not 1 <= scale <= 16:
         raise UserError(f"Scale {scale} makes no sense; choose a whole number from 1 to 16.")
+    if arch is not None and _looks_dotted(arch):
+        module, _, name = arch.rpartition(".")
+        raise UserError(
+            f"There is no architecture '{arch}'; code of your own is named with a colon: "
+            f"--arch {module}:{name}."
+        )
     file = _find(path)
     log.info("reading the network %s", file)
     if is_safetensors(file) and read_card(file) is not None:
@@ -59,6 +65,12 @@ def load_network(
     if arch is not None and ":" not in arch and arch not in architecture_names():
         raise unknown_name("architecture", arch, architecture_names())
     return _read_foreign(file, arch, scale, res_scale)
+
+
+def _looks_dotted(arch: str) -> bool:
+    """Whether it is a Python name in a module, written without the colon."""
+    parts = arch.split(".")
+    return len(parts) > 1 and all(part.isidentifier() for part in parts)
 
 
 def _find(path: str | Path) -> Path:

@@ -164,7 +164,7 @@ def _options(row: Row) -> str:
     elif sizes := [size for size in scenario.get("inputs", ()) if size != "median"]:
         options.append(f"--input {sizes[0][1]}x{sizes[0][0]}")
     if row.data:
-        options.append(f"--data {shlex.quote(row.data)}")
+        options.append(f"--eval-data {shlex.quote(row.data)}")
     if row.runtime in RUNTIMES and row.runtime != _default(row) and row.device == "local":
         options.append(f"--runtime {row.runtime}")
     if row.threads is not None:

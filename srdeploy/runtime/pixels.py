@@ -36,7 +36,8 @@ def upscale_rgb(
         session: the network.
         lr: ``[h, w, 3]`` in 0..255, ``uint8`` or floating, or ``uint16`` in 0..65535.
         scale: output size over ``lr`` size; must be among the card's ``scales``.
-        grid: how the input is cut (:func:`plan_image`); default: not at all.
+        grid: how the input is cut (:func:`plan_image`); default: only to sizes that an artifact
+            takes which does not take all.
 
     Returns:
         ``float64 [h * scale, w * scale, 3]``, about 0..255, neither rounded nor clipped.
@@ -157,7 +158,7 @@ def _network_parts(
     """``[h, w, C]`` through the network, C being what it takes, or 3 where it takes luma."""
     card = session.card
     height, width = image.shape[:2]
-    grid = grid or plan_image(card, (height, width), scale)
+    grid = grid or plan_image(card, (height, width), scale, sizes=session.sizes)
     check_scale(card, scale)
     s = card.network_scale
     true_height, true_width = height * scale, width * scale

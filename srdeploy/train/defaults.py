@@ -106,7 +106,7 @@ def _data(paths: list[str]) -> dict[str, Any]:
     if not hdf5:
         return {"folders": paths}
     if len(paths) > 1:
-        raise UserError("Give either image folders or one HDF5 file as --data, not both.")
+        raise UserError("Give either image folders or one HDF5 file as --train-data, not both.")
     return {"hdf5": hdf5[0]}
 
 

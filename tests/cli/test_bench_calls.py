@@ -47,7 +47,7 @@ CASES = [
             "plan.settings.data": "builtin",
         },
         {
-            "--data Set5": {"plan.settings.data": "Set5"},
+            "--eval-data Set5": {"plan.settings.data": "Set5"},
             "--scale 3": {"scale_of.source": None, "plan.settings.scale": 3},
             "--device fake://a,fake://b": {"plan.devices": ["fake://a", "fake://b"]},
             "--scenario frame-360p": {
@@ -141,7 +141,7 @@ CASES = [
             "why.runs": 20,
         },
         {
-            "--data Set5": {"why.data": "Set5"},
+            "--eval-data Set5": {"why.data": "Set5"},
             "--scale 3": {"scale_of.source": None, "why.scale": 3},
             "--input 48x32": {"why.size": [32, 48]},
             "--runs 7": {"why.runs": 7},
@@ -171,7 +171,7 @@ CASES = [
             "judge.same_names": False,
         },
         {
-            "--data Set5": {"measured_sides.settings.data": "Set5"},
+            "--eval-data Set5": {"measured_sides.settings.data": "Set5"},
             "--scale 3": {"scale_of.source": None, "measured_sides.settings.scale": 3},
             "--device fake://a,fake://b": {"measured_sides.devices": ["fake://a", "fake://b"]},
             "--scenario frame-360p": {
@@ -218,7 +218,7 @@ CASES = [
             "net.st": {"break_even.file": "net.st"},
             "--sides 8,16": {"break_even.sides": [8, 16]},
             "--kernel torch": {"break_even.backend": "torch"},
-            "--repeats 1": {"break_even.repeats": 1},
+            "--runs 1": {"break_even.repeats": 1},
             "--threads 2": {"break_even.threads": 2},
         },
         ("--json", "--device", "--output"),
@@ -233,7 +233,7 @@ CASES = [
             "compare.scale": 2,
         },
         {
-            "--data Set5": {"compare.data": "Set5"},
+            "--eval-data Set5": {"compare.data": "Set5"},
             "--scale 3": {"scale_of.source": None, "compare.scale": 3},
             "--input 48x32": {"compare.scenario.inputs": [[32, 48]]},
             "--runs 7": {"compare.scenario.min_runs": 7},

@@ -22,7 +22,7 @@ REBUILD = {
 }
 OTHERS = (
     *("--input", "--sm", "--workspace", "--tf32", "--emit-script", "--images", "--palettize"),
-    *("--quantize", "--minimum-deployment", "--value-range", "--target", "--json"),
+    *("--quantise", "--minimum-deployment", "--value-range", "--target", "--json"),
 )
 
 CASES = [
@@ -48,7 +48,7 @@ CASES = [
             "--calibration-method minmax": {"export.options.calibration_method": "minmax"},
             "--activations int8": {"export.options.activations": "int8"},
             "--max-drop 0": {"export.options.max_drop": 0.0},
-            "--data Set5": {"export.options.data": "Set5"},
+            "--eval-data Set5": {"export.options.data": "Set5"},
             "--arch edsr": {"load_network.arch": "edsr"},
             "--scale 3": {"load_network.scale": 3},
         },
@@ -68,7 +68,7 @@ CASES = [
             "--input 480x270": {"export.options.sizes": "480x270"},
             "--images": {"export.options.images": True},
             "--palettize 4": {"export.options.palettize": 4},
-            "--quantize w8": {"export.options.quantize": "w8"},
+            "--quantise w8": {"export.options.quantize": "w8"},
             "--calibration DIR": {"export.options.calibration": "DIR"},
             "--minimum-deployment iOS16": {"export.options.minimum_deployment": "iOS16"},
             "--precision fp16": {"export.options.precision": "fp16"},
@@ -96,18 +96,18 @@ CASES = [
         {"rebuild_engine.engine": "a.engine"},
         {
             "--emit-script b.sh": {"rebuild_engine.emit_script": "b.sh"},
-            "--on ssh://x": {
+            "--device ssh://x": {
                 "rebuild_engine.engine": None,
                 "rebuild_on.uri": "ssh://x",
                 "rebuild_on.engine": "a.engine",
                 "rebuild_on.target": "a.engine",
             },
-            "--on ssh://x --leave": {
+            "--device ssh://x --leave": {
                 "rebuild_engine.engine": None,
                 "rebuild_on.uri": "ssh://x",
                 "rebuild_on.engine": "a.engine",
             },
-            "--on ssh://x -o c.engine": {
+            "--device ssh://x -o c.engine": {
                 "rebuild_engine.engine": None,
                 "rebuild_on.uri": "ssh://x",
                 "rebuild_on.engine": "a.engine",
@@ -122,6 +122,25 @@ CASES = [
 def test_every_option_reaches(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     hold(case)
+
+
+def test_of_many_layers_those_that_are_otherwise_are_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    kinds = ["fp16"] * 20 + ["fp32"] * 2
+    layers = [{"layer": f"body.{n}", "precision": kind} for n, kind in enumerate(kinds)]
+    replaced = {**EXPORT, "srdeploy.export.run:export": report(precision="fp16", layers=layers)}
+
+    def shown(words: str) -> tuple[list[str], str]:
+        assert exit_code(f"export net.st {words}", replaced) == 0
+        told = capsys.readouterr().out
+        return re.findall(r"body\.\d+", told), told.splitlines()[-1]
+
+    numbers = [*range(deploy._SHOWN - 2), 20, 21]
+    assert shown("") == (
+        [f"body.{n}" for n in numbers], "... 10 more layers (--verbose lists them)"
+    )  # fmt: skip
+    assert shown("-v")[0] == [f"body.{n}" for n in range(22)]
 
 
 def report(**values: Any) -> Any:
@@ -166,7 +185,7 @@ def test_what_export_prints(
     found = report(**values)
     replaced = {**EXPORT, "srdeploy.export.run:export": found}
     assert exit_code("export net.st", replaced) == 0
-    head = f"net.onnx: {TARGETS['onnx'].title}, {found.precision}, 1,234 KiB"
+    head = f"net.onnx: {TARGETS[found.target].title}, {found.precision}, 1,234 KiB"
     assert capsys.readouterr().out.splitlines() == [head, *lines]
     assert exit_code("export net.st --json", replaced) == 0
     assert json.loads(capsys.readouterr().out) == {"path": "net.onnx"}
@@ -187,9 +206,9 @@ def test_the_table_of_layers(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("rebuild a.engine -o b.engine", "name one with --on"),
-        ("rebuild a.engine --leave", "name one with --on"),
-        ("rebuild a.engine --on ssh://x --emit-script b.py", "leave --on out"),
+        ("rebuild a.engine -o b.engine", "name one with --device"),
+        ("rebuild a.engine --leave", "name one with --device"),
+        ("rebuild a.engine --device ssh://x --emit-script b.py", "leave --device out"),
         ("export net.onnx --target trt-rtx --arch edsr", "--arch is for checkpoints"),
         ("export net.st --target onnx --tf32", "--tf32 does not apply"),
         ("export net.st --target onnx --images", "--images does not apply"),
@@ -203,7 +222,7 @@ def test_options_that_would_do_nothing_are_refused(
     assert told in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", ["", "--on ssh://x"])
+@pytest.mark.parametrize("words", ["", "--device ssh://x"])
 def test_what_rebuild_prints(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = report(target="trt", path="a.engine")
     line = f"rebuild a.engine {words}"

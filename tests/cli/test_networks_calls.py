@@ -43,7 +43,7 @@ CASES = [
             "evaluate.scale": 2,
         },
         {
-            "--data Set5": {"evaluate.folder": "Set5"},
+            "--eval-data Set5": {"evaluate.folder": "Set5"},
             "--scale 3": {"evaluate.scale": 3, "open_session.scale": 3},
             "--protocol rgb": {"evaluate.protocol": "rgb"},
             "--runtime torch": {"open_session.runtime": "torch"},

@@ -49,7 +49,7 @@ CASES = [
             },
             "--common-set joint": {"prune_recipe.prune.common_set": "joint"},
             "--train-data A --train-data B": {"prune_recipe.training.data.folders": ["A", "B"]},
-            "--finetune 0": {"prune_recipe.finetune.iterations": 0},
+            "--iterations 0": {"prune_recipe.finetune.iterations": 0},
             "--run-dir r": {"prune_trained.run_dir": "r"},
             "--fresh": {"prune_trained.resume": False},
             "--threads 2": {"prune_recipe.training.threads": 2},
@@ -64,7 +64,7 @@ CASES = [
             "--arch edsr": {"load_network.arch": "edsr"},
             "--scale 3": {"load_network.scale": 3},
         },
-        ("--json", "--criterion", "--for", "--data", "--no-quality", "--calibration"),
+        ("--json", "--criterion", "--for", "--eval-data", "--no-quality", "--calibration"),
     ),
     Case(
         "prune n.st -o d/out.st --method reconstruct --no-default-exclude",
@@ -209,7 +209,7 @@ def test_quality_is_measured_on_the_data_and_told(
         "srdeploy.quality:evaluate": quality,
     }
     line = f"prune n.st -o out.st --method {method}"
-    seen = calls(f"{line} --data Set5", replaced)
+    seen = calls(f"{line} --eval-data Set5", replaced)
     assert (seen["evaluate.folder"], seen["evaluate.scale"]) == ("Set5", 2)
     assert given.pop() == {"psnr_y": 30.0, "data": "Set5"}
     assert capsys.readouterr().err == "      dense: 30.123 dB  psnr[y] on Set5\n"
@@ -225,7 +225,7 @@ def test_quality_is_measured_on_the_data_and_told(
     [
         *((words, "belong to the methods that train") for words in (
             "--recipe r.yaml --method l1", "--set a=1", "--common-set joint", "--train-data d",
-            "--finetune 0", "--run-dir r", "--fresh", "--threads 2",
+            "--iterations 0", "--run-dir r", "--fresh", "--threads 2",
         )),
         ("--method srp --criterion l2", "--criterion belongs to --method l1"),
         ("--recipe r.yaml --criterion l2", "--criterion belongs to --method l1"),
@@ -237,7 +237,7 @@ def test_quality_is_measured_on_the_data_and_told(
         ("--round-to -4", "is no number of channels"),
         ("--layer-ratio 0.5", "is not PATTERN=RATIO"),
         ("--layer-ratio a=b", "is not PATTERN=RATIO"),
-        ("--finetune -1 --method srp", "--finetune"),
+        ("--iterations -1 --method srp", "--iterations"),
     ],
 )  # fmt: skip
 def test_options_that_would_do_nothing_are_refused(

@@ -43,7 +43,7 @@ CASES = [
             "--baseline c --baseline d": {"write_report.baseline": ["c", "d"]},
             "--max-slowdown 0.1": {"write_report.limits.max_slowdown": 0.1},
             "--max-drop 0.2": {"write_report.limits.max_drop": 0.2},
-            "--images Set5": {"write_report.images": "Set5"},
+            "--eval-data Set5": {"write_report.images": "Set5"},
             "--title T": {"write_report.title": "T"},
         },
     ),

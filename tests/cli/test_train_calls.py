@@ -66,13 +66,13 @@ CASES = [
         {
             "--recipe r.yaml": {"finetune_recipe.base": "r.yaml"},
             "--set a=1 --set b=2": {"finetune_recipe.changes": ["a=1", "b=2"]},
-            "--data A --data B": {"finetune_recipe.overrides.data": ["A", "B"]},
+            "--train-data A --train-data B": {"finetune_recipe.overrides.data": ["A", "B"]},
             "--iterations 5": {"finetune_recipe.overrides.iterations": 5},
             "--batch 3": {"finetune_recipe.overrides.batch": 3},
             "--patch 24": {"finetune_recipe.overrides.patch": 24},
             "--lr 0": {"finetune_recipe.overrides.lr": 0.0},
             "--precision bf16": {"finetune_recipe.overrides.precision": "bf16"},
-            "--eval none": {"finetune_recipe.overrides.eval_data": "none"},
+            "--eval-data none": {"finetune_recipe.overrides.eval_data": "none"},
             "--eval-every 9": {"finetune_recipe.overrides.eval_every": 9},
             "--seed 0": {"finetune_recipe.overrides.seed": 0},
             "--quantise int8": {"finetune_recipe.overrides.quantise": "int8"},
@@ -85,7 +85,7 @@ CASES = [
         },
     ),
     Case(
-        "finetune n.st -o out.st --quantize int8",
+        "finetune n.st -o out.st --quantise int8",
         INT8,
         {
             "load_network.path": "n.st",

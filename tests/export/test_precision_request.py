@@ -31,7 +31,7 @@ def test_calibrating_anew_is_asked_for(given: dict[str, Any], calibrates: bool) 
     ("precision", "given", "sentence"),
     [
         ("fp32", {"max_drop": 1.0}, "--max-drop goes with another precision than fp32; give --pre"),
-        ("fp32", {"data": "a", "calibration": "b"}, "--calibration, --data goes with another"),
+        ("fp32", {"data": "a", "calibration": "b"}, "--calibration, --eval-data goes with another"),
         (
             "fp16",
             {"method": "mse"},

@@ -130,9 +130,9 @@ def test_what_is_known_is_told() -> None:
     ("changes", "options"),
     [
         ({"threads": None, "data": None}, " --scale 2"),
-        ({}, " --scale 2 --data builtin --threads 2"),
+        ({}, " --scale 2 --eval-data builtin --threads 2"),
         ({"scale": 4, "threads": 0, "data": "my set", "device": "ssh://me@a b"},
-         " --scale 4 --device 'ssh://me@a b' --data 'my set' --threads 0"),
+         " --scale 4 --device 'ssh://me@a b' --eval-data 'my set' --threads 0"),
         ({"threads": None, "data": None,
           "scenario": {"name": "own", "inputs": ["median", [270, 480], [1, 2]]}},
          " --scale 2 --input 480x270"),
@@ -168,7 +168,7 @@ def test_commands_name_each_artifact_once_and_skip_those_of_runs() -> None:
         ],
         [RunFolder(Path("my run"), [], {})],
     )
-    tail = "--data builtin --threads 2"
+    tail = "--eval-data builtin --threads 2"
     assert method.commands(evidence, "srdeploy report x") == [
         "srdeploy run 'my run'/line.yaml --run-dir 'my run'",
         f"srdeploy bench net.onnx 'a b.onnx' --scale 2 {tail}",

@@ -13,13 +13,14 @@ from srdeploy.devices.protocol import Job, LoadedModel
 from srdeploy.devices.shell.link import ShellCommands
 from srdeploy.devices.shell.native_model import NativeModel, runner_for
 from srdeploy.devices.ssh.connection import SshConnection
-from srdeploy.devices.ssh.engines import Engine, Source, build_there, profile_for
+from srdeploy.devices.ssh.engines import Engine, build_there, profile_for
 from srdeploy.devices.ssh.files import SshFiles
 from srdeploy.devices.ssh.probe import TRTEXEC_PLACES, Host, facts_script, read_facts
 from srdeploy.devices.ssh.sensors import SshSensors
 from srdeploy.devices.ssh.trt_model import TrtexecModel
 from srdeploy.devices.uri import DeviceUri
 from srdeploy.errors import UserError, unknown_name
+from srdeploy.export.trt_source import Source
 from srdeploy.measure.measurement import DeviceFacts
 from srdeploy.models.card import Card
 from srdeploy.runtime.trt_sidecar import Profile, read_sidecar

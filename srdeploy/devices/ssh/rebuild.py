@@ -13,11 +13,12 @@ from srdeploy.devices.open import open_device
 from srdeploy.devices.protocol import Device
 from srdeploy.devices.session import DeviceSession
 from srdeploy.devices.ssh.device import SshDevice
-from srdeploy.devices.ssh.engines import Engine, Source
+from srdeploy.devices.ssh.engines import Engine
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.report import ExportReport
 from srdeploy.export.trt import compare_with_source, label, staged
 from srdeploy.export.trt_accept import require_onnx
+from srdeploy.export.trt_source import Source
 from srdeploy.runtime.trt_sidecar import (
     Sidecar,
     onnx_path,

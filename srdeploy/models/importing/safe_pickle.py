@@ -168,8 +168,9 @@ def _read_zip(path: Path) -> Checkpoint:
     folder = pickles[0].removesuffix("data.pkl")
     if f"{folder}constants.pkl" in archive.members:
         raise UserError(
-            f"'{path}' is a TorchScript archive, which is a program; "
-            "save the network's state_dict() with torch.save instead."
+            f"'{path}' is a TorchScript archive, which is a program, and srdeploy runs none; "
+            f"give its tensors: torch.save(torch.jit.load('{path}').state_dict(), "
+            f"'{path.stem}-weights.pth')."
         )
     order = f"{folder}byteorder"
     if order in archive.members and archive.read(order, 100).strip() != b"little":

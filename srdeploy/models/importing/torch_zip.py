@@ -47,7 +47,8 @@ class Archive:
         except _ERRORS as error:
             raise _damaged() from error
         entries = self._archive.infolist()
-        if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        plain = [entry for entry in entries if entry.compress_type == zipfile.ZIP_STORED]
+        if sum(entry.file_size for entry in plain) > path.stat().st_size:  # of others none is read
             raise MalformedPickle("the archive claims more bytes than the file has")
         seen: set[str] = set()
         for entry in entries:

@@ -138,7 +138,7 @@ def _plain_pickle(path: Path) -> None:
         (_text, "is not a readable torch checkpoint"),
         (_empty, "is empty"),
         (_picture_zip, "without a torch pickle"),
-        (_zip_bomb, "claims more bytes than the file has"),
+        (_zip_bomb, "compressed"),
         (_script, "TorchScript"),
         (_tflite, "TensorFlow Lite"),
         (_plain_pickle, "does not begin like one"),
