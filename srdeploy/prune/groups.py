@@ -179,9 +179,7 @@ def _why_indispensable(places: dict[Axis, tuple[int, ...]], sizes: dict[Axis, in
         return None
     if any(sizes[axis] > 1 for axis in full):
         return "all of its channels are tied into one"
-    if any(axis.role == "out" for axis in full):
-        return "it has one channel"
-    return f"it is all that '{full[0].layer}' reads"
+    return "it has one channel"
 
 
 def _layers(axes: Iterable[Axis]) -> list[str]:

@@ -54,21 +54,23 @@ class Marks:
     clean: Tensor
     shape: torch.Size
 
-    @staticmethod
-    def of(labels: Tensor, clean: Tensor, shape: torch.Size | None = None) -> Marks:
+    @classmethod
+    def of(cls, labels: Tensor, clean: Tensor, shape: torch.Size | None = None) -> Marks:
         """Marks from tensors that have, or broadcast to, the activation's shape."""
         shape = labels.shape if shape is None else shape
-        return Marks(_small(labels, len(shape)), _small(clean, len(shape)), shape)
+        return cls(_small(labels, len(shape)), _small(clean, len(shape)), shape)
 
-    @staticmethod
-    def broadcast(nodes: Nodes, dim: int, shape: torch.Size, clean: Tensor | None = None) -> Marks:
+    @classmethod
+    def broadcast(
+        cls, nodes: Nodes, dim: int, shape: torch.Size, clean: Tensor | None = None
+    ) -> Marks:
         """Marks that are constant over every dimension but ``dim``."""
         view = [1] * len(shape)
         view[dim] = -1
         labels = torch.from_numpy(nodes.astype(np.float64)).view(view)
         if clean is None:
-            return Marks(labels, torch.ones([1] * len(shape), dtype=torch.float64), shape)
-        return Marks.of(labels, clean.double().view(view), shape)
+            return cls(labels, torch.ones([1] * len(shape), dtype=torch.float64), shape)
+        return cls.of(labels, clean.double().view(view), shape)
 
     def nodes(self) -> Nodes:
         """The labels as an integer array that broadcasts to the activation's shape."""

@@ -37,7 +37,7 @@ def test_a_mean_shift_adds_its_part_of_the_range_and_does_not_train() -> None:
     assert DIV2K_MEAN == (0.4488, 0.4371, 0.4040)
 
 
-@pytest.mark.parametrize("res_scale", [1.0, 0.1])
+@pytest.mark.parametrize("res_scale", [1.0, 0.1, 0.0, 2.0])
 def test_a_residual_block(res_scale: float) -> None:
     block = ResidualBlock(4, res_scale)
     x = torch.randn(2, 4, 5, 6)

@@ -215,3 +215,73 @@ def test_luma_network_traces_too():
     net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 3, padding=1))
     found = trace(net, torch.rand(1, 1, 8, 8))
     assert len(found.axes) == 6 - 1  # a bias of one number has no channels to cut
+
+
+@pytest.mark.parametrize("chunk", [torch.chunk, torch.Tensor.chunk])
+def test_chunks_by_function_and_by_method(chunk):
+    def middle(n, y):
+        first, second = chunk(y, 2, 1)
+        return torch.cat([first * second, second], 1)
+
+    group = group_with(groups_of(Custom(middle)), "a")
+    assert (group.status, len(group.atoms)) == ("coupled", 4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "seen"),
+    [
+        ((8,), lambda y, gamma: (y.transpose(1, 3) * gamma.t()).transpose(1, 3)),
+        ((1, 1, 8, 1), lambda y, gamma: y * gamma.permute(3, 2, 1, 0)),
+        ((8, 1), lambda y, gamma: (y.flatten(2) * gamma).view(y.shape)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_numbers_per_channel_are_followed_however_they_are_turned(shape, seen):
+    """Only two-dimensional ones may be the weights of a linear layer, which are taken apart."""
+    net = Custom(lambda n, y: seen(y, n.gamma))
+    net.gamma = nn.Parameter(torch.ones(shape))
+    group = group_with(groups_of(net), "a")
+    assert group.status == "free"
+    assert "gamma" in {axis.tensor for axis in group.atoms[0].members}
+
+
+def test_activations_that_are_transposed_are_no_weights():
+    def middle(n, y):
+        return y * torch.sigmoid(y.mean((2, 3)).t().t())[:, :, None, None]
+
+    assert group_with(groups_of(Custom(middle)), "a").status == "free"
+
+
+def test_whole_numbers_among_the_parameters():
+    net = Custom()
+    net.steps = nn.Parameter(torch.arange(3), requires_grad=False)
+    assert group_with(groups_of(net), "a").status == "free"
+
+
+def test_a_network_that_switches_to_inference_mode_itself():
+    """Then torch hands its operations on whole: a convolution is a conv2d, a layer a linear."""
+
+    class Inferring(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 6, 1, bias=False)
+            self.l, self.c = nn.Linear(6, 4), nn.Conv2d(4, 3, 1)
+
+        def forward(self, x):
+            with torch.inference_mode():
+                y = F.relu(self.b(F.relu(self.a(x)))).permute(0, 2, 3, 1)
+                return self.c(F.relu(self.l(y)).permute(0, 3, 1, 2))
+
+    found = groups_of(Inferring())
+    assert {g.layers[0]: g.status for g in found.groups} == {
+        "a": "free", "b": "free", "l": "free", "c": "untouchable"
+    }  # fmt: skip
+
+
+def test_every_place_where_channels_are_tied_or_kept_is_an_event():
+    net = Custom(lambda n, y: torch.sigmoid(F.relu(y) + y))
+    events = trace(net, torch.rand(1, 3, 8, 8)).events
+    here = "the network's own forward"
+    assert events == [
+        ("'a'", "convolution"), (here, "sigmoid"), ("'b'", "convolution")
+    ]  # fmt: skip

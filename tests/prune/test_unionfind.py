@@ -66,3 +66,39 @@ def test_nothing_is_frozen_by_no_channel():
     assert sets.frozen() == {}
     sets.freeze(np.array([0, nodes[1]]), "one")
     assert sets.frozen() == {int(nodes[1]): "one"}
+
+
+def test_what_counts_as_a_change():
+    sets = UnionFind()
+    a, b = sets.new(2), sets.new(2)
+    assert sets.changes == 0
+    sets.join(a, b)
+    assert sets.changes == 1  # however many at once
+    sets.join(a, b)
+    sets.join(b[:1], a[:1])
+    sets.join(np.zeros(2, dtype=np.int64), b)
+    assert sets.changes == 1
+    sets.freeze(a, "output")
+    assert sets.changes == 2
+    sets.freeze(np.zeros(2, dtype=np.int64), "nothing")
+    assert sets.changes == 2
+
+
+def test_sets_that_were_joined_earlier_are_joined_as_a_whole():
+    sets = UnionFind()
+    nodes = sets.new(6)
+    sets.join(nodes[4:5], nodes[5:6])
+    sets.join(nodes[2:3], nodes[3:4])
+    sets.join(nodes[5:6], nodes[3:4], "late")
+    assert sets.find(nodes).tolist() == [1, 2, 3, 3, 3, 3]
+    assert sets.joins() == {3: ["late"]}
+
+
+def test_one_node_with_several_and_tables_of_nodes():
+    sets = UnionFind()
+    nodes = sets.new(6)
+    sets.join(nodes[:1], nodes[2:4])
+    assert sets.find(nodes.reshape(2, 3)).tolist() == [[1, 2, 1], [1, 5, 6]]
+    sets.join_all(np.array([[2, 0], [5, 6]]), "met")
+    assert sets.find(nodes).tolist() == [1, 2, 1, 1, 2, 2]
+    assert sets.joins() == {2: ["met"]}

@@ -202,7 +202,7 @@ async def placement(model: Any) -> dict[str, int]:
         usage = plan.get_compute_device_usage_for_mlprogram_operation(operation)
         if usage is not None:
             kind = type(usage.preferred_compute_device).__name__
-            found[kind.replace("ML", "", 1).replace("ComputeDevice", "").lower()] += 1
+            found[kind.removeprefix("ML").removesuffix("ComputeDevice").lower()] += 1
     return dict(found.most_common())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -221,7 +222,7 @@ def _seconds(uri: DeviceUri, name: str, default: float) -> float:
     try:
         seconds = float(text)
     except ValueError:
-        seconds = -1
+        seconds = math.nan
     if not 0 < seconds <= 86400:
         raise UserError(f"'{uri.text}': {name} is a time in seconds, not '{text}'.")
     return seconds

@@ -77,7 +77,7 @@ class BrowserModel:
             precision=_precision(content),
             threads=threads,
             load_ms=_number(told, "load_ms"),
-            notes=tuple(_notes(told, phone, job, backend, threads)),
+            notes=tuple(_notes(told, phone.told, job, backend, threads, cores)),
         )
 
     def prepare(self, x: NDArray[np.float32], *, runs: int, seconds: float) -> float | None:
@@ -151,16 +151,18 @@ class BrowserModel:
         return {"id": self._server.put(content), "bytes": len(content), "dims": list(x.shape)}
 
 
-def _notes(told: dict[str, Any], phone: Phone, job: Job, backend: str, threads: int) -> list[str]:
+def _notes(
+    told: dict[str, Any], page: dict[str, Any], job: Job, backend: str, threads: int, cores: int
+) -> list[str]:
     notes = []
     if told.get("on_cpu_too"):
         notes.append("some operators have no WebGPU kernel and ran on the CPU.")
-    if backend == "wasm" and not phone.told.get("isolated"):
+    if backend == "wasm" and not page.get("isolated"):
         notes.append("the page was not cross-origin isolated, so WASM ran on one thread.")
-    if backend == "webgpu" and (phone.told.get("gpu") or {}).get("software"):
+    if backend == "webgpu" and (page.get("gpu") or {}).get("software"):
         notes.append("the WebGPU adapter is a software renderer: its speed is no GPU's.")
-    if backend == "wasm" and job.threads is None and (phone.told.get("cores") or 1) > threads:
-        notes.append(f"{threads} of {phone.told['cores']} cores were used; more by --threads.")
+    if backend == "wasm" and job.threads is None and cores > threads:
+        notes.append(f"{threads} of {cores} cores were used; more by --threads.")
     return notes
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from srdeploy.devices.answers import Implausible
 
@@ -19,11 +19,7 @@ Words = Annotated[str, Field(max_length=400), AfterValidator(_printable)]
 _Number = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 
-class _Told(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class _Hints(_Told):
+class _Hints(BaseModel):
     model: Words | None = None
     platform: Words | None = None
     platformVersion: Words | None = None  # the browser's own spelling
@@ -31,13 +27,13 @@ class _Hints(_Told):
     bitness: Words | None = None
 
 
-class _Gpu(_Told):
+class _Gpu(BaseModel):
     name: Words | None = None
-    software: bool = False
-    f16: bool = False
+    software: bool | None = None
+    f16: bool | None = None
 
 
-class _Facts(_Told):
+class _Facts(BaseModel):
     user_agent: Annotated[str, Field(max_length=2000), AfterValidator(_printable)] | None = None
     hints: _Hints | None = None
     cores: Annotated[int, Field(ge=1, le=4096)] | None = None
@@ -51,13 +47,13 @@ class _Facts(_Told):
     touch: Annotated[int, Field(ge=0, le=1000)] | None = None
 
 
-class _State(_Told):
-    hidden: bool = False
+class _State(BaseModel):
+    hidden: bool | None = None
     battery: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
     charging: bool | None = None
 
 
-class _Hello(_Told):
+class _Hello(BaseModel):
     facts: _Facts
     wanted: Annotated[str, Field(max_length=40), AfterValidator(_printable)] | None = None
 

@@ -175,12 +175,11 @@ class AiHubModel:
             profile = job.download_profile()
         told = profile.get("execution_summary", {})
         times = told.get("all_inference_times") or [told.get("estimated_inference_time")]
-        if not times[0]:
+        if not all(times):
             raise DeviceError(f"AI Hub's job {job.job_id} brought no times; run again.")
         units = Counter(one["compute_unit"].lower() for one in profile["execution_detail"])
-        self._peak_mb = (
-            max(self._peak_mb or 0, _amount(told, "inference", "peak_memory", 1e6)) or None
-        )
+        memory = _amount(told, "estimated_inference_peak_memory", 1e6)
+        self._peak_mb = max(filter(None, (self._peak_mb, memory)), default=None)
         self._loaded = replace(
             self._loaded,
             provider=", ".join(
@@ -188,8 +187,8 @@ class AiHubModel:
             )
             or self._unit,
             runtime_version=getattr(job, "hub_version", None) or None,
-            load_ms=_amount(told, "first_load", "time", 1e3) or None,
-            build_ms=_amount(told, "compile", "time", 1e3) or None,
+            load_ms=_amount(told, "first_load_time", 1e3),
+            build_ms=_amount(told, "compile_time", 1e3),
         )
         return Turn([time / 1e3 for time in times])
 
@@ -198,8 +197,8 @@ class AiHubModel:
         with refusals():
             job = self._run(x, "", profile=False)
             outputs = job.download_output_data()
-        (values,) = outputs.values()
-        return np.asarray(values[0], np.float32)
+        ((output,),) = outputs.values()
+        return np.asarray(output, np.float32)
 
     def peak_mb(self) -> float | None:
         """The most of all turns so far."""
@@ -285,11 +284,10 @@ def _one_of(what: str, name: str, known: tuple[str, ...]) -> str:
     return name
 
 
-def _amount(told: dict[str, Any], stage: str, what: str, unit: float) -> float:
-    """A figure of a profile, 0 where it is missing."""
-    key = f"{stage}_{what}" if stage != "inference" else f"estimated_{stage}_{what}"
+def _amount(told: dict[str, Any], key: str, unit: float) -> float | None:
+    """A figure of a profile; None where it is missing or nothing."""
     value = told.get(key)
-    return value / unit if isinstance(value, (int, float)) and value > 0 else 0.0
+    return value / unit if isinstance(value, (int, float)) and value > 0 else None
 
 
 def _input_name(path: Path) -> str:

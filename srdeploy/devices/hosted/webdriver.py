@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit
 
@@ -85,11 +85,10 @@ class WebdriverDevice(BrowserDevice):
             options.set_capability(name, value)
         endpoint = self.endpoint(stack)
         try:
-            with warnings.catch_warnings():  # keys in URLs are how these services give them out
-                warnings.simplefilter("ignore", UserWarning)
+            with _keys_in_urls():
                 driver = Remote(command_executor=endpoint, options=options)
-            stack.callback(driver.quit)
-            driver.get(self.url)
+                stack.callback(_quit, driver)
+                driver.get(self.url)
         except (WebDriverException, HTTPError, OSError) as error:
             host = urlsplit(endpoint).hostname  # never the whole: it holds the user's key
             reason = " ".join(str(getattr(error, "msg", None) or error).split())[:200]
@@ -99,6 +98,19 @@ class WebdriverDevice(BrowserDevice):
                 "that the device reaches the page."
             ) from None
         self._tell(f"The page opens through {urlsplit(endpoint).hostname}.")
+
+
+@contextmanager
+def _keys_in_urls() -> Iterator[None]:
+    """No warning of them: this is how these services give them out."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+def _quit(driver: Any) -> None:
+    with _keys_in_urls():
+        driver.quit()
 
 
 def _without_key(text: str, endpoint: str) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
+from io import BufferedReader
 from typing import IO
 
 Ended = subprocess.CompletedProcess[bytes]
@@ -15,7 +16,7 @@ MOST_TEXT = 32 << 20
 """Bytes that a command may print, unless its caller expects more; a million samples are less."""
 
 _MOST_COMPLAINTS = 4 << 20
-_CHUNK = 1 << 16
+_CHUNK = 65536
 _GRACE_SECONDS = 5.0
 
 
@@ -45,27 +46,32 @@ def capture(
         list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stderr is not None
+    assert isinstance(process.stdout, BufferedReader)
+    assert isinstance(process.stderr, BufferedReader)
     out, err, over = bytearray(), bytearray(), threading.Event()
 
-    def burst() -> None:
+    def burst() -> bool:
         over.set()
         process.kill()
+        return False
 
     work: list[tuple[Callable[..., None], tuple[object, ...]]] = [
         (_feed, (process.stdin, stdin)),
         (_drain, (process.stdout, out, most, burst)),
-        (_drain, (process.stderr, err, _MOST_COMPLAINTS, lambda: None)),
+        (_drain, (process.stderr, err, _MOST_COMPLAINTS, lambda: True)),
     ]
     threads = [threading.Thread(target=do, args=told, daemon=True) for do, told in work]
     end = None if timeout is None else time.monotonic() + timeout
+
+    def left() -> float | None:
+        return None if end is None else max(0.0, end - time.monotonic())
+
     try:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(None if end is None else max(0.0, end - time.monotonic()))
-        code = process.wait(None if end is None else max(0.0, end - time.monotonic()))
+            thread.join(left())
+        code = process.wait(left())
     except BaseException:
         process.kill()
         process.wait()
@@ -84,11 +90,11 @@ def _feed(stream: IO[bytes], content: bytes) -> None:
         stream.write(content)
 
 
-def _drain(stream: IO[bytes], into: bytearray, most: int, full: Callable[[], None]) -> None:
-    """Keep the first ``most`` bytes; what comes after them calls ``full`` and is thrown away."""
+def _drain(stream: BufferedReader, into: bytearray, most: int, full: Callable[[], bool]) -> None:
+    """Keep the first ``most`` bytes; when more come, ``full`` says whether to go on reading."""
     with stream:
-        while chunk := stream.read(_CHUNK) if most > _CHUNK else stream.read(most + 1):
+        while chunk := stream.read1(_CHUNK):
             room = most - len(into)
             into += chunk[:room]
-            if len(chunk) > room:
-                full()
+            if len(chunk) > room and not full():
+                return  # a child of the program may write on for ever

@@ -157,8 +157,7 @@ class NativeModel:
         limit = self._timeout + warmup[1] + minimum[1]
         ended = self._link.run([self._program, *arguments], timeout=limit)
         report = read_report(as_text(ended), f"'{self._link.name}'")
-        if report.peak_mb is not None:
-            self._peak_mb = max(report.peak_mb, self._peak_mb or 0.0)
+        self._peak_mb = max(filter(None, (self._peak_mb, report.peak_mb)), default=None)
         return report
 
     def _write(self, x: NDArray[np.float32], name: str) -> str:

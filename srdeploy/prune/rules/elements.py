@@ -13,7 +13,7 @@ from srdeploy.prune.marks import Ledger, Marks
 from srdeploy.prune.rules.call import Call, marks_of_first, unsupported
 
 _VERBS = {"add": "added together", "sub": "added together", "mul": "multiplied together"}
-_PROBES = (1.0, -2.5, 7.3e6, -9.5e6)
+_PROBES = (1.13, -2.57, 7.3e6, -9.5e6, 0.0)  # not round: a remainder of them is not zero
 
 
 def pointwise(ledger: Ledger, call: Call) -> None:
@@ -120,11 +120,11 @@ def _clean_after(
     """Run the operation on zeros where channels are gone, and see where it gives zero.
 
     Elements that are not clean could be anything once their channel is gone: probe values,
-    different for each argument, stand for them, and only a zero for all probes counts. Elements
-    of no channel keep their values.
+    different for each argument, stand for them, and only a zero for all probes counts. Of
+    conditions every combination is tried. Elements of no channel keep their values.
     """
     clean: Tensor | None = None
-    for probe in range(len(_PROBES)):
+    for probe in range(max(len(_PROBES), 2 ** len(values))):
         substitutes = [
             value if own is None else _substitute(value, own, i, probe, i in shared)
             for i, (value, own) in enumerate(zip(values, marks, strict=True))
@@ -137,17 +137,20 @@ def _clean_after(
             lambda leaf, q=queue: next(q) if isinstance(leaf, Tensor) else leaf,
             (call.args, call.kwargs),
         )
-        zero = (call.func(*args, **kwargs) == 0).double()
-        clean = zero if clean is None else clean * zero
+        result = call.func(*args, **kwargs)
+        zero = result == 0
+        if _PROBES[probe % len(_PROBES)] == 0:  # 0 / 0 is no number, 0 / anything else 0
+            zero |= result.isnan()
+        clean = zero if clean is None else clean & zero
     assert clean is not None
-    return clean
+    return clean.double()
 
 
 def _substitute(value: Tensor, own: Marks, position: int, probe: int, shared: bool) -> Tensor:
     if value.dtype == torch.bool:
-        stand_in: Any = bool(probe >> (position % 2) & 1)
+        stand_in: Any = bool(probe >> position & 1)
     else:
-        stand_in = _PROBES[probe] * (1 + 0.37 * position)
+        stand_in = _PROBES[probe % len(_PROBES)] * (1 + 0.37 * position)
     unknown = torch.full(own.clean.shape, stand_in, dtype=torch.float64).to(value.dtype)
     if shared:
         return unknown

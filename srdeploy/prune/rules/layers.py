@@ -14,8 +14,8 @@ from srdeploy.prune.unionfind import Nodes
 
 def convolution(ledger: Ledger, call: Call) -> None:
     """Any convolution: reads channels on one axis of its weight, issues fresh ones on another."""
-    x, weight, bias = call.original[:3]
-    transposed, groups = call.args[6], call.args[8]
+    x, weight = call.original[:2]
+    transposed, groups = call.argument("transposed"), call.argument("groups")
     layer = _layer_name(ledger, call, weight)
     marks = ledger.marks_of(x)
     n_in = x.shape[1]
@@ -45,14 +45,14 @@ def convolution(ledger: Ledger, call: Call) -> None:
             issued = out
         if groups > 1:
             tie_positions(ledger, read, groups, tied)
-    _finish_layer(ledger, call, weight, bias, read, issued, dim=1)
+    _finish_layer(ledger, call, weight, call.argument("bias"), read, issued, dim=1)
 
 
 def linear(ledger: Ledger, call: Call) -> None:
     """A linear layer, in the forms it takes below autograd: linear, addmm, mm."""
     if call.name == "linear":
         x, weight = call.original[:2]
-        bias = call.original[2] if len(call.original) > 2 else None
+        bias = call.argument("bias")
     else:
         bias = call.original[0] if call.name == "addmm" else None
         x, transposed = call.original[-2:] if call.name == "mm" else call.original[1:3]
@@ -93,7 +93,7 @@ def _must_be_clean(ledger: Ledger, marks: Marks, read: Nodes, dim: int, layer: s
 def _finish_layer(
     ledger: Ledger, call: Call, weight: Tensor, bias: Any, read: Nodes, issued: Nodes, dim: int
 ) -> None:
-    name = ledger.names[id(weight)].rpartition(".")[0]
+    name = _layer_name(ledger, call, weight)
     if (bias_marks := ledger.marks_of(bias)) is not None:
         ledger.sets.join(ledger.channels(bias_marks, bias.dim() - 1), issued)
     elif bias is not None and bias.numel() > 1:

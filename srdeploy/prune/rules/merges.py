@@ -11,10 +11,9 @@ from srdeploy.prune.rules.call import Call, marks_of_first, unsupported
 
 def per_channel(ledger: Ledger, call: Call) -> None:
     """Pooling and interpolation: within a channel, never across."""
-    x, out = call.original[0], call.tensors_out()[0]
     marks = marks_of_first(ledger, call)
     spatial = next(n for n in (1, 2, 3) if f"{n}d" in call.name)
-    dim = x.dim() - 1 - spatial
+    dim = len(marks.shape) - 1 - spatial
     channels = ledger.channels(marks, dim, f"resampled together in {ledger.place}")
     for position, out in enumerate(call.tensors_out()):
         clean = marks.clean_channels(dim) * (1.0 if position == 0 else 0.0)  # then come indices

@@ -35,21 +35,20 @@ def constant(ledger: Ledger, call: Call) -> None:
 def structural(ledger: Ledger, call: Call) -> None:
     """Move labels and cleanness the way the elements move."""
 
-    def moved(pick: Callable[[Marks], Tensor], default: float) -> list[Tensor]:
+    def moved(pick: Callable[[Marks], Tensor]) -> list[Tensor]:
         def substitute(leaf: Any) -> Any:
             if not isinstance(leaf, Tensor):
                 return leaf
             marks = ledger.marks_of(leaf)
             if marks is None:
-                return torch.full(leaf.shape, default, dtype=torch.float64)
+                return torch.zeros(leaf.shape, dtype=torch.float64)
             # In order: a clone of what is spread out may lie in memory in another one.
             return pick(marks).clone(memory_format=torch.contiguous_format)
 
         args, kwargs = tree_map(substitute, (call.original, call.kwargs))
         return [t for t in tree_leaves(call.func(*args, **kwargs)) if isinstance(t, Tensor)]
 
-    labels = moved(Marks.full_labels, 0.0)
-    clean = moved(Marks.full_clean, 1.0)
+    labels, clean = moved(Marks.full_labels), moved(Marks.full_clean)
     for out, label, own in zip(call.tensors_out(), labels, clean, strict=True):
         ledger.record(out, Marks.of(label, torch.where(label == 0, 1.0, own)))
 
@@ -58,9 +57,9 @@ def pad(ledger: Ledger, call: Call) -> None:
     """Padding with a number: in space it belongs to the channel, beside channels to none."""
     x, widths = call.original[:2]
     marks = marks_of_first(ledger, call)
-    filled = call.argument("value") not in (0, 0.0, None)
+    filled = call.argument("value") != 0
     labels, clean = marks.full_labels(), marks.full_clean()
-    border = torch.zeros(x.shape, dtype=torch.float64)
+    border = torch.zeros(x.shape, dtype=torch.bool)
     for position in range(len(widths) // 2):
         low, high = widths[2 * position : 2 * position + 2]
         dim = x.dim() - 1 - position
@@ -70,15 +69,15 @@ def pad(ledger: Ledger, call: Call) -> None:
             edges = [0] * (2 * position) + [low, high]
             labels, clean, border = (
                 torch.nn.functional.pad(t, edges, value=v)
-                for t, v in ((labels, 0.0), (clean, 1.0), (border, 0.0))
+                for t, v in ((labels, 0.0), (clean, 1.0), (border, False))
             )
             continue
         n = labels.shape[dim]
         index = torch.arange(-low, n + high)
         inside = index.clamp(0, n - 1)
         labels, clean, border = (t.index_select(dim, inside) for t in (labels, clean, border))
-        border.index_fill_(dim, torch.nonzero(index != inside).flatten(), 1.0)
-    clean = torch.where(border > 0, torch.full_like(clean, float(not filled)), clean)
+        border.index_fill_(dim, torch.nonzero(index != inside).flatten(), True)
+    clean = torch.where(border, float(not filled), clean)
     ledger.record(call.out, Marks.of(labels, clean))
 
 
@@ -109,7 +108,7 @@ def cut(ledger: Ledger, call: Call) -> None:
     """Slices and splits: ``chunk`` follows the number of channels, fixed positions do not."""
     x = call.original[0]
     marks = marks_of_first(ledger, call)
-    dim = (call.argument("dim") or 0) % x.dim()
+    dim = call.argument("dim") % x.dim()
     outs = call.tensors_out()
     whole = len(outs) == 1 and outs[0].shape == x.shape
     if not whole and ledger.varies(marks, dim):

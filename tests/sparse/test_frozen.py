@@ -1,0 +1,28 @@
+"""Records that others keep cannot be changed by whoever holds them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.frozen import assert_frozen
+
+RECORDS = [
+    "srdeploy.sparse.backend:Backend",
+    "srdeploy.sparse.breakeven:SizeResult",
+    "srdeploy.sparse.costs:Line",
+    "srdeploy.sparse.costs:FormCosts",
+    "srdeploy.sparse.engine:Choice",
+    "srdeploy.sparse.masks:LayerWork",
+    "srdeploy.sparse.masks:ModuleMask",
+    "srdeploy.sparse.masks:MaskReport",
+    "srdeploy.sparse.module:_Layer",
+    "srdeploy.sparse.pack:PackedLayer",
+    "srdeploy.sparse.pack:PackedModule",
+    "srdeploy.sparse.rowconv:Tap",
+    "srdeploy.sparse.rowconv:RowConv",
+]
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_no_value_of_it_changes(record: str) -> None:
+    assert_frozen(record)
