@@ -256,7 +256,7 @@ def test_a_linear_layer_of_several_dimensions_and_of_what_carries_no_channels() 
     layer = nn.Linear(2, 3)
     for x_of in (
         lambda seen: seen.tensor([[[1, 2]] * 3] * 2),
-        lambda seen: torch.rand(2, 3, 2),
+        lambda seen: torch.rand(4, 3, 2),
     ):
         seen = Followed(2, a=layer)
         out = call_linear(seen, x_of(seen), layer, "linear")

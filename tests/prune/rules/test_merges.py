@@ -135,10 +135,10 @@ def test_over_tensors_that_were_stacked_it_is_an_operation_on_them() -> None:
     assert seen.frozen() == {}
 
 
-def test_stacked_beside_numbers_of_no_channel() -> None:
+@pytest.mark.parametrize("rows", [[[1, 2], [0, 4], [5, 6]], [[1, 2], [5, 6], [0, 4]]])
+def test_stacked_beside_numbers_of_no_channel(rows: list[list[int]]) -> None:
     seen = Followed(6)
-    x = seen.tensor([[1, 2], [0, 4], [5, 6]])
-    seen.do(aten.sum.dim_IntList, x, [0])
+    seen.do(aten.sum.dim_IntList, seen.tensor(rows), [0])
     assert seen.ties() == [(1, 5), (2, 4, 6)]
     assert seen.frozen() == dict.fromkeys((1, 5), f"tied to fixed numbers in {HERE}")
 
