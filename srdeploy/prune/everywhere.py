@@ -80,7 +80,7 @@ class _Everywhere:
         self.first: Trace | None = None
         self.failure: CannotRunError | None = None
         self._network = network
-        self._smallest: Size = (0, 0)
+        self._smallest: Size  # of the first trace
         self._seen: set[_Calls] = set()
         self._list = _lister(network)
 

@@ -178,8 +178,8 @@ class Ledger:
         long_dims = [d for d, n in enumerate(tensor.shape) if n > 1]
         if name is None or len(long_dims) != 1 or not tensor.is_floating_point():
             return None
-        nodes = self.axis(tensor, long_dims[0], "along")
-        marks = Marks.broadcast(nodes, long_dims[0], tensor.shape)
+        (dim,) = long_dims
+        marks = Marks.broadcast(self.axis(tensor, dim, "along"), dim, tensor.shape)
         self._marks[id(tensor)] = marks
         return marks
 

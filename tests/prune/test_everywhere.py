@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from srdeploy.models.probes import CannotRunError
 from srdeploy.prune.groups import find_groups
 from srdeploy.prune.marks import UnsupportedOperationError
 from srdeploy.prune.trace import trace
@@ -152,3 +153,25 @@ def test_a_trace_keeps_no_activation() -> None:
     assert sum(reference() is not None for reference in kept) == 0
     trace(module, torch.rand(1, 3, 8, 8))
     assert living == [0, 0]
+
+
+def test_a_network_that_runs_on_no_size_says_why() -> None:
+    class Fails(Act):
+        def forward(self, y: Tensor, x: Tensor) -> Tensor:
+            raise ValueError("my own reason")
+
+    with pytest.raises(CannotRunError, match=r"'act' fails \(my own reason\), nor on any size"):
+        find_groups(user_network(lambda: Sized(Fails(lambda x: False))))
+
+
+def test_the_sizes_that_are_compared_are_the_smallest_and_the_first_that_differs() -> None:
+    """Where the smallest of all does not fit, the next one stands in for it."""
+
+    class Tall(Act):
+        def forward(self, y: Tensor, x: Tensor) -> Tensor:
+            if x.shape[-2] < 20:
+                raise ValueError("too small")
+            return super().forward(y, x)
+
+    with pytest.raises(UnsupportedOperationError, match="on 152x136 pixels than on 2[0-9]x2[0-9] "):
+        find_groups(user_network(lambda: Sized(Tall(lambda x: x.shape[-1] > 100))))
