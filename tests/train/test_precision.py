@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from srdeploy.models.network import Network
-from srdeploy.train.precision import autocast, mixed
+from srdeploy.train.precision import autocast, exact_float32, mixed
 
 CPU = torch.device("cpu")
 
@@ -41,3 +41,25 @@ def test_fp32_is_untouched(tiny: Network) -> None:
         expected = tiny.module(x)
         with mixed(tiny.module, "fp32", CPU), autocast("fp32", CPU):
             assert torch.equal(tiny.module(x), expected)
+
+
+def test_float32_is_exact_on_gpus_within_and_as_it_was_afterwards() -> None:
+    flags = torch.backends.cudnn
+    before = flags.enabled, flags.benchmark, flags.allow_tf32
+    with exact_float32():
+        assert (flags.enabled, flags.benchmark, flags.allow_tf32) == (True, True, False)
+    assert (flags.enabled, flags.benchmark, flags.allow_tf32) == before
+
+
+def test_numbers_of_a_precision() -> None:
+    for precision, dtype in (("bf16", torch.bfloat16), ("fp16", torch.float16)):
+        with autocast(precision, CPU):
+            assert (torch.rand(2, 2) @ torch.rand(2, 2)).dtype == dtype
+    with autocast("fp32", CPU):
+        assert (torch.rand(2, 2) @ torch.rand(2, 2)).dtype == torch.float32
+
+
+def test_a_network_of_one_convolution_is_all_pixels() -> None:
+    module = torch.nn.Conv2d(3, 3, 1)
+    with torch.no_grad(), mixed(module, "bf16", CPU), autocast("bf16", CPU):
+        assert module(torch.rand(1, 3, 2, 2)).dtype == torch.float32
