@@ -60,6 +60,8 @@ TRIED = {
     ),
     "wide": (lambda x: F.max_pool2d(x, 101, stride=1, padding=50), 1, 103),
     "along one side": (lambda x: F.avg_pool2d(x, (1, 9), stride=1, padding=(0, 4)), 1, 11),
+    "to the left": (lambda x: x + F.pad(x, (4, 0))[..., :-4], 1, 11),
+    "to the right": (lambda x: x + F.pad(x, (0, 4))[..., 4:], 1, 11),
     "gated": (gated, 1, 7),
     "grid of four": (pooled, 4, 9),
     "global": (lambda x: x * x.mean((2, 3), keepdim=True), 1, 0),

@@ -57,6 +57,7 @@ def test_strides_views_empties_and_parameters(zipped: bool, protocol: int, tmp_p
         "part": base[1:, ::2, 3],
         "scalar": torch.tensor(7.0),
         "empty": torch.empty(0, 3),
+        "rows of nothing": torch.empty(3, 0),
         "parameter": nn.Parameter(base * 2),
         "again": base,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import product
 from typing import Any
 
 import pytest
@@ -92,22 +93,19 @@ def test_a_smallest_side(least: int, multiple: int) -> None:
 def test_sides_show_one_multiple_only() -> None:
     """Of blocks that are odd in number and have no divisor in common, at least three."""
     refused(least=10**6)
-    sizes = current().sizes
+    bases = ((24, 40), (48, 80), (96, 160), (192, 320))
     for channels in (3, 1):
-        own = {size[1:] for size in sizes if size[0] == channels and len(size) == 3}
-        for base in ((24, 40), (48, 80), (96, 160), (192, 320)):
-            for multiple in MULTIPLES:
-                tall, wide = (max(-(-side // multiple), 3) for side in base)
-                found = [
-                    (height, width)
-                    for height, width in own
-                    if height % multiple == 0 and width % multiple == 0
-                    and tall <= height // multiple <= tall + 1
-                    and wide <= width // multiple <= wide + 9
-                    and height // multiple % 2 == width // multiple % 2 == 1
-                    and math.gcd(height // multiple, width // multiple) == 1
-                ]  # fmt: skip
-                assert found, (base, multiple)
+        own = [s[1:] for s in current().sizes if s[0] == channels and len(s) == 3]
+        tried = list(product(bases, MULTIPLES))
+        assert len(own) == len(tried)
+        for (height, width), (base, multiple) in zip(own, tried, strict=True):
+            assert height % multiple == width % multiple == 0
+            tall, wide = height // multiple, width // multiple
+            assert tall % 2 == wide % 2 == 1
+            assert math.gcd(tall, wide) == 1
+            least = [max(-(-side // multiple), 3) for side in base]
+            assert least[0] <= tall <= least[0] + 1
+            assert least[1] <= wide <= least[1] + 9
 
 
 @pytest.mark.parametrize("ratio", [1, 2, 3, 4, 8, 16])
