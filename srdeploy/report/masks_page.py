@@ -73,7 +73,7 @@ def _card(number: int, module: ModuleMask) -> str:
     rows = "".join(_row(number, layer) for number, layer in enumerate(module.layers, 1))
     return (
         f'<article><header><h2>Module {number}</h2><span class="inside">'
-        f"{module.inside:.0%} of pixels</span></header>"
+        f"{module.inside:.0%} of pixels computed</span></header>"
         f'<div class="picture"><img class="mask" alt="Mask of module {number}" '
         f'src="{_data_uri(mask)}"></div>'
         '<table><thead><tr><th>layer</th><th class="wide">channels, dense and sparse</th>'
