@@ -4,17 +4,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import typer.core
 
 from srdeploy.cli import complete
 from srdeploy.cli import options as o
+from srdeploy.cli.help import Group
 from srdeploy.cli.output import console, emit
 
 _DEFAULT = "measure"
 _JOB_SECONDS = 3600.0
 
 
-class _Group(typer.core.TyperGroup):
+class _Group(Group):
     """``bench ARTIFACT...`` measures; ``bench NAME ...`` with a sub-command's name is that."""
 
     @property

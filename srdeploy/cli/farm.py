@@ -6,10 +6,12 @@ from typing import Annotated, Any
 import typer
 
 from srdeploy.cli import options as o
+from srdeploy.cli.help import Group
 from srdeploy.cli.output import emit, note, say, show
 
 group = typer.Typer(
-    help="Many devices on many hosts; `srdeploy bench --farm FILE --devices TAGS` measures there."
+    cls=Group,
+    help="Many devices on many hosts; `srdeploy bench --farm FILE --devices TAGS` measures there.",
 )
 
 FarmPath = Annotated[

@@ -29,6 +29,7 @@ from srdeploy.cli import (
     zoo,
 )
 from srdeploy.cli import run as line
+from srdeploy.cli.help import Group, give
 from srdeploy.cli.output import complain, say
 from srdeploy.cli.typed import understood
 from srdeploy.errors import SrdeployError
@@ -36,8 +37,8 @@ from srdeploy.terminal import plain
 
 app = typer.Typer(
     name="srdeploy",
+    cls=Group,
     help="Prune, compact, fine-tune, export and measure super-resolution networks.",
-    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="The line: import, inspect, eval, prune, finetune, export, bench. "
@@ -60,12 +61,16 @@ def _common(
         ),
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Results and errors only: no bars, no remarks.")
+        bool,
+        typer.Option("--quiet", "-q", help="Results and errors only; may follow the command, too."),
     ] = False,
     verbose: Annotated[
         bool,
         typer.Option(
-            "--verbose", "-v", help="Say what is read, written and done; libraries' warnings too."
+            "--verbose",
+            "-v",
+            help="All columns and rows, what is read, written and done, libraries' warnings; may "
+            "follow the command, too.",
         ),
     ] = False,
 ) -> None:
@@ -119,6 +124,7 @@ line.register(app)
 upscale.register(app)
 farm.register(app)
 doctor.register(app)
+give(app)
 
 
 _INTERRUPTED = (
@@ -142,10 +148,6 @@ def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     command: Any = typer.main.get_command(app)
     arguments = sys.argv[1:] if arguments is None else arguments
-    if os.environ.get("NO_COLOR"):
-        from typer import rich_utils
-
-        rich_utils.COLOR_SYSTEM = None  # type: ignore[assignment]
     try:
         words = understood(command, arguments or ["--help"])
         result = command.main(words, prog_name="srdeploy", standalone_mode=False)

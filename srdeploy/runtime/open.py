@@ -189,7 +189,9 @@ def _require_network(asked: str | None, what: str) -> None:
 
 def _require(asked: str | None, fitting: str, what: str) -> None:
     if asked is not None and asked != fitting:
+        inside = f"{fitting}-{asked}"  # as a provider of onnxruntime, it may
         raise UserError(
-            f"The runtime {asked} cannot run {what}, {fitting} can; "
-            "leave the runtime out, or export the network for the one you want."
+            f"The runtime {asked} cannot run {what}, {fitting} can; leave the runtime out, "
+            f"{f'write {inside}, ' if inside in RUNTIMES else ''}or export the network for the "
+            "one you want."
         )

@@ -17,6 +17,7 @@ from typing import Any
 
 from srdeploy.errors import unknown_name
 from srdeploy.runtime.providers import REMEDIES
+from srdeploy.synonyms import meaning
 
 
 @dataclass(frozen=True)
@@ -305,8 +306,8 @@ def split_runtime(artifact: str) -> tuple[str, str | None]:
     name, sign, runtime = artifact.rpartition("@")
     if not sign or Path(artifact).exists():
         return artifact, None
-    if runtime in RUNTIMES:
-        return name, runtime
+    if meant := meaning(runtime, RUNTIMES):
+        return name, meant
     if Path(name).exists():
         raise unknown_name("runtime", runtime, RUNTIMES)
     return artifact, None

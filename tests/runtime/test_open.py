@@ -82,6 +82,17 @@ def test_a_runtime_named_with_the_file(tmp_path: Path) -> None:
     (tmp_path / "net@torch").write_bytes((tmp_path / "net.onnx").read_bytes())
     assert split_runtime(str(tmp_path / "net@torch")) == (str(tmp_path / "net@torch"), None)
     assert split_runtime("absent@home.onnx") == ("absent@home.onnx", None)
+    assert split_runtime("net.onnx@GPU") == ("net.onnx", "onnxruntime-cuda")
+
+
+def test_a_runtime_of_engines_that_onnxruntime_has_inside(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").touch()
+    for asked, told in (
+        ("tensorrt", "write onnxruntime-tensorrt, or export"),
+        ("litert", "out, or"),
+    ):
+        with pytest.raises(UserError, match=told):
+            open_session(tmp_path / "net.onnx", runtime=asked)
 
 
 class _Counted:
