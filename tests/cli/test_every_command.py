@@ -164,7 +164,7 @@ def test_what_completes_exists() -> None:
 
     assert complete.networks("") == sorted(shipped_networks())
     assert complete.scenarios("") == sorted(shipped_scenarios())
-    assert complete.methods("") == sorted(("l1", *METHODS))
+    assert complete.methods("") == sorted(("l1", "obs", "reconstruct", *METHODS))
     assert complete.criteria("") == sorted(CRITERIA)
     assert complete.protocols("") == sorted(PROTOCOLS)
     assert complete.sets("") == [BUILTIN]
