@@ -2,7 +2,8 @@
 
 ``import srdeploy as sr`` is instant; the first name that needs something heavy loads it. The names
 are those of :mod:`srdeploy.api`. Some are also stages with a folder of their own: ``sr.prune`` is
-the package ``srdeploy.prune``, and calling it is calling :func:`srdeploy.api.prune`.
+the function :func:`srdeploy.api.prune`, with its signature and its ``help``, and has the attributes
+of the package ``srdeploy.prune``.
 
 Libraries' telemetry is switched off here, before any of them can be imported, and with it in every
 process that is started from here. It is no default that an environment can undo: what is measured
@@ -29,28 +30,12 @@ sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 _STAGES = ("bench", "compact", "export", "prune", "report")
 
 
-class _Stage(ModuleType):
-    """A package that can be called: as the function of its name in the api."""
-
-    def _function(self) -> Any:
-        return getattr(import_module("srdeploy.api"), self.__name__.rpartition(".")[2])
-
-    def __call__(self, *given: Any, **named: Any) -> Any:
-        return self._function()(*given, **named)
-
-    @property
-    def __signature__(self) -> Any:
-        from inspect import signature
-
-        return signature(self._function())
-
-
 class _Package(ModuleType):
     def __setattr__(self, name: str, value: Any) -> None:
-        # The import of a sub-package ends here: Python sets it on its parent.
-        if name in _STAGES and isinstance(value, ModuleType):
-            value.__class__ = _Stage
-        super().__setattr__(name, value)
+        # The import of a sub-package ends here: Python would set it on its parent, and the name
+        # would be the package's from then on.
+        if name not in _STAGES or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
 
 
 sys.modules[__name__].__class__ = _Package
@@ -58,13 +43,14 @@ sys.modules[__name__].__class__ = _Package
 
 def __getattr__(name: str) -> Any:
     if not name.startswith("_"):
-        if name in _STAGES:
-            return import_module(f"srdeploy.{name}")
         api = import_module("srdeploy.api")
         if name in api.__all__:
-            return getattr(api, name)
+            found = getattr(api, name)
+            if name in _STAGES:
+                found.__dict__ = vars(import_module(f"srdeploy.{name}"))
+            return found
     raise AttributeError(f"module 'srdeploy' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_STAGES, *import_module("srdeploy.api").__all__})
+    return sorted({*globals(), *import_module("srdeploy.api").__all__})

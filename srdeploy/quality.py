@@ -49,6 +49,13 @@ class Quality:
     protocol: str
     per_image: list[dict[str, Any]]
 
+    def __repr__(self) -> str:
+        """The means alone."""
+        return (
+            f"Quality(psnr={self.psnr:.3f}, ssim={self.ssim:.4f}, n_images={self.n_images}, "
+            f"protocol='{self.protocol}')"
+        )
+
     @property
     def psnr_y(self) -> float:
         """``psnr`` of a protocol that compares luma; ValueError under any other."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -10,6 +11,12 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from srdeploy.bench.drift import drift_of
 from srdeploy.bench.stats import Latency, paired_speedup, turns_of
 from srdeploy.measure.measurement import Measurement
+
+_SHOWN = (
+    *("artifact", "device", "runtime", "precision", "p50_ms", "speedup", "psnr_y", "psnr_rgb"),
+    "error",
+)
+"""What a row is printed with."""
 
 
 class Row(BaseModel):
@@ -128,6 +135,13 @@ class Row(BaseModel):
     protocol: str | None = None
     note: str | None = None
     error: str | None = None
+
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        """The main figures only: a list of rows is read, not scrolled through."""
+        for name in _SHOWN:
+            value = getattr(self, name)
+            if value is not None:
+                yield name, round(value, 3) if isinstance(value, float) else value
 
     @model_validator(mode="before")
     @classmethod

@@ -23,7 +23,7 @@ def export(
         str,
         typer.Argument(
             metavar="FILE",
-            help="A network; for TensorRT also an .onnx file, whose precisions are kept.",
+            help="A network; for ONNX and TensorRT also an .onnx file, ours or foreign.",
             autocompletion=complete.networks,
         ),
     ],
@@ -149,13 +149,15 @@ def export(
     value_range: o.ValueRange = None,
     json: o.AsJson = False,
 ) -> None:
-    """Turn a network into an artifact, and check the artifact against the network.
+    """Turn a network, or an ONNX file, into an artifact, and check it against what it is made of.
 
     **Examples**
 
     `srdeploy export tuned.safetensors --target onnx --check trt -o tuned.onnx`
 
     `srdeploy export tuned.safetensors --precision int8 --max-drop 0.05 -o tuned-int8.onnx`
+
+    `srdeploy export foreign.onnx --precision int8 --value-range 255 -o foreign-int8.onnx`
 
     `srdeploy export tuned.onnx --target trt-rtx --sm 8.9 --input 480x270`
     """
@@ -188,19 +190,22 @@ def export(
         "minimum_deployment": minimum_deployment,
     }
     source: Any = Path(file)
-    from_onnx = row.takes_onnx and source.suffix.lower() == ".onnx"
+    from_onnx = source.suffix.lower() == ".onnx"
     if from_onnx:
         if arch is not None:
             raise UserError("--arch is for checkpoints; an .onnx file says what it computes.")
         asked["scale"] = scale
     options = {name: value for name, value in asked.items() if value is not None}
+    row.check_source(options, from_onnx=from_onnx)
     row.check_options(options)
     if not from_onnx:
         from srdeploy.models.load import load_network
 
         source = load_network(file, arch=arch, scale=scale)
-    path = output or Path(Path(file).stem + row.suffix)
-    _tell(run_export(source, target, path, **options), json)
+    ending = f"-{precision or row.precisions[0]}" if from_onnx and row.suffix == ".onnx" else ""
+    path = output or Path(f"{Path(file).stem}{ending}{row.suffix}")
+    report = run_export(source, target, path, **options)
+    _tell(report, json, from_onnx)
 
 
 def rebuild(
@@ -292,7 +297,7 @@ def targets(
 _STATES = {"builds_here": "built", "runs_here": "run"}
 
 
-def _tell(report: Any, json: bool) -> None:
+def _tell(report: Any, json: bool, from_onnx: bool = False) -> None:
     if json:
         emit(report.to_dict())
         return
@@ -300,7 +305,8 @@ def _tell(report: Any, json: bool) -> None:
     say(f"{report.path}: {title}, {report.precision}, {report.bytes / 1024:,.0f} KiB")
     if report.parity is not None:
         sizes = ", ".join(f"{w}x{h}" for h, w in report.parity.sizes)
-        reference = "its ONNX" if TARGETS[report.target].takes_onnx else "PyTorch"
+        engine = TARGETS[report.target].suffix == ".engine"
+        reference = "its ONNX" if from_onnx or engine else "PyTorch"
         exact = report.precision == "fp32"
         say(
             f"  {'equal to' if exact else 'on photographs like'} {reference} within "

@@ -43,6 +43,11 @@ class PruneReport:
     proof: dict[str, Any]
     quality: dict[str, dict[str, Any]]
 
+    def __repr__(self) -> str:
+        """One line."""
+        sizes = (f"{counts.params / 1000:,.1f}K" for counts in (self.before, self.after))
+        return f"PruneReport({self.plan!r}, {' -> '.join(sizes)} parameters)"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
         return {

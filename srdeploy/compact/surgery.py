@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -20,7 +21,7 @@ from srdeploy.models.resize import (
     resize,
     tensor_places,
 )
-from srdeploy.models.store import empty_module
+from srdeploy.models.store import unpruned_module
 from srdeploy.prune.plan import Plan, apply_masks
 
 
@@ -37,9 +38,10 @@ def compact(network: Network, plan: Plan) -> Network:
     masked = copy.deepcopy(network.module)
     apply_masks(masked, plan)
     small = cut(masked, plan)
-    card = _card_of(network.card, small, plan)
+    card = _card_of(network, small, plan)
     proof = prove_equal(masked, small, card)
-    return Network(small.eval(), card.model_copy(update={"proof": proof}))
+    card = card.model_copy(update={"proof": proof})
+    return replace(network, module=small.eval(), card=card)
 
 
 def cut(module: nn.Module, plan: Plan) -> nn.Module:
@@ -60,8 +62,8 @@ def cut(module: nn.Module, plan: Plan) -> nn.Module:
     return small
 
 
-def _card_of(card: Card, small: nn.Module, plan: Plan) -> Card:
-    base = empty_module(card.model_copy(update={"shapes": {}}), arch=card.arch)
+def _card_of(network: Network, small: nn.Module, plan: Plan) -> Card:
+    base = unpruned_module(network)
     shapes = changed_shapes(base, small)
     resize(base, shapes)
     for (name, rebuilt), wanted in zip(
@@ -72,7 +74,7 @@ def _card_of(card: Card, small: nn.Module, plan: Plan) -> Card:
                 f"Layer '{name}' could not be rebuilt from the file ({rebuilt} instead of "
                 f"{wanted}): a grouped convolution that was pruned twice; exclude it."
             )
-    updated = card.model_copy(
+    updated = network.card.model_copy(
         update={"widths": layer_widths(small), "shapes": shapes, "quality": {}}
     )
     return updated.step(step="prune", method=plan.method, **plan.options)

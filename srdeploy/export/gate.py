@@ -21,6 +21,7 @@ from srdeploy.export.kept import quality_facts
 from srdeploy.metrics import lost
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.quality import Quality, evaluate, psnr_lost
+from srdeploy.runtime.fitting import fitting
 from srdeploy.runtime.onnx_file import NotComputed
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.table import RUNTIMES, Runtime
@@ -100,7 +101,8 @@ class Gate:
             return self._figures(session)
 
     def _figures(self, session: Any) -> Quality:
-        return evaluate(session, self.data, self.card.scale, progress=False)
+        pairs = fitting(session.sizes, self.card, self.data)
+        return evaluate(session, pairs, self.card.scale, progress=False)
 
     @contextmanager
     def _file(self, model: onnx.ModelProto) -> Iterator[Path]:

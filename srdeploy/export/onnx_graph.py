@@ -134,7 +134,7 @@ def traced_part(
                 output_names=[OUTPUT],
                 dynamic_axes=dict.fromkeys((*names, OUTPUT), axes),
             )
-        return _simplify(onnx.load(path))
+        return simplified_graph(onnx.load(path))
 
 
 def _by_dynamo(network: Network, size: Size, batch: int, opset: int | None) -> onnx.ModelProto:
@@ -153,7 +153,7 @@ def _by_dynamo(network: Network, size: Size, batch: int, opset: int | None) -> o
             verbose=False,
         )
     assert program is not None
-    return _simplify(program.model_proto)
+    return simplified_graph(program.model_proto)
 
 
 @contextlib.contextmanager
@@ -165,7 +165,12 @@ def _refusal(exporter: str) -> Iterator[None]:
         raise _Refused(exporter, first[0].rstrip(".") if first else type(error).__name__) from error
 
 
-def _simplify(model: onnx.ModelProto) -> onnx.ModelProto:
+def simplified_graph(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy without what a reader can fold away; its constants are stored, under their names.
+
+    Raises:
+        SrdeployError: something that should have gone is left.
+    """
     simplified, _ = onnxsim.simplify(model)
     graph = simplified.graph
     if leftover := [node.name for node in graph.node if node.op_type == "Identity"]:

@@ -156,11 +156,11 @@ class Reference:
         Raises:
             UserError: it takes none of them; the sentence is that of the first.
         """
-        failed: dict[Probe, UserError] = {}
+        failed: dict[Probe, SrdeployError] = {}
         for probe in self.probes:
             try:
                 self.expected(probe)
-            except UserError as error:
+            except SrdeployError as error:
                 failed[probe] = error
         if len(failed) == len(self.probes):
             raise failed[self.probes[0]]

@@ -28,7 +28,7 @@ from srdeploy.export.gate import Gate, remarks
 from srdeploy.export.kept import quality_told
 from srdeploy.export.precision_bf16 import OPSET, to_bfloat16
 from srdeploy.export.precision_fp16 import HEADROOM, audit_ranges, audit_rows, to_half
-from srdeploy.export.precision_graph import convolution_kinds, layers_of
+from srdeploy.export.precision_graph import convolution_kinds, layers_of, sizes_of
 from srdeploy.export.precision_request import PrecisionRequest
 from srdeploy.export.quantise_graph import quantise
 from srdeploy.export.quantise_names import Trained
@@ -119,7 +119,8 @@ def write_precision(
 def _half(model: onnx.ModelProto, card: Card, request: PrecisionRequest) -> Written:
     # The images that come with srdeploy for measuring are the more varied ones; nothing is fitted
     # to them here but a limit, with a margin.
-    audit = audit_ranges(model, network_inputs(request.calibration or request.data, card))
+    images = request.calibration or request.data
+    audit = audit_ranges(model, network_inputs(images, card, sizes=sizes_of(model)))
     converted, kept = to_half(model, audit)
     rows = audit_rows(model, audit, kept)
     tightest = min(rows, key=lambda row: row["headroom"])
@@ -207,7 +208,8 @@ class _Quantiser:
     @cached_property
     def inputs(self) -> list[NDArray[np.float32]]:
         """Images for calibration and for finding the dearest layers."""
-        return network_inputs(self.request.calibration or BUILTIN, self.card)
+        images = self.request.calibration or BUILTIN
+        return network_inputs(images, self.card, sizes=sizes_of(self.model))
 
     def write(self, gate: Gate | None) -> Written:
         """The model that was asked for, within its limit."""

@@ -12,8 +12,8 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto
 
-from srdeploy.errors import SrdeployError
 from srdeploy.export.precision_cast import narrow
+from srdeploy.export.precision_graph import raised
 
 OPSET = 22
 """The first operator set whose Conv takes bfloat16."""
@@ -27,17 +27,9 @@ def to_bfloat16(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
     Raises:
         SrdeployError: an operator that cannot be raised to that set.
     """
-    try:
-        raised = onnx.version_converter.convert_version(model, OPSET)
-    except RuntimeError as error:
-        detail = " ".join(str(error).split())[:200]
-        raise SrdeployError(
-            f"bf16 needs ONNX operator set {OPSET}, and the graph cannot be raised to it "
-            f"({detail}); use fp16."
-        ) from error
-    del raised.graph.value_info[:]  # the converter's; they would contradict the new types
-    transposed = {n.output[0] for n in raised.graph.node if n.op_type == "ConvTranspose"}
-    return narrow(raised, TensorProto.BFLOAT16, last_results(raised) | transposed)
+    later = raised(model, OPSET, "bf16 (unlike fp16) needs")
+    transposed = {n.output[0] for n in later.graph.node if n.op_type == "ConvTranspose"}
+    return narrow(later, TensorProto.BFLOAT16, last_results(later) | transposed)
 
 
 def last_results(model: onnx.ModelProto) -> set[str]:

@@ -107,4 +107,5 @@ def tensor_types(model: onnx.ModelProto) -> dict[str, int]:
         for value in (*inferred.value_info, *inferred.input, *inferred.output)
     }
     computed = (name for node in model.graph.node for name in node.output)
-    return {name: known[name] for name in (INPUT, *computed) if name in known}
+    given = model.graph.input[0].name
+    return {name: known[name] for name in (given, *computed) if name in known}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from srdeploy.errors import SrdeployError
+from srdeploy.runtime.sizes import InputSizes
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 _KINDS = {
@@ -171,3 +172,61 @@ def _layer_name(node: onnx.NodeProto, bias: str, taken: set[str]) -> str:
         if name and name != tensor and name not in taken:
             return name
     return node.name or node.output[0]
+
+
+def renamed(model: onnx.ModelProto, names: Mapping[str, str]) -> onnx.ModelProto:
+    """A copy whose tensors bear other names; whatever had one of those before makes room.
+
+    Args:
+        model: Without graphs inside its nodes, unless there is nothing to rename.
+        names: New names by old ones.
+    """
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    graph = copied.graph
+    holders = (graph.input, graph.output, graph.value_info, graph.initializer)
+    taken = {name for node in graph.node for name in (*node.input, *node.output)}
+    taken |= {value.name for holder in holders for value in holder}
+    wanted = {old: new for old, new in names.items() if old != new}
+    for name in (taken & set(wanted.values())) - set(wanted):
+        free = f"{name}_inner"
+        while free in taken:
+            free += "_"
+        wanted[name] = free
+        taken.add(free)
+    for node in graph.node:
+        for ends in (node.input, node.output):
+            for position, name in enumerate(ends):
+                ends[position] = wanted.get(name, name)
+    for holder in holders:
+        for value in holder:
+            value.name = wanted.get(value.name, value.name)
+    return copied
+
+
+def raised(model: onnx.ModelProto, opset: int, why: str) -> onnx.ModelProto:
+    """A copy in a later set of operators.
+
+    Args:
+        model: In an earlier one.
+        opset: Number of the later.
+        why: Who needs it, as the beginning of a sentence.
+
+    Raises:
+        SrdeployError: an operator that cannot be raised to that set.
+    """
+    try:
+        later = onnx.version_converter.convert_version(model, opset)
+    except Exception as error:  # the converter's own and its C++ part's share no base class
+        detail = " ".join(str(error).split())[:200]
+        raise SrdeployError(
+            f"{why} ONNX operator set {opset}, and the graph cannot be raised to it ({detail})."
+        ) from error
+    del later.graph.value_info[:]  # the converter's; they would contradict new types
+    return later
+
+
+def sizes_of(model: onnx.ModelProto) -> InputSizes | None:
+    """Heights and widths that a graph takes; None: all."""
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    return InputSizes.of_shape([d.dim_value or None for d in dims[2:]])

@@ -57,13 +57,20 @@ class PrecisionRequest:
             raise UserError(f"--max-drop is a loss in dB above 0, not {self.max_drop:g}.")
 
 
-def request_of(precision: str, **given: Any) -> PrecisionRequest:
+def request_of(precision: str, *, accept: str | None = None, **given: Any) -> PrecisionRequest:
     """A checked request; fields given as None keep their defaults.
+
+    Args:
+        precision: What to write.
+        accept: The parser that will read it: TensorRT's reads ``int8`` activations alone.
+        given: Fields of :class:`PrecisionRequest`.
 
     Raises:
         UserError: something that is not offered, or does not go with the precision.
     """
     asked = {name: value for name, value in given.items() if value is not None}
+    if accept is not None and precision in ("int8", "mixed"):
+        asked.setdefault("activations", "int8")
     if precision == "fp32" and asked:
         raise UserError(
             f"{_flags(asked)} goes with another precision than fp32; give --precision too."

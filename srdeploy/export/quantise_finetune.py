@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +119,7 @@ def calibrated(network: Network, settings: Quantise) -> Network:
             value_range=network.card.value_range,
         )
         quantised = to_card(model, network, layers, ranges, settings.activations)
-        found = Network(network.module, network.card.model_copy(update={"quantised": quantised}))
+        found = replace(network, card=network.card.model_copy(update={"quantised": quantised}))
     _prove_alike(found, model, inputs[0])
     return found
 

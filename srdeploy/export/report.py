@@ -71,6 +71,15 @@ class ExportReport:
     layers: list[dict[str, Any]] = field(default_factory=list)
     quality: dict[str, Any] | None = None
 
+    def __repr__(self) -> str:
+        """One line."""
+        told = [f"{self.target}, {self.precision}, {self.bytes / 1024:,.0f} KiB"]
+        if self.parity is not None:
+            told.append(f"parity {self.parity.relative:.1e}")
+        if self.quality is not None:
+            told.append(f"drop {self.quality['drop']:.3f} dB on {self.quality['data']}")
+        return f"ExportReport({self.path}: {', '.join(told)})"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
         return asdict(self)

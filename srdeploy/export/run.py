@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ def export(network: Network | Path, target: str, path: str | Path, **options: An
     """Turn a network into an artifact.
 
     Args:
-        network: float32, on the CPU; or an ONNX file, for targets that take one.
+        network: float32, on the CPU; or an ONNX file, ours or foreign, for targets that take one.
         target: A name from :data:`srdeploy.export.targets.TARGETS`.
         path: Where to; its ending must be the target's.
         options: The target's own, for instance ``opset`` for ``onnx``. ``sparse`` (SMSR only): the
@@ -30,12 +31,14 @@ def export(network: Network | Path, target: str, path: str | Path, **options: An
             report says so.
 
     Raises:
-        UserError: unknown target or option, a target that can't be built here, or a path with
-            another ending.
+        UserError: unknown target or option, a target that can't be built here or of an ONNX file,
+            or a path with another ending or that is the ONNX file itself.
         SrdeployError: the conversion failed, or its result is not the network; nothing is written.
     """
     row = find_target(target)
     sparse = options.pop("sparse", None)
+    from_onnx = not isinstance(network, Network)
+    row.check_source(options, from_onnx=from_onnx)
     row.check_options(options)
     if isinstance(network, Network) and isinstance(network.module, SMSR):
         network, note = _smsr_form(network, row, bool(sparse), options)
@@ -47,7 +50,11 @@ def export(network: Network | Path, target: str, path: str | Path, **options: An
         note = None
     if Path(path).suffix.lower() != row.suffix:
         raise UserError(f"'{path}' must end in {row.suffix} to be exported to {target}.")
-    way = row.exporter
+    if isinstance(network, Path) and _same_file(network, Path(path)):
+        raise UserError(
+            f"'{path}' is the file that is read, and would be replaced; name another with -o."
+        )
+    way = row.converter if from_onnx else row.exporter
     if not (can := row.availability()):
         way = _elsewhere(row, can, options)
     if "precision" not in row.options:  # checked above: it is the only one the exporter writes
@@ -76,6 +83,10 @@ def _elsewhere(row: Target, can: Availability, options: dict[str, Any]) -> str:
         else ""
     )
     raise UserError(f"The target '{row.name}' cannot be built here: {can.reason}{remedy}.")
+
+
+def _same_file(source: Path, target: Path) -> bool:
+    return target.exists() and source.exists() and os.path.samefile(source, target)
 
 
 def _smsr_form(

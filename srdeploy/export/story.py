@@ -84,7 +84,7 @@ def tell(file: str | Path) -> Story:
     return Story(
         file=path.name,
         **artifact_facts(path),
-        network=_network(card),
+        network=str(card),
         weights_sha256=weights,
         widths=widths,
         chapters=chapters,
@@ -157,12 +157,6 @@ def _recorded_weights(card: Card) -> str | None:
     return next((digest for digest in reversed(found) if isinstance(digest, str)), None)
 
 
-def _network(card: Card) -> str:
-    colour = "luma" if card.luma_only else f"{card.channels} channels"
-    pruned = ", pruned" if card.pruned else ""
-    return f"{card.arch} x{card.scale}, {colour}, values 0..{card.value_range:g}{pruned}"
-
-
 def _gaps(card: Card, weights: str | None, known: bool) -> list[str]:
     steps = [entry.get("step") for entry in card.history]
     gaps = []
@@ -186,7 +180,9 @@ def _told(entry: dict[str, Any]) -> list[str]:
 
 
 def _imported(entry: dict[str, Any]) -> list[str]:
-    told = [f"{entry.get('file')} ({_short(entry.get('sha256'))}), {entry.get('recognised_as')}"]
+    digest = _short(entry.get("sha256"))
+    source = f"{entry['file']} ({digest})" if "file" in entry else "a live module"
+    told = [f"{source}, {entry.get('recognised_as')}"]
     told += [f"assumed: {one}" for one in entry.get("assumed", [])]
     return told + [f"ignored: {one}" for one in entry.get("ignored", [])]
 
@@ -219,8 +215,9 @@ def _exported(entry: dict[str, Any]) -> list[str]:
         told.append(f"from the ONNX file {_short(entry['parent_sha256'])}")
     if parity := entry.get("parity"):
         sizes = ", ".join(f"{w}x{h}" for h, w in parity["sizes"])
+        other = "that file" if "parent_sha256" in entry else "PyTorch"
         told.append(
-            f"checked: {'equal to' if parity['tolerance'] <= 1e-3 else 'on images like'} PyTorch "
+            f"checked: {'equal to' if parity['tolerance'] <= 1e-3 else 'on images like'} {other} "
             f"within {parity['tolerance']:g} of the value range "
             f"(inputs {sizes})"
         )

@@ -46,6 +46,18 @@ NO_BF16 = {
 }
 """Why a target has no bf16."""
 
+NO_ONNX = {
+    "coreml": "coremltools reads no ONNX since its version 6",
+    "litert": "LiteRT's converter follows torch modules",
+}
+"""Why a target cannot start from an ONNX file."""
+
+GRAPH_OPTIONS = ("scale", "value_range")
+"""Options about an ONNX file, which says less of itself than a network's card; and"""
+
+NETWORK_OPTIONS = ("opset", "exporter")
+"""those about writing a network's graph, which an ONNX file has already."""
+
 
 _OF_ALL = ("precision", "sparse")
 """Options that may be asked of every target."""
@@ -65,13 +77,14 @@ class Target:
         runs_on: Where the artifact runs, for people.
         runtime: Name in :data:`srdeploy.runtime.table.RUNTIMES` of what runs it here.
         exporter: ``module:function`` taking (network, path, **options).
+        converter: The same, taking an ONNX file in place of the network; empty where none can be
+            taken (:data:`NO_ONNX`).
         options: Keyword arguments the exporter takes; ``precision`` and ``sparse`` may be asked of
             every row, and reach exporters that can have them.
         pixel_shuffles: Forms of PixelShuffle it can be given, the default first; empty where the
             format has one of its own.
         platforms: Values of ``sys.platform`` it can be built on; empty for all.
         nvidia: Building needs an NVIDIA GPU.
-        takes_onnx: The exporter takes an ONNX file in place of a network.
         sparse: It can take SMSR's sparse form.
         elsewhere: ``module:function`` that, asked for ``emit_script``, writes what builds the
             artifact on another machine, where this one cannot.
@@ -86,11 +99,11 @@ class Target:
     runs_on: str
     runtime: str
     exporter: str
+    converter: str = ""
     options: tuple[str, ...] = ()
     pixel_shuffles: tuple[str, ...] = ()
     platforms: tuple[str, ...] = ()
     nvidia: bool = False
-    takes_onnx: bool = False
     sparse: bool = False
     elsewhere: str | None = None
 
@@ -112,6 +125,24 @@ class Target:
         if usual.nvidia:
             return [usual]  # engines end alike, but each is its own runtime's
         return [usual, *(r for r in RUNTIMES.values() if self.suffix in r.suffixes and r != usual)]
+
+    def check_source(self, options: dict[str, Any], *, from_onnx: bool) -> None:
+        """See that it can be made of a network, or of an ONNX file, and that the options fit that.
+
+        Raises:
+            UserError: the target takes no ONNX file, or an option is for the other.
+        """
+        if from_onnx and not self.converter:
+            why = NO_ONNX.get(self.name, "its exporter follows torch modules")
+            raise UserError(
+                f"--target {self.name} starts from a network, not from an .onnx file ({why}): give "
+                "the network that it was exported from, or its weights with --arch and the code "
+                "that makes it."
+            )
+        for name in NETWORK_OPTIONS if from_onnx else GRAPH_OPTIONS:
+            if name in options:
+                kind = "networks" if from_onnx else ".onnx files"
+                raise UserError(f"{flag(name)} is for {kind}; leave it out here.")
 
     def check_options(self, options: dict[str, Any]) -> None:
         """See that the row offers what is asked.
@@ -177,7 +208,7 @@ def flag(option: str) -> str:
 
 _ENGINE_OPTIONS = (
     *("opset", "exporter", "pixel_shuffle", "precision", "sizes", "workspace_mb"),
-    *("timing_cache", "tf32", "emit_script", "value_range", "scale"),
+    *("timing_cache", "tf32", "emit_script", *GRAPH_OPTIONS),
 )
 
 TARGETS: dict[str, Target] = {
@@ -193,9 +224,10 @@ TARGETS: dict[str, Target] = {
             runs_on="ONNX Runtime anywhere; input of TensorRT, OpenVINO, ncnn",
             runtime="onnxruntime",
             exporter="srdeploy.export.onnx:export_onnx",
+            converter="srdeploy.export.onnx_convert:convert_onnx",
             options=(
                 *("opset", "exporter", "pixel_shuffle", "accept", "precision", "calibration"),
-                *("calibration_method", "activations", "max_drop", "data"),
+                *("calibration_method", "activations", "max_drop", "data", *GRAPH_OPTIONS),
             ),
             pixel_shuffles=PIXEL_SHUFFLES,
             sparse=True,
@@ -210,11 +242,11 @@ TARGETS: dict[str, Target] = {
             runs_on="GPUs of the same compute capability, with the same TensorRT",
             runtime="tensorrt",
             exporter="srdeploy.export.trt:export_trt",
+            converter="srdeploy.export.trt:export_trt",
             options=_ENGINE_OPTIONS,
             pixel_shuffles=PIXEL_SHUFFLES,
             platforms=NVIDIA_PLATFORMS,
             nvidia=True,
-            takes_onnx=True,
             elsewhere="srdeploy.export.trt_elsewhere:write_for_elsewhere",
         ),
         Target(
@@ -227,10 +259,10 @@ TARGETS: dict[str, Target] = {
             runs_on="RTX GPUs of PCs, compute capability 7.5 to 12.1",
             runtime="tensorrt_rtx",
             exporter="srdeploy.export.trt:export_trt_rtx",
+            converter="srdeploy.export.trt:export_trt_rtx",
             options=(*(o for o in _ENGINE_OPTIONS if o != "timing_cache"), "capabilities"),
             pixel_shuffles=PIXEL_SHUFFLES,
             platforms=NVIDIA_PLATFORMS,
-            takes_onnx=True,
         ),
         Target(
             "coreml",

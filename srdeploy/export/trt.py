@@ -16,11 +16,13 @@ from typing import Any
 
 import onnx
 
-from srdeploy.errors import UserError, unknown_name
-from srdeploy.export.onnx import TOOLS as ONNX_TOOLS
+from srdeploy.errors import SrdeployError, UserError, unknown_name
 from srdeploy.export.onnx import export_onnx
+from srdeploy.export.onnx_convert import convert_onnx
 from srdeploy.export.onnx_graph import Exporter
+from srdeploy.export.onnx_write import TOOLS as ONNX_TOOLS
 from srdeploy.export.parity import Probe, Reference, check_parity_of
+from srdeploy.export.precision_graph import convolution_kinds
 from srdeploy.export.report import ExportReport, Parity, artifact_facts, tool_versions
 from srdeploy.export.targets import AUTO
 from srdeploy.export.trt_accept import require_onnx
@@ -31,6 +33,7 @@ from srdeploy.files import atomic_path, cache_dir, sha256
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.models.probes import PROBE_SIZES, Size
+from srdeploy.models.quantised import Activations
 from srdeploy.runtime.onnx_session import holds_bfloat16
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.session import Session
@@ -166,16 +169,19 @@ def export_engine(
     value_range: float | None = None,
     scale: int | None = None,
 ) -> ExportReport:
-    """Build an engine from a network, or from an ONNX file as it is.
+    """Build an engine from a network, or from an ONNX file.
+
+    A file that is in fp32 throughout is converted to another precision that is asked for
+    (:mod:`srdeploy.export.onnx_convert`); any other is built as it is.
 
     Args:
-        network: A network; or an ONNX file, whose precisions are then kept.
+        network: A network; or an ONNX file.
         path: The ``.engine`` to write.
         builder: ``tensorrt`` or ``tensorrt_rtx``.
         opset: ONNX operator set, for a network.
         exporter: torch's way to ONNX, for a network.
         pixel_shuffle: Form of PixelShuffle, for a network; ``auto`` takes TensorRT's default.
-        precision: What the ONNX must hold; None for whatever it does.
+        precision: What the ONNX shall hold; None for whatever it does.
         sizes: See :func:`make_profile`.
         capabilities: Compute capabilities; TensorRT-RTX only; empty: :data:`RTX_DEFAULT`.
         workspace_mb: Limit of scratch memory, MiB.
@@ -244,6 +250,7 @@ def write_source(
         The network's card, and the report of the export if there was one.
     """
     written = None
+    activations: Activations | None = "int8" if precision in ("int8", "mixed") else None
     if isinstance(network, Network):
         written = export_onnx(
             network,
@@ -252,13 +259,24 @@ def write_source(
             exporter=exporter,
             pixel_shuffle="crd" if pixel_shuffle == AUTO else pixel_shuffle,
             precision=precision or "fp32",
-            activations="int8" if precision in ("int8", "mixed") else None,
+            activations=activations,
         )
         if pixel_shuffle == AUTO:
             note = "PixelShuffle as crd: TensorRT's default, other forms were not timed on it"
             written.notes.insert(0, note)
     else:
-        path.write_bytes(_read(network))
+        model = _read(network)
+        if precision in (None, "fp32") or not _in_fp32(model):
+            path.write_bytes(model)
+        else:
+            written = convert_onnx(
+                network,
+                path,
+                precision=precision,
+                activations=activations,
+                value_range=value_range,
+                scale=scale,
+            )
     with open_session(path, threads=1, value_range=value_range, scale=scale) as session:
         return session.card, written
 
@@ -432,3 +450,12 @@ def _read(path: Path) -> bytes:
     model = path.read_bytes()
     require_onnx(model, f"'{path}'")
     return model
+
+
+def _in_fp32(model: bytes) -> bool:
+    """Whether all convolutions are: a file of mixed or unknown precisions is its maker's choice."""
+    try:
+        kinds = convolution_kinds(onnx.load_model_from_string(model))
+    except SrdeployError:
+        return False
+    return set(kinds.values()) == {"fp32"}

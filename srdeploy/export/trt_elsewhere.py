@@ -10,7 +10,7 @@ from typing import Any
 
 import onnx
 
-from srdeploy.export.onnx import TOOLS
+from srdeploy.export.onnx_write import TOOLS
 from srdeploy.export.report import ExportReport, artifact_facts, tool_versions
 from srdeploy.export.trt import make_profile, write_source
 from srdeploy.export.trt_build import check_precision
@@ -34,7 +34,7 @@ def write_for_elsewhere(
     """Write what builds an engine of TensorRT where this machine cannot.
 
     Args:
-        network: A network; or an ONNX file, whose precisions are then kept.
+        network: A network; or an ONNX file.
         path: The ``.engine`` that the script will write; the ONNX file is put beside it.
         emit_script: The script (``.py`` or ``.sh``); it looks for the ONNX file in its own folder.
         precision: As of :func:`srdeploy.export.trt.export_engine`, and so are

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -92,6 +93,10 @@ class Scenario(Strict):
     sensor_seconds: Annotated[float, Field(ge=0.01, le=60)] = 0.1
     protocol: str | None = None
     timeout_seconds: Annotated[float, Field(gt=0)] = 3600.0
+
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        """What is not as usual."""
+        yield from self.model_dump(exclude_defaults=True).items()
 
     @property
     def input(self) -> Size | Literal["median"]:

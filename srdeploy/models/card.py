@@ -103,6 +103,16 @@ class Card(BaseModel):
         """JSON text, stable for equal cards."""
         return self.model_dump_json()
 
+    def __str__(self) -> str:
+        """One line: ``ledsr x2, 3 channels, values 0..255, pruned``."""
+        colour = "luma" if self.luma_only else f"{self.channels} channels"
+        pruned = ", pruned" if self.pruned else ""
+        return f"{self.arch} x{self.scale}, {colour}, values 0..{self.value_range:g}{pruned}"
+
+    def __repr__(self) -> str:
+        """One line."""
+        return f"Card({self})"
+
     @classmethod
     def from_json(cls, text: str, source: str = "the file") -> Card:
         """Parse a card.

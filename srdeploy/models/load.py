@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from srdeploy.errors import UserError, unknown_name
 from srdeploy.files import sha256
-from srdeploy.models.card import first_problem
 from srdeploy.models.card_file import is_safetensors, read_card, shipped_networks
 from srdeploy.models.importing.assemble import assemble
 from srdeploy.models.importing.state_dict import PREFERRED, StateDict, read_state_dict
 from srdeploy.models.importing.user_module import load_user_network
-from srdeploy.models.network import Network
+from srdeploy.models.network import Factory, Network
 from srdeploy.models.registry import ARCHITECTURES, architecture_names
 from srdeploy.models.store import read_network
 
@@ -26,7 +24,7 @@ _EXPORTED = {".onnx": "an ONNX", ".tflite": "a TensorFlow Lite", ".mlpackage": "
 def load_network(
     path: str | Path,
     *,
-    arch: str | None = None,
+    arch: str | Factory | None = None,
     scale: int | None = None,
     res_scale: float | None = None,
 ) -> Network:
@@ -42,7 +40,8 @@ def load_network(
         path: A file, or a name from :func:`shipped_networks`.
         arch: A name of ours (forces that layout; a preset such as ``edsr-full`` also states the
             base of a pruned file), or ``package.module:callable``, which is imported and called:
-            see :mod:`srdeploy.models.importing.user_module` for the attributes it may have.
+            see :mod:`srdeploy.models.importing.user_module` for the attributes it may have. Or
+            the callable itself.
         scale: The factor a network that serves several (VDSR) shall serve; for the others it must
             agree with the weights.
         res_scale: Residual scaling of a foreign EDSR, LEDSR or RIRSR, which weights do not show.
@@ -52,7 +51,7 @@ def load_network(
     """
     if scale is not None and not 1 <= scale <= 16:
         raise UserError(f"Scale {scale} makes no sense; choose a whole number from 1 to 16.")
-    if arch is not None and _looks_dotted(arch):
+    if isinstance(arch, str) and _looks_dotted(arch):
         module, _, name = arch.rpartition(".")
         raise UserError(
             f"There is no architecture '{arch}'; code of your own is named with a colon: "
@@ -62,7 +61,7 @@ def load_network(
     log.info("reading the network %s", file)
     if is_safetensors(file) and read_card(file) is not None:
         return _read_own(file, arch, scale)
-    if arch is not None and ":" not in arch and arch not in architecture_names():
+    if isinstance(arch, str) and ":" not in arch and arch not in architecture_names():
         raise unknown_name("architecture", arch, architecture_names())
     return _read_foreign(file, arch, scale, res_scale)
 
@@ -89,10 +88,10 @@ def _find(path: str | Path) -> Path:
     raise unknown_name("file or shipped network", str(path), shipped)
 
 
-def _read_own(file: Path, arch: str | None, scale: int | None) -> Network:
+def _read_own(file: Path, arch: str | Factory | None, scale: int | None) -> Network:
     network = read_network(file, arch=arch)
     card = network.card
-    if arch is not None and ":" not in arch:
+    if isinstance(arch, str) and ":" not in arch:
         row = ARCHITECTURES.get(card.arch)
         if row is None or (arch != row.name and arch not in row.presets):
             raise UserError(f"'{file}' is of architecture {card.arch}, not {arch}.")
@@ -104,22 +103,16 @@ def _read_own(file: Path, arch: str | None, scale: int | None) -> Network:
     config = {**card.config, "scale": scale} if "scale" in card.config else card.config
     if hasattr(network.module, "scale"):
         network.module.scale = scale  # type: ignore[assignment]
-    return Network(network.module, card.model_copy(update={"scale": scale, "config": config}))
+    return replace(network, card=card.model_copy(update={"scale": scale, "config": config}))
 
 
 def _read_foreign(
-    file: Path, arch: str | None, scale: int | None, res_scale: float | None
+    file: Path, arch: str | Factory | None, scale: int | None, res_scale: float | None
 ) -> Network:
     found = read_state_dict(file)
-    if arch is not None and ":" in arch:
-        try:
-            network, assumed = load_user_network(found, arch, str(file), scale)
-        except ValidationError as error:
-            raise UserError(
-                f"What '{arch}' says of itself cannot be ({first_problem(error)}); "
-                "mend the attribute."
-            ) from error
-        recognised_as = arch
+    if callable(arch) or (arch is not None and ":" in arch):
+        network, assumed = load_user_network(found, arch, str(file), scale)
+        recognised_as = network.card.arch
     else:
         result = assemble(found, str(file), arch=arch, scale=scale, res_scale=res_scale)
         network, recognised_as, assumed = result.network, result.recognised_as, result.assumed
@@ -131,7 +124,7 @@ def _read_foreign(
         "assumed": [*_choice(found), *assumed],
         "ignored": list(found.ignored),
     }
-    return Network(network.module, network.card.step(**history))
+    return replace(network, card=network.card.step(**history))
 
 
 def _choice(found: StateDict) -> list[str]:

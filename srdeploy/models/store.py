@@ -10,8 +10,8 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -23,7 +23,7 @@ from srdeploy.models.card import Card
 from srdeploy.models.card_file import card_metadata, damaged, read_header
 from srdeploy.models.digest import weights_sha256
 from srdeploy.models.facts import check_card, check_shapes, check_weights
-from srdeploy.models.network import Network
+from srdeploy.models.network import Factory, Network
 from srdeploy.models.registry import base_module
 from srdeploy.models.resize import resize, tensor_places
 
@@ -64,13 +64,14 @@ def _order_metadata(path: Path) -> None:
         file.write(text.ljust(length))
 
 
-def read_network(path: str | Path, *, arch: str | None = None) -> Network:
+def read_network(path: str | Path, *, arch: str | Factory | None = None) -> Network:
     """Rebuild a network from a file of ours.
 
     Args:
         path: A safetensors file with a card.
         arch: Needed when the card names a network of the user's own
-            (``package.module:callable``): a file alone never makes us import code.
+            (``package.module:callable``): a file alone never makes us import code. What makes
+            its module will do, too.
 
     Raises:
         UserError: no such file, not ours, not what was saved, a card that contradicts its
@@ -96,7 +97,7 @@ def read_network(path: str | Path, *, arch: str | None = None) -> Network:
         for other, name in others:
             setattr(other, name, getattr(owner, leaf))
     check_card(card, module, str(path))
-    return Network(module.eval(), card)
+    return Network(module.eval(), card, arch if callable(arch) else None)
 
 
 def _read_tensors(path: str | Path) -> dict[str, Tensor]:
@@ -107,19 +108,41 @@ def _read_tensors(path: str | Path) -> dict[str, Tensor]:
         raise UserError(f"Cannot read the tensors in '{path}' ({shown(error)}).") from error
 
 
-def empty_module(card: Card, arch: str | None = None) -> nn.Module:
-    """The module a card describes: on the meta device, or as the user's own code makes it."""
+def empty_module(card: Card, arch: str | Factory | None = None) -> nn.Module:
+    """The module a card describes: on the meta device, or as the user's own code makes it.
+
+    Args:
+        card: The card.
+        arch: Allows the import that a card of the user's own names; or what makes its module.
+
+    Raises:
+        UserError: code that is not allowed, cannot be imported or makes no module.
+    """
     if ":" in card.arch:
-        if arch != card.arch:
+        if isinstance(arch, str | None) and arch != card.arch:
             raise UserError(
                 f"This network is built by '{card.arch}', which is not part of srdeploy; "
                 f"pass --arch {card.arch} to allow importing it."
             )
-        module = user_factory(card.arch)().eval()  # holds what no file does, so not on meta
+        module = user_factory(arch or card.arch)().eval()  # holds what no file does: not on meta
+    elif callable(arch):
+        raise UserError(f"This network is srdeploy's own {card.arch}; leave arch out.")
     else:
         module = base_module(card)
     resize(module, card.shapes)
     return module
+
+
+def unpruned_module(network: Network) -> nn.Module:
+    """The module of a network as it was before any pruning; its numbers mean nothing.
+
+    Raises:
+        UserError: it is built by code that cannot be imported.
+    """
+    if network.make is not None:
+        return network.make().eval()
+    card = network.card
+    return empty_module(card.model_copy(update={"shapes": {}}), arch=card.arch)
 
 
 def build(card: Card, *, arch: str | None = None) -> Network:
@@ -144,29 +167,46 @@ def _restore_frozen(module: nn.Module, card: Card) -> None:
             layer.load_state_dict(MeanShift(card.value_range, card.mean_shift, sign).state_dict())
 
 
-def user_factory(spec: str) -> Callable[[], nn.Module]:
-    """Import ``package.module:callable``, looking in the current folder too.
+def user_factory(arch: str | Factory) -> Factory:
+    """What makes the user's module, with one sentence for all that may go wrong.
+
+    Args:
+        arch: ``package.module:callable``, imported with the current folder on the path too; or the
+            callable itself.
 
     Raises:
         UserError: it cannot be imported, or is not callable.
     """
+    name = arch if isinstance(arch, str) else getattr(arch, "__qualname__", repr(arch))
+    factory = _imported(arch) if isinstance(arch, str) else arch
+    if not callable(factory):
+        raise UserError(f"--arch '{name}' is not callable; name a class or a function.")
+
+    def make() -> nn.Module:
+        try:
+            module = factory()
+        except UserError:
+            raise
+        except Exception as error:  # whatever the user's code raises
+            raise UserError(
+                f"'{name}' failed when called without arguments ({type(error).__name__}: {error}); "
+                "name a callable that needs none and returns the module."
+            ) from error
+        if not isinstance(module, nn.Module):
+            raise UserError(f"--arch '{name}' returned {type(module).__name__}, not a module.")
+        return module
+
+    return make
+
+
+def _imported(spec: str) -> Any:
     module_name, _, attribute = spec.partition(":")
     if (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)
     try:
-        factory = getattr(importlib.import_module(module_name), attribute)
+        return getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(
             f"Cannot import --arch '{spec}' ({error}); give it as package.module:callable, "
             "importable from the current folder."
         ) from error
-    if not callable(factory):
-        raise UserError(f"--arch '{spec}' is not callable; name a class or a function.")
-
-    def make() -> nn.Module:
-        module = factory()
-        if not isinstance(module, nn.Module):
-            raise UserError(f"--arch '{spec}' returned {type(module).__name__}, not a module.")
-        return module
-
-    return make

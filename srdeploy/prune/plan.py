@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -32,6 +32,14 @@ class Plan(BaseModel):
     removed: dict[str, list[int]]
     keep: dict[str, dict[int, list[int]]]
     zero: dict[str, dict[int, list[int]]]
+
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        """How much goes, not which."""
+        yield "method", self.method
+        yield "ratio", self.options.get("ratio")
+        yield "removed", sum(map(len, self.removed.values()))
+        yield "groups", len(self.removed)
+        yield "tensors", len(self.keep)
 
 
 def make_plan(

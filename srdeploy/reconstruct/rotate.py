@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -84,7 +84,7 @@ def rotate_streams(
     dense = copy.deepcopy(module).double()
     proof = prove_equal(dense, turned, network.card, claim="rotated(x) == dense(x)")
     record = {"streams": [group.name for group in chosen], **proof}
-    return Network(turned.float().eval(), network.card), record
+    return replace(network, module=turned.float().eval()), record
 
 
 def linear_stream(network: Network, grouping: Grouping, group: Group) -> Stream:

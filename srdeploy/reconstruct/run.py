@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def prune_by_cost(
             streams = [group for group in grouping.groups if group.name in names]
             layers = [group.layers[0] for group in streams]
             card = turned.card.step(step="rotate", streams=layers, **record)
-            turned = Network(turned.module, card)
+            turned = replace(turned, card=card)
             cut = {g.name: [*range(len(g.atoms))][-counts[g.name] :] for g in streams}
     others = {name: count for name, count in counts.items() if name not in cut}
     removed, _ = choose_by_cost(turned.module, grouping, others, x.split(1))
@@ -114,7 +114,7 @@ def prune_by_cost(
         **_psnr("after", figures.get("refit", {})),
     }
     report = report_on(network, grouping, plan, options, small, quality | figures)
-    return Network(small.module, small.card.step(**step)), report
+    return replace(small, card=small.card.step(**step)), report
 
 
 def _refitted(network: Network, small: Network, plan: Plan, x: Tensor) -> list[LayerFit]:

@@ -72,6 +72,12 @@ class ReportSummary:
     commands: list[str]
     remarks: list[str]
 
+    def __repr__(self) -> str:
+        """One line, and the first sentence of the page."""
+        first = self.sentences[0] if self.sentences else ""
+        count = f"{len(self.figures)} measurements"
+        return f"ReportSummary({self.output}, {count}{first and f': {first}'})"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
         return {**vars(self), "output": str(self.output)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,11 +12,15 @@ from numpy.typing import NDArray
 from srdeploy.data.benchmark import open_benchmark
 from srdeploy.data.builtin import BUILTIN, TRAINING_IMAGES
 from srdeploy.models.card import Card
+from srdeploy.runtime.fitting import fitting
 from srdeploy.runtime.pixels import upscale_rgb
 from srdeploy.runtime.session import Session
+from srdeploy.runtime.sizes import InputSizes
 
 PATCH, MOST_PATCHES = 64, 32
 """Side of a patch in LR pixels, and the largest number of patches, spread over all images."""
+
+_LEAST = 8  # images, where each is as large as a graph wants it
 
 
 class _Recorder(Session):
@@ -34,7 +39,12 @@ class _Recorder(Session):
 
 
 def network_inputs(
-    images: str | Path, card: Card, *, patches: int = MOST_PATCHES, side: int = PATCH
+    images: str | Path,
+    card: Card,
+    *,
+    patches: int = MOST_PATCHES,
+    side: int = PATCH,
+    sizes: InputSizes | None = None,
 ) -> list[NDArray[np.float32]]:
     """What the network reads when it upscales the images' low-resolution versions.
 
@@ -44,6 +54,8 @@ def network_inputs(
         card: The network's own.
         patches: Largest number of patches; of more, evenly many are left out.
         side: Of a patch, in LR pixels; images that are smaller give smaller ones.
+        sizes: Those that a graph takes, where it does not take all: then what is cut from the
+            images, or continued in the mirror, has one of them.
 
     Returns:
         float32 [1, C, h, w] each, in 0..value_range.
@@ -52,8 +64,12 @@ def network_inputs(
         UserError: the folder cannot be read.
     """
     folder = TRAINING_IMAGES if str(images) == BUILTIN else images
-    pairs = open_benchmark(folder, card.scale)
-    cut = [patch for pair in pairs for patch in _patches(pair.lr(), side)]
+    if sizes is None:
+        pairs = open_benchmark(folder, card.scale)
+        cut = [patch for pair in pairs for patch in _patches(pair.lr(), side)]
+    else:
+        cut = [pair.lr() for pair in fitting(sizes, card, str(folder), math.inf)]
+        patches = max(_LEAST, patches * side**2 // cut[0][..., 0].size)
     recorder = _Recorder(card)
     for patch in cut[:: -(-len(cut) // patches)]:
         upscale_rgb(recorder, patch, card.scale)

@@ -102,6 +102,12 @@ class OnnxFileSession(Session):
         """See :class:`Session`."""
         return InputSizes.of_shape(self._input.shape[2:])
 
+    @property
+    def batch(self) -> int | None:
+        """The number of images it takes at a time; None: any."""
+        count = self._input.shape[0]
+        return count if isinstance(count, int) else None
+
     @abstractmethod
     def _infer(self, x: NDArray) -> NDArray:
         """The output of an input that has the graph's own type and shape."""
@@ -151,6 +157,11 @@ class OnnxFileSession(Session):
         """What a graph tells of itself: channels from its input, scale from a run."""
         batch, channels, height, width = self._input.shape
         if channels not in (1, 3):
+            if width in (1, 3):
+                raise UserError(
+                    f"'{self.path}' is laid out [N, H, W, C] (shape {self._input}); srdeploy runs "
+                    "[N, C, H, W]: export it channels first, or put a Transpose at either end."
+                )
             raise UserError(
                 f"'{self.path}' takes {channels} channels (shape {self._input}); srdeploy "
                 "runs luma (1) and RGB (3) networks laid out [N, C, H, W]."

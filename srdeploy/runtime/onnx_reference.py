@@ -30,15 +30,23 @@ class OnnxReferenceSession(OnnxSession):
     runtime = "onnx-reference"
 
     def _model(self, path: Path) -> bytes:
-        try:
-            model = onnx.load(str(path))
-        except Exception as error:  # protobuf's, and the checks of where weights lie
-            raise UserError(
-                f"'{path}' is no ONNX file, or a truncated one ({last_clause(error)}); export it "
-                "again."
-            ) from error
+        model = read_whole(path)
         self.precision = _precision(model)
         return widen(model).SerializeToString()
+
+
+def read_whole(path: Path) -> onnx.ModelProto:
+    """A file's graph with its weights, also those in files beside it.
+
+    Raises:
+        UserError: it is none, is truncated, or its weights lie elsewhere.
+    """
+    try:
+        return onnx.load(str(path))
+    except Exception as error:  # protobuf's, and the checks of where weights lie
+        raise UserError(
+            f"'{path}' is no ONNX file, or a truncated one ({last_clause(error)}); export it again."
+        ) from error
 
 
 def _precision(model: onnx.ModelProto) -> str | None:
@@ -73,9 +81,9 @@ def widen(model: onnx.ModelProto) -> onnx.ModelProto:
         for value in (*graph.value_info, *graph.input, *graph.output)
     }
     rounded = {name for name, kind in kinds.items() if kind == TensorProto.BFLOAT16}
+    stored_wide(wide, TensorProto.BFLOAT16)
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
-        _widen_attributes(node)
         narrow = [name for name in node.output if name in rounded]
         for position, name in enumerate(node.output):
             if name in narrow:
@@ -86,25 +94,32 @@ def widen(model: onnx.ModelProto) -> onnx.ModelProto:
             nodes.append(_cast(f"{name}/bf16", name, TensorProto.FLOAT))
     del graph.node[:]
     graph.node.extend(nodes)
-    for tensor in graph.initializer:
-        if tensor.data_type == TensorProto.BFLOAT16:
-            values = numpy_helper.to_array(tensor).astype("float32")
-            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-    for value in (*graph.input, *graph.output):
-        if value.name in rounded:
-            value.type.tensor_type.elem_type = TensorProto.FLOAT
     del graph.value_info[:]
     return wide
 
 
+def stored_wide(model: onnx.ModelProto, kind: int) -> None:
+    """Make float32 of all that a graph stores or states in a narrower type, in place.
+
+    Args:
+        model: Its weights, constants, casts and ends are looked at; not graphs inside its nodes.
+        kind: ``TensorProto.BFLOAT16`` or ``TensorProto.FLOAT16``.
+    """
+    graph = model.graph
+    attributes = [attribute for node in graph.node for attribute in node.attribute]
+    constants = [a.t for a in attributes if a.name == "value"]
+    for tensor in (*graph.initializer, *constants):
+        if tensor.data_type == kind:
+            values = numpy_helper.to_array(tensor).astype("float32")
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == kind:
+                attribute.i = TensorProto.FLOAT
+    for value in (*graph.input, *graph.output):
+        if value.type.tensor_type.elem_type == kind:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+
+
 def _cast(tensor: str, result: str, kind: int) -> onnx.NodeProto:
     return helper.make_node("Cast", [tensor], [result], name=f"{result}/round", to=kind)
-
-
-def _widen_attributes(node: onnx.NodeProto) -> None:
-    for attribute in node.attribute:
-        if node.op_type == "Cast" and attribute.name == "to":
-            attribute.i = TensorProto.FLOAT if attribute.i == TensorProto.BFLOAT16 else attribute.i
-        if attribute.name == "value" and attribute.t.data_type == TensorProto.BFLOAT16:
-            values = numpy_helper.to_array(attribute.t).astype("float32")
-            attribute.t.CopyFrom(numpy_helper.from_array(values, attribute.t.name))

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -175,7 +176,7 @@ def train(
         seed=recipe.seed,
         **_told(recipe.quantise),
     )
-    return Network(result.module, card)
+    return replace(result, card=card)
 
 
 class _Loop:

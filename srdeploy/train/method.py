@@ -1,6 +1,7 @@
 """A whole pruning method: choose, regularise, remove, prove, fine-tune; resumable anywhere."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ def prune_trained(
         module = network.copy().module
         pruner = kind(module, grouping, wanted, options, evaluator, unit)
         pruner.compress()
-        return pruner, Network(module, evaluator.card)
+        return pruner, replace(network, module=module, card=evaluator.card)
 
     if options.method == "gassl":
         search, _ = run(GASSLPruner, "search", counts)
@@ -203,4 +204,5 @@ def _zeroed(
         "has its old shapes and speed",
         "max_difference": 0.0,
     }
-    return Network(module, card.model_copy(update={"proof": proof})), plan
+    card = card.model_copy(update={"proof": proof})
+    return replace(network, module=module, card=card), plan

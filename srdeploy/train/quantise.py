@@ -8,6 +8,7 @@ Then they stay, so that the weights settle on the grids that will be exported.
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -99,7 +100,7 @@ class QuantiseHook(StepHook):
             }
         )
         card = network.card.model_copy(update={"quantised": quantised})
-        return Network(network.module, card)
+        return replace(network, card=card)
 
     def state_dict(self) -> dict[str, Any]:
         """The intervals' beginnings and factors, and their optimiser."""

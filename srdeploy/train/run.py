@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -127,7 +128,7 @@ class Run:
             state |= {k: v.cpu().contiguous() for k, v in self.ema.average.items()}
         result = self.network.copy()
         result.module.load_state_dict(state)
-        result = Network(merge_weight_norm(result.module).eval(), result.card)
+        result = replace(result, module=merge_weight_norm(result.module).eval())
         for hook in self.hooks:
             result = hook.finish(result)
         return result

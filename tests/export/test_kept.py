@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from srdeploy.export.kept import _nearest, with_quality
+from srdeploy.export.kept import with_quality
 from srdeploy.export.onnx import export_onnx
 from srdeploy.export.run import export
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.quality import evaluate
+from srdeploy.runtime.fitting import nearest
 from srdeploy.runtime.sizes import InputSizes
 
 
@@ -74,4 +75,4 @@ def test_sizes_that_no_upscaled_image_has(tmp_path: Path) -> None:
     [("64x48", (48, 64)), ("64x48,200x100", (100, 200)), ("64..100", (100, 100))],
 )
 def test_the_nearest_size(text: str, expected: tuple[int, int]) -> None:
-    assert _nearest(InputSizes.parse(text), 120, 180) == expected
+    assert nearest(InputSizes.parse(text), 120, 180) == expected

@@ -215,7 +215,7 @@ def test_what_trace_refuses_dynamo_is_asked_by_itself(
 def test_lost_shuffle_is_noticed(
     harm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    simplify = onnx_graph._simplify
+    simplify = onnx_graph.simplified_graph
 
     def harmful(model: onnx.ModelProto) -> onnx.ModelProto:
         simplified = simplify(model)
@@ -226,7 +226,7 @@ def test_lost_shuffle_is_noticed(
                 node.op_type = "Reshape"
         return simplified
 
-    monkeypatch.setattr(onnx_graph, "_simplify", harmful)
+    monkeypatch.setattr(onnx_graph, "simplified_graph", harmful)
     message = "DCR order" if harm == "mode" else "did not become DepthToSpace"
     with pytest.raises(SrdeployError, match=message):
         export_onnx(create("ledsr", scale=3, **SMALL["ledsr"]), tmp_path / "net.onnx")

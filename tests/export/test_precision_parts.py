@@ -40,7 +40,7 @@ def asked_for(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Images of noise; which were asked for is kept."""
     asked: list[str] = []
     monkeypatch.setattr(
-        stage, "network_inputs", lambda images, card: asked.append(images) or INPUTS
+        stage, "network_inputs", lambda images, card, **_: asked.append(images) or INPUTS
     )
     return asked
 

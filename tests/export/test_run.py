@@ -15,6 +15,8 @@ from srdeploy.export import run as stage
 from srdeploy.export.report import ExportReport, Parity
 from srdeploy.export.run import export
 from srdeploy.export.targets import (
+    GRAPH_OPTIONS,
+    NO_ONNX,
     ONNX_PRECISIONS,
     PIXEL_SHUFFLES,
     TARGETS,
@@ -45,7 +47,8 @@ def _exporters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Target, "availability", lambda self: Availability(True, ""))
     module = ModuleType("exporters")
     for row in TARGETS.values():
-        setattr(module, row.exporter.split(":")[1], exporter)
+        for place in filter(None, (row.exporter, row.converter)):
+            setattr(module, place.split(":")[1], exporter)
     monkeypatch.setattr(stage, "importlib", SimpleNamespace(import_module=lambda name: module))
 
 
@@ -58,7 +61,8 @@ def plain() -> Network:
 def test_options_reach_the_exporter(name: str, plain: Network, tmp_path: Path) -> None:
     row = TARGETS[name]
     path = tmp_path / f"net{row.suffix}"
-    options = {o: "x" for o in row.options if o not in ("precision", "exporter", "pixel_shuffle")}
+    left = ("precision", "exporter", "pixel_shuffle", *GRAPH_OPTIONS)
+    options = {o: "x" for o in row.options if o not in left}
     report = export(plain, name, path, precision="fp32", **options)
     ((network, place, given),) = ASKED
     assert network is plain
@@ -184,7 +188,8 @@ def test_flags_of_options() -> None:
 
 
 def test_which_targets_take_an_onnx_file_and_which_a_sparse_form() -> None:
-    assert [n for n, row in TARGETS.items() if row.takes_onnx] == ["trt", "trt-rtx"]
+    assert [n for n, row in TARGETS.items() if row.converter] == ["onnx", "trt", "trt-rtx"]
+    assert set(NO_ONNX) == {n for n, row in TARGETS.items() if not row.converter}
     assert [n for n, row in TARGETS.items() if row.sparse] == ["onnx"]
     assert [n for n, row in TARGETS.items() if row.nvidia] == ["trt"]
 

@@ -47,7 +47,7 @@ def of_onnx(folder: Path, told: Card) -> Story:
           "parity": {"tolerance": 1e-3, "sizes": [[20, 24], [29, 17]]}},
          ["trt, fp16, opset 17, pixel shuffle crd", "from weights sha256 0123456789ab",
           "from the ONNX file sha256 0123456789ab",
-          "checked: equal to PyTorch within 0.001 of the value range (inputs 24x20, 17x29)",
+          "checked: equal to that file within 0.001 of the value range (inputs 24x20, 17x29)",
           "by a 1, b 2"]),
         ({"step": "export", "target": "t", "precision": "p",
           "parity": {"tolerance": 2e-2, "sizes": []}},

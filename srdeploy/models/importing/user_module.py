@@ -1,14 +1,15 @@
 """Networks of the user's own: ``--arch package.module:callable`` and a state dict.
 
-The callable takes no arguments and returns the module. What its tensors cannot tell is read from
-optional attributes of the module, each with a default:
+The callable takes no arguments and returns the module; in Python it can be given itself. What its
+tensors cannot tell is read from optional attributes of the module, each with a default:
 
 ============== =====================================================================================
 attribute      meaning; default
 ============== =====================================================================================
 scale          factor of a pre-upscaled network; others are measured by a forward pass
 channels       1 (luma) or 3 (RGB); whichever the forward pass accepts, 3 first
-value_range    pixels run from 0 to this; 1.0
+value_range    pixels run from 0 to this; of a trained network what a photograph shows
+               (:mod:`srdeploy.models.value_range`), else 1.0
 luma_only      only Y goes through the network; true when channels is 1
 pre_upscaled   the input is the bicubic-upscaled image; true when the forward pass keeps the size
                although a scale above 1 was given
@@ -26,33 +27,38 @@ from contextlib import suppress
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from srdeploy.errors import UserError
-from srdeploy.models.card import LARGEST_MULTIPLE, Card
+from srdeploy.models.card import LARGEST_MULTIPLE, Card, first_problem
 from srdeploy.models.importing.reach import measure_receptive_field
 from srdeploy.models.importing.state_dict import StateDict, strip_wrappers
-from srdeploy.models.network import Network
+from srdeploy.models.network import Factory, Network
 from srdeploy.models.probes import CannotRunError, Size, run
 from srdeploy.models.resize import layer_widths
 from srdeploy.models.store import user_factory
+from srdeploy.models.value_range import recognise_range
 
 _BASES: tuple[Size, ...] = ((24, 40), (48, 80), (96, 160), (192, 320))
 """Heights and widths that are tried in turn: a network may have a smallest size."""
 
-_MULTIPLES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 48, 64, 128)
+MULTIPLES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 48, 64, 128)
+"""What sides may have to be multiples of, as it is tried."""
+
 _WRONG_CHANNELS = re.compile(r"expected .* channels?, but got \d+ channel")
 _MAX_SCALE = 16
 
 
 def load_user_network(
-    found: StateDict, spec: str, source: str, scale: int | None = None
+    found: StateDict, arch: str | Factory, source: str, scale: int | None = None
 ) -> tuple[Network, tuple[str, ...]]:
     """Build the user's module, load the tensors strictly, and describe it.
 
     Args:
         found: The file's tensors.
-        spec: ``package.module:callable``, imported with the current folder on the path.
+        arch: ``package.module:callable``, imported with the current folder on the path; or the
+            callable.
         source: The file, for messages.
         scale: The factor, for a module that keeps its input's size (pre-upscaled).
 
@@ -63,25 +69,65 @@ def load_user_network(
         UserError: the code cannot be imported or fails, the tensors do not fit it, or it maps no
             image to an image of a whole multiple of its size.
     """
-    module = _call(spec)
+    factory = user_factory(arch)
+    module = factory().eval().float()
+    spec = arch if isinstance(arch, str) else spec_of(module)
     _load_strictly(module, found, spec, source)
+    card, assumed = describe_module(module, spec, scale)
+    return Network(module, card, None if isinstance(arch, str) else factory), assumed
+
+
+def spec_of(module: nn.Module) -> str:
+    """What a card calls the architecture of a module that is there already."""
+    return f"{type(module).__module__}:{type(module).__qualname__}"
+
+
+def describe_module(
+    module: nn.Module, spec: str, scale: int | None = None, value_range: float | None = None
+) -> tuple[Card, tuple[str, ...]]:
+    """The card of a module, from its attributes and from running it.
+
+    Args:
+        module: float32, on the CPU, in evaluation mode.
+        spec: What to call it.
+        scale: The factor, for a module that keeps its input's size (pre-upscaled).
+        value_range: Pixels run from 0 to this; None: its attribute, or what a photograph shows.
+
+    Returns:
+        The card, and what had to be assumed.
+
+    Raises:
+        UserError: it maps no image to an image of a whole multiple of its size, or says of itself
+            what cannot be.
+    """
     assumed: list[str] = []
-    facts = _probe(module, spec, scale, assumed)
-    card = Card(arch=spec, widths=layer_widths(module), **facts)
-    return Network(module, card), tuple(assumed)
-
-
-def _call(spec: str) -> nn.Module:
-    factory = user_factory(spec)
+    if value_range is None:
+        value_range = _attribute(module, "value_range", float, None)
     try:
-        return factory().eval().float()
-    except UserError:
-        raise
-    except Exception as error:  # whatever the user's code raises
+        card = Card(arch=spec, widths=layer_widths(module), **_probe(module, spec, scale))
+        if value_range is None:
+            value_range = _shown_range(module, card)
+            assumed.append(
+                "pixel values run from 0 to 1 (no attribute value_range)"
+                if value_range is None
+                else f"pixel values run from 0 to {value_range:g} (fed so, it beats bicubic)"
+            )
+        if value_range is not None:
+            card = Card.model_validate({**dict(card), "value_range": value_range})
+    except ValidationError as error:
         raise UserError(
-            f"'{spec}' failed when called without arguments ({type(error).__name__}: {error}); "
-            "name a callable that needs none and returns the module."
+            f"What '{spec}' says of itself cannot be ({first_problem(error)}); mend the attribute."
         ) from error
+    return card, tuple(assumed)
+
+
+def _shown_range(module: nn.Module, card: Card) -> float | None:
+    side = -(-64 // card.size_multiple) * card.size_multiple
+    with suppress(CannotRunError):
+        return recognise_range(
+            lambda x: run(module, torch.from_numpy(x)).numpy(), card, (side, side)
+        )
+    return None
 
 
 def _load_strictly(module: nn.Module, found: StateDict, spec: str, source: str) -> None:
@@ -101,7 +147,7 @@ def _load_strictly(module: nn.Module, found: StateDict, spec: str, source: str) 
     module.load_state_dict(best)
 
 
-def _probe(module: nn.Module, spec: str, scale: int | None, assumed: list[str]) -> dict[str, Any]:
+def _probe(module: nn.Module, spec: str, scale: int | None) -> dict[str, Any]:
     channels, multiple, ratio = _measure(module, spec)
     factor = ratio
     stated = scale if scale is not None else _attribute(module, "scale", int, None)
@@ -115,10 +161,6 @@ def _probe(module: nn.Module, spec: str, scale: int | None, assumed: list[str]) 
         factor = stated
     elif scale is not None and scale != ratio:
         raise UserError(f"'{spec}' upscales by {ratio}, not by {scale}.")
-    value_range = _attribute(module, "value_range", float, None)
-    if value_range is None:
-        value_range = 1.0
-        assumed.append("pixel values run from 0 to 1 (no attribute value_range)")
     field = _attribute(module, "receptive_field", int, None)
     if field is None:
         field = measure_receptive_field(module, channels, multiple)
@@ -126,7 +168,7 @@ def _probe(module: nn.Module, spec: str, scale: int | None, assumed: list[str]) 
         "scale": factor,
         "scales": (factor,),
         "channels": channels,
-        "value_range": value_range,
+        "value_range": 1.0,
         "luma_only": _attribute(module, "luma_only", bool, channels == 1),
         "pre_upscaled": pre_upscaled,
         "size_multiple": multiple,
@@ -152,7 +194,7 @@ def _measure(module: nn.Module, spec: str) -> tuple[int, int, int]:
             f"'{spec}' says that sides must be multiples of {stated_multiple}; its attribute "
             f"size_multiple must be a number from 1 to {LARGEST_MULTIPLE}."
         )
-    multiples = _MULTIPLES if stated_multiple is None else (stated_multiple,)
+    multiples = MULTIPLES if stated_multiple is None else (stated_multiple,)
     tries = [_Tries(module, channels) for channels in ((3, 1) if stated is None else (stated,))]
     for tried in tries:
         for base in _BASES:
@@ -160,7 +202,7 @@ def _measure(module: nn.Module, spec: str) -> tuple[int, int, int]:
                 if (ratio := tried.ratio(base, multiple)) is None:
                     continue
                 # What was missing may have been pixels, not a multiple.
-                size = _odd_size(base, multiple)
+                size = odd_size(base, multiple)
                 smaller = [m for m in multiples if m < multiple and tried.ratio(size, m)]
                 return tried.channels, min([*smaller, multiple]), ratio
     raise UserError(f"'{spec}' {_why_not(module, tries)}.")
@@ -184,7 +226,7 @@ class _Tries:
 
     def ratio(self, base: Size, multiple: int) -> int | None:
         """Output size over input size, None where there is no such image."""
-        height, width = _odd_size(base, multiple)
+        height, width = odd_size(base, multiple)
         x = torch.rand(1, self.channels, height, width, generator=self._noise)
         try:
             y = run(self._module, x)
@@ -197,7 +239,7 @@ class _Tries:
         return ratio
 
 
-def _odd_size(base: Size, multiple: int) -> Size:
+def odd_size(base: Size, multiple: int) -> Size:
     """Numbers of blocks that are odd and share no divisor, so that only ``multiple`` is tried."""
     tall, wide = (max(math.ceil(side / multiple), 2) | 1 for side in base)
     while math.gcd(tall, wide) > 1:

@@ -13,10 +13,13 @@ import pytest
 
 import srdeploy as sr
 from srdeploy import api
+from srdeploy.api import artifacts, networks
+from srdeploy.api import given as given_
 from srdeploy.data.picture import Picture
 from srdeploy.errors import UserError
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
+from srdeploy.reconstruct.run import Calibration
 
 NETWORK = create("ledsr", n_blocks=1, n_feats=4)
 
@@ -35,12 +38,13 @@ class Calls(list):
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     found = Calls()
-    monkeypatch.setattr(api, "load", lambda name: NETWORK)
-    for name in ("prune_oneshot", "prune_trained"):
-        monkeypatch.setattr(api, name, found.of(("small", "report")))
-    for name in ("plan_oneshot", "prune_recipe", "finetune_recipe", "_train", "_export", "_bench",
-                 "_evaluate", "write_report"):  # fmt: skip
-        monkeypatch.setattr(api, name, found.of(name))
+    monkeypatch.setattr(given_, "load_network", lambda name: NETWORK)
+    for name in ("prune_oneshot", "prune_trained", "prune_by_cost"):
+        monkeypatch.setattr(networks, name, found.of(("small", "report")))
+    for name in ("plan_oneshot", "prune_recipe", "finetune_recipe", "_train"):
+        monkeypatch.setattr(networks, name, found.of(name))
+    for name in ("_export", "_bench", "_evaluate", "write_report"):
+        monkeypatch.setattr(artifacts, name, found.of(name))
     return found
 
 
@@ -50,11 +54,11 @@ def test_plan(calls: Calls) -> None:
     assert network is NETWORK
     assert (options.ratio, options.criterion) == (0.5, "l2")
     assert options.exclude[-2:] == ("head*", "body*")
-    assert options.exclude[:-2] == tuple(api.default_exclude(NETWORK))
-    api.plan(NETWORK, 0.25, exclude=api.default_exclude(NETWORK))
+    assert options.exclude[:-2] == tuple(networks.default_exclude(NETWORK))
+    api.plan(NETWORK, 0.25, exclude=networks.default_exclude(NETWORK))
     options = calls.pop()[0][1]
     assert options.ratio == 0.25
-    assert options.exclude == tuple(api.default_exclude(NETWORK))  # each once
+    assert options.exclude == tuple(networks.default_exclude(NETWORK))  # each once
 
 
 @pytest.mark.parametrize(
@@ -66,6 +70,20 @@ def test_prune_at_once(calls: Calls, given: dict, ratio: float, method: str | No
     (network, options), _ = calls.pop()
     assert network is NETWORK
     assert (options.ratio, options.seed) == (ratio, 3)
+
+
+@pytest.mark.parametrize(("method", "rotate"), [("reconstruct", True), ("obs", False)])
+def test_prune_by_cost(calls: Calls, method: str, rotate: bool) -> None:
+    assert api.prune(NETWORK, 0.3, method=method, calibration="dir") == "small"
+    ((network, options, images), named) = calls.pop()
+    assert (network, options.ratio, images.images) == (NETWORK, 0.3, "dir")
+    assert named == {"rotate": rotate}
+    api.prune(NETWORK, method=method)
+    assert calls.pop()[0][2] == Calibration()
+    with pytest.raises(UserError, match=f"l1; {method} chooses by cost"):
+        api.prune(NETWORK, method=method, criterion="l2")
+    with pytest.raises(UserError, match="calibration belongs to the methods reconstruct and obs"):
+        api.prune(NETWORK, calibration="dir")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +107,7 @@ def test_prune_by_training(calls: Calls) -> None:
     api.prune(NETWORK, method="srp", run_dir="run")
     recipe, trained = calls
     assert recipe == (
-        (NETWORK, "srp", None, ()),
+        (NETWORK, "srp", None, []),
         {"prune": {"ratio": None}, "training": {"data": None}, "finetune": {"iterations": None}},
     )
     assert trained == ((NETWORK, "prune_recipe", Path("run")), {})
@@ -108,7 +126,7 @@ def test_prune_by_training(calls: Calls) -> None:
 def test_finetune(calls: Calls) -> None:
     assert api.finetune(NETWORK, run_dir="run", lr=0.1) == "_train"
     recipe, trained = calls
-    assert recipe == ((NETWORK.card, None, {"lr": 0.1, "data": None, "eval_data": "none"}, ()), {})
+    assert recipe == ((NETWORK.card, None, {"lr": 0.1, "data": None, "eval_data": "none"}, []), {})
     assert trained == ((NETWORK, "finetune_recipe", "run"), {"step": "finetune"})
     calls.clear()
     api.finetune(NETWORK, run_dir="r", data="one", recipe="f.yaml", changes=["b=2"], watch="set")
@@ -126,11 +144,11 @@ def test_export(calls: Calls) -> None:
     for name in ("in.pt", "in.a"):
         api.export(name, "b.onnx")
         assert calls.pop()[0][0] is NETWORK
-    for suffix in {row.suffix for row in api.TARGETS.values()}:
+    for suffix in {row.suffix for row in artifacts.TARGETS.values()}:
         api.export(NETWORK, f"a{suffix}")
-        chosen = api.TARGETS[calls.pop()[0][1]]
+        chosen = artifacts.TARGETS[calls.pop()[0][1]]
         assert chosen.suffix == suffix
-        assert chosen is next(row for row in api.TARGETS.values() if row.suffix == suffix)
+        assert chosen is next(row for row in artifacts.TARGETS.values() if row.suffix == suffix)
     with pytest.raises(UserError, match=r"No target writes '' files; choose one of \.\w+, \.\w+"):
         api.export(NETWORK, "a")
 
@@ -144,7 +162,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list:
         found.append((artifact, options))
         yield SimpleNamespace(card=SimpleNamespace(scale=3))
 
-    monkeypatch.setattr(api, "open_session", open_session)
+    monkeypatch.setattr(artifacts, "open_session", open_session)
     return found
 
 
@@ -158,7 +176,7 @@ def test_evaluate(calls: Calls, opened: list) -> None:
 
 
 def test_bench(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "scale_of", lambda artifact: {"a": 3, "b": 4}[artifact])
+    monkeypatch.setattr(artifacts, "scale_of", lambda artifact: {"a": 3, "b": 4}[artifact])
     told: list = []
     assert api.bench("a", Path("b"), on_row=told.append, threads=2) == "_bench"
     assert calls.pop() == (
@@ -181,7 +199,7 @@ def test_upscale(opened: list, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         asked.append((picture.pixels.shape, scale, memory))
         return picture
 
-    monkeypatch.setattr(api, "upscale_picture", upscale_picture)
+    monkeypatch.setattr(artifacts, "upscale_picture", upscale_picture)
     grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
     assert np.array_equal(api.upscale("a", grey), grey)
     assert asked.pop() == ((3, 4, 1), None, None)
@@ -191,6 +209,81 @@ def test_upscale(opened: list, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert asked.pop() == ((3, 4, 1), 2, 9)
     assert opened.pop() == (NETWORK, {"scale": 2, "threads": 1})
     assert api.upscale("a", str(tmp_path / "a.png")).shape == (3, 4, 1)
+
+
+@pytest.mark.parametrize("exclude", ["body.0", ["body.0"], ("body.0",)])
+def test_one_of_a_list_is_a_list_of_one(calls: Calls, exclude: Any) -> None:
+    api.prune(NETWORK, exclude=exclude)
+    assert calls.pop()[0][1].exclude == (*networks.default_exclude(NETWORK), "body.0")
+    api.prune(NETWORK, method="srp", run_dir="r", exclude=exclude, data="d", changes="a=1")
+    recipe = calls[0]
+    assert recipe[0][3] == ["a=1"]
+    assert recipe[1]["prune"] == {"ratio": None, "exclude": ["body.0"]}
+    assert recipe[1]["training"] == {"data": {"folders": ["d"]}}
+
+
+def test_lists_of_artifacts_and_results(calls: Calls) -> None:
+    api.bench(["a", Path("b")], "c", scale=2)
+    assert calls.pop()[0] == (["a", "b", "c"],)
+    rows = [SimpleNamespace(name="row")]
+    api.report(rows, "b.json")
+    assert calls.pop()[0] == ((rows[0], "b.json"), "report.html", None)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "text"),
+    [("480x270", "480x270"), ((480, 270), "480x270"), ([480, 270], "480x270"),
+     ([(480, 270), "640x360"], "480x270,640x360"), ("64..1024", "64..1024"),
+     ([(64, 48)], "64x48")],
+)  # fmt: skip
+def test_sizes_width_first(calls: Calls, sizes: Any, text: str) -> None:
+    api.export(NETWORK, "a.mlpackage", sizes=sizes)
+    assert calls.pop()[1] == {"sizes": text}
+
+
+def test_other_options_of_targets(calls: Calls) -> None:
+    api.export(NETWORK, "a.engine", target="trt-rtx", capabilities="8.9", data=Path("d"))
+    assert calls.pop()[1] == {"capabilities": ("8.9",), "data": "d"}
+    assert (
+        api.export(NETWORK, "b/a.onnx", precision=("fp16", "int8"), max_drop=1.0) == ["_export"] * 2
+    )
+    assert [(given[2], named) for given, named in calls] == [
+        (Path("b/a-fp16.onnx"), {"precision": "fp16", "max_drop": 1.0}),
+        (Path("b/a-int8.onnx"), {"precision": "int8", "max_drop": 1.0}),
+    ]
+
+
+def test_live_modules_are_wrapped(calls: Calls, opened: list, tmp_path: Path) -> None:
+    live, wrapped = NETWORK.module, []
+    api.evaluate(live)
+    network = opened.pop()[0]
+    assert isinstance(network, Network)
+    assert network.card.arch == "srdeploy.models.edsr:LEDSR"
+    for call in (
+        lambda: api.plan(live),
+        lambda: api.prune(live),
+        lambda: api.prune(live, method="srp", run_dir="r"),
+        lambda: api.finetune(live, run_dir="r"),
+        lambda: api.export(live, "a.onnx"),
+    ):
+        call()
+        wrapped += [given[0] for given, _ in calls]
+        calls.clear()
+    networks = [one for one in wrapped if isinstance(one, Network)]
+    assert len(networks) == 6  # of the recipe, too
+    assert all(one.card.arch.endswith(":LEDSR") for one in networks)
+    assert not any(one is live for one in wrapped)
+    with pytest.raises(UserError, match=r"write the network first, with sr\.export"):
+        api.bench(live)
+    with pytest.raises(UserError, match=r"write the network first"):
+        api.bench(NETWORK)
+
+
+def test_options_of_another_method(calls: Calls) -> None:
+    with pytest.raises(UserError, match="common_set belongs to the methods that train"):
+        api.prune(NETWORK, common_set="joint")
+    with pytest.raises(UserError, match="These settings: round_to"):
+        api.prune(NETWORK, round_to=[1])  # type: ignore[arg-type]
 
 
 def test_report(calls: Calls) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import pydoc
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +14,12 @@ import pytest
 import torch
 
 import srdeploy as sr
+from srdeploy import api
+from srdeploy.compact.run import prune_oneshot
 from srdeploy.errors import UserError
+from srdeploy.export.report import Parity
 from srdeploy.models.registry import create
+from srdeploy.prune.options import PruneOptions
 
 
 def test_importing_loads_nothing_heavy() -> None:
@@ -28,8 +34,6 @@ def test_importing_loads_nothing_heavy() -> None:
 
 
 def test_names() -> None:
-    from srdeploy import api
-
     assert set(api.__all__) <= set(dir(sr))
     assert sr.load is api.load
     for name in ("load", "prune", "compact", "finetune", "export", "bench", "upscale"):
@@ -40,6 +44,75 @@ def test_names() -> None:
         assert getattr(sr, name).__path__  # still the package
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         sr.nonsense  # noqa: B018
+
+
+FUNCTIONS = [name for name in api.__all__ if inspect.isfunction(getattr(api, name))]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_help_shows_the_function(name: str) -> None:
+    function = getattr(sr, name)
+    assert inspect.isfunction(function)
+    assert inspect.signature(function) == inspect.signature(getattr(api, name))
+    told = pydoc.plain(pydoc.render_doc(function))
+    assert told.startswith(f"Python Library Documentation: function {name} in ")
+    parameters = inspect.signature(function).parameters.values()
+    for one in parameters:
+        assert one.annotation is not inspect.Parameter.empty
+        assert str(one) in told.replace("\n", " "), one  # types and defaults
+    documented = inspect.getdoc(function) or ""
+    for one in parameters:
+        assert re.search(rf"^    {one.name}: ", documented, re.MULTILINE), one.name
+    example = documented.partition("Example:")[2]
+    for line in re.findall(r">>> (.*)", example):
+        compile(line, name, "exec")
+    assert f"sr.{name}(" in example
+
+
+def test_stages_are_functions_and_packages() -> None:
+    assert {"bench", "compact", "export", "prune", "report"} <= set(FUNCTIONS)
+    assert sr.prune is api.prune
+    assert sr.prune.plan.Plan is sr.Plan  # type: ignore[attr-defined]
+    code = (
+        "import sys, srdeploy as sr; before = set(sys.modules); sr.__version__; "
+        "import srdeploy.bench; assert 'torch' not in sys.modules; "
+        "print(sr.bench.__name__, sr.bench.__module__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["bench", "srdeploy.api.artifacts"]
+
+
+def test_what_functions_return_is_a_line() -> None:
+    dense = create("ledsr", n_blocks=8, n_feats=32)
+    plan = sr.plan(dense, 0.5)
+    small, report = prune_oneshot(dense, PruneOptions(ratio=0.5, exclude=("tail.*",)))
+    row = sr.Row(
+        artifact="a.onnx", scale=2, scenario={"x": [1] * 99}, machine={}, p50_ms=1.23456,
+        samples_ms=[1.0] * 999, psnr_y=31.61234,
+    )  # fmt: skip
+    quality = sr.Quality(34.4, 0.93, 1, "y", "psnr[y]", [{"name": "a"}] * 99)
+    summary = sr.ReportSummary(
+        Path("r.html"), "t", [], ["It is fast.", "And more."], [{}] * 3, {}, {}, [], None, [], []
+    )
+    exported = sr.ExportReport(
+        "onnx", "a.onnx", "0" * 64, 2048, "int8", 17, Parity(0.1, 1.2e-3, [(8, 8)]), {}, {}, 1.0,
+        layers=[{"layer": "a"}] * 99, quality={"drop": 0.03, "data": "builtin"},
+    )  # fmt: skip
+    told = {
+        "Network(ledsr x2, 3 channels, values 0..255, pruned, 41.6K parameters)": small,
+        "Card(ledsr x2, 3 channels, values 0..255, pruned)": small.card,
+        "Plan(method='l1', ratio=0.5, removed=144, groups=9, tensors=37)": plan,
+        "Row(artifact='a.onnx', device='local', p50_ms=1.235, psnr_y=31.612)": row,
+        "Quality(psnr=34.400, ssim=0.9300, n_images=1, protocol='psnr[y]')": quality,
+        "ReportSummary(r.html, 3 measurements: It is fast.)": summary,
+        "ExportReport(a.onnx: onnx, int8, 2 KiB, parity 1.2e-03, drop 0.030 dB on builtin)":
+            exported,
+        "Scenario(inputs=((16, 16),), min_runs=2)": sr.Scenario(inputs=(16, 16), min_runs=2),
+    }  # fmt: skip
+    assert [repr(one) for one in told.values()] == list(told)
+    assert repr(report).startswith("PruneReport(Plan(method='l1', ratio=0.5, removed=144")
+    assert len(repr(report)) < 200
+    assert str(row) == "artifact='a.onnx' device='local' p50_ms=1.235 psnr_y=31.612"
 
 
 def test_a_package_imported_first_can_still_be_called() -> None:
@@ -105,15 +178,15 @@ def test_refusals(tmp_path: Path) -> None:
 
 
 def test_bench_opens_nothing_here_to_learn_a_scale(monkeypatch: pytest.MonkeyPatch) -> None:
-    from srdeploy import api
+    from srdeploy.api import artifacts
 
     def fails(*arguments: object, **options: object) -> object:
         raise AssertionError("opened")
 
     asked: list[int] = []
-    monkeypatch.setattr(api, "open_session", fails)
+    monkeypatch.setattr(artifacts, "open_session", fails)
     monkeypatch.setattr("srdeploy.runtime.open.open_session", fails)
-    monkeypatch.setattr(api, "_bench", lambda names, *, scale, **options: asked.append(scale))
+    monkeypatch.setattr(artifacts, "_bench", lambda names, *, scale, **options: asked.append(scale))
     sr.bench("edsr-s-x3")
     assert asked == [3]
 
@@ -139,7 +212,7 @@ def test_upscale(tmp_path: Path) -> None:
         sr.upscale(network, pixels.astype(np.uint16), tmp_path / "b.jpg")
 
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "line.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "line.py"
 
 
 def test_the_example_fits_a_screen_and_runs(

@@ -1,0 +1,287 @@
+"""Functions that make networks of networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from srdeploy.api.given import listed, network_of, said
+from srdeploy.compact.run import prune_oneshot
+from srdeploy.compact.surgery import compact as _compact
+from srdeploy.errors import UserError
+from srdeploy.models.load import load_network
+from srdeploy.models.network import Network
+from srdeploy.models.store import save_network
+from srdeploy.prune.oneshot import default_exclude, plan_oneshot
+from srdeploy.prune.options import PruneOptions
+from srdeploy.prune.plan import Plan
+from srdeploy.reconstruct.run import Calibration, prune_by_cost
+from srdeploy.strict import parse
+from srdeploy.train.defaults import finetune_recipe
+from srdeploy.train.loop import train as _train
+from srdeploy.train.method import prune_trained
+from srdeploy.train.prune_defaults import prune_recipe
+
+
+def load(
+    path: str | Path,
+    *,
+    arch: str | Callable[[], nn.Module] | None = None,
+    scale: int | None = None,
+    res_scale: float | None = None,
+) -> Network:
+    """Load a network: a file of ours, a foreign checkpoint, or a shipped one by its name.
+
+    Args:
+        path: The file, or the name. No code in a file ever runs.
+        arch: What the file does not show: a name of ours; or, for a network of your own, what
+            makes its module without arguments, or ``package.module:callable``.
+        scale: Factor that a network of several (VDSR) shall serve.
+        res_scale: Residual scaling of a foreign EDSR, which weights do not show.
+
+    Raises:
+        UserError: nothing there, unreadable, not recognised, or tensors that do not fit.
+
+    Example:
+        >>> dense = sr.load("edsr-s-x2")
+        >>> own = sr.load("weights.pt", arch=lambda: MyNet(width=48))
+    """
+    return load_network(path, arch=arch, scale=scale, res_scale=res_scale)
+
+
+def save(network: Network | nn.Module, path: str | Path) -> None:
+    """Write weights and card into one safetensors file, whole or not at all.
+
+    Args:
+        network: What to write.
+        path: Where to.
+
+    Raises:
+        UserError: it cannot be written there.
+
+    Example:
+        >>> sr.save(small, "small.safetensors")
+    """
+    save_network(network_of(network), path)
+
+
+def plan(
+    network: Network | nn.Module | str | Path,
+    ratio: float = 0.5,
+    *,
+    layer_ratios: Mapping[str, float] | None = None,
+    exclude: str | Sequence[str] = (),
+    round_to: int | str = 1,
+    criterion: str = "l1",
+    seed: int = 0,
+) -> Plan:
+    """Choose by one-shot scores which channels stay; :func:`compact` then removes the others.
+
+    Args:
+        network: What to prune.
+        ratio: Fraction of channels to remove from each group, 0 <= ratio < 1.
+        layer_ratios: Layer pattern to a ratio of its own.
+        exclude: Pattern or patterns of layers whose channels stay, beside those that the published
+            runs of its architecture leave alone.
+        round_to: Keep multiples of so many channels; ``"auto"``: of what this machine's CPU
+            computes at a time; or a target's name.
+        criterion: ``l1``, ``l2``, ``fpgm`` or ``random``.
+        seed: For ``random``.
+
+    Raises:
+        UserError: options that fit no layer, or nothing to prune.
+
+    Example:
+        >>> chosen = sr.plan(dense, 0.5, exclude=["head*", "tail*"], round_to=8)
+    """
+    dense = network_of(network)
+    options = said(
+        layer_ratios=layer_ratios,
+        exclude=listed(exclude),
+        round_to=round_to,
+        criterion=criterion,
+        seed=seed,
+    )
+    return plan_oneshot(dense, _oneshot_options(dense, ratio, options))
+
+
+def compact(network: Network | nn.Module | str | Path, plan: Plan) -> Network:
+    """Take out the channels that a plan does not keep, and prove that nothing else changed.
+
+    Args:
+        network: What the plan was made for; left as it is.
+        plan: Of :func:`plan`.
+
+    Returns:
+        The small network; the proof of equality is on its card.
+
+    Raises:
+        SrdeployError: compaction would change the network's output.
+
+    Example:
+        >>> small = sr.compact(dense, sr.plan(dense, 0.5))
+    """
+    return _compact(network_of(network), plan)
+
+
+def prune(
+    network: Network | nn.Module | str | Path,
+    ratio: float | None = None,
+    *,
+    method: str | None = None,
+    layer_ratios: Mapping[str, float] | None = None,
+    exclude: str | Sequence[str] = (),
+    round_to: int | str | None = None,
+    criterion: str | None = None,
+    common_set: str | None = None,
+    seed: int | None = None,
+    recipe: str | Path | None = None,
+    changes: str | Sequence[str] = (),
+    data: str | Path | Sequence[str | Path] | None = None,
+    calibration: str | Path | None = None,
+    iterations: int | None = None,
+    run_dir: str | Path | None = None,
+) -> Network:
+    """Remove channels exactly; the methods that train also fine-tune.
+
+    Args:
+        network: Left as it is.
+        ratio: Fraction of channels to remove from each group; default: the recipe's, else 0.5.
+        method: ``l1`` (the default without a recipe); ``reconstruct`` or ``obs``, which choose by
+            cost and refit what stays, without training; or one that trains: ``srp``, ``assl``,
+            ``gassl``, ``guided`` or ``fade``.
+        layer_ratios: Layer pattern to a ratio of its own.
+        exclude: Pattern or patterns of layers whose channels stay, beside those that the published
+            runs of its architecture leave alone.
+        round_to: Keep multiples of so many channels; ``"auto"``: of what this machine's CPU
+            computes at a time; or a target's name. Default: the recipe's, else 1.
+        criterion: How ``l1`` scores: ``l1`` (default), ``l2``, ``fpgm`` or ``random``.
+        common_set: How coupled layers agree, for the methods that train: ``random``, ``joint`` or
+            ``first-layer``.
+        seed: For ``random``; default: the recipe's, else 0.
+        recipe: A pruning recipe, for the methods that train.
+        changes: Settings of the recipe to replace (``prune.penalty.limit=10``).
+        data: Training images, for the methods that train; default: the recipe's, else the few that
+            are shipped.
+        calibration: Images to refit on, for ``reconstruct`` and ``obs``; default: the shipped ones.
+        iterations: Of the recovery, for the methods that train.
+        run_dir: Where those keep checkpoints (the same call resumes) and curves; obligatory.
+
+    Returns:
+        The small network; what was done and the proof of equality are on its card.
+
+    Raises:
+        UserError: options that fit no layer or method, nothing to prune, or no ``run_dir``.
+        SrdeployError: compaction would change the network's output.
+
+    Example:
+        >>> small = sr.prune("edsr-s-x2", 0.5, exclude="body.0.*")
+        >>> small = sr.prune(model, method="srp", data="DIV2K/HR", run_dir="runs/srp")
+    """
+    dense = network_of(network)
+    options = said(
+        layer_ratios=layer_ratios,
+        exclude=listed(exclude) or None,
+        round_to=round_to,
+        criterion=criterion,
+        common_set=common_set,
+        seed=seed,
+    )
+    refits = method in ("reconstruct", "obs")
+    if calibration is not None and not refits:
+        raise UserError("calibration belongs to the methods reconstruct and obs.")
+    if method == "l1" or refits or (method is None and recipe is None):
+        if recipe or changes or data or iterations is not None or run_dir:
+            raise UserError("Recipes, data and run folders belong to the methods that train.")
+        if refits and criterion is not None:
+            raise UserError(f"criterion belongs to the method l1; {method} chooses by cost.")
+        chosen = _oneshot_options(dense, 0.5 if ratio is None else ratio, options)
+        if not refits:
+            return prune_oneshot(dense, chosen)[0]
+        images = Calibration() if calibration is None else Calibration(calibration)
+        return prune_by_cost(dense, chosen, images, rotate=method == "reconstruct")[0]
+    if run_dir is None:
+        raise UserError("Name a run_dir: a method that trains keeps its checkpoints there.")
+    settings = prune_recipe(
+        dense,
+        method,
+        Path(recipe) if recipe else None,
+        listed(changes),
+        prune={"ratio": ratio, **options},
+        training={"data": {"folders": listed(data)} if data else None},
+        finetune={"iterations": iterations},
+    )
+    return prune_trained(dense, settings, Path(run_dir))[0]
+
+
+def finetune(
+    network: Network | nn.Module | str | Path,
+    *,
+    run_dir: str | Path,
+    data: str | Path | Sequence[str | Path] | None = None,
+    iterations: int | None = None,
+    batch: int | None = None,
+    patch: int | None = None,
+    lr: float | None = None,
+    precision: str | None = None,
+    quantise: str | None = None,
+    teacher: str | Path | None = None,
+    seed: int | None = None,
+    threads: int | None = None,
+    recipe: str | Path | None = None,
+    changes: str | Sequence[str] = (),
+    watch: str | None = None,
+) -> Network:
+    """Fine-tune a network, pruned or not; the same call resumes.
+
+    Args:
+        network: Left as it is.
+        run_dir: Where checkpoints and curves go.
+        data: Training images or an HDF5 file; default: the recipe's, else the few that are shipped.
+        iterations: How long; default: the recipe's, else 1000.
+        batch: Patches per iteration.
+        patch: Their side in input pixels.
+        lr: Learning rate.
+        precision: ``fp32``, ``fp16`` or ``bf16``.
+        quantise: ``int8``: learn under the rounding that the int8 export writes.
+        teacher: A network to learn from as well.
+        seed: Of the patches.
+        threads: CPU threads.
+        recipe: A training recipe; what is not given here is its.
+        changes: Settings of the recipe to replace.
+        watch: Benchmark set to measure along the way.
+
+    Raises:
+        UserError: settings that do not fit together, or data without images.
+
+    Example:
+        >>> tuned = sr.finetune(small, data=["DIV2K/HR", "mine"], run_dir="runs/tuned")
+    """
+    start = network_of(network)
+    overrides = said(
+        iterations=iterations,
+        batch=batch,
+        patch=patch,
+        lr=lr,
+        precision=precision,
+        quantise=quantise,
+        teacher=None if teacher is None else str(teacher),
+        seed=seed,
+        threads=threads,
+    )
+    overrides |= {"data": listed(data) if data else None, "eval_data": watch or "none"}
+    fitted = finetune_recipe(
+        start.card, Path(recipe) if recipe else None, overrides, listed(changes)
+    )
+    return _train(start, fitted, run_dir, step="finetune")
+
+
+def _oneshot_options(dense: Network, ratio: float, options: dict[str, Any]) -> PruneOptions:
+    if "common_set" in options:
+        raise UserError("common_set belongs to the methods that train; name one.")
+    exclude = dict.fromkeys((*default_exclude(dense), *options.pop("exclude", ())))
+    values = {"ratio": ratio, "exclude": tuple(exclude), **options}
+    return parse(PruneOptions, values, where="These settings")
