@@ -16,24 +16,20 @@ from typing import Any
 
 import onnx
 
-from srdeploy.errors import SrdeployError, UserError, unknown_name
-from srdeploy.export.onnx import export_onnx
-from srdeploy.export.onnx_convert import convert_onnx
+from srdeploy.errors import UserError, unknown_name
 from srdeploy.export.onnx_graph import Exporter
 from srdeploy.export.onnx_write import TOOLS as ONNX_TOOLS
 from srdeploy.export.parity import Probe, Reference, check_parity_of
-from srdeploy.export.precision_graph import convolution_kinds
 from srdeploy.export.report import ExportReport, Parity, artifact_facts, tool_versions
-from srdeploy.export.targets import AUTO
 from srdeploy.export.trt_accept import require_onnx
 from srdeploy.export.trt_build import Built, Request, build_engine
+from srdeploy.export.trt_onnx import write_source
 from srdeploy.export.trt_script import write_script
 from srdeploy.export.trt_toolkit import RTX_CAPABILITIES
 from srdeploy.files import atomic_path, cache_dir, sha256
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.models.probes import PROBE_SIZES, Size
-from srdeploy.models.quantised import Activations
 from srdeploy.runtime.onnx_session import holds_bfloat16
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.session import Session
@@ -223,64 +219,6 @@ def export_engine(
         return _build(engine, Path(path), request, card, notes, started, emit_script)
 
 
-def write_source(
-    network: Network | Path,
-    path: Path,
-    *,
-    opset: int | None = None,
-    exporter: Exporter | None = None,
-    pixel_shuffle: str = "crd",
-    precision: str | None = None,
-    value_range: float | None = None,
-    scale: int | None = None,
-) -> tuple[Card, ExportReport | None]:
-    """Write the ONNX file that an engine is built from.
-
-    Args:
-        network: As of :func:`export_engine`, and so are all but
-        path: where to.
-        opset: See there.
-        exporter: See there.
-        pixel_shuffle: See there.
-        precision: See there.
-        value_range: See there.
-        scale: See there.
-
-    Returns:
-        The network's card, and the report of the export if there was one.
-    """
-    written = None
-    activations: Activations | None = "int8" if precision in ("int8", "mixed") else None
-    if isinstance(network, Network):
-        written = export_onnx(
-            network,
-            path,
-            opset=opset,
-            exporter=exporter,
-            pixel_shuffle="crd" if pixel_shuffle == AUTO else pixel_shuffle,
-            precision=precision or "fp32",
-            activations=activations,
-        )
-        if pixel_shuffle == AUTO:
-            note = "PixelShuffle as crd: TensorRT's default, other forms were not timed on it"
-            written.notes.insert(0, note)
-    else:
-        model = _read(network)
-        if precision in (None, "fp32") or not _in_fp32(model):
-            path.write_bytes(model)
-        else:
-            written = convert_onnx(
-                network,
-                path,
-                precision=precision,
-                activations=activations,
-                value_range=value_range,
-                scale=scale,
-            )
-    with open_session(path, threads=1, value_range=value_range, scale=scale) as session:
-        return session.card, written
-
-
 def rebuild_engine(engine: str | Path, *, emit_script: Path | None = None) -> ExportReport:
     """Build an engine again, here, from the ONNX beside it and as its sidecar says.
 
@@ -442,20 +380,3 @@ def compare_with_source(ours: Session, source: Path, facts: Sidecar) -> Parity:
             than="its ONNX",
             coarse="it was thrown away",
         )
-
-
-def _read(path: Path) -> bytes:
-    if not path.is_file():
-        raise UserError(f"There is no file '{path}'.")
-    model = path.read_bytes()
-    require_onnx(model, f"'{path}'")
-    return model
-
-
-def _in_fp32(model: bytes) -> bool:
-    """Whether all convolutions are: a file of mixed or unknown precisions is its maker's choice."""
-    try:
-        kinds = convolution_kinds(onnx.load_model_from_string(model))
-    except SrdeployError:
-        return False
-    return set(kinds.values()) == {"fp32"}

@@ -12,8 +12,9 @@ import onnx
 
 from srdeploy.export.onnx_write import TOOLS
 from srdeploy.export.report import ExportReport, artifact_facts, tool_versions
-from srdeploy.export.trt import make_profile, write_source
+from srdeploy.export.trt import make_profile
 from srdeploy.export.trt_build import check_precision
+from srdeploy.export.trt_onnx import write_source
 from srdeploy.export.trt_script import Unbuilt, write_script
 from srdeploy.export.trt_source import Source
 from srdeploy.models.network import Network

@@ -22,7 +22,7 @@ from srdeploy.export.onnx_convert import convert_onnx
 from srdeploy.export.precision_graph import convolution_kinds
 from srdeploy.export.run import export
 from srdeploy.export.story import tell
-from srdeploy.export.trt import write_source
+from srdeploy.export.trt_onnx import write_source
 from srdeploy.files import sha256
 from srdeploy.models.load import load_network
 from srdeploy.models.registry import create
