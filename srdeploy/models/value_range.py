@@ -35,8 +35,11 @@ def recognise_range(
         size: Height and width of its input.
 
     Returns:
-        None where neither range or both will do: the network is not trained, or has no biases.
+        None where neither range or both will do: the network is not trained, or has no biases; and
+        for other numbers of channels than a photograph's.
     """
+    if card.channels not in (1, 3):
+        return None
     factor = card.network_scale
     original = _photograph(card, (size[0] * factor, size[1] * factor))
     height, width = original.shape[:2]

@@ -47,6 +47,8 @@ def test_what_has_no_biases_shows_none_and_what_fails_neither(channels: int) -> 
     assert recognise_range(bicubic, card, (32, 32)) is None
     assert recognise_range(lambda x: bicubic(x) * np.nan, card, (32, 32)) is None
     assert recognise_range(lambda x: x, card, (32, 32)) is None
+    four = card.model_copy(update={"channels": 4})
+    assert recognise_range(lambda x: pytest.fail("was run"), four, (32, 32)) is None
 
 
 def test_the_input_is_upscaled_where_the_network_wants_it_so() -> None:
