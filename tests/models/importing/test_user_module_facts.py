@@ -34,6 +34,7 @@ class Settled(nn.Module):
     """
 
     receptive_field = 0  # not to be measured
+    value_range: float | None = 1.0  # not to be looked for
 
     def __init__(self, **settings: Any) -> None:
         super().__init__()
