@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from srdeploy.figures_json import dumps
 from srdeploy.progress import is_quiet
@@ -30,7 +30,7 @@ def emit(document: Any) -> None:
 
 def say(text: str = "") -> None:
     """Print a line of a result for people; in a pipe or file it stays one line, however long."""
-    write(wrapped(text, shutil.get_terminal_size().columns) if _has_width() else text)
+    write(_in_lines(text, sys.stdout))
 
 
 def write(text: str) -> None:
@@ -38,8 +38,11 @@ def write(text: str) -> None:
     print(plain(text))
 
 
-def _has_width() -> bool:
-    return bool(os.environ.get("COLUMNS")) or sys.stdout.isatty()
+def _in_lines(text: str, stream: IO[str]) -> str:
+    """Sentences in lines of the terminal's width, where ``stream`` is one or ``COLUMNS`` is set."""
+    if os.environ.get("COLUMNS") or stream.isatty():
+        return wrapped(text, shutil.get_terminal_size().columns)
+    return text
 
 
 def note(text: str) -> None:
@@ -50,7 +53,7 @@ def note(text: str) -> None:
 
 def complain(text: str) -> None:
     """Print an error on stderr, whatever was asked."""
-    print(plain(text), file=sys.stderr)
+    print(plain(_in_lines(text, sys.stderr)), file=sys.stderr)
 
 
 def console() -> Console:

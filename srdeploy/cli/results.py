@@ -83,9 +83,9 @@ def devices(json: o.AsJson = False) -> None:
     if json:
         emit(rows)
         return
-    view = _view("kind", "what it is", "URI", "usable here")
+    view = _view("URI", "here", "what it is")
     for row in rows:
-        view.add_row(row["kind"], row["title"], row["example"], mark(row["available"]))
+        view.add_row(row["example"], mark(row["available"]), row["title"])
     show(view)
     for row in rows:
         if not row["available"]:

@@ -34,6 +34,21 @@ def test_remarks_are_for_those_who_are_not_quiet(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == '{\n  "a": "\\u007f\\u202e"\n}\n'
 
 
+def test_sentences_are_lines_of_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sentence = "one two three four five six"
+    monkeypatch.delenv("COLUMNS", raising=False)
+    for columns in (None, "20"):
+        if columns:
+            monkeypatch.setenv("COLUMNS", columns)
+        output.say(sentence)
+        output.complain(sentence)
+        output.write(sentence)
+        lines = "one two three four\n  five six\n" if columns else f"{sentence}\n"
+        assert capsys.readouterr() == (f"{lines}{sentence}\n", lines)
+
+
 def test_marks_are_words_in_colours() -> None:
     assert (str(output.mark(1)), output.mark(1).style) == ("yes", "green")
     assert (str(output.mark("")), output.mark("").style) == ("no", "yellow")
