@@ -110,7 +110,10 @@ def _apply(code: str, change: _Change) -> str | None:
     """The changed file; none where nothing that runs is changed, or what results is no Python."""
     from cosmic_ray.mutating import mutate_code
 
-    changed = mutate_code(code, _operators()[change.operator], change.occurrence)
+    try:
+        changed = mutate_code(code, _operators()[change.operator], change.occurrence)
+    except AttributeError:  # cosmic-ray stumbles over exceptions with a dot in their name
+        return None
     try:
         return None if changed is None or _runs(changed) == _runs(code) else changed
     except SyntaxError:

@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from srdeploy.devices.errors import DeviceError, DeviceFull
-from srdeploy.devices.shell.files import MOST_FILE, _plain, keep_if_whole, make_parent, part_of
+from srdeploy.devices.shell.files import (
+    MOST_FILE,
+    ShellFiles,
+    _plain,
+    keep_if_whole,
+    make_parent,
+    part_of,
+)
 from srdeploy.devices.ssh.files import SshFiles
 from srdeploy.errors import UserError
 from tests.devices.shell.local_link import LocalLink
@@ -148,3 +155,10 @@ def test_what_was_never_finished_goes_after_two_days(tmp_path: Path) -> None:
 )
 def test_suffixes(suffix: str, kept: str) -> None:
     assert _plain(suffix) == kept
+
+
+@pytest.mark.parametrize("name", ["copy", "write", "read"])
+def test_files_must_bring_everything(name: str, link: LocalLink) -> None:
+    kept = {one: vars(SshFiles)[one] for one in ShellFiles.__abstractmethods__ if one != name}
+    with pytest.raises(TypeError, match=f"abstract method '?{name}'?"):
+        type("Half", (ShellFiles,), kept)(link, "/x")
