@@ -242,10 +242,8 @@ class Server:
             if left <= 0:
                 break
             event.clear()
-            try:
+            with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(event.wait(), left)
-            except asyncio.TimeoutError:
-                break
         return None
 
 

@@ -36,6 +36,7 @@ def adb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("echo 'no devices/emulators found' >&2; exit 1",
          "adb cannot use R58M (no devices/emulators found); attach it and switch USB debugging "
          "on."),
+        ("kill -9 $$", "adb cannot use R58M (code -9); see `adb devices`."),
         ("exit 3", "adb cannot use R58M (code 3); see `adb devices`."),
     ],
 )  # fmt: skip

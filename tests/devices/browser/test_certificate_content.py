@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import runpy
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -132,3 +134,9 @@ def test_what_is_no_certificate(tmp_path: Path) -> None:
 def test_names_of_files() -> None:
     assert _safe("desk-1.lan") == "desk-1.lan"
     assert _safe("fe80::1/..\\") == "fe80__1_.._"
+
+
+def test_cryptography_is_asked_for_only_with_a_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("cryptography", "cryptography.x509"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert "own_certificate" in runpy.run_path(module.__file__, run_name="fresh")

@@ -185,6 +185,10 @@ def test_jobs_and_answers(phone: Phone, clock: Clock) -> None:
     assert phone.expected_bytes == 0
 
 
+def test_without_a_job_no_output_is_expected() -> None:
+    assert Phone("key", "pixel", "", {}, page="a", wake=lambda: None).expected_bytes == 0
+
+
 def test_a_pulse_tells_only_what_it_holds(phone: Phone, clock: Clock) -> None:
     phone.beat({"battery": 5})
     clock.now += 7
