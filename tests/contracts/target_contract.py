@@ -13,7 +13,7 @@ import pytest
 from srdeploy.errors import UserError
 from srdeploy.export.probe import run_torch
 from srdeploy.export.run import export
-from srdeploy.export.targets import TARGETS, Target
+from srdeploy.export.targets import GRAPH_OPTIONS, NETWORK_OPTIONS, TARGETS, Target
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.runtime.card_of import read_card_of
@@ -57,10 +57,13 @@ class TargetContract:
         assert row.builds_on
         assert row.runs_on
         assert row.suffix in RUNTIMES[row.runtime].suffixes
-        module, function = row.exporter.split(":")
-        exporter = getattr(importlib.import_module(module), function)
-        known = inspect.signature(exporter).parameters
-        assert set(row.options) <= set(known) or "options" in known
+        for place, others in ((row.exporter, GRAPH_OPTIONS), (row.converter, NETWORK_OPTIONS)):
+            if place:
+                module, function = place.split(":")
+                known = inspect.signature(
+                    getattr(importlib.import_module(module), function)
+                ).parameters
+                assert {*row.options} - {*others} <= {*known} or "options" in known
 
     def test_the_artifact_is_the_network(
         self, row: Target, network: Network, tmp_path: Path
