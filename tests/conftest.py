@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import srdeploy  # noqa: F401  (switches telemetry off before a test imports a runtime)
+from srdeploy.progress import set_quiet
 
 
 @pytest.fixture(scope="session")
@@ -41,8 +42,9 @@ def _seeded() -> None:
 
 @pytest.fixture(autouse=True)
 def _verbosity_of_its_own() -> Iterator[None]:
-    """A test that runs a command with --verbose leaves the next ones as quiet as they were."""
+    """A test that runs a command with --verbose or --quiet leaves the next ones as they were."""
     yield
+    set_quiet(False)
     if (main := sys.modules.get("srdeploy.cli.main")) is not None:
         main._set_verbose(False)
 

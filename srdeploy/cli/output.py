@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from srdeploy.figures_json import dumps
 from srdeploy.progress import is_quiet
@@ -30,7 +30,8 @@ def emit(document: Any) -> None:
 
 def say(text: str = "") -> None:
     """Print a line of a result for people; in a pipe or file it stays one line, however long."""
-    write(_in_lines(text, sys.stdout))
+    asked = bool(os.environ.get("COLUMNS"))
+    write(_in_lines(text) if asked or sys.stdout.isatty() else text)
 
 
 def write(text: str) -> None:
@@ -38,11 +39,8 @@ def write(text: str) -> None:
     print(plain(text))
 
 
-def _in_lines(text: str, stream: IO[str]) -> str:
-    """Sentences in lines of the terminal's width, where ``stream`` is one or ``COLUMNS`` is set."""
-    if os.environ.get("COLUMNS") or stream.isatty():
-        return wrapped(text, shutil.get_terminal_size().columns)
-    return text
+def _in_lines(text: str) -> str:
+    return wrapped(text, shutil.get_terminal_size().columns)
 
 
 def note(text: str) -> None:
@@ -52,8 +50,8 @@ def note(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Print an error on stderr, whatever was asked."""
-    print(plain(_in_lines(text, sys.stderr)), file=sys.stderr)
+    """Print an error on stderr, whatever was asked: one line, but on a terminal."""
+    print(plain(_in_lines(text) if sys.stderr.isatty() else text), file=sys.stderr)
 
 
 def console() -> Console:

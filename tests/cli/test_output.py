@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator
 
@@ -46,7 +47,10 @@ def test_sentences_are_lines_of_a_terminal(
         output.complain(sentence)
         output.write(sentence)
         lines = "one two three four\n  five six\n" if columns else f"{sentence}\n"
-        assert capsys.readouterr() == (f"{lines}{sentence}\n", lines)
+        assert capsys.readouterr() == (f"{lines}{sentence}\n", f"{sentence}\n")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    output.complain(sentence)
+    assert capsys.readouterr().err == "one two three four\n  five six\n"
 
 
 def test_marks_are_words_in_colours() -> None:
