@@ -231,6 +231,10 @@ def _prepare(target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             target.lstat()  # a name may be too long for the disk
+        if not os.access(target.parent, os.W_OK):
+            raise _denied(target)
+        with tempfile.TemporaryFile(dir=target.parent):  # of some folders only this tells
+            pass
     except (FileExistsError, NotADirectoryError):
         raise UserError(
             f"Cannot write '{target}': a part of that path is a file; choose another output path."
@@ -241,8 +245,6 @@ def _prepare(target: Path) -> None:
         raise UserError(
             f"Cannot write '{target}' ({error.strerror}); choose another output path."
         ) from error
-    if not os.access(target.parent, os.W_OK):
-        raise _denied(target)
 
 
 def _is_folder(target: Path) -> UserError:

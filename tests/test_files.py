@@ -116,6 +116,12 @@ linux = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="asks Linu
 
 
 @linux
+def test_a_folder_that_takes_no_files_is_told_before_the_work() -> None:
+    with pytest.raises(UserError, match=r"Cannot write '/proc/net.onnx' \(.+\); choose another"):
+        check_output("/proc/net.onnx")
+
+
+@linux
 def test_a_power_cut_finds_the_whole_file_or_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
