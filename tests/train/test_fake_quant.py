@@ -170,3 +170,43 @@ def test_a_rounded_network_can_be_measured_and_the_first_stays_float() -> None:
     with torch.inference_mode():
         assert not torch.equal(as_rounded(network).module(x), plain)
     assert torch.equal(module(x), plain)
+
+
+def test_a_relu_that_comes_second_is_none_of_the_layers() -> None:
+    class Read(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Conv2d(1, 4, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.a(x)
+            return torch.cat([y * 1.0, torch.relu(y), y * 1.0])
+
+    module, x = Read(), torch.rand(1, 1, 6, 6)
+    card = quantised(("a",), {"a": (-1.0, 1.0)})
+    y, _ = seen(module, card, x)
+    with torch.no_grad():
+        plain = nn.functional.conv2d(x, round_weights(module.a.weight, 0), module.a.bias, 1, 1)
+        rounded = fixed(card).of("a", plain)
+    assert not torch.equal(rounded, plain)
+    torch.testing.assert_close(y, torch.cat([rounded, torch.relu(rounded), rounded]))
+
+
+def test_a_relu_after_shuffled_pixels_makes_a_tensor_of_its_own() -> None:
+    class Shuffled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(1, 1, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(torch.relu(torch.pixel_shuffle(self.a(x), 2)))
+
+    module, x = Shuffled(), torch.rand(1, 1, 6, 6)
+    card = quantised(("a", "b"), {"a": (-1.0, 1.0), "b:0": (0.0, 0.2)})
+    y, _ = seen(module, card, x)
+    grid = fixed(card)
+    with torch.no_grad():
+        a = nn.functional.conv2d(x, round_weights(module.a.weight, 0), module.a.bias, 1, 1)
+        read = grid.of("b:0", torch.relu(torch.pixel_shuffle(grid.of("a", a), 2)))
+        weight = round_weights(module.b.weight, 0)
+        torch.testing.assert_close(y, nn.functional.conv2d(read, weight, module.b.bias, 1, 1))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 import torch
@@ -37,3 +38,58 @@ def test_leaving_early_ends_the_threads() -> None:
     for _ in Loader(Counting(), 0, 50, 2):
         break
     assert not [t for t in threading.enumerate() if t.name.startswith("patches")]
+
+
+class Slow(Counting):
+    """Each batch is worked at, then waited for."""
+
+    def batch(self, iteration: int) -> Batch:
+        until = time.thread_time() + 0.02
+        while time.thread_time() < until:
+            pass
+        time.sleep(0.03)
+        return super().batch(iteration)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_times_are_those_of_the_clock_and_of_the_work(workers: int) -> None:
+    loader = Loader(Slow(), 0, 6, workers)
+    began = time.perf_counter()
+    for _ in loader:
+        pass
+    elapsed = time.perf_counter() - began
+    times = loader.reset_times()
+    assert 0.12 <= times.worked < min(0.3, elapsed)  # sleeping is no work
+    if workers:
+        assert 0.15 < times.waited <= elapsed
+    else:
+        assert times.waited == times.worked
+    assert (loader.times.waited, loader.times.worked) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_so_many_batches_are_made_in_advance(workers: int) -> None:
+    made: list[int] = []
+
+    class Noted(Counting):
+        def batch(self, iteration: int) -> Batch:
+            made.append(iteration)
+            return super().batch(iteration)
+
+    batches = iter(Loader(Noted(), 0, 60, workers))
+    next(batches)
+    deadline = time.monotonic() + 5
+    while len(made) < 2 * workers + 1 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.05)
+    assert sorted(made) == list(range(2 * workers + 1))
+    batches.close()
+
+
+def test_pages_are_locked_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    locked: list[Batch] = []
+    monkeypatch.setattr(Batch, "pinned", lambda self: locked.append(self) or self)
+    list(Loader(Counting(), 0, 2, 0))
+    assert locked == []
+    list(Loader(Counting(), 0, 2, 1, pin=True))
+    assert len(locked) == 2
