@@ -253,8 +253,6 @@ def _tidy(model: onnx.ModelProto, path: Path, card: Card) -> onnx.ModelProto:
         raise
     except Exception as error:  # onnxsim's, from C++
         raise UserError(f"'{path}' cannot be simplified ({last_clause(error)}).") from error
-    if len(model.graph.input) != 1 or len(model.graph.output) != 1:
-        raise UserError(f"'{path}' is no graph from one image to another.")
     _name_nodes(model.graph)
     _state_sizes(model.graph, card)
     known = tensor_types(model)

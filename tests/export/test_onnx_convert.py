@@ -351,6 +351,54 @@ def test_files_that_are_refused(make: Any, sentence: str, tmp_path: Path) -> Non
     assert not list((tmp_path / "b").iterdir())
 
 
+def with_function(path: Path, domain: str = "somebody") -> Path:
+    """A graph whose convolution is within a function of its own."""
+    call = helper.make_node("Filter", ["x", "w"], ["y"], domain=domain)
+    save(path, [call])
+    model = onnx.load(path)
+    body = [helper.make_node("Conv", ["a", "b"], ["c"]), helper.make_node("Relu", ["c"], ["d"])]
+    opset = helper.make_opsetid("", 22)
+    model.functions.append(helper.make_function(domain, "Filter", ["a", "b"], ["d"], body, [opset]))
+    model.opset_import.append(helper.make_opsetid(domain, 1))
+    onnx.save(model, path)
+    return path
+
+
+def test_functions_within_the_file_are_written_out(tmp_path: Path) -> None:
+    path = with_function(tmp_path / "net.onnx")
+    found = onnx_adopt.adopt(path, value_range=1, scale=2)
+    assert [node.op_type for node in found.model.graph.node] == ["Conv", "Relu"]
+    assert found.names == {"lr": "x", "sr": "y"}
+    assert found.card.pre_upscaled
+
+
+def test_weights_that_no_file_can_hold(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_adopt, "_LARGEST", 1000)
+    with pytest.raises(UserError, match="has more than 2 GB of weights"):
+        export(plain, "onnx", tmp_path / "out.onnx", value_range=255)
+
+
+def test_types_that_are_not_known(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_adopt, "tensor_types", lambda model: {})
+    with pytest.raises(UserError, match=r"The type of '.+' in '.+' cannot be inferred \(Conv\)"):
+        export(plain, "onnx", tmp_path / "out.onnx", value_range=255)
+
+
+def test_a_simplifier_that_fails(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(model: onnx.ModelProto) -> onnx.ModelProto:
+        raise RuntimeError("in C++ : no such thing")
+
+    monkeypatch.setattr(onnx_adopt, "simplified_graph", fails)
+    with pytest.raises(UserError, match=r"cannot be simplified \(no such thing\)"):
+        export(plain, "onnx", tmp_path / "out.onnx", value_range=255)
+
+
 def test_a_range_that_nothing_shows_is_asked_for(tmp_path: Path) -> None:
     torch.manual_seed(0)
     path = foreign(tmp_path / "net.onnx", create("ledsr", n_blocks=1, n_feats=4))
