@@ -18,5 +18,6 @@ def weights_sha256(tensors: Mapping[str, Tensor]) -> str:
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         values = tensor.detach().cpu().contiguous().reshape(-1)
-        digest.update(values.view(torch.uint8).numpy().data)
+        if len(values):  # none have no strides by which to see them as bytes
+            digest.update(values.view(torch.uint8).numpy().data)
     return digest.hexdigest()

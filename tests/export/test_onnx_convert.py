@@ -211,6 +211,41 @@ def test_multiples_of_sides_are_found(tmp_path: Path) -> None:
     assert report.parity.sizes == [(24, 20), (20, 32), (136, 152)]
 
 
+class Attends(torch.nn.Module):
+    """What others' networks bring: normalisation, attention, GELU, resized skips, PReLU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        nn = torch.nn
+        self.head, self.body, self.tail = (
+            nn.Conv2d(n, m, 3, padding=1) for n, m in ((3, 8), (8, 8), (8, 3))
+        )
+        self.norm, self.act = nn.BatchNorm2d(8), nn.PReLU(8)
+        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 8, 1), nn.Sigmoid())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        functional = torch.nn.functional
+        y = self.head(x)
+        y = y + self.body(self.act(self.norm(y))) * self.gate(y)
+        y = functional.gelu(functional.interpolate(y, scale_factor=2.0, mode="nearest"))
+        return self.tail(y) + functional.interpolate(x, scale_factor=2.0, mode="bicubic")
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_operators_of_other_networks(precision: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.onnx.export(
+        Attends().eval(), (torch.rand(1, 3, 24, 24),), tmp_path / "net.onnx", opset_version=12,
+        dynamo=False, input_names=["x"], output_names=["y"],
+        dynamic_axes={name: {2: f"{name}h", 3: f"{name}w"} for name in "xy"},
+    )  # fmt: skip
+    path = tmp_path / "out.onnx"
+    report = export(tmp_path / "net.onnx", "onnx", path, precision=precision, value_range=1)
+    assert report.quality is not None
+    assert abs(report.quality["drop"]) < 0.1
+    assert ends(path)[0][2] == [1, 3, "xh", "xw"]
+
+
 # Refusals
 
 
