@@ -189,7 +189,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
         return found
     if any(_folded(word) == _folded(one) for row in SAME for one in row):
         return None
-    return next(iter(get_close_matches(word, names, n=1, cutoff=0.5)), None)
+    return next(iter(get_close_matches(word, names, n=1, cutoff=0.6)), None)
 
 
 def _folded(word: str) -> str:

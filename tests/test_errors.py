@@ -22,8 +22,8 @@ def test_exit_codes() -> None:
         ),
         ("zzz", ["b", "a"], "There is no row named 'zzz'; known: a, b."),
         ("zzz", [], "There is no row named 'zzz'; known: none."),
-        ("abxx", ["abcd"], "There is no row named 'abxx'; did you mean 'abcd'?"),  # half alike
-        ("axxx", ["abcd"], "There is no row named 'axxx'; known: abcd."),
+        ("abcxx", ["abcde"], "There is no row named 'abcxx'; did you mean 'abcde'?"),  # .6 alike
+        ("abxx", ["abcd"], "There is no row named 'abxx'; known: abcd."),
     ],
 )
 def test_the_nearest_name_is_offered(name: str, known: list[str], told: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import onnx
@@ -151,6 +152,20 @@ def test_a_dotted_name_is_offered_with_its_colon(
     sentence = refusal(capsys, "inspect net.pth --arch nets.ESPCN")
     assert "--arch nets:ESPCN" in sentence
     assert "--arch a.b:C" in refusal(capsys, "inspect net.pth --arch a.b.C")
+
+
+@pytest.mark.parametrize("typed", ["mynets:ESPCNN", "mynets.py:ESPCN", "mynets:espcn"])
+def test_what_is_near_in_a_module_of_ones_own(
+    typed: str, desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(desk))
+    monkeypatch.delitem(sys.modules, "mynets", raising=False)
+    module = "import torch\nclass ESPCN(torch.nn.Conv2d): ...\nother = 3\n"
+    (desk / "mynets.py").write_text(module)
+    torch.save({"weight": torch.zeros(1, 1, 3, 3)}, "net.pth")
+    sentence = refusal(capsys, f"inspect net.pth --arch {typed}")
+    assert "did you mean 'mynets:ESPCN'?" in sentence
+    assert "package.module:callable" in refusal(capsys, "inspect net.pth --arch mynets:zzz")
 
 
 def test_a_foreign_onnx_file_with_its_value_range(

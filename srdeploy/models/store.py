@@ -26,6 +26,7 @@ from srdeploy.models.facts import check_card, check_shapes, check_weights
 from srdeploy.models.network import Factory, Network
 from srdeploy.models.registry import base_module
 from srdeploy.models.resize import resize, tensor_places
+from srdeploy.synonyms import nearest
 
 
 def save_network(network: Network, path: str | Path) -> None:
@@ -203,10 +204,15 @@ def _imported(spec: str) -> Any:
     module_name, _, attribute = spec.partition(":")
     if (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)
+    module: Any = None
     try:
-        return getattr(importlib.import_module(module_name), attribute)
+        module = importlib.import_module(module_name)
+        return getattr(module, attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"Cannot import --arch '{spec}' ({error}); give it as package.module:callable, "
-            "importable from the current folder."
-        ) from error
+        there = {} if module is None else vars(module)
+        near = nearest(attribute, (name for name, one in there.items() if callable(one)))
+        meant = f"{module_name.removesuffix('.py')}:{near or attribute}"
+        remedy = "give it as package.module:callable, importable from the current folder."
+        if meant != spec:
+            remedy = f"did you mean '{meant}'?"
+        raise UserError(f"Cannot import --arch '{spec}' ({error}); {remedy}") from error
