@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from srdeploy.export.probe import Gap
 from srdeploy.files import sha256
+
+if TYPE_CHECKING:
+    from srdeploy.export.probe import Gap
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from srdeploy.errors import SrdeployError
 from srdeploy.measure.process import end_process
 
 COMMAND = (sys.executable, "-m", "srdeploy.farm.runner")
-START_SECONDS = 300.0
 _GRACE_SECONDS = 5.0
 _GONE: dict[str, Any] = {"outcome": "died", "reason": "the process that jobs start from was ended."}
 
