@@ -160,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         made = variants(network, trained, Path(folder))
         timed = [made[key][1] for key in TIMED if key in made]
-        conditions = ("--input", SIZE, "--no-quality", "--threads", "2", "--runs", "8")
+        conditions = ("--input", SIZE, "--no-quality", "--threads", "2", "--runs", "16")
         rows = bench(options.launcher, *map(str, timed), *conditions, "--seconds", options.seconds)
         latency = {path.stem: row for path, row in zip(timed, rows, strict=True)}
         quality = kept(f"{stem}.json") if options.retime else {}
@@ -196,13 +196,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"PSNR of Y, border {scale}, 8-bit output, MATLAB's luma; in brackets the change from "
         "fp32. Ranges were found on the training images that come with srdeploy. "
         f"Latency: {SIZE} input, two threads, artifacts in turns "
-        f"(`{shown('bench', '...', *conditions)}`); "
-        + (
-            "what else ran when it began was paused, what began later was not"
-            if options.launcher
-            else "the machine was shared, so read the ratios"
-        )
-        + ".\n\n"
+        f"(`{shown('bench', '...', *conditions)}`).\n\n"
         + table(header, lines)
         + (f"\n\nFine-tuning: {tuning(trained)}." if trained else "")
     )
