@@ -19,7 +19,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,13 +68,11 @@ class Outcome:
     Attributes:
         task: It.
         faults: What did not hold, in words; empty if all did.
-        seconds: All lines together.
         shown: Per line: the line, its exit code, what it printed.
     """
 
     task: Task
     faults: list[str] = field(default_factory=list)
-    seconds: float = 0.0
     shown: list[tuple[str, int, str]] = field(default_factory=list)
 
 
@@ -442,9 +439,7 @@ def perform(task: Task, folder: Path) -> Outcome:
                 outcome.faults.append("prints no command to go on with")
                 break
             line = printed + line.removeprefix(NEXT)
-        started = time.perf_counter()
         code, text = _run(line, folder)
-        outcome.seconds += time.perf_counter() - started
         outcome.shown.append((line, code, text))
         last = len(outcome.shown) == len(task.lines)
         if code != (task.code if last else 0):
@@ -566,7 +561,6 @@ def main() -> int:
             area,
             outcome.task.name,
             "<br>".join(f"`{line}`" for line, _, _ in outcome.shown),
-            f"{outcome.seconds:.0f}",
             "; ".join(outcome.faults) or "works",
         ]
         for area, listed in found.items()
@@ -576,7 +570,7 @@ def main() -> int:
         f"{len(outcomes) - failed} of {len(outcomes)} tasks work as a person would expect: exit "
         "code, words and files as they should be, no traceback, nothing wider than 80 columns. "
         "The JSON beside this page has all that was printed.\n\n"
-        + table(["area", "task", "typed", "seconds", "outcome"], rows)
+        + table(["area", "task", "typed", "outcome"], rows)
     )
     data = [
         {
