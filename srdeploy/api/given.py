@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from srdeploy.errors import UserError
 from srdeploy.models.importing.live_module import wrap
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
@@ -15,14 +16,24 @@ from srdeploy.models.network import Network
 
 def network_of(given: Network | nn.Module | str | Path) -> Network:
     """A network; a live module is wrapped, a file or name loaded."""
-    if isinstance(given, Network):
-        return given
-    return wrap(given) if isinstance(given, nn.Module) else load_network(given)
+    found = artifact_of(given)
+    return found if isinstance(found, Network) else load_network(found)
 
 
 def artifact_of(given: Network | nn.Module | str | Path) -> Network | str | Path:
-    """The same, where files stay files."""
-    return wrap(given) if isinstance(given, nn.Module) else given
+    """The same, where files stay files.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    if isinstance(given, nn.Module):
+        return wrap(given)
+    if not isinstance(given, (Network, str, Path)):
+        raise UserError(
+            f"A {type(given).__name__} is no network; give a Network, a live torch module, a file, "
+            "or the name of a shipped one."
+        )
+    return given
 
 
 def said(**values: Any) -> dict[str, Any]:

@@ -49,6 +49,11 @@ def load(
         >>> dense = sr.load("edsr-s-x2")
         >>> own = sr.load("weights.pt", arch=lambda: MyNet(width=48))
     """
+    if not isinstance(path, (str, Path)):
+        raise UserError(
+            f"sr.load reads files, and a {type(path).__name__} is none; sr.wrap(module) makes a "
+            "network of a live module."
+        )
     return load_network(path, arch=arch, scale=scale, res_scale=res_scale)
 
 

@@ -279,6 +279,14 @@ def test_live_modules_are_wrapped(calls: Calls, opened: list, tmp_path: Path) ->
         api.bench(NETWORK)
 
 
+def test_what_is_no_network(calls: Calls) -> None:
+    for call in (api.prune, api.plan, api.evaluate):
+        with pytest.raises(UserError, match=r"A dict is no network; give a Network, a live torch"):
+            call({"a.weight": 1})  # type: ignore[operator]
+    with pytest.raises(UserError, match=r"a LEDSR is none; sr\.wrap\(module\) makes"):
+        sr.load(NETWORK.module)  # type: ignore[arg-type]
+
+
 def test_options_of_another_method(calls: Calls) -> None:
     with pytest.raises(UserError, match="common_set belongs to the methods that train"):
         api.prune(NETWORK, common_set="joint")
