@@ -183,6 +183,7 @@ class Target:
             "builds_on": self.builds_on,
             "runs_on": self.runs_on,
             "runtime": self.runtime,
+            "from_onnx": bool(self.converter),
             "builds_here": builds.ready,
             "builds_here_reason": builds.reason,
             "runs_here": runs.ready,
@@ -330,6 +331,9 @@ def targets_markdown() -> str:
             row.runs_on,
         )
         lines.append(f"| {' | '.join(cells)} |")
+    able = ", ".join(f"`{row.name}`" for row in TARGETS.values() if row.converter)
+    unable = "; ".join(f"`{name}`: {why}" for name, why in NO_ONNX.items())
+    lines += ["", f"Of an ONNX file instead of a network: {able}. Not {unable}."]
     missing = {module.name: module for row in TARGETS.values() for module in row.needs}
     lines += ["", "| needs | install |", "|---|---|"]
     lines += [

@@ -10,7 +10,14 @@ import pytest
 
 from srdeploy.errors import UserError
 from srdeploy.export.run import export
-from srdeploy.export.targets import TARGETS, find_target, targets_markdown
+from srdeploy.export.targets import (
+    GRAPH_OPTIONS,
+    NETWORK_OPTIONS,
+    NO_ONNX,
+    TARGETS,
+    find_target,
+    targets_markdown,
+)
 from srdeploy.export.trt import export_engine
 from srdeploy.models.registry import create
 from srdeploy.runtime.table import RUNTIMES
@@ -22,12 +29,17 @@ def test_rows_are_sound() -> None:
         assert row.needs
         assert row.suffix in RUNTIMES[row.runtime].suffixes  # bench opens by ending
         assert "fp32" in row.precisions
-        module, function = row.exporter.split(":")
-        exporter = getattr(importlib.import_module(module), function)
-        known = set(inspect.signature(exporter).parameters)
-        if "options" in known:  # the engines' exporters share one
-            known |= set(inspect.signature(export_engine).parameters)
-        assert set(row.options) <= known
+        for place, others in ((row.exporter, GRAPH_OPTIONS), (row.converter, NETWORK_OPTIONS)):
+            if not place:
+                assert NO_ONNX[name]
+                continue
+            module, function = place.split(":")
+            exporter = getattr(importlib.import_module(module), function)
+            known = set(inspect.signature(exporter).parameters)
+            if "options" in known:  # the engines' exporters share one
+                known |= set(inspect.signature(export_engine).parameters)
+            assert set(row.options) - set(others) <= known
+        assert row.to_dict()["from_onnx"] == (name not in NO_ONNX)
         assert ("pixel_shuffle" in row.options) == bool(row.pixel_shuffles)
 
 
