@@ -43,6 +43,7 @@ LATER_OPSET = 17
 """What an earlier one is raised to: what our own export writes."""
 
 _LARGEST = 2**31 - 2**20  # bytes of weights: protobuf ends at 2 GiB
+_LARGEST_VALUE = 1 << 20  # as on cards
 _BASE = (24, 40)
 _SIDE = 64  # of a photograph, in input pixels
 
@@ -87,16 +88,18 @@ def adopt(
             time, a range that nothing shows, or types that cannot be inferred.
     """
     path = Path(path)
+    if value_range is not None and not 0 < value_range <= _LARGEST_VALUE:
+        raise UserError(f"--value-range is what pixels run to, 1 or 255, not {value_range:g}.")
     with open_original(path, value_range, scale) as session:
         model = read_whole(path)
         _require_convertible(model, path)
-        card = card_of_onnx(path) or _described(path, session, value_range)
+        notes: list[str] = []
+        card = card_of_onnx(path) or _described(path, session, value_range, notes)
     digest = sha256(path)
     kinds = {tensor.data_type for tensor in _stored(model)}
     model = _tidy(model, path, card)
     ends = {INPUT: model.graph.input[0].name, OUTPUT: model.graph.output[0].name}
     model = renamed(model, {there: ours for ours, there in ends.items()})
-    notes = []
     if card.quantised is not None:
         notes.append(
             "what fine-tuning for 8 bits learned belongs to the network: export that to use it; "
@@ -146,22 +149,24 @@ def open_original(
     return session
 
 
-def _described(path: Path, session: Session, value_range: float | None) -> Card:
-    """The card of a file that has none."""
+def _described(path: Path, session: Session, value_range: float | None, notes: list[str]) -> Card:
+    """The card of a file that has none; what is doubtful goes to the notes."""
     assumed = []
     card = session.card.model_copy(update={"size_multiple": _multiple(session)})
+    shown = _shown_range(session, card)
     if value_range is None:
-        side = -(-_SIDE // card.size_multiple) * card.size_multiple
-        size = (side, side)
-        if session.sizes is not None:
-            size = nearest(session.sizes, *size)
-        value_range = recognise_range(session.run, card, size)
-        if value_range is None:
+        if shown is None:
             raise UserError(
                 f"Nothing in '{path}' tells whether its pixels run to 1 or 255, and fed with "
                 "either it is no better than bicubic, or as good; give --value-range."
             )
-        assumed.append(f"pixel values run from 0 to {value_range:g} (fed so, it beats bicubic)")
+        assumed.append(f"pixel values run from 0 to {shown:g} (fed so, it beats bicubic)")
+        value_range = shown
+    elif shown not in (None, value_range):
+        notes.append(
+            f"with pixels to {value_range:g}, as was said, it is worse than with {shown:g}, where "
+            f"it beats bicubic: is --value-range {shown:g} meant?"
+        )
     card = card.model_copy(update={"value_range": float(value_range)})
     return card.step(
         step="import",
@@ -170,6 +175,12 @@ def _described(path: Path, session: Session, value_range: float | None) -> Card:
         recognised_as="an ONNX file of others",
         assumed=assumed,
     )
+
+
+def _shown_range(session: Session, card: Card) -> float | None:
+    side = -(-_SIDE // card.size_multiple) * card.size_multiple
+    size = (side, side) if session.sizes is None else nearest(session.sizes, side, side)
+    return recognise_range(session.run, card, size)
 
 
 def _multiple(session: Session) -> int:

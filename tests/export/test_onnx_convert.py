@@ -109,6 +109,20 @@ def test_what_a_foreign_file_does_not_say_is_found_out_and_told(
     assert any(line.startswith("from the ONNX file sha256") for line in told)
 
 
+@pytest.mark.parametrize("value_range", [0, -1, float("nan"), float("inf")])
+def test_ranges_that_no_pixels_have(value_range: float, plain: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--value-range is what pixels run to, 1 or 255, not"):
+        export(plain, "onnx", tmp_path / "a.onnx", value_range=value_range)
+
+
+def test_a_range_that_cannot_be_meant_is_told(plain: Path, tmp_path: Path) -> None:
+    report = export(plain, "onnx", tmp_path / "a.onnx", value_range=1)
+    assert any("is --value-range 255 meant?" in note for note in report.notes)
+    assert read_card_of(tmp_path / "a.onnx").value_range == 1.0
+    report = export(plain, "onnx", tmp_path / "a.onnx", value_range=255)
+    assert not any("meant?" in note for note in report.notes)
+
+
 def test_a_file_of_ours_keeps_its_card(tmp_path: Path) -> None:
     network = load_network(TRAINED)
     export_onnx(network, tmp_path / "net.onnx", check=False)
