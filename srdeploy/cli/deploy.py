@@ -7,7 +7,7 @@ import typer
 
 from srdeploy.cli import complete
 from srdeploy.cli import options as o
-from srdeploy.cli.output import emit, mark, say, show, write
+from srdeploy.cli.output import emit, essential, mark, say, show, write
 from srdeploy.export.targets import EXPORTERS, ONNX_PRECISIONS, PIXEL_SHUFFLES, TARGETS
 
 
@@ -320,21 +320,10 @@ def _tell(report: Any, json: bool, from_onnx: bool = False) -> None:
     for remark in report.notes:
         say(f"  {remark}")
     if report.layers:
-        shown = _essential(report)
-        show(_layer_table(shown))
-        if rest := len(report.layers) - len(shown):
-            say(f"... {rest} more layers (--verbose lists them)")
-
-
-def _essential(report: Any) -> list[dict[str, Any]]:
-    """Those that are not of the artifact's precision, and the first of the others; or all."""
-    from srdeploy.quiet import is_verbose
-
-    if is_verbose() or len(report.layers) <= _SHOWN:
-        return report.layers
-    first = sorted(report.layers, key=lambda row: row.get("precision") == report.precision)
-    chosen = [id(row) for row in first[:_SHOWN]]
-    return [row for row in report.layers if id(row) in chosen]
+        otherwise = essential(
+            report.layers, lambda row: row.get("precision") != report.precision, "layers"
+        )
+        show(_layer_table(otherwise))
 
 
 def _layer_table(layers: list[dict[str, Any]]) -> Any:
@@ -352,8 +341,5 @@ def _layer_table(layers: list[dict[str, Any]]) -> Any:
         view.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values))
     return view
 
-
-_SHOWN = 12
-"""Layers listed at most, unless everything is asked for."""
 
 _LAYER_COLUMNS = {"max_abs": "largest |x|", "headroom": "below 65504"}

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from srdeploy.cli import options as o
-from srdeploy.cli.output import emit, note, quantity, say
+from srdeploy.cli.output import emit, essential, note, quantity, say
 
 
 def register(app: typer.Typer) -> None:
@@ -174,9 +174,12 @@ def eval_(
             }
         )
         return
-    for row in quality.per_image:
-        figures = [value for key, value in row.items() if key != "name"]
-        say(f"{row['name']:>24}  {figures[0]:7.3f} dB  {figures[1]:.4f}")
+    rows = [
+        (row["name"], *(value for key, value in row.items() if key != "name"))
+        for row in quality.per_image
+    ]
+    for name, psnr, ssim, *_ in essential(rows, lambda row: -row[1], "images", most=20):
+        say(f"{name:>24}  {psnr:7.3f} dB  {ssim:.4f}")
     say(
         f"{quality.n_images} images: {quality.psnr:.3f} dB, SSIM {quality.ssim:.4f}  "
         f"{quality.protocol}"

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from srdeploy.figures_json import dumps
 from srdeploy.progress import is_quiet
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+T = TypeVar("T")
 
 
 def emit(document: Any) -> None:
@@ -85,3 +88,21 @@ def quantity(value: float) -> str:
         if abs(value) >= size:
             return f"{value / size:.1f}{prefix}" if size != 1e6 else f"{value / size:.2f}M"
     return f"{value:g}"
+
+
+def essential(rows: Sequence[T], dear: Callable[[T], Any], what: str, most: int = 12) -> list[T]:
+    """The rows of a long list that are worth showing, and a remark on the others.
+
+    Args:
+        rows: All of them.
+        dear: How dear a row is.
+        what: What they are, in the plural.
+        most: So many are shown, the dearest, in the order of ``rows``; ``--verbose`` shows all.
+    """
+    from srdeploy.quiet import is_verbose
+
+    if is_verbose() or len(rows) <= most:
+        return list(rows)
+    dearest = sorted(range(len(rows)), key=lambda n: dear(rows[n]), reverse=True)[:most]
+    note(f"{len(rows) - most} of {len(rows)} {what} are not shown; --verbose lists them")
+    return [rows[n] for n in sorted(dearest)]

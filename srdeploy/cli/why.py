@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from srdeploy.cli import options as o
-from srdeploy.cli.output import emit, quantity, say, show
+from srdeploy.cli.output import emit, essential, quantity, say, show
 from srdeploy.errors import UserError
 
 
@@ -78,7 +78,7 @@ def _table(found: Any) -> Any:
     for name in ("widths", "MACs\nfewer", "times\nfaster", "ms", f"x{found.block}", "bytes\nmoved"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("time follows")
-    for pair in found.pairs:
+    for pair in essential(found.pairs, lambda pair: pair.before.ms, "layers"):
         before, after = pair.before, pair.after
         widths = [f"{one.inputs}>{one.outputs}" for one in (before, after)]
         table.add_row(

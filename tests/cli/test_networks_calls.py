@@ -19,7 +19,11 @@ from srdeploy.quality import Quality
 from tests.cli.reach import STOP, Case, hold
 
 SESSION = SimpleNamespace(
-    card=SimpleNamespace(scale=2), runtime="torch", threads=1, notes=["read at 1 thread"]
+    sizes=None,
+    card=SimpleNamespace(scale=2),
+    runtime="torch",
+    threads=1,
+    notes=["read at 1 thread"],
 )
 EVAL = {
     "srdeploy.runtime.open:open_session": nullcontext(SESSION),
@@ -162,6 +166,17 @@ def test_what_eval_prints(
     document = json.loads(capsys.readouterr().out)
     assert (document["scale"], document["runtime"], document["threads"]) == (3, "torch", 1)
     assert document["notes"] == SESSION.notes
+    fixed = SimpleNamespace(**vars(SESSION) | {"sizes": "48x27,64x36"})
+    monkeypatch.setattr("srdeploy.runtime.open.open_session", lambda *_, **__: nullcontext(fixed))
+    quality.per_image[:] = [rows[0] | {"name": f"{n}.png", "psnr_y": 30.0 + n} for n in range(30)]
+    assert run(["eval", "net.st"]) == 0
+    told = capsys.readouterr()
+    assert [line.split()[0] for line in told.out.splitlines()[:-1]] == [
+        f"{n}.png"
+        for n in range(20)  # the worst
+    ]
+    assert "it takes 48x27,64x36 only; other images were run in tiles of that" in told.err
+    assert "10 of 30 images are not shown; --verbose lists them" in told.err
 
 
 def test_widths_are_folded_where_they_repeat() -> None:

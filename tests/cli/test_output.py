@@ -53,6 +53,17 @@ def test_sentences_are_lines_of_a_terminal(
     assert capsys.readouterr().err == "one two three four\n  five six\n"
 
 
+def test_of_a_long_list_the_dearest_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [3, 9, 1, 9, 5]
+    assert output.essential(rows, int, "rows", most=5) == rows
+    assert capsys.readouterr().err == ""
+    assert output.essential(rows, int, "rows", most=3) == [9, 9, 5]
+    assert capsys.readouterr().err == "2 of 5 rows are not shown; --verbose lists them\n"
+    main._set_verbose(True)
+    assert output.essential(rows, int, "rows", most=3) == rows
+    assert capsys.readouterr().err == ""
+
+
 def test_marks_are_words_in_colours() -> None:
     assert (str(output.mark(1)), output.mark(1).style) == ("yes", "green")
     assert (str(output.mark("")), output.mark("").style) == ("no", "yellow")
