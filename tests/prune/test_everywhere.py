@@ -175,3 +175,15 @@ def test_the_sizes_that_are_compared_are_the_smallest_and_the_first_that_differs
 
     with pytest.raises(UnsupportedOperationError, match=r"on 152x136 pixels than on 2\dx2\d "):
         find_groups(user_network(lambda: Sized(Tall(lambda x: x.shape[-1] > 100))))
+
+
+def test_a_list_is_known_only_if_it_is_the_same() -> None:
+    """Not if it comes before a known one by the alphabet: sigmoid for silu, beyond 500 pixels."""
+
+    class Late(Act):
+        def forward(self, y: Tensor, x: Tensor) -> Tensor:
+            y = F.leaky_relu(y, 0.1) if x.shape[-1] > 100 else F.relu(y)
+            return torch.sigmoid(y) if self.condition(x) else F.silu(y)
+
+    with pytest.raises(UnsupportedOperationError, match=r"'act' \(sigmoid\) .*on 640x360 pixels"):
+        find_groups(user_network(lambda: Sized(Late(lambda x: x.shape[-1] > 500))))

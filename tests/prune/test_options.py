@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from srdeploy.errors import UserError
 from srdeploy.models.registry import create
-from srdeploy.prune.groups import find_groups
-from srdeploy.prune.options import PruneOptions, count_removed, removals
+from srdeploy.prune.groups import Group, find_groups
+from srdeploy.prune.options import PruneOptions, count_removed, group_ratio, removals
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +75,16 @@ def test_coupled_layers_need_one_ratio(edsr):
         removals(edsr, PruneOptions(ratio=0.5, layer_ratios={"head.0": 0.3, "body.2": 0.4}))
     same = PruneOptions(ratio=0.5, layer_ratios={"head.0": 0.25, "body.2": 0.25})
     assert removals(edsr, same)["g2"] == 2
+
+
+@pytest.mark.parametrize(("count", "named"), [(2, "a, b"), (3, "a, b, c"), (4, "a, b, c...")])
+def test_of_many_coupled_layers_three_are_named(count, named):
+    group = Group("g1", "coupled", [], list("abcd")[:count], [], [])
+    options = PruneOptions(ratio=0.5, layer_ratios={"a": 0.3, "b": 0.4, "x": 0.7})
+    sentence = f"Layers {named} are coupled and need one ratio, but the patterns give several"
+    with pytest.raises(UserError) as error:
+        group_ratio(group, options)
+    assert str(error.value) == f"{sentence} ('a' 0.3, 'b' 0.4)."
 
 
 @pytest.mark.parametrize("options", [{"exclude": ("tial.*",)}, {"layer_ratios": {"tial.*": 0.1}}])

@@ -103,6 +103,7 @@ def test_counts(ledsr: Grouping) -> None:
 
 
 def test_what_is_not_said_is_as_published() -> None:
+    assert TrainedOptions(method="srp") == options()
     assert options().model_dump() == {
         "ratio": 0.5,
         "layer_ratios": {},
