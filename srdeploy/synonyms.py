@@ -119,6 +119,10 @@ INSTEAD: dict[str, dict[str, str]] = {
                 *(("--fp16", "fp16"), ("--half", "fp16")),
             )
         },
+        **dict.fromkeys(
+            ("eval --device", "upscale --device", "prune --device", "finetune --device"),
+            "it runs on this machine; `srdeploy bench FILE --device URI` runs elsewhere",
+        ),
         "--epochs": "training counts --iterations",
         "--resume": "the same command resumes; --fresh starts over",
         "export --device": "--target says what it becomes, `srdeploy bench FILE --device URI` runs "
@@ -160,6 +164,12 @@ OPTIONS: dict[str, str] = {
     "--factor": "--scale",
 }
 """Other spellings of options, of one command or of all -> ours, with the value they stand for."""
+
+VALUES: dict[str, str] = {
+    "finetune --precision int8": "--quantise int8",
+    "export --quantise int8": "--precision int8",
+}
+"""Options with a value that means what another option says -> that one."""
 
 
 def meaning(word: str, known: Iterable[str]) -> str | None:

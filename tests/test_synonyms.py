@@ -13,7 +13,7 @@ from srdeploy.errors import unknown_name
 from srdeploy.export.targets import ONNX_PRECISIONS, TARGETS
 from srdeploy.runtime.providers import PROVIDERS
 from srdeploy.runtime.table import RUNTIMES
-from srdeploy.synonyms import INSTEAD, OPTIONS, SAME, meaning, nearest
+from srdeploy.synonyms import INSTEAD, OPTIONS, SAME, VALUES, meaning, nearest
 
 
 @pytest.mark.parametrize(
@@ -101,6 +101,14 @@ def test_every_option_that_is_meant_exists() -> None:
         there = [verb] if verb else list(flags)
         assert any(ours.split()[0] in flags[name] for name in there), spelling
         assert not any(flag in flags[name] for name in there if verb), spelling
+
+
+def test_every_value_that_is_meant_exists() -> None:
+    commands = _commands()
+    for spelling, ours in VALUES.items():
+        verb, flag, _ = spelling.split(" ")
+        flags = {f for one in commands[verb].params for f in one.opts}
+        assert {flag, ours.split()[0]} <= flags
 
 
 def test_every_command_that_is_offered_exists() -> None:

@@ -168,7 +168,8 @@ def run(arguments: list[str] | None = None) -> int:
         return _fail(_failed_file(error), 1)
     except Exception as error:
         if (usage := getattr(error, "format_message", None)) is not None:  # typer's usage errors
-            return _fail(f"{usage()} See `srdeploy --help`.", 2)
+            where = getattr(getattr(error, "ctx", None), "command_path", "srdeploy")
+            return _fail(f"{usage().rstrip('.')}. See `{where} --help`.", 2)
         if os.environ.get("SRDEPLOY_DEBUG"):
             raise
         return _fail(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from srdeploy.errors import UserError, unknown_name
-from srdeploy.synonyms import OPTIONS, instead, nearest
+from srdeploy.synonyms import OPTIONS, VALUES, instead, nearest
 
 EVERYWHERE = ("-q", "--quiet", "-v", "--verbose")
 """Options of ``srdeploy`` itself that may also follow the command."""
@@ -71,7 +71,9 @@ def _option(command: Any, path: str, word: str, rest: list[str]) -> list[str]:
     known = {spelled: one for one in command.params for spelled in _spellings(one)}
     if (option := known.get(flag)) is not None:
         takes = not (equals or option.is_flag or option.count)
-        return [word, *([rest.pop(0)] if takes and rest else [])]
+        taken = [rest.pop(0)] if takes and rest else []
+        other = VALUES.get(f"{path} {flag} {''.join(taken) or value}")
+        return other.split(" ") if other else [word, *taken]
     if flag in _HELP or not flag.startswith("--"):
         return [word]
     for row in (f"{path} {flag}", flag):

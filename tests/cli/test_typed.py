@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import typer
 
+import srdeploy.api  # noqa: F401  (all that imports what is replaced below does so before)
 from srdeploy.cli.main import app, run
 from srdeploy.cli.typed import EVERYWHERE, understood
 from srdeploy.errors import UserError
+from tests.cli.reach import STOP, calls
 
 ROOT: Any = typer.main.get_command(app)
 
@@ -35,6 +37,10 @@ ROOT: Any = typer.main.get_command(app)
         ("report r --images Set5", "report r --eval-data Set5"),
         ("export n --images", "export n --images"),
         ("rebuild e --on ssh://x", "rebuild e --device ssh://x"),
+        ("finetune n --precision int8 -o t", "finetune n --quantise int8 -o t"),
+        ("finetune n --precision=int8 -o t", "finetune n --quantise int8 -o t"),
+        ("export n --quantize int8", "export n --precision int8"),
+        ("export n --quantise w8", "export n --quantise w8"),
         ("eval n --gpu", "eval n --runtime onnxruntime-cuda"),
         # -q and -v anywhere
         ("eval n -q", "-q eval n"),
@@ -92,6 +98,18 @@ def test_a_refusal_is_one_sentence_and_exit_2(capsys: pytest.CaptureFixture[str]
     assert told.err.startswith("srdeploy: There is no command named 'quantize'; write ")
 
 
+def test_what_the_parser_refuses_names_the_help_of_its_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for line, told in (
+        ("inspect", "Missing argument 'FILE'. See `srdeploy inspect --help`."),
+        ("bench compare a", "Missing argument 'NEW'. See `srdeploy bench compare --help`."),
+        ("prune n -o x.st --ratio half", "string as a number. See `srdeploy prune --help`."),
+    ):
+        assert run(line.split()) == 2
+        assert told in capsys.readouterr().err
+
+
 def test_no_command_has_another_q_or_v() -> None:
     def walk(command: Any) -> list[str]:
         inner = getattr(command, "commands", {}).values()
@@ -115,8 +133,6 @@ def test_no_command_has_another_q_or_v() -> None:
     ],
 )
 def test_values_in_other_words_are_understood(line: str, meant: dict[str, Any]) -> None:
-    from tests.cli.reach import STOP, calls
-
     replaced = {
         "srdeploy.runtime.open:open_session": STOP,
         "srdeploy.models.load:load_network": "the network",
