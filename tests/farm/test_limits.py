@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,13 +14,14 @@ from typing import Any
 import pytest
 
 from srdeploy.farm import job as jobs
-from srdeploy.farm import parcels
+from srdeploy.farm import parcels, runner_process
 from srdeploy.farm.certificates import issue
 from srdeploy.farm.job import exclusive
 from srdeploy.farm.labgrid_place import Busy
 from srdeploy.farm.link import Link
 from srdeploy.farm.network import Unreachable, probe
 from srdeploy.farm.parcels import HostCache
+from srdeploy.farm.runner_process import RunnerProcess
 from srdeploy.farm.settings import read_farm
 from srdeploy.farm.state import DeviceState
 from srdeploy.files import sha256
@@ -102,3 +104,23 @@ def test_a_scheduler_has_five_seconds_to_answer(
     with pytest.raises(Unreachable):
         probe(read_farm(tmp_path / "lab" / "a"))
     assert limits == [(("127.0.0.1", 1), 5.0)]
+
+
+def test_a_runner_has_five_seconds_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    graces: list[float] = []
+    real = runner_process.end_process
+
+    def end(process: Any, grace: float) -> int:
+        graces.append(grace)
+        return real(process, grace)
+
+    monkeypatch.setattr(runner_process, "end_process", end)
+    monkeypatch.setattr(
+        runner_process,
+        "COMMAND",
+        (sys.executable, "-c", "import sys; print(1, flush=True); input()"),
+    )
+    one = RunnerProcess()
+    one.start()
+    one.close()
+    assert graces == [5.0]

@@ -8,9 +8,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from srdeploy.devices.apple import line as module
 from srdeploy.devices.apple.line import AgentLine
 from srdeploy.devices.errors import DeviceError, DeviceLost, DeviceRefused, DeviceUnfit
 from srdeploy.errors import SrdeployError
@@ -126,3 +128,18 @@ def test_an_answer_is_64_mebibytes_at_most(
     else:
         with pytest.raises(DeviceError, match="The answer to 'turn' of 'board' cannot be read"):
             line.ask("turn", 60)
+
+
+def test_an_agent_has_ten_seconds_to_end(
+    begin: Callable[..., AgentLine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graces: list[float] = []
+    real = module.end_process
+
+    def end(process: Any, grace: float) -> int:
+        graces.append(grace)
+        return real(process, grace)
+
+    monkeypatch.setattr(module, "end_process", end)
+    begin(ECHO).close()
+    assert graces == [10.0]

@@ -93,6 +93,25 @@ def test_models(told: dict[str, Any], model: str) -> None:
     assert "gpu_software" not in facts.extra
 
 
+MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) Version/26.0 Safari/605.1.15"
+
+
+@pytest.mark.parametrize(
+    ("agent", "touch", "model", "system"),
+    [
+        (MAC, 2, "iPad", "iPadOS"),
+        (MAC, 1, "a computer with macOS 10.15", "macOS 10.15"),
+        (MAC, None, "a computer with macOS 10.15", "macOS 10.15"),
+        ("X11; Linux", 5, "a computer with Linux", "Linux"),
+        ("Linux; Android 16; K Mobile Safari", 5, "an Android phone", "Android 16"),
+        ("Linux; Android 16; K Safari", 5, "an Android tablet", "Android 16"),
+    ],
+)
+def test_kinds(agent: str, touch: int | None, model: str, system: str) -> None:
+    facts = device_facts({"user_agent": agent, "touch": touch})
+    assert (facts.model, facts.os) == (model, system)
+
+
 @pytest.mark.parametrize(
     ("hints", "arch"),
     [({"architecture": "x86", "bitness": "64"}, "x86_64"), ({"architecture": "arm"}, "arm"),

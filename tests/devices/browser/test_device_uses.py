@@ -18,7 +18,9 @@ from srdeploy.devices.browser import device as module
 from srdeploy.devices.browser.device import BrowserDevice, BrowserSensors
 from srdeploy.devices.browser.phone import Phone
 from srdeploy.devices.browser.runtime_files import FILES
-from srdeploy.devices.protocol import Job
+from srdeploy.devices.browser.verdict import verdict
+from srdeploy.devices.errors import DeviceLost
+from srdeploy.devices.protocol import Figures, Job
 from srdeploy.devices.uri import DeviceUri
 from srdeploy.errors import UserError
 
@@ -108,7 +110,7 @@ def test_a_phone_has_its_name(entered: Any) -> None:
     one, said = entered("&name=left", user_agent=CHROME)
     assert said[0].startswith("Open this page on the device left:\n")
     assert one.url.endswith("/#left")
-    assert said[1] == "left: a computer with Android 10, Chrome 141"
+    assert said[1] == "left: an Android tablet, Chrome 141"
 
 
 def test_a_page_elsewhere_is_shown_as_a_picture() -> None:
@@ -189,6 +191,20 @@ def test_a_backend_that_browsers_have_not() -> None:
         one.load(Job("net", runtime="ncnn"))
     with pytest.raises(UserError, match="no backend of browsers named 'cuda'"):
         device("?backend=cuda")
+
+
+def test_figures_are_shown_where_the_page_is_still_there() -> None:
+    one, asked = device(), []
+
+    def ask(do: str, **fields: Any) -> None:
+        fields.pop("tell")("nothing")
+        asked.append((do, fields))
+        raise DeviceLost("closed")
+
+    one._server, one._phone = "server", SimpleNamespace(ask=ask)  # type: ignore[assignment]
+    figures = [Figures("a.onnx", 20.0)]
+    one.show(figures)
+    assert asked == [("show", {"timeout": 10.0, "patience": 0.0, **verdict(figures)})]
 
 
 @pytest.mark.parametrize("name", ["wait", "patience"])

@@ -83,7 +83,7 @@ def test_a_network_is_opened_there(
         "key": f"{name}-wasm-3", "blob": {"id": name, "bytes": len(content)}, "backend": "wasm",
         "threads": 3, "label": "browser (wasm)",
     }  # fmt: skip
-    assert page.asked == [("open", {**WAITS, "title": "small", "model": network})]
+    assert page.asked == [("open", {**WAITS, "title": "small.onnx", "model": network})]
     loaded = model.loaded
     assert (loaded.runtime, loaded.runtime_version, loaded.provider, loaded.precision) == (
         "browser (wasm)", "1.31.0", "wasm", "fp32",
@@ -158,11 +158,11 @@ def test_a_tensor_is_prepared_with_its_picture(
     server: Server, load: Callable[..., BrowserModel]
 ) -> None:
     page = Page()
-    model = load(page)
+    model = load(page, picture=(4, 6))
     opened = page.asked[0][1]
     first = model.prepare(X, runs=3, seconds=1.5)
     assert (first, type(first)) == (45.0, float)
-    box, png = comparison(model.loaded.card, X)
+    box, png = comparison(model.loaded.card, X, (4, 6))
     tensor, picture = X.astype("<f4").tobytes(), server.put(png)
     do, job = page.asked[1]
     assert do == "prepare"
@@ -223,7 +223,7 @@ def test_an_output_comes_float_by_float(
     tensor = job.pop("input")
     assert (tensor["bytes"], tensor["dims"]) == (840, [2, 3, 5, 7])
     assert job == {
-        **WAITS, "expected_bytes": 840 * scale * scale, "title": "small",
+        **WAITS, "expected_bytes": 840 * scale * scale, "title": "small.onnx",
         "model": page.asked[0][1]["model"],
     }  # fmt: skip
     assert server._blobs == before  # what was sent is not kept

@@ -57,3 +57,14 @@ def test_a_pre_upscaled_networks_is_its_input(size: tuple[int, int], box: tuple[
     found, pixels = shown(card(channels=1, value_range=1.0, luma_only=True, pre_upscaled=True), x)
     assert found == {"x": box[0], "y": box[1], "w": 1280, "h": 960, "range": 1.0}
     assert np.array_equal(pixels, to_uint8(x[0, 0] * 255.0)[box[1] :, box[0] :][:960, :1280])
+
+
+@pytest.mark.parametrize("pre_upscaled", [False, True])
+def test_what_fills_a_size_up_is_not_shown(pre_upscaled: bool) -> None:
+    x = noise(1, 3, 20, 30)
+    one = card(pre_upscaled=pre_upscaled)
+    found, pixels = comparison(one, x, (5, 7))
+    factor = 2 if pre_upscaled else 1
+    alone, same = comparison(one, x[:, :, : 5 * factor, : 7 * factor])
+    assert (found, pixels) == (alone, same)
+    assert (found["w"], found["h"]) == (14, 10)

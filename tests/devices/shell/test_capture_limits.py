@@ -54,3 +54,18 @@ def test_an_interrupt_ends_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KeyboardInterrupt):
         capture(["sleep", "60"], most=1)
     assert started[0].returncode == -9
+
+
+def test_what_a_dead_program_leaves_open_is_waited_for_five_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[float | None] = []
+    real = threading.Thread.join
+
+    def join(self: threading.Thread, timeout: float | None = None) -> None:
+        waits.append(timeout)
+        real(self, timeout)
+
+    monkeypatch.setattr(threading.Thread, "join", join)
+    capture(["true"], most=1)
+    assert [wait for wait in waits if wait is not None] == [5.0] * 3

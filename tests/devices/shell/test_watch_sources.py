@@ -150,3 +150,16 @@ def test_nothing_is_left_when_it_stops(watch: Watch) -> None:
     one.stop()
     assert one._process.returncode == 0
     assert threading.active_count() == before
+
+
+def test_it_has_five_seconds_to_end(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    graces: list[float] = []
+    real = module.end_process
+
+    def end(process: Any, grace: float) -> int:
+        graces.append(grace)
+        return real(process, grace)
+
+    monkeypatch.setattr(module, "end_process", end)
+    watch(Source("exec sleep 30", a_reading)).stop()
+    assert graces == [5.0]
