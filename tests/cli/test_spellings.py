@@ -202,6 +202,14 @@ def test_pages_and_help_use_our_words(page: Path) -> None:
             assert understood(root, words) == words, line
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_pages_name_no_option_by_an_old_word(page: Path) -> None:
+    old = {"--data", "--eval", "--on", "--finetune", "--quantize"}
+    assert not old & set(CONCEPTS)
+    named = re.findall(r"`(--[\w-]+)[^`]*`", page.read_text(encoding="utf-8"))
+    assert not old & set(named)
+
+
 def test_command_lines_are_found() -> None:
     page = "Type `srdeploy eval\nx --data y`.\n\n    srdeploy zoo --time   # slow\n\nsrdeploy.x"
     assert _command_lines(page) == ["srdeploy eval x --data y", "srdeploy zoo --time # slow"]
