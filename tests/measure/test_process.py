@@ -24,6 +24,14 @@ def test_answers_and_errors() -> None:
         worker.ask("open")
 
 
+def test_nothing_stays_open_when_it_has_ended() -> None:
+    with scripted("print(json.dumps({'ok': True}))") as worker:
+        worker.ask("x")
+    assert worker._answers.get(timeout=10) == ""  # all was read
+    assert worker._process.stdout is not None
+    assert worker._process.stdout.closed
+
+
 def test_same_threads_for_every_library() -> None:
     names = "('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')"
     body = f"print(json.dumps({{'ok': True, 'n': [os.environ[k] for k in {names}]}}))"
