@@ -214,6 +214,22 @@ def locked(path: str | Path) -> Iterator[None]:
         yield
 
 
+def require_suffix(path: str | Path, endings: tuple[str, ...], what: str) -> None:
+    """See that a file that is to be written is named for what it will be.
+
+    Args:
+        path: The file.
+        endings: Those that fit, in lower case.
+        what: What it will be, as in "a chart".
+
+    Raises:
+        UserError: it ends otherwise.
+    """
+    if Path(path).suffix.lower() not in endings:
+        fitting = " or ".join(ending for ending in endings if ending)
+        raise UserError(f"'{path}' will be {what}, so it must end in {fitting}.")
+
+
 def check_output(path: str | Path) -> None:
     """See that a file can be written here, before hours of work end in finding out.
 

@@ -14,7 +14,15 @@ import numpy as np
 import pytest
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.files import atomic_path, cache_dir, check_output, discard, sha256, space_for
+from srdeploy.files import (
+    atomic_path,
+    cache_dir,
+    check_output,
+    discard,
+    require_suffix,
+    sha256,
+    space_for,
+)
 
 
 def test_success_renames(tmp_path: Path) -> None:
@@ -352,3 +360,13 @@ def test_no_pipe_is_waited_for(tmp_path: Path) -> None:
                         ("gone", "a link to nothing"), ("none", "There is no file")):  # fmt: skip
         with pytest.raises(UserError, match=words):
             sha256(tmp_path / name)
+
+
+@pytest.mark.parametrize(("name", "fits"), [("a.svg", True), ("a.SVG", True), ("a.png", False),
+                                            ("a", False)])  # fmt: skip
+def test_an_ending_says_what_a_file_will_be(name: str, fits: bool) -> None:
+    if fits:
+        require_suffix(name, (".svg", ".svgz"), "a chart")
+        return
+    with pytest.raises(UserError, match=rf"'{name}' will be a chart, .* end in \.svg or \.svgz\.$"):
+        require_suffix(name, (".svg", ".svgz"), "a chart")

@@ -17,7 +17,7 @@ from srdeploy.data.picture_write import write_picture
 from srdeploy.errors import UserError
 from srdeploy.export.report import ExportReport
 from srdeploy.export.run import export as _export
-from srdeploy.export.targets import TARGETS
+from srdeploy.export.targets import target_for
 from srdeploy.measure.scenario import Scenario
 from srdeploy.models.network import Network
 from srdeploy.quality import Quality
@@ -90,11 +90,6 @@ def export(
         >>> sr.export(small, "small.onnx")
         >>> sr.export("foreign.onnx", "foreign.onnx", precision=["fp16", "int8"], value_range=255)
     """
-    ending = Path(path).suffix.lower()
-    fitting = [row.name for row in TARGETS.values() if row.suffix == ending]
-    if target is None and not fitting:
-        endings = ", ".join(sorted({row.suffix for row in TARGETS.values()}))
-        raise UserError(f"No target writes '{ending}' files; choose one of {endings}.")
     source: Network | Path
     if isinstance(network, (str, Path)) and Path(network).suffix.lower() == ".onnx":
         source = Path(network)
@@ -111,7 +106,7 @@ def export(
     )
     if "capabilities" in given:
         given["capabilities"] = tuple(listed(given["capabilities"]))
-    chosen = target or fitting[0]
+    chosen = target or target_for(path).name
     if precision is None or isinstance(precision, str):
         return _export(source, chosen, path, **said(precision=precision), **given)
     return [

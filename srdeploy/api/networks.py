@@ -257,7 +257,9 @@ def finetune(
         threads: CPU threads.
         recipe: A training recipe; what is not given here is its.
         changes: Settings of the recipe to replace.
-        watch: Benchmark set to measure along the way.
+        watch: Benchmark set by which the best network on the way is the result, the given one
+            among them; default: one in ten of the images of ``data``, or those shipped for
+            measuring; ``none``: the last network, unmeasured.
 
     Raises:
         UserError: settings that do not fit together, or data without images.
@@ -277,7 +279,7 @@ def finetune(
         seed=seed,
         threads=threads,
     )
-    overrides |= {"data": listed(data) if data else None, "eval_data": watch or "none"}
+    overrides |= {"data": listed(data) if data else None, "eval_data": watch}
     fitted = finetune_recipe(
         start.card, Path(recipe) if recipe else None, overrides, listed(changes)
     )

@@ -27,8 +27,10 @@ from srdeploy.devices.protocol import Device, Figures
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.measure.measurement import Conditions, Measurement
 from srdeploy.measure.scenario import Scenario
+from srdeploy.models.card_file import find_file
 from srdeploy.progress import track
 from srdeploy.runtime.bicubic_session import NAME as BICUBIC
+from srdeploy.runtime.table import split_runtime
 
 OnTurn = Callable[[int, int, list[float]], None]
 OnOutcome = Callable[[Outcome], None]
@@ -106,13 +108,19 @@ def _figures(measurement: Measurement, base: Measurement) -> Figures:
 
 
 def check_artifacts(artifacts: Sequence[str]) -> None:
-    """Raise UserError where there is nothing that could be measured."""
+    """See that there is something to measure, and that all of it is there.
+
+    Raises:
+        UserError: nothing is named, bicubic is, or a file or shipped network that does not exist.
+    """
     if not artifacts:
         raise UserError("There is nothing to measure; name at least one network or artifact.")
     if BICUBIC in artifacts:
         raise UserError(
             "Bicubic is the baseline of quality, not a network with a latency; use `srdeploy eval`."
         )
+    for artifact in artifacts:
+        find_file(split_runtime(artifact)[0])
 
 
 def now() -> str:

@@ -12,6 +12,7 @@ from srdeploy.bench.journal import Journal, open_journal
 from srdeploy.bench.on_device import check_artifacts, measure_on, now
 from srdeploy.bench.request import Outcome, Request
 from srdeploy.bench.row import Row, row_of
+from srdeploy.data.benchmark import open_benchmark
 from srdeploy.devices.checked import CheckedDevice, checked
 from srdeploy.devices.errors import DeviceError
 from srdeploy.devices.open import open_device
@@ -21,6 +22,7 @@ from srdeploy.errors import SrdeployError
 from srdeploy.measure.measurement import DeviceFacts, Measurement
 from srdeploy.measure.scenario import Scenario
 from srdeploy.measure.store import Store
+from srdeploy.metrics import get_protocol
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,21 @@ def plan(
     ]
 
 
-__all__ = ["Batch", "Watcher", "check_artifacts", "plan", "run"]
+__all__ = ["Batch", "Watcher", "check", "check_artifacts", "plan", "run"]
+
+
+def check(artifacts: Sequence[str], batches: Sequence[Batch]) -> None:
+    """See that everything that was named is there, before minutes of measuring end in finding out.
+
+    Raises:
+        UserError: an artifact or benchmark set that does not exist, or a protocol without a name.
+    """
+    check_artifacts(artifacts)
+    for folder, scale in dict.fromkeys((b.request.folder, b.request.scale) for b in batches):
+        open_benchmark(folder, scale)
+    for name in dict.fromkeys(b.request.scenario.protocol for b in batches):
+        if name is not None:
+            get_protocol(name)
 
 
 class Watcher:
@@ -105,7 +121,7 @@ def run(
         UserError: nothing to measure, a URI of no device, or a benchmark set that cannot be read.
         DeviceError: the only device cannot be reached.
     """
-    check_artifacts(artifacts)
+    check(artifacts, batches)
     devices = {batch.device: open_device(batch.device) for batch in batches}
     with ExitStack() as stack:
         log = stack.enter_context(open_journal(journal))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from srdeploy.bench.on_device import measure_on
-from srdeploy.bench.plan import plan
+from srdeploy.bench.plan import check, plan
 from srdeploy.devices.open import open_device
 from srdeploy.errors import UserError, unknown_name
 from srdeploy.measure.export import read_json
@@ -98,10 +98,16 @@ def measured_sides(
         devices: URIs.
         scenarios: The conditions.
         settings: As :func:`srdeploy.bench.plan.plan`.
+
+    Raises:
+        UserError: as :func:`srdeploy.bench.plan.check`, or a URI of no device.
     """
     sides = Sides([], [], same_names=False)
-    for batch in plan(devices, scenarios, **settings):
-        with open_device(batch.device) as device:
+    batches = plan(devices, scenarios, **settings)
+    check([base, new], batches)
+    opened = [open_device(batch.device) for batch in batches]
+    for batch, place in zip(batches, opened, strict=True):
+        with place as device:
             before, after = measure_on(device, [base, new], batch.request, repeat=batch.repeat)
         sides.base.append(before.measurement)
         sides.new.append(after.measurement)

@@ -102,11 +102,16 @@ def milliseconds(value: float | None) -> str:
 
 
 def _notes(rows: Sequence[Row], hidden: Sequence[str]) -> list[str]:
-    notes = [
-        f"quality: {label}" for label in sorted({row.protocol for row in rows if row.protocol})
-    ]
+    notes = list(
+        dict.fromkeys(times_note(rows) + [quality_note(row) for row in rows if row.protocol])
+    )
     if any(row.speedup is not None for row in rows):
-        notes.append("times faster than the first, paired by round, with its 95 % interval")
+        interval = any(row.speedup_low is not None for row in rows)
+        notes.append(
+            "times faster than the first: median of the ratios of neighbouring turns"
+            f"{', with its 95 % interval' if interval else ''}; load that comes and goes moves the "
+            "quotient of the p50 more than this"
+        )
     if any(row.drift is not None for row in rows):
         notes.append("drift: times slower in the last tenth than in the first, 95 % interval")
     notes += sorted({f"power: {row.power_source}" for row in rows if row.power_source})
@@ -114,6 +119,32 @@ def _notes(rows: Sequence[Row], hidden: Sequence[str]) -> list[str]:
     notes += sorted({row.note for row in rows if row.note})
     notes += [f"--verbose adds {', '.join(hidden)}"] if hidden else []
     return notes + [row.error for row in rows if row.error]
+
+
+def times_note(rows: Sequence[Row]) -> list[str]:
+    """How many runs the latencies are of, and on what."""
+    timed = [row for row in rows if row.n_samples]
+    if not timed:
+        return []
+    counts = sorted(row.n_samples for row in timed)
+    runs = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+    together = len(timed) > 1 and len({row.session for row in timed}) == 1
+    told = f"times: p50 and p90 of {runs} runs{' each' if len(timed) > 1 else ''}"
+    told += ", in turns" if together else ""
+    machines = {_machine(row) for row in timed} - {""}
+    return [f"{told}, on {machines.pop()}" if len(machines) == 1 else told]
+
+
+def quality_note(row: Row) -> str:
+    """What the quality is a mean of."""
+    told = f"quality: {row.protocol}"
+    if row.n_images:
+        told += f", mean of {row.n_images} image{'s' if row.n_images != 1 else ''}"
+    return f"{told} of {row.data}" if row.data else told
+
+
+def _machine(row: Row) -> str:
+    return str(row.machine.get("model") or row.machine.get("cpu") or "")
 
 
 def _conditions(row: Row) -> list[str]:
@@ -149,10 +180,9 @@ def _title(rows: Sequence[Row], named: bool) -> str:
     row = next((row for row in rows if not row.error), rows[0])
     size = f"LR {row.lr_size[1]}x{row.lr_size[0]}" if row.lr_size else "no input"
     threads = f"{row.threads} thread{'s' if row.threads != 1 else ''}" if row.threads else ""
-    machine = row.machine.get("model") or row.machine.get("cpu")
     runtimes = _runtimes(rows)
     runtime = runtimes[0] if len(runtimes) == 1 else ""
-    parts = [f"x{row.scale}", size, runtime, threads, str(machine or "")]
+    parts = [f"x{row.scale}", size, runtime, threads, _machine(row)]
     if row.device != "local":
         parts.append(row.device)
     if named:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from srdeploy.bench.feed import choose_image, network_input
+from srdeploy.bench.on_device import check_artifacts
 from srdeploy.bench.profile import profile
 from srdeploy.bench.why import Why, explain
 from srdeploy.errors import UserError
@@ -39,10 +40,11 @@ def why(
         options: ``arch`` and ``value_range``, as ``open_session`` takes them.
 
     Raises:
-        UserError: an artifact that onnxruntime does not run.
+        UserError: an artifact that is missing, or that onnxruntime does not run.
     """
     from srdeploy.runtime.onnx_session import OnnxSession
 
+    check_artifacts((first, second))
     options = options or {}
     lr = choose_image(data, scale, size)
     with tempfile.TemporaryDirectory() as folder:

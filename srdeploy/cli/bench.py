@@ -8,7 +8,7 @@ import typer
 from srdeploy.cli import complete
 from srdeploy.cli import options as o
 from srdeploy.cli.help import Group
-from srdeploy.cli.output import console, emit
+from srdeploy.cli.output import console, emit, note
 
 _DEFAULT = "measure"
 _JOB_SECONDS = 3600.0
@@ -55,7 +55,9 @@ def bench(
     store: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Keep every result here as it comes, and skip what is there."
+            metavar="FILE",
+            help="Keep every result here as it comes, and skip what is there; with --farm the "
+            "default is results.sqlite.",
         ),
     ] = None,
     repeats: o.Repeats = 1,
@@ -141,14 +143,17 @@ def bench(
         return
     from srdeploy.bench.plan import check_artifacts, plan
     from srdeploy.errors import UserError
+    from srdeploy.files import require_suffix
     from srdeploy.runtime.open import scale_of
 
+    if output is not None:
+        require_suffix(output, (".jsonl", ".ndjson", ".json", ""), "a file of JSON lines")
     check_artifacts(artifacts)
     options = o.given(arch=arch, value_range=value_range)
     if farm is not None:
         from srdeploy.cli.farm import measure_on_farm, tags_asked
 
-        places, store = tags_asked(farm, devices, device), store or Path("results.sqlite")
+        places = tags_asked(farm, devices, device)
     elif devices is not None:
         raise UserError("--devices names devices of a farm: add --farm FILE, or use --device URI.")
     elif apart or job_limit != _JOB_SECONDS:
@@ -165,10 +170,20 @@ def bench(
         threads=threads,
         options=options,
     )
-    if farm is not None and store is not None:
-        rows = measure_on_farm(farm, artifacts, batches, store, output, job_limit, apart)
+    kept = store or (Path("results.sqlite") if farm is not None else None)
+    before = _sessions(kept)
+    if farm is not None and kept is not None:
+        rows = measure_on_farm(farm, artifacts, batches, kept, output, job_limit, apart)
+        if store is None:
+            note(f"the results are kept in '{kept}', here; --store FILE names another store")
     else:
-        rows = _run(artifacts, batches, store, output)
+        rows = _run(artifacts, batches, kept, output)
+    if before and (known := [row for row in rows if row.session in before]):
+        days = sorted({(row.started or "")[:10] for row in known})
+        note(
+            f"{len(known)} of {len(rows)} results were in '{kept}' already, measured "
+            f"{' to '.join(dict.fromkeys((days[0], days[-1])))}, and are not measured again"
+        )
     if json:
         emit([row.model_dump(mode="json") for row in rows])
     else:
@@ -208,6 +223,16 @@ def scenarios_of(
         if values != one.model_dump():  # it is not what its name promises any more
             values["name"] = f"{one.name} (changed)"
     return [parse(Scenario, values, where="These conditions") for values in changed]
+
+
+def _sessions(store: Path | None) -> set[str]:
+    """What a store holds before this command."""
+    from srdeploy.measure.store import Store
+
+    if store is None or not store.exists():
+        return set()
+    with Store.open(store) as kept:
+        return kept.sessions()
 
 
 def _run(artifacts: list[str], batches: list[Any], store: Path | None, journal: Path | None) -> Any:

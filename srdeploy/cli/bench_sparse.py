@@ -43,8 +43,8 @@ def bench_sparse(
     `srdeploy bench sparse SMSR_X2.pt --sides 128,256,512 --threads 2 -o break-even.svg`
     """
     from srdeploy.bench.sparse import break_even
-    from srdeploy.errors import UserError, unknown_name
-    from srdeploy.files import atomic_path, check_output
+    from srdeploy.errors import unknown_name
+    from srdeploy.files import atomic_path, check_output, require_suffix
     from srdeploy.sparse.backend import BACKENDS
 
     if device != "local":
@@ -52,8 +52,7 @@ def bench_sparse(
     if kernel not in BACKENDS:
         raise unknown_name("kernel", kernel, BACKENDS)
     if output is not None:
-        if output.suffix.lower() != ".svg":
-            raise UserError(f"The chart is an SVG; '{output}' must end in .svg.")
+        require_suffix(output, (".svg",), "a chart")
         check_output(output)
     found = break_even(file, sides=_sides(sides), threads=threads, backend=kernel, repeats=runs)
     if output is not None:

@@ -8,7 +8,14 @@ import typer
 from srdeploy.cli import complete
 from srdeploy.cli import options as o
 from srdeploy.cli.output import emit, essential, mark, say, show, write
-from srdeploy.export.targets import EXPORTERS, ONNX_PRECISIONS, PIXEL_SHUFFLES, TARGETS
+from srdeploy.export.targets import (
+    EXPORTERS,
+    ONNX_PRECISIONS,
+    PIXEL_SHUFFLES,
+    TARGETS,
+    find_target,
+    target_for,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -32,13 +39,14 @@ def export(
         typer.Option("--output", "-o", help="Where to; default: the file's name, here."),
     ] = None,
     target: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help=f"{', '.join(TARGETS)}; `srdeploy targets` tells what each needs.",
+            help=f"{', '.join(TARGETS)}; `srdeploy targets` tells what each needs. Default: by the "
+            "ending of the output (.engine: trt), else onnx.",
             autocompletion=complete.targets,
             callback=o.in_our_words(TARGETS),
         ),
-    ] = "onnx",
+    ] = None,
     precision: Annotated[
         str | None,
         typer.Option(
@@ -153,7 +161,9 @@ def export(
 
     **Examples**
 
-    `srdeploy export tuned.safetensors --target onnx --check trt -o tuned.onnx`
+    `srdeploy export tuned.safetensors --check trt -o tuned.onnx`
+
+    `srdeploy export tuned.safetensors --precision fp16 -o tuned.mlpackage`
 
     `srdeploy export tuned.safetensors --precision int8 --max-drop 0.05 -o tuned-int8.onnx`
 
@@ -163,9 +173,8 @@ def export(
     """
     from srdeploy.errors import UserError
     from srdeploy.export.run import export as run_export
-    from srdeploy.export.targets import find_target
 
-    row = find_target(target)
+    row = find_target(target or "onnx") if output is None else target_for(output, target)
     asked: dict[str, Any] = {
         "precision": precision,
         "sparse": sparse,
@@ -204,7 +213,7 @@ def export(
         source = load_network(file, arch=arch, scale=scale)
     ending = f"-{precision or row.precisions[0]}" if from_onnx and row.suffix == ".onnx" else ""
     path = output or Path(f"{Path(file).stem}{ending}{row.suffix}")
-    report = run_export(source, target, path, **options)
+    report = run_export(source, row.name, path, **options)
     _tell(report, json, from_onnx)
 
 
@@ -241,7 +250,10 @@ def rebuild(
     `srdeploy rebuild tuned.engine --device ssh://me@orin --leave`
     """
     from srdeploy.errors import UserError
+    from srdeploy.files import require_suffix
 
+    if output is not None:
+        require_suffix(output, (".engine",), "a TensorRT engine")
     if device == "local":
         from srdeploy.export.trt import rebuild_engine
 
@@ -298,23 +310,21 @@ _STATES = {"builds_here": "built", "runs_here": "run"}
 
 
 def _tell(report: Any, json: bool, from_onnx: bool = False) -> None:
+    from srdeploy.export.report import parity_told
+
     if json:
         emit(report.to_dict())
         return
     title = TARGETS[report.target].title
     say(f"{report.path}: {title}, {report.precision}, {report.bytes / 1024:,.0f} KiB")
     if report.parity is not None:
-        sizes = ", ".join(f"{w}x{h}" for h, w in report.parity.sizes)
         engine = TARGETS[report.target].suffix == ".engine"
         reference = "its ONNX" if from_onnx or engine else "PyTorch"
-        exact = report.precision == "fp32"
-        say(
-            f"  {'equal to' if exact else 'on photographs like'} {reference} within "
-            f"{report.parity.relative:.1e} of the value range (inputs {sizes})"
-        )
-        if report.parity.light < 1:
+        parity = report.parity
+        say(f"  {parity_told(report.precision, parity.tolerance, parity.sizes, reference)}")
+        if parity.light < 1:
             say(
-                f"  compared on photographs dimmed to {report.parity.light:.1e}: on others, "
+                f"  compared on photographs dimmed to {parity.light:.1e}: on others, "
                 "rounding to float32 alone changes what this network answers; fine-tune it"
             )
     for remark in report.notes:

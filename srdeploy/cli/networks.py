@@ -42,14 +42,18 @@ def import_(
     `srdeploy import tuned.safetensors --to edsr-pytorch -o tuned.pt`
     """
     from srdeploy.errors import unknown_name
-    from srdeploy.files import check_output
+    from srdeploy.files import check_output, require_suffix
     from srdeploy.models import edsr_pytorch
     from srdeploy.models.load import load_network
-    from srdeploy.models.store import save_network
+    from srdeploy.models.store import check_network_path, save_network
 
     if to not in (None, edsr_pytorch.NAME):
         raise unknown_name("form of weights", to, [edsr_pytorch.NAME])
-    check_output(output)
+    if to is None:
+        check_network_path(output)
+    else:
+        require_suffix(output, (".pt", ".pth"), "a torch checkpoint")
+        check_output(output)
     network = load_network(file, arch=arch, scale=scale, res_scale=res_scale)
     if to is None:
         save_network(network, output)

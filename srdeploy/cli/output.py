@@ -7,6 +7,7 @@ no terminal obeys it.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -33,8 +34,7 @@ def emit(document: Any) -> None:
 
 def say(text: str = "") -> None:
     """Print a line of a result for people; in a pipe or file it stays one line, however long."""
-    asked = bool(os.environ.get("COLUMNS"))
-    write(_in_lines(text) if asked or sys.stdout.isatty() else text)
+    write(_in_lines(text) if _columns() is not None else text)
 
 
 def write(text: str) -> None:
@@ -44,6 +44,34 @@ def write(text: str) -> None:
 
 def _in_lines(text: str) -> str:
     return wrapped(text, shutil.get_terminal_size().columns)
+
+
+def _columns() -> int | None:
+    """Those of the terminal that results go to, or that were asked for; None in a pipe."""
+    asked = bool(os.environ.get("COLUMNS")) or sys.stdout.isatty()
+    return shutil.get_terminal_size().columns if asked else None
+
+
+def say_command(command: str) -> None:
+    """Print a command to be copied: what is too long for a terminal's line goes on in the next."""
+    parts: list[str] = []
+    for word in map(shlex.quote, shlex.split(command)):
+        if parts and parts[-1].startswith("-") and " " not in parts[-1]:
+            parts[-1] += f" {word}"  # an option and its value stay together
+        else:
+            parts.append(word)
+    columns = _columns()
+    lines = [" "]
+
+    def fits(text: str) -> bool:
+        return columns is None or len(text) + 2 < columns
+
+    for part in parts:
+        for word in [part] if fits(f"    {part}") else part.split(" ", 1):
+            if not fits(f"{lines[-1]} {word}") and lines[-1].strip():
+                lines.append("   ")
+            lines[-1] += f" {word}"
+    write(" \\\n".join(lines))
 
 
 def note(text: str) -> None:

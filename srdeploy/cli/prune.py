@@ -1,5 +1,7 @@
 """The command that makes networks smaller."""
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,7 +9,7 @@ import typer
 
 from srdeploy.cli import complete
 from srdeploy.cli import options as o
-from srdeploy.cli.output import emit, note, quantity, say
+from srdeploy.cli.output import emit, note, quantity, say, say_command
 
 
 def register(app: typer.Typer) -> None:
@@ -99,8 +101,9 @@ def prune(
     """Remove channels and prove that the small network computes what the masked one does.
 
     Coupled layers (residual additions, PixelShuffle...) are found by tracing the network.
-    After l1, recover the quality with `srdeploy finetune`. The other methods train: they drive the
-    channels to zero, remove them and fine-tune; the same command resumes an interrupted run.
+    After l1, recover the quality with `srdeploy finetune`: the output ends in that command. The
+    other methods train: they drive the channels to zero, remove them and fine-tune; the same
+    command resumes an interrupted run.
 
     **Examples**
 
@@ -113,10 +116,10 @@ def prune(
     `srdeploy prune edsr-s-x2 --method srp --recipe configs/prune/srp.yaml -o small.safetensors`
     """
     from srdeploy.errors import UserError, unknown_name
-    from srdeploy.files import check_output
     from srdeploy.models.load import load_network
+    from srdeploy.models.store import check_network_path
 
-    check_output(output)
+    check_network_path(output)
     if method is not None and method not in complete.METHODS:
         raise unknown_name("pruning method", method, complete.METHODS)
     network = load_network(file, arch=arch, scale=scale)
@@ -175,6 +178,7 @@ def prune(
             return
         small, report = trained
         more = {"run": str(run_dir or Path("runs") / output.stem)}
+    more["next"] = _next(small, output, data, train_data or ())
     _tell(small, report, output, json, more)
 
 
@@ -234,6 +238,8 @@ def _tell(small: Any, report: Any, output: Path, json: bool, more: dict[str, Any
             layers = row["layers"]
             named = layers[0] + (f" ... {layers[-1]} ({len(layers)})" if layers[1:] else "")
             say(f"{row['channels']:5} -> {row['kept']:<5} {row['status']:8} {named}")
+    for remark in report.remarks:
+        say(remark)
     say(f"parameters {quantity(before.params)} -> {quantity(after.params)}")
     say(
         f"MACs for a 1280x720 output {quantity(before.macs_720p)} -> "
@@ -243,10 +249,36 @@ def _tell(small: Any, report: Any, output: Path, json: bool, more: dict[str, Any
     say(f"proof: {first}" if "tolerance" in report.proof else first)
     for line in details:
         say(f"  {line}")
-    if "run" in more:
-        say(f"written to {output}; the run's curves are in {more['run']}")
-    else:
-        say(f"written to {output}; recover its quality with: srdeploy finetune {output} -o FILE")
+    curves = f"; the run's curves are in {more['run']}" if "run" in more else ""
+    say(f"written to {output}{curves}")
+    few = " (builtin stands for your own training images)"
+    say(f"next{few if '--train-data builtin' in more['next'] else ''}:")
+    say_command(more["next"])
+
+
+def _next(small: Any, output: Path, data: str, train_data: Sequence[str]) -> str:
+    """The command with which one goes on, as a shell takes it: recovery, or export after that."""
+    card = small.card
+    own = ["--arch", card.arch] if ":" in card.arch else []
+    if any(entry.get("step") == "finetune" for entry in card.history[-1:]):
+        target = output.with_suffix(".onnx")
+        return shlex.join(["srdeploy", "export", str(output), *own, "-o", str(target)])
+    folders = [word for folder in train_data or ["builtin"] for word in ("--train-data", folder)]
+    watched = ["--eval-data", data] if data != "builtin" else []
+    tuned = output.with_name(f"{output.stem}-tuned.safetensors")
+    taken = _free_run_folder(tuned.stem)
+    command = ["srdeploy", "finetune", str(output), *own, *folders, *watched, *taken]
+    return shlex.join([*command, "-o", str(tuned)])
+
+
+def _free_run_folder(name: str) -> list[str]:
+    """The option that names a run folder where the usual one holds another network's run."""
+    usual, number = Path("runs") / name, 1
+    free = usual
+    while (free / "checkpoint.pt").exists():
+        number += 1
+        free = usual.with_name(f"{name}-{number}")
+    return [] if number == 1 else ["--run-dir", str(free)]
 
 
 def _round_to(text: str | None, meant_for: str | None) -> int | None:

@@ -145,7 +145,8 @@ def results(
 
 
 def _list(found: list[Any], store: Path) -> None:
-    from srdeploy.bench.table import milliseconds
+    from srdeploy.bench.row import row_of
+    from srdeploy.bench.table import milliseconds, quality_note, times_note
     from srdeploy.measure.export import summary
 
     if not found:
@@ -165,6 +166,10 @@ def _list(found: list[Any], store: Path) -> None:
         state = one.started[:10] if one.error is None else "failed"
         view.add_row(one.artifact, one.device, scenario, size, *times, psnr, state)
     show(view)
+    rows = [row_of(one, one) for one in found]
+    told = [*times_note(rows), *(quality_note(row) for row in rows if row.protocol)]
+    for sentence in dict.fromkeys(told):
+        say(sentence)
     for error in dict.fromkeys(one.error for one in found if one.error):
         say(f"failed: {error}")
 

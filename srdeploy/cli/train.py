@@ -7,6 +7,7 @@ import typer
 
 from srdeploy.cli import options as o
 from srdeploy.cli.output import emit, note, say
+from srdeploy.figures_json import figure
 
 RunDir = Annotated[
     Path | None,
@@ -72,9 +73,14 @@ def finetune(
         ),
     ] = None,
     data: Annotated[
-        str,
-        typer.Option("--eval-data", metavar="DIR", help="Set to measure on along the way; `none`."),
-    ] = "builtin",
+        str | None,
+        typer.Option(
+            "--eval-data",
+            metavar="DIR",
+            help="Set by which the best network is kept: a folder, builtin, held-out, none. "
+            "Default: the recipe's; else one in ten of --train-data; builtin without.",
+        ),
+    ] = None,
     eval_every: Annotated[
         int | None, typer.Option(min=1, help="Iterations between measurements.")
     ] = None,
@@ -99,6 +105,9 @@ def finetune(
     json: o.AsJson = False,
 ) -> None:
     """Fine-tune a network, pruned or not; the same command resumes an interrupted run.
+
+    Written is the network that measures best along the way, the one to begin with among them; the
+    output says which iteration that was, and whether the end is worse than the beginning.
 
     **Examples**
 
@@ -139,52 +148,84 @@ def _run(
     json: bool,
     step: str,
 ) -> None:
-    from srdeploy.files import check_output
-    from srdeploy.models.store import save_network
-    from srdeploy.quality import evaluate
-    from srdeploy.strict import expand
-    from srdeploy.train.journal import read_metrics
+    from srdeploy.models.store import check_network_path, save_network
+    from srdeploy.train.journal import psnr_of, read_curve
     from srdeploy.train.loop import train as run_training
     from srdeploy.train.processes import joined
 
-    check_output(output)
+    check_network_path(output)
     folder = run_dir or Path("runs") / output.stem
-    watch = settings.validation
+    int8 = settings.quantise is not None and step == "finetune"
     quality: dict[str, Any] = {}
-
-    def tell(stage: object, figures: dict[str, Any]) -> None:
-        if not json:
-            value = next(v for k, v in figures.items() if k.startswith("psnr_"))
-            note(f"{stage!s:>10}: {value:.3f} dB  {figures['protocol']} on {watch.data}")
-
-    def measure(stage: str, version: Any) -> None:
-        if watch is None or not processes.is_first:
-            return
-        data = watch.data if watch.data == "builtin" else expand(watch.data)
-        scale = watch.scale or version.card.scale
-        quality[stage] = evaluate(version, data, scale, watch.protocol).as_dict()
-        del quality[stage]["per_image"]
-        tell(stage, quality[stage])
-
     with joined() as processes:
-        if step == "finetune":  # before training from scratch there is nothing to measure
-            measure("before", network)
-        if settings.quantise is not None and step == "finetune":
+        if int8:
             from srdeploy.export.quantise_finetune import finetune_int8
 
-            result = finetune_int8(network, settings, folder, resume=not fresh, measure=measure)
+            if processes.is_first:
+                quality |= _before_rounding(network, settings.validation)
+            result = finetune_int8(network, settings, folder, resume=not fresh)
         else:
             result = run_training(network, settings, folder, resume=not fresh, step=step)
     if not processes.is_first:
         return
     save_network(result, output)
-    curve = [entry for entry in read_metrics(folder) if "protocol" in entry]
-    for entry in curve:
-        tell(entry["iteration"], entry)
-    if curve:
-        quality["after"] = {k: v for k, v in curve[-1].items() if k != "iteration"}
+    entry = result.card.history[-1]
+    kept, curve = entry.get("kept"), read_curve(folder, settings.validation)
+    for point in curve:
+        figures = {key: value for key, value in point.items() if key != "iteration"}
+        if point["iteration"] == 0:
+            quality["calibrated" if int8 else "before"] = figures
+        if kept is not None and point["iteration"] == kept["iteration"]:
+            quality["after"] = figures
+    remarks = _remarks(settings, entry)
     if json:
-        emit({"output": str(output), "run": str(folder), "quality": quality, "curve": curve,
+        emit({"output": str(output), "run": str(folder), "trained_on": entry["trained_on"],
+              "kept": kept, "remarks": remarks, "quality": quality, "curve": curve,
               "iterations": settings.iterations})  # fmt: skip
         return
+    named = {f"{point['iteration']}": point for point in curve if point["iteration"]}
+    for stage, figures in {**quality, **named}.items():
+        if stage != "after":
+            note(f"{stage:>10}: {psnr_of(figures):.3f} dB  {figures['protocol']} on "
+                 f"{figures['what']}")  # fmt: skip
+    for sentence in remarks:
+        say(sentence)
     say(f"written to {output}; the run's curves are in {folder / 'metrics.jsonl'}")
+
+
+def _before_rounding(network: Any, watch: Any) -> dict[str, Any]:
+    """What the network has in float, where it can be measured before its data are opened."""
+    from srdeploy.quality import evaluate
+    from srdeploy.strict import expand
+    from srdeploy.train.recipe import HELD_OUT
+
+    if watch is None or watch.data == HELD_OUT:
+        return {}
+    data = watch.data if watch.data == "builtin" else expand(watch.data)
+    figures = evaluate(network, data, watch.scale or network.card.scale, watch.protocol).as_dict()
+    del figures["per_image"]
+    return {"before": {**figures, "what": watch.what}}
+
+
+def _remarks(settings: Any, entry: dict[str, Any]) -> list[str]:
+    """What was trained on, which iteration is the result, and what there is to say against it."""
+    told = [f"trained on {entry['trained_on']}"]
+    if "," not in told[0] and told[0].endswith("images of builtin"):
+        told[0] += (
+            ": these are shipped to see that it works and are no training set; use your own "
+            "(--train-data, or the recipe's data)"
+        )
+    kept = entry.get("kept")
+    if kept is None:
+        return [*told, "nothing was measured on the way: the last iteration is kept"]
+    told.append(
+        f"kept iteration {kept['iteration']} of {settings.iterations}: "
+        f"{figure(kept['psnr']):.3f} dB on {kept['data']}"
+    )
+    start, end = figure(kept.get("start")), figure(kept["end"])
+    if start is not None and end is not None and end < start:
+        told.append(
+            f"training made it worse, from {start:.3f} dB (iteration 0) to {end:.3f} at the end: "
+            "use more images like those it was made for (--train-data), or a lower --lr"
+        )
+    return told

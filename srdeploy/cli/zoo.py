@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from srdeploy.cli import options as o
-from srdeploy.cli.output import emit, quantity, show
+from srdeploy.cli.output import emit, quantity, say, show
 
 
 def register(app: typer.Typer) -> None:
@@ -68,6 +68,23 @@ def zoo(
     protocols = {q["protocol"] for row in rows for name, q in row.quality.items() if name in sets}
     table.caption = Text(f"PSNR-Y dB{'' if time else ' / SSIM'}: {', '.join(sorted(protocols))}")
     show(table)
+    if time:
+        for note in _timing(input_size or "240x160", threads):
+            say(note)
+
+
+def _timing(size: str, threads: int | None) -> list[str]:
+    """What the times are of."""
+    from srdeploy.measure.machine import cpu_model
+    from srdeploy.runtime.session import default_threads
+
+    count = threads or default_threads()
+    return [
+        f"ms: p50 in onnxruntime, LR {size}, {count} thread{'s' if count != 1 else ''}, on "
+        f"{cpu_model()}, the networks of a scale in turns",
+        "faster: than the scale's first, median of the ratios of neighbouring turns; load that "
+        "comes and goes moves the quotient of the ms more than this",
+    ]
 
 
 def _quality(figures: dict[str, Any] | None, ssim: bool) -> str:

@@ -12,7 +12,7 @@ from srdeploy.models.count import Counts, count
 from srdeploy.models.network import Network
 from srdeploy.prune.groups import Grouping, find_groups
 from srdeploy.prune.oneshot import plan_oneshot
-from srdeploy.prune.options import PruneOptions, excluded_by
+from srdeploy.prune.options import PruneOptions, departures, excluded_by
 from srdeploy.prune.plan import Plan, apply_masks
 
 PSNR_ROUNDING = 0.01
@@ -28,12 +28,14 @@ class PruneReport:
 
     Attributes:
         plan: The channels kept.
-        groups: One row per group: name, status, channels before and after, layers, why it stayed.
+        groups: One row per group: name, status, channels before and after, the ratio that came out,
+            layers, why it stayed.
         before: Size of the dense network.
         after: Size of the compact network.
         proof: The equality check.
         quality: Stage name to figures; empty if not measured. One-shot: "dense", "masked",
             "compact"; methods that train: "dense", "regularised", "compact", "tuned".
+        remarks: Where another ratio came out than was asked for.
     """
 
     plan: Plan
@@ -42,6 +44,7 @@ class PruneReport:
     after: Counts
     proof: dict[str, Any]
     quality: dict[str, dict[str, Any]]
+    remarks: list[str]
 
     def __repr__(self) -> str:
         """One line."""
@@ -58,6 +61,7 @@ class PruneReport:
             "proof": self.proof,
             "quality": self.quality,
             "groups": self.groups,
+            "remarks": self.remarks,
         }
 
 
@@ -116,6 +120,17 @@ def report_on(
         if pattern is not None:
             row |= {"status": "excluded", "why": [f"left alone by the pattern '{pattern}'"]}
         gone = len(plan.removed.get(group.name, [])) * group.block
-        rows.append(row | {"kept": row["channels"] - gone})
+        kept = row["channels"] - gone
+        rows.append(row | {"kept": kept, "removed_ratio": round(gone / row["channels"], 4)})
     assert small.card.proof is not None
-    return PruneReport(plan, rows, count(network), count(small), small.card.proof, quality)
+    # What single weights, or a ranking over all groups, leave of one is no matter of its ratio.
+    by_ratio = bool(plan.removed) and plan.method != "gassl"
+    return PruneReport(
+        plan,
+        rows,
+        count(network),
+        count(small),
+        small.card.proof,
+        quality,
+        departures(grouping, options) if by_ratio else [],
+    )

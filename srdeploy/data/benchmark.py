@@ -81,6 +81,39 @@ class Pair:
         return image
 
 
+@dataclass(frozen=True)
+class Middle(Pair):
+    """The middle of a pair: of a large image enough to tell one network from another.
+
+    Attributes:
+        side: Largest height and width of the input.
+    """
+
+    side: int = 192
+
+    def hr(self) -> NDArray[np.uint8]:
+        """The middle of the original, cut to a multiple of the scale."""
+        return _middle(super().hr(), self.side * self.scale, self.scale)
+
+    def lr(self) -> NDArray[np.uint8]:
+        """The middle of the input, or what the middle of the original gives.
+
+        Raises:
+            UserError: as :meth:`Pair.lr`.
+        """
+        if self.lr_path is None:
+            made: NDArray[np.uint8] = imresize(self.hr(), 1 / self.scale)
+            return made
+        whole = Pair(self.name, self.scale, self.hr_path, self.lr_path)
+        return _middle(whole.lr(), self.side, 1)
+
+
+def _middle(image: NDArray[np.uint8], side: int, unit: int) -> NDArray[np.uint8]:
+    """At most ``side`` pixels each way, beginning at a multiple of ``unit``."""
+    top, left = (max(0, length - side) // (2 * unit) * unit for length in image.shape[:2])
+    return image[top : top + side, left : left + side]
+
+
 def open_benchmark(folder: str | Path, scale: int) -> list[Pair]:
     """The pairs of a benchmark set, in the natural order of their names.
 

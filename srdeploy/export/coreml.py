@@ -21,6 +21,7 @@ from srdeploy.export.coreml_check import (
     check_structure,
     compare_runtimes,
     parity_reference,
+    tolerance_of,
 )
 from srdeploy.export.coreml_convert import (
     compress_weights,
@@ -110,12 +111,17 @@ def export_coreml(
     reference = parity_reference(network, options)
     trace = trace_operations(network, reference.sizes[0])
     units, why = compute_units(options)
+    lossy = bool(palettize or quantize)
     card = network.card.step(
         step="export",
         target="coreml",
         **options.recorded(),
         compute_units=units,
         weights_sha256=weights_sha256(network.module.state_dict()),
+        parity={
+            "tolerance": None if lossy else tolerance_of(options),
+            "sizes": [[*size] for size in reference.sizes],
+        },
         tools=tool_versions(TOOLS),
     )
     with quiet():
@@ -123,7 +129,6 @@ def export_coreml(
         with atomic_path(path) as temporary:
             _write(model, temporary, card, options)
             operators = check_structure(temporary, card, trace, options)
-            lossy = bool(palettize or quantize)
             parity = check_results(reference, temporary, options, lossy=lossy)
             if compared := compare_runtimes(reference, temporary):
                 notes.append(compared)

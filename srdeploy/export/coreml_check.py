@@ -144,18 +144,23 @@ def check_results(
         return found
 
     half = options.precision == "fp16"
-    tolerance = (HALF_TOLERANCE if half else TOLERANCE) + (ONE_LEVEL if options.images else 0)
     with CoremlReferenceSession(package, threads=1) as session:
         session.watch = watch
         return check_parity_of(
             reference,
             run,
-            float("inf") if lossy else tolerance,
+            float("inf") if lossy else tolerance_of(options),
             what="The CoreML program",
             remedy="or export for the one size you will run (--input 480x270)",
             at_once="export with --precision fp32" if half else FAULT,
             parting=lambda x: parting(reference.network, package, x),
         )
+
+
+def tolerance_of(options: CoremlOptions) -> float:
+    """How far a program whose weights are not compressed may be off, over the value range."""
+    half = options.precision == "fp16"
+    return (HALF_TOLERANCE if half else TOLERANCE) + (ONE_LEVEL if options.images else 0)
 
 
 def compare_runtimes(reference: Reference, package: Path) -> str:

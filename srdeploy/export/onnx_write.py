@@ -6,6 +6,7 @@ into it afterwards, and compared again.
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections import Counter
@@ -18,7 +19,7 @@ import onnx
 
 from srdeploy import __version__
 from srdeploy.export.lower import choose_form, lower_pixel_shuffle
-from srdeploy.export.precision import write_precision
+from srdeploy.export.precision import Written, write_precision
 from srdeploy.export.precision_graph import renamed
 from srdeploy.export.precision_request import PrecisionRequest
 from srdeploy.export.probe import TOLERANCE
@@ -116,6 +117,7 @@ def write_onnx(
         if compare is not None
         else None,
         tools=tools,
+        **_lost(written),
         **(written.facts if written else {}),
     )
     model = renamed(model, draft.names)
@@ -142,6 +144,19 @@ def write_onnx(
         layers=written.layers if written else [],
         quality=written.quality if written else None,
     )
+
+
+def _lost(written: Written | None) -> dict[str, Any]:
+    """What a reduced precision loses, for the card; an infinite PSNR has no place there."""
+    quality = None if written is None else written.quality
+    if quality is None:
+        return {}
+    figures = {name: round(quality[name], 3) for name in ("psnr_fp32", "psnr", "drop")}
+    runtimes = {name: round(psnr, 3) for name, psnr in quality["runtimes"].items()}
+    if not all(map(math.isfinite, (*figures.values(), *runtimes.values()))):
+        return {}
+    where = {"data": Path(quality["data"]).name, "protocol": quality["protocol"]}
+    return {"quality": {**where, **figures, "runtimes": runtimes}}
 
 
 def too_coarse(precision: str) -> str:

@@ -257,7 +257,7 @@ def check_parity_of(
         raise SrdeployError(
             f"{what} {found.complaint} {than}{found.detail}{where}; {why or at_once}."
         )
-    return parity_of(gaps, reference.sizes, light)
+    return parity_of(gaps, reference.sizes, light, tolerance)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ comes back on the card, from where :func:`srdeploy.export.onnx.export_onnx` take
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from srdeploy.models.network import Network
 from srdeploy.models.probes import run
 from srdeploy.runtime.inputs import network_inputs
 from srdeploy.strict import expand
-from srdeploy.train.fake_quant import Rounding, as_rounded, fixed, rounding
+from srdeploy.train.fake_quant import Rounding, fixed, rounding
 from srdeploy.train.loop import train
 from srdeploy.train.quantise import QuantiseHook
 from srdeploy.train.recipe import Quantise, TrainRecipe
@@ -45,7 +44,6 @@ def finetune_int8(
     run_dir: str | Path,
     *,
     resume: bool = True,
-    measure: Callable[[str, Network], None] | None = None,
 ) -> Network:
     """Fine-tune a network for 8 bits; resumable like any training run.
 
@@ -55,7 +53,6 @@ def finetune_int8(
         recipe: Every setting; has a ``quantise`` section.
         run_dir: The run's own folder.
         resume: Go on from a checkpoint found there.
-        measure: Called with ``calibrated`` and the network that 8 bits compute before training.
 
     Returns:
         The network, in float32, with ``quantised`` on its card.
@@ -68,8 +65,6 @@ def finetune_int8(
     assert recipe.quantise is not None
     start = calibrated(network, recipe.quantise)
     assert start.card.quantised is not None
-    if measure is not None:
-        measure("calibrated", as_rounded(start.copy()))
     hook = QuantiseHook(start.card.quantised, recipe)
     return train(
         start,

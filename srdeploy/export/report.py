@@ -23,17 +23,53 @@ class Parity:
         relative: The same, divided by the value range (or by the largest |output|, if larger).
         sizes: Input sizes (height, width) it was compared at.
         light: Below 1: photographs had to be dimmed by this, as rounding drowned the comparison.
+        tolerance: What ``relative`` had to stay within.
     """
 
     max_abs_diff: float
     relative: float
     sizes: list[tuple[int, int]]
     light: float = 1.0
+    tolerance: float = 0.0
 
 
-def parity_of(gaps: Sequence[Gap], sizes: list[tuple[int, int]], light: float = 1.0) -> Parity:
+def parity_of(
+    gaps: Sequence[Gap],
+    sizes: list[tuple[int, int]],
+    light: float = 1.0,
+    tolerance: float = 0.0,
+) -> Parity:
     """The worst of what was met at the sizes."""
-    return Parity(max(g.largest for g in gaps), max(g.relative for g in gaps), sizes, light)
+    largest, relative = max(g.largest for g in gaps), max(g.relative for g in gaps)
+    return Parity(largest, relative, sizes, light, tolerance)
+
+
+EXACT = 5e-3
+"""Share of the value range within which one speaks of equality."""
+
+
+def parity_told(
+    precision: str,
+    tolerance: float | None,
+    sizes: Sequence[Sequence[int]],
+    than: str = "PyTorch",
+) -> str:
+    """A comparison in words: what was promised, which is the same wherever it is told.
+
+    The largest deviation says little of a reduced precision, where single pixels may be off and no
+    picture is the worse: what is lost is told in dB (:func:`srdeploy.export.kept.quality_told`).
+
+    Args:
+        precision: Of the artifact.
+        tolerance: What it had to stay within; None: nothing was promised.
+        sizes: Heights and widths compared at.
+        than: What it was compared with.
+    """
+    where = ", ".join(f"{width}x{height}" for height, width in sizes)
+    inputs = f" (inputs {where})" if where else ""
+    if tolerance is not None and tolerance <= EXACT:
+        return f"equal to {than} within {tolerance:g} of the value range{inputs}"
+    return f"the picture that {than} makes, but for rounding to {precision}{inputs}"
 
 
 @dataclass(frozen=True)

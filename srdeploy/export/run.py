@@ -11,7 +11,7 @@ from typing import Any
 from srdeploy.errors import UserError
 from srdeploy.export.kept import require_kept, with_quality
 from srdeploy.export.report import ExportReport
-from srdeploy.export.targets import Target, find_target
+from srdeploy.export.targets import Target, find_target, target_for
 from srdeploy.files import staged_files
 from srdeploy.models.network import Network
 from srdeploy.models.smsr import SMSR
@@ -48,8 +48,7 @@ def export(network: Network | Path, target: str, path: str | Path, **options: An
         )
     else:
         note = None
-    if Path(path).suffix.lower() != row.suffix:
-        raise UserError(f"'{path}' must end in {row.suffix} to be exported to {target}.")
+    target_for(path, target)
     if isinstance(network, Path) and _same_file(network, Path(path)):
         raise UserError(
             f"'{path}' is the file that is read, and would be replaced; name another with -o."

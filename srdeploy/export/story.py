@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from srdeploy.errors import UserError
-from srdeploy.export.report import artifact_facts
+from srdeploy.export.report import artifact_facts, parity_told
+from srdeploy.figures_json import figure
 from srdeploy.models.card import Card
+from srdeploy.models.card_file import damaged, find_file, is_safetensors, read_header
 from srdeploy.models.proof_text import tell_proof
 from srdeploy.runtime.card_of import read_card_of
 
@@ -70,7 +71,7 @@ def tell(file: str | Path) -> Story:
     Raises:
         UserError: as :func:`srdeploy.runtime.card_of.read_card_of`.
     """
-    path = _find(file)
+    path = find_file(file)
     card = read_card_of(path)
     widths = changed_widths(card)
     chapters = []
@@ -123,22 +124,8 @@ def fold_runs(widths: Mapping[str, object]) -> list[tuple[str, str, int, object]
     return runs
 
 
-def _find(file: str | Path) -> Path:
-    path = Path(file)
-    if path.exists() or path.suffix or len(path.parts) > 1:
-        return path
-    from srdeploy.models.card_file import shipped_networks
-
-    shipped = shipped_networks()
-    if str(file) not in shipped:
-        raise UserError(f"There is no file '{file}'.")
-    return shipped[str(file)]
-
-
 def _weights(path: Path, card: Card) -> tuple[str | None, bool]:
     """Digest of the weights, and whether the file says that they are those that were saved."""
-    from srdeploy.models.card_file import damaged, is_safetensors, read_header
-
     if not path.is_file() or not is_safetensors(path):
         return _recorded_weights(card), True
     from safetensors.torch import load_file
@@ -200,13 +187,20 @@ def _pruned(card: Card, widths: dict[str, tuple[int, int]]) -> list[str]:
 
 
 def _trained(entry: dict[str, Any]) -> list[str]:
-    shown = _remaining(entry, "iterations", "recipe", "data")
+    shown = _remaining(entry, "iterations", "recipe", "data", "kept")
     first = f"{entry.get('iterations')} iterations of recipe {entry.get('recipe')}"
-    return [f"{first} on data {entry.get('data')}{', ' if shown else ''}{shown}"]
+    told = [f"{first} on data {entry.get('data')}{', ' if shown else ''}{shown}"]
+    if kept := entry.get("kept"):
+        ends = [f"{figure(kept[n]):.3f} at the {n}" for n in ("start", "end") if n in kept]
+        told.append(
+            f"kept iteration {kept['iteration']}, {figure(kept['psnr']):.3f} dB on {kept['data']} "
+            f"({', '.join(ends)})"
+        )
+    return told
 
 
 def _exported(entry: dict[str, Any]) -> list[str]:
-    used = ("target", "precision", "tools", "weights_sha256", "parent_sha256", "parity")
+    used = ("target", "precision", "tools", "weights_sha256", "parent_sha256", "parity", "quality")
     shown = _remaining(entry, *used)
     told = [f"{entry.get('target')}, {entry.get('precision')}" + (f", {shown}" if shown else "")]
     if "weights_sha256" in entry:
@@ -214,13 +208,13 @@ def _exported(entry: dict[str, Any]) -> list[str]:
     if "parent_sha256" in entry:
         told.append(f"from the ONNX file {_short(entry['parent_sha256'])}")
     if parity := entry.get("parity"):
-        sizes = ", ".join(f"{w}x{h}" for h, w in parity["sizes"])
         other = "that file" if "parent_sha256" in entry else "PyTorch"
-        told.append(
-            f"checked: {'equal to' if parity['tolerance'] <= 1e-3 else 'on images like'} {other} "
-            f"within {parity['tolerance']:g} of the value range "
-            f"(inputs {sizes})"
-        )
+        compared = parity_told(entry["precision"], parity["tolerance"], parity["sizes"], other)
+        told.append(f"checked: {compared}")
+    if quality := entry.get("quality"):
+        from srdeploy.export.kept import quality_told
+
+        told.append(quality_told(quality))
     if tools := entry.get("tools"):
         told.append("by " + ", ".join(f"{name} {version}" for name, version in tools.items()))
     return told

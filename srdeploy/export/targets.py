@@ -8,6 +8,7 @@ imports nothing heavy.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from srdeploy.errors import UserError, unknown_name
@@ -307,6 +308,30 @@ def find_target(name: str) -> Target:
     if name not in TARGETS:
         raise unknown_name("export target", name, TARGETS)
     return TARGETS[name]
+
+
+def target_for(path: str | Path, name: str | None = None) -> Target:
+    """The target that an output's ending means, or the one of a name, whose ending it must be.
+
+    Args:
+        path: The artifact that is to be written.
+        name: The target; None: the first whose ending fits (``.engine``: ``trt``).
+
+    Raises:
+        UserError: no target of that name, or an ending that is none of it or of any.
+    """
+    ending = Path(path).suffix.lower()
+    fitting = [row for row in TARGETS.values() if row.suffix == ending]
+    if name is None:
+        if not fitting:
+            endings = ", ".join(sorted({row.suffix for row in TARGETS.values()}))
+            raise UserError(f"No target writes '{ending}' files; choose one of {endings}.")
+        return fitting[0]
+    row = find_target(name)
+    if row not in fitting:
+        other = f"; for {ending} it is --target {fitting[0].name}" if fitting else ""
+        raise UserError(f"'{path}' must end in {row.suffix} to be exported to {name}{other}.")
+    return row
 
 
 def targets_markdown() -> str:

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from srdeploy.bench.journal import Journal, open_journal
-from srdeploy.bench.on_device import check_artifacts
-from srdeploy.bench.plan import Batch, Watcher
+from srdeploy.bench.plan import Batch, Watcher, check
 from srdeploy.bench.row import Row
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.farm import task
@@ -369,7 +368,7 @@ def run(
         SrdeployError: the scheduler is not there, or went away and stayed away; or the store cannot
             be written to.
     """
-    check_artifacts(artifacts)
+    check(artifacts, batches)
     with open_journal(journal) as log:
         watching, how = watcher or Watcher(), asked or Asked()
         campaign = Campaign(farm, artifacts, batches, store, watching, log, how)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from srdeploy.errors import UserError
 from srdeploy.files import atomic_path
 from srdeploy.line.code import own_arch, require_arch
-from srdeploy.line.digest import training_folder
+from srdeploy.line.digest import benchmark_folder, training_folder
 from srdeploy.line.recipe import Line, OneShot, Trained, Version
 from srdeploy.line.stage import Stage
 from srdeploy.models.card_file import shipped_networks
@@ -22,7 +22,7 @@ from srdeploy.prune.oneshot import default_exclude
 from srdeploy.prune.options import PruneOptions
 from srdeploy.strict import expand, merged, parse
 from srdeploy.train.defaults import finetune_defaults
-from srdeploy.train.recipe import TrainRecipe
+from srdeploy.train.recipe import HELD_OUT, TrainRecipe, Validation
 
 FOLDERS: dict[Version, str] = {"dense": "10_model", "pruned": "20_pruned", "tuned": "40_tuned"}
 """Stage that makes each version of the network."""
@@ -166,8 +166,8 @@ class Networks:
         return Stage(
             name=FOLDERS["tuned"],
             what=f"fine-tune{rounding}, {recipe.iterations} iterations",
-            how=_decisive(recipe),
-            inputs=_training_inputs(recipe),
+            how={**_decisive(recipe), **_chosen_by(recipe.validation)},
+            inputs={**_training_inputs(recipe), **_measured_inputs(recipe.validation)},
             parents=tuple(parents) if recipe.distill else (FOLDERS[before],),
             outputs=("tuned.safetensors",),
             work=work,
@@ -175,7 +175,7 @@ class Networks:
 
     def _tune(self, folder: Path, before: Version, recipe: TrainRecipe) -> dict[str, Any]:
         from srdeploy.export.quantise_finetune import finetune_int8
-        from srdeploy.train.journal import read_metrics
+        from srdeploy.train.journal import read_curve
         from srdeploy.train.loop import train
 
         network = self.load(before)
@@ -185,8 +185,10 @@ class Networks:
             teacher = self.load("dense") if recipe.distill else None
             result = train(network, recipe, folder / RUN, step="finetune", teacher=teacher)
         save_network(result, folder / "tuned.safetensors")
-        curve = [entry for entry in read_metrics(folder / RUN) if "protocol" in entry]
-        return {"curve": curve, "recipe": recipe.digest()}
+        entry = result.card.history[-1]
+        told: dict[str, Any] = {n: entry[n] for n in ("trained_on", "kept") if n in entry}
+        curve = read_curve(folder / RUN, recipe.validation)
+        return {"curve": curve, "recipe": recipe.digest(), **told}
 
     def _recovery(self) -> TrainRecipe:
         card, line = self._dense.card, self.line
@@ -203,6 +205,20 @@ class Networks:
 def _decisive(recipe: TrainRecipe) -> dict[str, Any]:
     """The settings that decide the weights; paths as the recipe writes them, not as they lie."""
     return recipe.decisive()
+
+
+def _chosen_by(check: Validation | None) -> dict[str, Any]:
+    """What decides which iteration's network is kept."""
+    if check is None or check.keep == "last":
+        return {}
+    return {"kept by": check.what, "kept every": check.every}
+
+
+def _measured_inputs(check: Validation | None) -> dict[str, Callable[[], Path]]:
+    """The images by which a network is chosen, unless the training images hold them."""
+    if check is None or check.keep == "last" or check.data == HELD_OUT:
+        return {}
+    return {f"validation {check.data}": partial(benchmark_folder, check.data)}
 
 
 def _training_inputs(recipe: TrainRecipe) -> Mapping[str, Callable[[], Path]]:

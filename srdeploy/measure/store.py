@@ -125,7 +125,10 @@ class Store:
             elif path.is_file():
                 connection = _connect_to_read(path)
             else:
-                raise UserError(f"There is no store of results '{path}'.")
+                raise UserError(
+                    f"There is no store of results '{path}'; `srdeploy bench ARTIFACT... --store "
+                    f"{path}` makes it, and keeps what it measures there."
+                )
             try:
                 _prepare(connection, path, create)
             except BaseException:
@@ -188,6 +191,12 @@ class Store:
             self._connection.execute("BEGIN IMMEDIATE")
             values["beyond_reading"] = self.get(key) is None
             return self._connection.execute(statement, values).rowcount == 1
+
+    def sessions(self) -> set[str]:
+        """The sessions (:class:`Measurement.session`) of what is stored."""
+        with self._lock, _readable_errors(self.path):
+            rows = self._connection.execute("SELECT DISTINCT session FROM measurements").fetchall()
+        return {session for (session,) in rows if session is not None}
 
     def done(self, key: str) -> bool:
         """Whether that measurement is finished (a failed one is not)."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from srdeploy.errors import UserError, shown
+from srdeploy.errors import UserError, shown, unknown_name
 from srdeploy.models.card import CARD_KEY, Card
 
 _CARD_DIGEST = "srdeploy.card.sha256"
@@ -23,6 +23,22 @@ def shipped_networks() -> dict[str, Path]:
     """The networks that come with the package, by name."""
     folder = Path(str(resources.files("srdeploy") / "assets" / "networks"))
     return {file.stem: file for file in sorted(folder.glob("*.safetensors"))}
+
+
+def find_file(name: str | Path) -> Path:
+    """The file or folder of that name, else the file of a shipped network.
+
+    Raises:
+        UserError: there is neither.
+    """
+    file, shipped = Path(name), shipped_networks()
+    if file.exists():
+        return file
+    if str(name) in shipped:
+        return shipped[str(name)]
+    if file.suffix or len(file.parts) > 1:
+        raise UserError(f"There is no file '{name}'.")
+    raise unknown_name("file or shipped network", str(name), shipped)
 
 
 def is_safetensors(path: Path) -> bool:

@@ -7,18 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from srdeploy.errors import UserError, unknown_name
-from srdeploy.files import sha256
-from srdeploy.models.card_file import is_safetensors, read_card, shipped_networks
+from srdeploy.files import require_file, sha256
+from srdeploy.models.card_file import find_file, is_safetensors, read_card
 from srdeploy.models.importing.assemble import assemble
 from srdeploy.models.importing.state_dict import PREFERRED, StateDict, read_state_dict
 from srdeploy.models.importing.user_module import load_user_network
 from srdeploy.models.network import Factory, Network
 from srdeploy.models.registry import ARCHITECTURES, architecture_names
-from srdeploy.models.store import read_network
+from srdeploy.models.store import EXPORTED, read_network
 
 log = logging.getLogger(__name__)
-
-_EXPORTED = {".onnx": "an ONNX", ".tflite": "a TensorFlow Lite", ".mlpackage": "a CoreML"}
 
 
 def load_network(
@@ -73,19 +71,13 @@ def _looks_dotted(arch: str) -> bool:
 
 
 def _find(path: str | Path) -> Path:
-    file, shipped = Path(path), shipped_networks()
-    kind = _EXPORTED.get(file.suffix.lower())
-    if kind and file.exists():
+    file = find_file(path)
+    if kind := EXPORTED.get(file.suffix.lower()):
         raise UserError(f"'{path}' is {kind} file; give the network it was exported from.")
-    if file.is_file():
-        return file
     if file.is_dir():
         raise UserError(f"'{path}' is a folder; give a network file inside it.")
-    if str(path) in shipped:
-        return shipped[str(path)]
-    if file.suffix or len(file.parts) > 1:
-        raise UserError(f"There is no file '{path}'.")
-    raise unknown_name("file or shipped network", str(path), shipped)
+    require_file(file)
+    return file
 
 
 def _read_own(file: Path, arch: str | Factory | None, scale: int | None) -> Network:

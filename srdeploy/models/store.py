@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from srdeploy.errors import UserError, shown
-from srdeploy.files import atomic_path
+from srdeploy.files import atomic_path, check_output
 from srdeploy.models.card import Card
 from srdeploy.models.card_file import card_metadata, damaged, read_header
 from srdeploy.models.digest import weights_sha256
@@ -28,13 +29,53 @@ from srdeploy.models.registry import base_module
 from srdeploy.models.resize import resize, tensor_places
 from srdeploy.synonyms import nearest
 
+EXPORTED = {
+    ".onnx": "an ONNX",
+    ".tflite": "a TensorFlow Lite",
+    ".mlpackage": "a CoreML",
+    ".engine": "a TensorRT",
+}
+"""Endings of what networks are exported to."""
+
+_SUFFIXES = (".safetensors", ".st", "")
+
+
+def check_network_path(path: str | Path) -> None:
+    """See that a network can be written here, before hours of work end in finding out.
+
+    Raises:
+        UserError: the ending is that of something else, the path is a folder, or its parent cannot
+            be made or written to.
+    """
+    _require_suffix(Path(path))
+    check_output(path)
+
+
+def _require_suffix(path: Path) -> None:
+    ending = path.suffix.lower()
+    if ending in _SUFFIXES:
+        return
+    own = path.with_suffix(".safetensors")
+    if ending in EXPORTED:
+        raise UserError(
+            f"A network is no {EXPORTED[ending].split(' ', 1)[1]} file: write '{own}', then export "
+            f"it with `{shlex.join(['srdeploy', 'export', str(own), '-o', str(path)])}`."
+        )
+    if ending in (".pt", ".pth"):
+        raise UserError(
+            f"A network of ours is no torch checkpoint: write '{own}'; for EDSR-PyTorch, `srdeploy "
+            "import FILE --to edsr-pytorch -o FILE.pt` writes one."
+        )
+    raise UserError(f"A network is written as .safetensors: name it '{own}', not '{path}'.")
+
 
 def save_network(network: Network, path: str | Path) -> None:
     """Write weights, card and their digests to ``path`` (whole or not at all).
 
     Raises:
-        UserError: it cannot be written there.
+        UserError: the ending is that of something else, or it cannot be written there.
     """
+    _require_suffix(Path(path))
     tensors = {k: v.detach().cpu().contiguous() for k, v in network.module.state_dict().items()}
     # Tied weights appear under two names; safetensors wants storage of its own for each.
     seen: set[int] = set()
@@ -78,14 +119,7 @@ def read_network(path: str | Path, *, arch: str | Factory | None = None) -> Netw
         UserError: no such file, not ours, not what was saved, a card that contradicts its
             architecture or tensors, or weights that are not finite.
     """
-    header = read_header(path)
-    if header is None:
-        raise UserError(f"'{path}' has no srdeploy card; turn it into a network with: import.")
-    card = header.card
-    check_shapes(card, header.shapes, str(path))
-    tensors = _read_tensors(path)
-    if header.weights_sha256 not in (None, weights_sha256(tensors)):
-        raise damaged(path, "network")
+    card, tensors = _as_saved(path)
     module = empty_module(card, arch)
     check_weights(tensors, module.state_dict(), str(path))
     ties = [places for places in tensor_places(module).values() if len(places) > 1]
@@ -99,6 +133,29 @@ def read_network(path: str | Path, *, arch: str | Factory | None = None) -> Netw
             setattr(other, name, getattr(owner, leaf))
     check_card(card, module, str(path))
     return Network(module.eval(), card, arch if callable(arch) else None)
+
+
+def read_into(module: nn.Module, path: str | Path) -> Network:
+    """The network in a file of ours, its tensors put into a module of the same shapes.
+
+    Raises:
+        UserError: as :func:`read_network`.
+    """
+    card, tensors = _as_saved(path)
+    check_weights(tensors, module.state_dict(), str(path))
+    module.load_state_dict(tensors)
+    return Network(module.eval(), card)
+
+
+def _as_saved(path: str | Path) -> tuple[Card, dict[str, Tensor]]:
+    header = read_header(path)
+    if header is None:
+        raise UserError(f"'{path}' has no srdeploy card; turn it into a network with: import.")
+    check_shapes(header.card, header.shapes, str(path))
+    tensors = _read_tensors(path)
+    if header.weights_sha256 not in (None, weights_sha256(tensors)):
+        raise damaged(path, "network")
+    return header.card, tensors
 
 
 def _read_tensors(path: str | Path) -> dict[str, Tensor]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from srdeploy.errors import UserError
 from srdeploy.models.network import Network
 from srdeploy.models.registry import ARCHITECTURES
 from srdeploy.prune.groups import Grouping, find_groups
-from srdeploy.prune.options import PruneOptions, removals
+from srdeploy.prune.options import PruneOptions, nothing_to_prune, removals
 from srdeploy.prune.plan import Plan, make_plan
 from srdeploy.prune.pruners import choose
 
@@ -26,9 +25,6 @@ def plan_oneshot(network: Network, options: PruneOptions, grouping: Grouping | N
     grouping = grouping or find_groups(network)
     counts = removals(grouping, options)
     if not counts:
-        raise UserError(
-            "Nothing to prune: every group is untouchable, excluded, or too small for the ratio; "
-            "see `srdeploy inspect FILE --groups`."
-        )
+        raise nothing_to_prune(grouping, options)
     removed = choose(network.module, grouping, counts, options.criterion, options.seed)
     return make_plan(grouping, removed, options.criterion, options.model_dump(mode="json"))

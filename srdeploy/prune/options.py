@@ -41,6 +41,10 @@ Channels = Annotated[
 block of a target by its name (:mod:`srdeploy.prune.blocks`). Once read, always the number."""
 
 
+NOTABLE = 0.05
+"""Between the share of channels that was asked for and the one that goes: worth a word."""
+
+
 class PruneOptions(BaseModel):
     """Options common to every pruning method.
 
@@ -117,6 +121,57 @@ def count_removed(total: int, ratio: float, round_to: int = 1, block: int = 1) -
     return removed
 
 
+def departure(group: Group, options: PruneOptions) -> str | None:
+    """Why another share of a group's channels goes than was asked for; None where it hardly does.
+
+    Multiples of a block are a coarse choice where a layer has few of them.
+    """
+    asked, total = group_ratio(group, options), len(group.atoms)
+
+    def share(round_to: int) -> float:
+        return count_removed(total, asked, round_to, group.block) / total
+
+    def near(round_to: int) -> bool:
+        return abs(share(round_to) - asked) < NOTABLE + 1e-9
+
+    if near(options.round_to):
+        return None
+    told = (
+        f"of {total * group.block} channels {share(options.round_to):.0%} go where {asked:.0%} was "
+        "asked for"
+    )
+    if options.round_to == 1:
+        return f"{told}: the number is rounded up, and one always stays"
+    told += f": --round-to {options.round_to} keeps a multiple of {options.round_to}"
+    halves = [options.round_to >> k for k in range(1, options.round_to.bit_length())]
+    if (fitting := next(filter(near, halves), None)) is not None:
+        told += f"; --round-to {fitting} would remove {share(fitting):.0%}"
+    return told
+
+
+def nothing_to_prune(grouping: Grouping, options: PruneOptions) -> UserError:
+    """The error where no group loses a channel."""
+    finer = options.model_copy(update={"round_to": 1})
+    if options.round_to > 1 and removals(grouping, finer):
+        told = departures(grouping, options)
+        why = told[0] if told else f"--round-to {options.round_to} keeps all channels"
+        return UserError(f"Nothing to prune: {why}.")
+    return UserError(
+        "Nothing to prune: every group is untouchable, excluded, or too small for the ratio; "
+        "see `srdeploy inspect FILE --groups`."
+    )
+
+
+def departures(grouping: Grouping, options: PruneOptions) -> list[str]:
+    """What :func:`departure` has to say of all groups, each sentence once."""
+    told = (departure(g, options) for g in grouping.groups if _may_go(g, options))
+    return list(dict.fromkeys(filter(None, told)))
+
+
+def _may_go(group: Group, options: PruneOptions) -> bool:
+    return group.status != "untouchable" and excluded_by(group, options) is None
+
+
 def removals(grouping: Grouping, options: PruneOptions) -> dict[str, int]:
     """How many atoms each group loses, by group name; groups that lose none are left out.
 
@@ -126,7 +181,7 @@ def removals(grouping: Grouping, options: PruneOptions) -> dict[str, int]:
     check_patterns(grouping, (*options.exclude, *options.layer_ratios))
     counts: dict[str, int] = {}
     for group in grouping.groups:
-        if group.status == "untouchable" or excluded_by(group, options) is not None:
+        if not _may_go(group, options):
             continue
         ratio = group_ratio(group, options)
         removed = count_removed(len(group.atoms), ratio, options.round_to, group.block)

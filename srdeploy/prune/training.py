@@ -13,6 +13,7 @@ from srdeploy.prune.options import (
     check_patterns,
     excluded_by,
     matches,
+    nothing_to_prune,
     removals,
 )
 from srdeploy.prune.schedule import Ramp
@@ -163,10 +164,7 @@ def check_fit(grouping: Grouping, options: TrainedOptions) -> dict[str, int]:
     for cluster in clusters(grouping, options):
         _check_cluster(cluster, counts, options)
     if not counts:
-        raise UserError(
-            "Nothing to prune: every group is untouchable, excluded, or too small for the ratio; "
-            "see `srdeploy inspect FILE --groups`."
-        )
+        raise nothing_to_prune(grouping, options)
     return counts
 
 

@@ -104,7 +104,10 @@ def read_sources(sources: Sequence[str | Path | Row]) -> Evidence:
             store = path / "70_bench" / "results.sqlite"
             found = list(_of_store(store, path)) if store.is_file() else []
         elif not path.exists():
-            raise UserError(f"There is no file or folder of results '{path}'.")
+            raise UserError(
+                f"There is no file or folder of results '{path}'; `srdeploy bench ARTIFACT... "
+                f"--store {path}` makes a store."
+            )
         elif _is_store(path):
             found = list(_of_store(path, path.parent))
         else:

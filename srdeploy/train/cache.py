@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from srdeploy.data.bicubic import imresize
 from srdeploy.data.images import list_images, modcrop, read_rgb, rgb_to_y
-from srdeploy.data.layouts import find_layout
+from srdeploy.data.layouts import Layout, find_layout
 from srdeploy.errors import UserError
 from srdeploy.files import atomic_path, cache_dir, sha256
 from srdeploy.progress import track
@@ -63,6 +63,8 @@ class CachedFolder:
     digest: str  # of the files' names and contents
     targets: Packed
     inputs: dict[int, Packed]
+    files: list[Path]  # the originals, in the order of the targets
+    layout: Layout
 
 
 def open_folder(folder: Path, scales: Iterable[int], *, luma: bool, upscaled: bool) -> CachedFolder:
@@ -106,7 +108,7 @@ def open_folder(folder: Path, scales: Iterable[int], *, luma: bool, upscaled: bo
             suffix, title = f"{suffix}-{given[:24]}", f"Decoding {small[0].parent.name}"
             digest = hashlib.sha256(f"{digest} {given}".encode()).hexdigest()
         inputs[scale] = _packed(f"{name}-{suffix}", len(files), make, title)
-    return CachedFolder(digest, targets, inputs)
+    return CachedFolder(digest, targets, inputs, files, layout)
 
 
 def _given(

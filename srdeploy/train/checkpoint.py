@@ -54,7 +54,6 @@ class State:
     ema: dict[str, Any] | None = None
     scaler: dict[str, Any] | None = None
     hooks: list[dict[str, Any]] = field(default_factory=list)
-    best: float | None = None  # highest validation PSNR so far, dB
     seconds: float = 0.0  # time spent training
 
 
@@ -74,6 +73,7 @@ def load_state(path: Path, origin: Origin) -> State:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         stored = Origin(**content["origin"])
+        content["state"].pop("best", None)  # of srdeploy 0.1
         state = State(**content["state"])
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.PickleError):
         raise UserError(

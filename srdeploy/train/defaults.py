@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from srdeploy.data.builtin import BUILTIN
 from srdeploy.errors import UserError
 from srdeploy.models.card import Card
 from srdeploy.strict import parse
-from srdeploy.train.recipe import TrainRecipe, read_recipe
+from srdeploy.train.patches import count_images, held_out_of
+from srdeploy.train.recipe import HELD_OUT, Data, TrainRecipe, read_recipe
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 
@@ -27,7 +30,10 @@ def finetune_recipe(
         card: Of the network to tune.
         base: A recipe file to start from, or None.
         overrides: data, iterations, batch, patch, lr, precision, eval_data, eval_every, seed,
-            quantise, teacher, threads; those that are None change nothing.
+            quantise, teacher, threads; those that are None change nothing. Without ``eval_data``
+            and a base that validates, the network is watched, and the best kept, by one in ten of
+            its training images, or by those shipped for measuring where these are few, an HDF5
+            file, or shipped themselves.
         changes: Settings of the base to replace (``optimiser.lr=1e-3``).
 
     Raises:
@@ -111,13 +117,28 @@ def _data(paths: list[str]) -> dict[str, Any]:
 
 
 def _watch(settings: dict[str, Any], given: dict[str, Any], has_base: bool) -> None:
-    """Validation: the recipe's own unless another set is asked for."""
-    data = given.get("eval_data", "builtin")
+    """Validation: the set asked for, else the recipe's own, else one that fits the data."""
+    data = given.get("eval_data")
     if data == "none":
         settings.pop("validation", None)
         return
-    if not (has_base and "validation" in settings and data == "builtin"):
+    if data is not None or not (has_base and "validation" in settings):
         every = max(1, settings["iterations"] // 5)
-        settings["validation"] = {"data": data, "every": every}
+        settings["validation"] = {"data": data or _fitting_set(settings), "every": every}
     if "eval_every" in given:
         settings["validation"]["every"] = given["eval_every"]
+
+
+def _fitting_set(settings: dict[str, Any]) -> str:
+    """Some of the user's own images where there are enough; else those that are shipped to measure.
+
+    Learning the rounding of 8 bits, a network is to stay as it was, whatever it looks at.
+    """
+    folders = parse(Data, settings["data"], where="data").folders
+    own = [folder.path for folder in folders if folder.path != BUILTIN]
+    if not own or "quantise" in settings:
+        return BUILTIN
+    with suppress(UserError):  # who opens the folders says what is wrong with them
+        if any(held_out_of([count_images(own)])):
+            return HELD_OUT
+    return BUILTIN

@@ -15,7 +15,7 @@ from srdeploy.quality import evaluate
 from srdeploy.strict import expand
 from srdeploy.train.hooks import Forward, StepHook
 from srdeploy.train.loop import train
-from srdeploy.train.recipe import TrainRecipe
+from srdeploy.train.recipe import HELD_OUT, TrainRecipe
 
 
 class LoopEvaluator(StepEvaluator):
@@ -50,13 +50,18 @@ class LoopEvaluator(StepEvaluator):
     def train(self, max_steps: int | None = None, max_epochs: int | None = None) -> None:
         """Train for ``max_steps`` iterations (default: the recipe's); epochs are not known here.
 
-        The module ends on the CPU with its plain weights, never an average of them: an average
-        lags behind a penalty.
+        The module ends on the CPU with its plain weights of the last iteration: an average lags
+        behind a penalty, and whatever measured best was penalised least.
         """
         assert self.model is not None, "bind a model first"
         assert max_epochs is None, "the loop counts iterations"
         steps = max_steps or self.recipe.iterations
-        recipe = self.recipe.model_copy(update={"iterations": steps, "ema": None})
+        check = self.recipe.validation and self.recipe.validation.model_copy(
+            update={"keep": "last"}
+        )
+        recipe = self.recipe.model_copy(
+            update={"iterations": steps, "ema": None, "validation": check}
+        )
         result = train(
             Network(self.model, self.card),
             recipe,
@@ -76,9 +81,9 @@ class LoopEvaluator(StepEvaluator):
         self.train()
 
     def evaluate(self) -> float | None:
-        """PSNR in dB under the recipe's validation, None without one."""
+        """PSNR in dB under the recipe's validation; None without one, or on held-out images."""
         check = self.recipe.validation
-        if check is None or self.model is None:
+        if check is None or check.data == HELD_OUT or self.model is None:
             return None
         folder = check.data if check.data == "builtin" else expand(check.data)
         network = Network(self.model, self.card)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from srdeploy.data.benchmark import Pair
 from srdeploy.errors import UserError
 from srdeploy.models.card import Card
 from srdeploy.strict import expand
@@ -58,6 +59,7 @@ class Hdf5Patches(PatchSource):
                 f"'{path}' holds {len(self._inputs)} patches, fewer than one batch of "
                 f"{recipe.batch}; use a smaller `batch`."
             )
+        self.told = f"{len(self._inputs)} patches of {path.name}"
         self._recipe, self._share = recipe, processes.share(recipe.batch)
         self._gain = card.value_range
         self._order = lru_cache(maxsize=2)(self._draw_order)
@@ -90,6 +92,10 @@ class Hdf5Patches(PatchSource):
             for x in (inputs, targets)
         ]
         return Batch(tensors[0], tensors[1], self._gain)
+
+    def held_out(self, scale: int) -> list[Pair]:
+        """None: recipes with such a file hold nothing out."""
+        return []
 
     def _draw_order(self, epoch: int) -> NDArray[np.int64]:
         return np.random.default_rng((self._recipe.seed, epoch)).permutation(len(self._inputs))

@@ -11,6 +11,7 @@ from srdeploy.errors import UserError
 from srdeploy.figures_json import dumps, figure
 from srdeploy.files import atomic_path, space_for
 from srdeploy.progress import Tracker
+from srdeploy.train.recipe import Validation
 
 SHOWN = ("psnr_y", "loss", "density", "penalty", "pruned", "kept", "lr")
 """What stands below the progress bar where a run reports it, most important first."""
@@ -67,6 +68,17 @@ class Journal:
         """Flush what TensorBoard holds back."""
         if self._writer is not None:
             self._writer.close()
+
+
+def read_curve(run_dir: Path, check: Validation | None) -> list[dict[str, Any]]:
+    """A run's measurements by one validation, by iteration; 0 is what it began with."""
+    found = [e for e in read_metrics(run_dir) if check is not None and e.get("what") == check.what]
+    return sorted(found, key=lambda entry: entry["iteration"])
+
+
+def psnr_of(entry: dict[str, Any]) -> float:
+    """The PSNR (dB) of a measurement, whichever planes it compares."""
+    return next(value for key, value in entry.items() if key.startswith("psnr_"))
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:

@@ -2,44 +2,47 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
 
 from srdeploy.errors import SrdeployError, UserError
+from srdeploy.figures_json import dumps
 from srdeploy.files import atomic_path, discard
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.models.store import save_network
+from srdeploy.models.weight_norm import merge_weight_norm
 from srdeploy.progress import track
 from srdeploy.quality import evaluate
 from srdeploy.runtime.open import open_session
 from srdeploy.strict import expand
+from srdeploy.train.best import BEST, Best, read_best
 from srdeploy.train.checkpoint import Origin, load_state, save_state, weights_digest
 from srdeploy.train.distill import DistillHook
 from srdeploy.train.fake_quant import as_rounded
 from srdeploy.train.hdf5 import Hdf5Patches
 from srdeploy.train.hooks import StepHook
 from srdeploy.train.interrupt import StopRequest, TrainingStopped
-from srdeploy.train.journal import Journal
+from srdeploy.train.journal import Journal, psnr_of, read_curve
 from srdeploy.train.loader import Loader
 from srdeploy.train.patches import FolderPatches, PatchSource
 from srdeploy.train.precision import exact_float32, mixed
 from srdeploy.train.processes import Processes, environment, joined
 from srdeploy.train.quantise import QuantiseHook
-from srdeploy.train.recipe import Quantise, TrainRecipe
+from srdeploy.train.recipe import HELD_OUT, Quantise, TrainRecipe
 from srdeploy.train.run import Run
 from srdeploy.train.sparsity import SparsityHook
 
 CHECKPOINT = "checkpoint.pt"
-BEST = "best.safetensors"
 
 
 def starting_network(recipe: TrainRecipe) -> Network:
@@ -92,10 +95,14 @@ def train(
 ) -> Network:
     """Train a network; the given one is left as it is unless ``in_place``.
 
-    ``run_dir`` receives ``checkpoint.pt`` (the latest state), ``best.safetensors`` (the network of
-    the highest validation PSNR), ``metrics.jsonl`` and ``recipe.yaml``. If it holds a checkpoint
-    the run goes on from there, and its result is the one an uninterrupted run would have given: to
-    the bit on the same machine with the same number of threads, else to rounding.
+    ``run_dir`` receives ``checkpoint.pt`` (the latest state), ``metrics.jsonl``, ``recipe.yaml``.
+    If it holds a checkpoint the run goes on from there, and its result is the one an uninterrupted
+    run would have given: to the bit on the same machine with the same number of threads, else to
+    rounding.
+
+    With a validation that keeps the best, ``best.safetensors`` there is the network of the highest
+    PSNR so far, and the one of the whole run is the result. Of ``finetune`` the given network is a
+    candidate, iteration 0; it is measured whatever is kept.
 
     Under torchrun the processes share each batch; the run folder must be one that all of them see.
     The first alone writes to it, and a run may be resumed with another number of processes.
@@ -108,11 +115,13 @@ def train(
         hooks: called around each optimiser step.
         step: the name of the entry in the card's history: ``train`` or ``finetune``.
         in_place: train the given module itself, for hooks that hold on to its tensors; it ends
-            with the plain weights, on the training device.
+            with the plain weights of the last iteration, on the training device.
         teacher: the network to learn from, where the recipe's ``distill`` names none.
 
     Returns:
-        A new network with the averaged weights (or the plain ones, without ``ema``).
+        A new network with the averaged weights (or the plain ones, without ``ema``). The entry in
+        its history says what it learned from (``trained_on``) and, after a validation, ``kept``:
+        the iteration that it is, its PSNR, that of the ``start`` and of the ``end``, dB.
 
     Raises:
         UserError: unusable data, a checkpoint of another recipe, network or data set, or a batch
@@ -137,7 +146,7 @@ def train(
             source = _open_source(network, recipe, processes)
         hooks = [*_distillation(network, recipe, teacher), *_sparsity(network, recipe), *hooks]
         origin = Origin.of(recipe, network, source.digest)
-        if not resume and processes.is_first:
+        if processes.is_first and not (resume and (run_dir / CHECKPOINT).exists()):
             for name in (CHECKPOINT, BEST, "metrics.jsonl"):
                 discard(run_dir / name, run_dir)
         processes.wait()
@@ -163,9 +172,13 @@ def train(
             bar = stack.enter_context(track(title, recipe.iterations, run.iteration))
             journal = Journal(run_dir, run.iteration, bar, recipe.tensorboard)
             stack.callback(journal.close)
-        loop = _Loop(run, run_dir, origin, journal, stop, resume)
-        loop.run_to_end(source)
-    result = run.averaged()
+        loop = _Loop(run, run_dir, origin, journal, stop, resume, source)
+        if step == "finetune":
+            loop.measure_start(network)
+        loop.run_to_end()
+        processes.wait()  # until the first has written what all read
+        result, kept = (run.averaged(), {}) if in_place else _kept(run, run_dir)
+        processes.check_same("What is kept is", f"{weights_digest(result.module)} {kept}")
     card = result.card.step(
         step=step,
         recipe=recipe.digest()[:16],
@@ -174,9 +187,25 @@ def train(
         batch=recipe.batch,
         loss=recipe.loss,
         seed=recipe.seed,
+        trained_on=source.told,
         **_told(recipe.quantise),
+        **kept,
     )
     return replace(result, card=card)
+
+
+def _kept(run: Run, run_dir: Path) -> tuple[Network, dict[str, Any]]:
+    """The network to hand on, and what its history says of that choice."""
+    check, last = run.recipe.validation, run.averaged()
+    curve = {entry["iteration"]: psnr_of(entry) for entry in read_curve(run_dir, check)}
+    if check is None or run.iteration not in curve:
+        return last, {}
+    best = read_best(run_dir, check, last) if check.keep == "best" else None
+    network, record = best or (last, {"iteration": run.iteration, "psnr": curve[run.iteration]})
+    told = {**record, "data": Path(check.data).name, "end": curve[run.iteration]}
+    if 0 in curve:
+        told["start"] = curve[0]
+    return network, {"kept": json.loads(dumps(told))}
 
 
 class _Loop:
@@ -190,17 +219,38 @@ class _Loop:
         journal: Journal | None,
         stop: StopRequest,
         resume: bool,
+        source: PatchSource,
     ) -> None:
         self._run, self._run_dir, self._origin = run, run_dir, origin
-        self._processes = run.processes
+        self._processes, self._source = run.processes, source
         self._journal, self._stop = journal, stop  # only the first process has a journal
+        check = run.recipe.validation
+        self._best: Best | None = None
+        if journal is not None and check is not None and check.keep == "best":
+            self._best = Best(run_dir, check)
         self._again = "" if resume else " (without --fresh)"
         self._saved_at = self._started = time.perf_counter()
         self._loss = torch.zeros((), device=run.device)
         self._count = 0
 
-    def run_to_end(self, source: PatchSource) -> None:
-        run, recipe = self._run, self._run.recipe
+    def measure_start(self, network: Network) -> None:
+        """Measure what a run begins with, unless that is done, by this validation."""
+        check, done = self._run.recipe.validation, self._run.iteration
+        if check is None or self._journal is None:
+            return
+        measured = {entry["iteration"] for entry in read_curve(self._run_dir, check)}
+        if 0 in measured and (self._best is None or self._best.known):
+            return
+        module = merge_weight_norm(network.copy().module).eval()
+        self._validate(replace(network, module=module), 0)
+        if done == self._run.recipe.iterations:  # it was watched otherwise, or not at all
+            self._validate(self._run.averaged(), done)
+
+    def run_to_end(self) -> None:
+        """Do the iterations that are left."""
+        run, recipe, source = self._run, self._run.recipe, self._source
+        check = recipe.validation if self._journal is not None else None
+        every = None if check is None else check.every
         pin = run.device.type == "cuda"
         loader = Loader(source, run.iteration, recipe.iterations, recipe.workers, pin)
         for batch in loader:
@@ -213,9 +263,8 @@ class _Loop:
             last = run.iteration == recipe.iterations
             if last or run.iteration % recipe.log_every == 0:
                 self._report(loader, lr)
-            check = recipe.validation
-            if check is not None and (last or run.iteration % check.every == 0):
-                self._validate()
+            if every is not None and (last or run.iteration % every == 0):
+                self._validate(run.averaged(), run.iteration)
             # Signals and clocks differ between processes; what follows from them must not.
             stop, save = self._processes.any(self._stop.requested, self._save_due())
             if last or stop or save:
@@ -250,24 +299,25 @@ class _Loop:
         self._loss.zero_()
         self._count = 0
 
-    def _validate(self) -> None:
-        run, paused = self._run, time.perf_counter()
-        check = run.recipe.validation
-        if self._journal is None:
-            return
+    def _validate(self, network: Network, iteration: int) -> None:
+        recipe, paused = self._run.recipe, time.perf_counter()
+        check = recipe.validation
         assert check is not None
-        network = run.averaged()
-        folder = check.data if check.data == "builtin" else expand(check.data)
+        assert self._journal is not None
         scale = check.scale or network.card.scale
-        measured = network if run.recipe.quantise is None else as_rounded(network)
+        folder: Any = check.data
+        if folder == HELD_OUT:
+            folder = self._source.held_out(scale)
+        elif folder != "builtin":
+            folder = expand(folder)
+        measured = network if recipe.quantise is None else as_rounded(network)
         with open_session(measured, threads=torch.get_num_threads()) as session:
             quality = evaluate(session, folder, scale, check.protocol, progress=False)
         figures = quality.as_dict()
         del figures["per_image"]
-        self._journal.write(run.iteration, **figures)
-        if run.best is None or quality.psnr > run.best:
-            run.best = quality.psnr
-            save_network(network, self._run_dir / BEST)
+        self._journal.write(iteration, what=check.what, **figures)
+        if self._best is not None:
+            self._best.offer(network, iteration, quality.psnr)
         self._started += time.perf_counter() - paused
 
     def _save_due(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,13 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from srdeploy.data.benchmark import Middle, Pair
 from srdeploy.data.builtin import BUILTIN, TRAINING_IMAGES
+from srdeploy.data.images import list_images
+from srdeploy.data.layouts import find_layout
 from srdeploy.errors import UserError
 from srdeploy.models.card import Card
 from srdeploy.strict import expand
 from srdeploy.train.cache import LUMA_STEPS, Packed, open_folder
 from srdeploy.train.processes import ALONE, Processes
-from srdeploy.train.recipe import TrainRecipe
+from srdeploy.train.recipe import HELD_OUT, TrainRecipe
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +54,17 @@ class PatchSource(Protocol):
     """Where batches come from; every call with the same iteration gives the same batch.
 
     Of several processes each gets its own share of it.
+
+    Attributes:
+        digest: Of the data and how it is cut.
+        told: What it is, for people: ``800 images of HR``.
     """
 
-    digest: str  # of the data and how it is cut
+    digest: str
+    told: str
+
+    def held_out(self, scale: int) -> list[Pair]:
+        """What is kept from training to be measured (``validation: {data: held-out}``)."""
 
     def batch(self, iteration: int) -> Batch:
         """The batch of one iteration, from 0; safe to call from several threads."""
@@ -88,18 +100,44 @@ class FolderPatches:
         luma = card.channels == 1
         self._recipe, self._share = recipe, processes.share(recipe.batch)
         self._gain = card.value_range / 255.0 / (LUMA_STEPS if luma else 1)
+        paths = [f.path for f in recipe.data.folders]
         opened = [
-            (
-                open_folder(_path(f.path), recipe.scales, luma=luma, upscaled=card.pre_upscaled),
-                f.weight,
-            )
-            for f in recipe.data.folders
+            open_folder(_path(path), recipe.scales, luma=luma, upscaled=card.pre_upscaled)
+            for path in paths
         ]
-        sources = [(o.targets, o.inputs, weight) for o, weight in opened]
+        counts = [len(o.targets) for o in opened]
+        check = recipe.validation
+        held = check is not None and check.data == HELD_OUT
+        self._held = held_out_of(counts) if held else [[] for _ in counts]
+        if held and not any(self._held):
+            raise UserError(
+                f"Of {sum(counts)} training images none can be held out, which takes "
+                f"{HELD_OUT_OF}; name a set to measure on (--eval-data DIR, or validation.data)."
+            )
+        self._opened = opened
+        sources = [
+            (o.targets, o.inputs, f.weight, out)
+            for o, f, out in zip(opened, recipe.data.folders, self._held, strict=True)
+        ]
         self._pools = [_pool(sources, scale, card, recipe.patch) for scale in recipe.scales]
-        kind = f"{luma} {card.pre_upscaled}"
-        contents = " ".join(o.digest for o, _ in opened)
+        kind = f"{luma} {card.pre_upscaled}" + (f" without {self._held}" if held else "")
+        contents = " ".join(o.digest for o in opened)
         self.digest = hashlib.sha256(f"{kind} {contents}".encode()).hexdigest()
+        self.told = ", ".join(
+            f"{count - len(out)} images of {Path(path).name or path}"
+            + (f" ({len(out)} held out)" if out else "")
+            for path, count, out in zip(paths, counts, self._held, strict=True)
+        )
+
+    def held_out(self, scale: int) -> list[Pair]:
+        """See :class:`PatchSource`."""
+        found: list[Pair] = []
+        for folder, out in zip(self._opened, self._held, strict=True):
+            inputs = folder.layout.inputs_for(folder.files, scale)
+            for index in out:
+                path, given = folder.files[index], inputs[index] if inputs else None
+                found.append(Middle(path.stem, scale, path, given))
+        return found
 
     def batch(self, iteration: int) -> Batch:
         """See :class:`PatchSource`."""
@@ -128,6 +166,36 @@ class FolderPatches:
         return _as_batch(inputs, targets, self._gain, recipe.channels_last)
 
 
+HELD_OUT_OF = 10
+_MOST_HELD_OUT = 8
+
+
+def held_out_of(counts: Sequence[int]) -> list[list[int]]:
+    """Which images of each folder are held out: evenly spread, none where there are too few.
+
+    Args:
+        counts: Images of each folder.
+    """
+    total = sum(counts)
+    wanted = min(_MOST_HELD_OUT, total // HELD_OUT_OF)
+    places = [(2 * k + 1) * total // (2 * wanted) for k in range(wanted)]
+    found, begin = [], 0
+    for count in counts:
+        found.append([place - begin for place in places if begin <= place < begin + count])
+        begin += count
+    return found
+
+
+def count_images(folders: Sequence[str]) -> int:
+    """Training images of folders, without decoding them.
+
+    Raises:
+        UserError: as :func:`srdeploy.train.cache.open_folder`, of what can be seen from outside.
+    """
+    layouts = [find_layout(_path(folder), "train") for folder in folders]
+    return sum(len(list_images(layout.originals)) for layout in layouts)
+
+
 def turned(patch: NDArray, which: int) -> NDArray:
     """A view of a square ``[H, W, ...]``: flip or rotation ``which``, 0 (none) to 7."""
     if which & 1:
@@ -150,11 +218,16 @@ def _path(text: str) -> Path:
 
 
 def _pool(
-    sources: list[tuple[Packed, dict[int, Packed], float]], scale: int, card: Card, patch: int
+    sources: list[tuple[Packed, dict[int, Packed], float, list[int]]],
+    scale: int,
+    card: Card,
+    patch: int,
 ) -> _Pool:
     pairs, weights, small = [], [], 0
-    for targets, inputs, weight in sources:
+    for targets, inputs, weight, held_out in sources:
         for index in range(len(targets)):
+            if index in held_out:
+                continue
             height, width = (int(side) for side in inputs[scale].sizes[index])
             if min(height, width) < patch:
                 small += 1

@@ -125,13 +125,31 @@ class Clip(Strict):
         return self
 
 
+HELD_OUT = "held-out"
+"""As a set to measure: images of the training folders that are not trained on."""
+
+
 class Validation(Strict):
-    """Measure a benchmark set (a folder or ``builtin``) every so many iterations and at the end."""
+    """Measure a benchmark set every so many iterations and at the end.
+
+    ``data`` is a folder, ``builtin``, or ``held-out``: one image in ten of the training folders, 8
+    at most, which are not trained on. Of these the middle is measured. ``keep: best`` makes the
+    network of the highest PSNR the result, in fine-tuning the one to begin with among them, and
+    ``last`` the one of the last iteration. What is chosen by a set is flattered by it: report on
+    another one, or keep the last.
+    """
 
     data: str
     every: PositiveInt
     scale: PositiveInt | None = None
     protocol: str | None = None
+    keep: Literal["best", "last"] = "best"
+
+    @property
+    def what(self) -> str:
+        """What is measured: two figures of one name can be compared."""
+        scale = f"x{self.scale}" if self.scale else None
+        return ", ".join(part for part in (self.data, scale, self.protocol) if part)
 
 
 class Distillation(Strict):
@@ -231,6 +249,14 @@ class TrainRecipe(Strict):
     tensorboard: bool = False
 
     @model_validator(mode="after")
+    def _can_hold_out(self) -> "TrainRecipe":
+        if self.validation is not None and self.validation.data == HELD_OUT and self.data.hdf5:
+            raise ValueError(
+                "an HDF5 file has no images to hold out; name a set as validation.data"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _can_round(self) -> "TrainRecipe":
         if self.quantise is not None and (self.compile or self.precision == "fp16"):
             raise ValueError("quantise goes with precision fp32 or bf16, and without compile")
@@ -240,7 +266,7 @@ class TrainRecipe(Strict):
         """The settings that decide the weights, flattened to ``{"optimiser.lr": 1e-4, ...}``.
 
         How a run is watched, saved and spread over the machine is left out: those may change when
-        it is resumed.
+        it is resumed. What a validation keeps is told by the network's history.
         """
         machine = {"device", "threads", "workers", "compile"}
         watching = {"log_every", "validation", "checkpoint", "tensorboard"}

@@ -52,7 +52,6 @@ class Run:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
         self.ema = Ema(self.module, recipe.ema) if recipe.ema is not None else None
         self.iteration = 0
-        self.best: float | None = None
         self.seconds = 0.0
         torch.manual_seed(recipe.seed)
         for hook in hooks:
@@ -143,7 +142,6 @@ class Run:
             ema=self.ema.state_dict() if self.ema is not None else None,
             scaler=self.scaler.state_dict(),
             hooks=[hook.state_dict() for hook in self.hooks],
-            best=self.best,
             seconds=self.seconds,
         )
 
@@ -158,7 +156,7 @@ class Run:
                 f"The run was started with {len(state.hooks)} hooks and is resumed with "
                 f"{len(self.hooks)}; resume it with the command that started it."
             )
-        self.iteration, self.best, self.seconds = state.iteration, state.best, state.seconds
+        self.iteration, self.seconds = state.iteration, state.seconds
         self.module.load_state_dict(state.module)
         self.optimiser.load_state_dict(state.optimiser)
         if self.ema is not None and state.ema is not None:

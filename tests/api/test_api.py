@@ -135,7 +135,11 @@ def test_the_line(tmp_path: Path) -> None:
         assert torch.equal(tensor, again.module.state_dict()[name])
     assert small.card.widths["head.0"] == 4
     tuned = sr.finetune(small, run_dir=tmp_path / "run", iterations=2, batch=1, patch=8)
-    assert tuned.card.history[-1]["step"] == "finetune"
+    entry = tuned.card.history[-1]
+    assert (entry["step"], entry["trained_on"]) == ("finetune", "6 images of builtin")
+    assert entry["kept"]["psnr"] == max(entry["kept"]["start"], entry["kept"]["psnr"])
+    asked = {"run_dir": tmp_path / "last", "iterations": 2, "batch": 1, "patch": 8}
+    assert "kept" not in sr.finetune(small, watch="none", **asked).card.history[-1]
     report = sr.export(tuned, tmp_path / "tuned.onnx")
     assert report.parity is not None
     assert report.parity.relative < 1e-4

@@ -17,6 +17,7 @@ from srdeploy.api import artifacts, networks
 from srdeploy.api import given as given_
 from srdeploy.data.picture import Picture
 from srdeploy.errors import UserError
+from srdeploy.export.targets import TARGETS
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.reconstruct.run import Calibration
@@ -126,7 +127,7 @@ def test_prune_by_training(calls: Calls) -> None:
 def test_finetune(calls: Calls) -> None:
     assert api.finetune(NETWORK, run_dir="run", lr=0.1) == "_train"
     recipe, trained = calls
-    assert recipe == ((NETWORK.card, None, {"lr": 0.1, "data": None, "eval_data": "none"}, []), {})
+    assert recipe == ((NETWORK.card, None, {"lr": 0.1, "data": None, "eval_data": None}, []), {})
     assert trained == ((NETWORK, "finetune_recipe", "run"), {"step": "finetune"})
     calls.clear()
     api.finetune(NETWORK, run_dir="r", data="one", recipe="f.yaml", changes=["b=2"], watch="set")
@@ -144,11 +145,11 @@ def test_export(calls: Calls) -> None:
     for name in ("in.pt", "in.a"):
         api.export(name, "b.onnx")
         assert calls.pop()[0][0] is NETWORK
-    for suffix in {row.suffix for row in artifacts.TARGETS.values()}:
+    for suffix in {row.suffix for row in TARGETS.values()}:
         api.export(NETWORK, f"a{suffix}")
-        chosen = artifacts.TARGETS[calls.pop()[0][1]]
+        chosen = TARGETS[calls.pop()[0][1]]
         assert chosen.suffix == suffix
-        assert chosen is next(row for row in artifacts.TARGETS.values() if row.suffix == suffix)
+        assert chosen is next(row for row in TARGETS.values() if row.suffix == suffix)
     with pytest.raises(UserError, match=r"No target writes '' files; choose one of \.\w+, \.\w+"):
         api.export(NETWORK, "a")
 

@@ -318,9 +318,11 @@ def test_what_cannot_be_measured() -> None:
     with pytest.raises(UserError, match=r"Bicubic is the baseline .*srdeploy eval"):
         check_artifacts([NAME, "bicubic"])
     check_artifacts([NAME])
-    (outcome,) = ask(Desk(), "absent.onnx")
-    assert outcome.measurement.error is not None
-    assert outcome.measurement.error.startswith("absent.onnx: ")
+    check_artifacts([f"{NAME}@openvino"])
+    with pytest.raises(UserError, match=r"There is no file 'absent\.onnx'"):
+        ask(Desk(), NAME, "absent.onnx")
+    with pytest.raises(UserError, match=f"did you mean '{NAME}'"):
+        check_artifacts([NAME, NAME.replace("-s-", "-")])
 
 
 def test_now_is_utc_to_the_second() -> None:

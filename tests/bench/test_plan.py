@@ -13,6 +13,7 @@ import pytest
 
 from srdeploy.bench.plan import Batch, Watcher, plan, run
 from srdeploy.bench.row import Row
+from srdeploy.bench.sides import measured_sides
 from srdeploy.devices.errors import DeviceRefused
 from srdeploy.errors import UserError
 from srdeploy.export.onnx import export_onnx
@@ -214,3 +215,26 @@ def test_kill_9_and_go_on(both: list[str], tmp_path: Path) -> None:
     assert sum(int(stored) for _, stored in again) >= len(told)
     with Store.open(path, create=False) as store:
         assert sorted(m.repeat for m in store.measurements()) == list(range(12))
+
+
+def test_everything_is_looked_at_before_anything_is_measured(
+    both: list[str], folder: Path, tmp_path: Path
+) -> None:
+    counter = Counter()
+    measures = SHORT.model_copy(update={"quality": True, "protocol": "standrad"})
+    elsewhere = SHORT.model_copy(update={"data": str(tmp_path / "gone")})
+    gone = str(folder / "gone.onnx")
+    for artifacts, scenarios, told in (
+        ([*both, gone], [SHORT], f"There is no file '{gone}'"),
+        ([*both, "edsr-x2"], [SHORT], "did you mean 'edsr-s-x2'"),
+        (both, [SHORT, elsewhere], f"There is no folder '{tmp_path / 'gone'}'"),
+        (both, [SHORT, measures], "did you mean 'standard'"),
+    ):
+        batches = plan(["fake://x"], scenarios, scale=2)
+        with pytest.raises(UserError, match=told):
+            run(artifacts, batches, watcher=counter)
+        with pytest.raises(UserError, match=told):
+            measured_sides(artifacts[0], artifacts[-1], ["fake://x"], scenarios, scale=2)
+    with pytest.raises(UserError, match="did you mean 'fake'"):
+        measured_sides(*both, ["fake://x", "fkae://y"], [SHORT], scale=2)
+    assert counter.measured == []

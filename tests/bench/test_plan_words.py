@@ -106,7 +106,9 @@ def test_why_profiles_both_on_one_image(tmp_path: Path, monkeypatch: pytest.Monk
     why_run.why(net, net, data="builtin", scale=2, runs=3, threads=7)
     assert asked[1][1] == {"threads": 7, "runs": 3}
     assert asked[1][0][0][1][2:] == choose_image("builtin", 2).shape[:2]
-    with pytest.raises(
-        UserError, match=r"'x\.mlpackage' runs in .*, which shows no time per layer"
-    ):
-        why_run.why(net, "x.mlpackage", data="builtin", scale=2)
+    package = tmp_path / "x.mlpackage"
+    package.mkdir()
+    with pytest.raises(UserError, match=r"x\.mlpackage' runs in .*, which shows no time per layer"):
+        why_run.why(net, str(package), data="builtin", scale=2)
+    with pytest.raises(UserError, match=r"There is no file 'gone\.onnx'"):
+        why_run.why(net, "gone.onnx", data="builtin", scale=2)

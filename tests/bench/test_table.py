@@ -51,9 +51,11 @@ def test_a_whole_row_with_its_notes() -> None:
         "p50 p90 times 95 % PSNR first peak MACs compute drift mJ/",
         "artifact ms ms faster interval dB SSIM ms MB params 720p ms drift 95 % W image",
     ]
-    assert lines[-8:] == [
-        "quality: psnr[y]",
-        "times faster than the first, paired by round, with its 95 % interval",
+    assert lines[-9:] == [
+        "times: p50 and p90 of 3 runs each, in turns, on board",
+        "quality: psnr[y], mean of 3 images of set",
+        "times faster than the first: median of the ratios of neighbouring turns, with its 95 % "
+        "interval; load that comes and goes moves the quotient of the p50 more than this",
         "drift: times slower in the last tenth than in the first, 95 % interval",
         "power: rail r",
         "40 to 45 C, power mode 15W",
@@ -74,6 +76,8 @@ def test_a_ratio_without_an_interval() -> None:
         ends: dict[str, Any] = {"speedup_low": 1.5, "speedup_high": 1.75} | {end: None}
         assert "1.50" not in told([row(speedup=1.625, **ends)])
         assert "1.62" in told([row(speedup=1.625, **ends)])
+    alone = {"speedup_low": None, "speedup_high": None}
+    assert "interval" not in told([row(speedup=1.625, drift=None, **alone)])
 
 
 @pytest.mark.parametrize(
@@ -162,3 +166,42 @@ def test_a_table_for_each_device_scenario_input_and_repeat() -> None:
     assert all("one" in title or "two" in title for title in titles)  # several, so named
     alone = str(tables([one, one], 200)[0])
     assert "one" not in alone
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({}, "times: p50 and p90 of 3 runs, on board"),
+        ({"machine": {}}, "times: p50 and p90 of 3 runs"),
+        ({"n_samples": 0}, None),
+    ],
+)
+def test_what_times_are_of(changes: dict[str, Any], line: str | None) -> None:
+    text = told([row(**changes)])
+    assert ("times: " in text) == (line is not None)
+    assert line is None or line in text.splitlines()
+
+
+def test_what_times_of_several_are_of() -> None:
+    lines = told([row(), row(n_samples=12)]).splitlines()
+    assert "times: p50 and p90 of 3 to 12 runs each, in turns, on board" in lines
+    apart = told([row(), row(session="another", machine={"cpu": "Core 7"})]).splitlines()
+    assert "times: p50 and p90 of 3 runs each" in apart  # neither in turns nor on one machine
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({}, "quality: psnr[y], mean of 3 images of set"),
+        ({"n_images": 1}, "quality: psnr[y], mean of 1 image of set"),
+        ({"n_images": None, "data": None}, "quality: psnr[y]"),
+    ],
+)
+def test_what_quality_is_of(changes: dict[str, Any], line: str) -> None:
+    assert line in told([row(**changes)]).splitlines()
+
+
+def test_notes_fit_the_width() -> None:
+    text = told([row(speedup=2.0, note="many words " * 20)], width=60)
+    assert max(map(len, text.splitlines())) <= 60
+    assert "quotient of the p50" in " ".join(text.split())

@@ -118,6 +118,7 @@ def test_from_files_to_words(exported: Path, capsys: pytest.CaptureFixture[str])
 def test_refusals(exported: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="two artifacts, not 1"):
         tell_why([str(exported)], "builtin", 2, None, None, 1, None, None, False)
+    (tmp_path / "x.tflite").touch()
     with pytest.raises(UserError, match="shows no time per layer"):
         why(str(exported), str(tmp_path / "x.tflite"), data="builtin", scale=2, size=(16, 16))
 

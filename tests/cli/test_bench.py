@@ -148,7 +148,8 @@ def test_compare_measures_artifacts_in_turns(command, folder: Path) -> None:
         (["bench", "compare", "a", "b", "--max-slowdown", "500"], "e.g. 5%"),
         (["bench", "compare", "a", "b", "--max-drop", "-1"], "max-drop"),
         (["results", "net.onnx"], "no store of results"),
-        (["results", "absent.sqlite"], "There is no store"),
+        (["results", "absent.sqlite"], "`srdeploy bench ARTIFACT... --store absent.sqlite` makes"),
+        (["report", "absent.sqlite"], "`srdeploy bench ARTIFACT... --store absent.sqlite` makes"),
         (["scenarios", "quik"], "did you mean 'quick'"),
     ],
 )
@@ -224,3 +225,41 @@ def test_a_live_table_on_a_terminal(folder: Path) -> None:
     text = done.stdout.decode()
     assert "2 of 2 done" in text
     assert text.count("\x1b[") > 4  # drawn over, not printed line by line
+
+
+def test_a_missing_artifact_is_told_before_anything_is_measured(
+    refused, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    for words in (["bench"], ["bench", "compare"], ["compare"]):
+        device = [] if words == ["compare"] else ["--device", "fake://x?pace=1&ms=60000"]
+        code, sentence = refused(*words, "net.onnx", "gone.onnx", *device)
+        assert (code, sentence) == (2, "srdeploy: There is no file 'gone.onnx'.")
+
+
+def test_what_a_store_had_already_is_told(folder: Path, tmp_path: Path, capsys) -> None:
+    store = tmp_path / "r.sqlite"
+    line = ["bench", str(folder / "net.onnx"), "--device", "fake://x", *map(str, FAST)]
+    assert run([*line, "--store", str(store)]) == 0
+    assert "already" not in capsys.readouterr().err
+    assert run([*line, str(folder / "other.onnx"), "--store", str(store)]) == 0
+    told = capsys.readouterr().err
+    assert f"1 of 2 results were in '{store}' already, measured 20" in told
+
+
+def test_what_the_figures_of_a_store_are_of(folder: Path, tmp_path: Path, capsys) -> None:
+    store = str(tmp_path / "r.sqlite")
+    line = ["bench", str(folder / "net.onnx"), "--device", "fake://x", "--input", "24x16"]
+    assert run([*line, "--runs", "3", "--seconds", "0", "--store", store]) == 0
+    capsys.readouterr()
+    assert run(["results", store]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("times: p50 and p90 of ") for line in lines)
+    assert "quality: psnr[y, crop=2, u8, matlab], mean of 4 images of builtin" in lines
+
+
+@pytest.mark.parametrize("ending", ["csv", "png", "sqlite"])
+def test_turns_are_lines_of_json(refused, folder: Path, ending: str) -> None:
+    code, told = refused("bench", folder / "net.onnx", "-o", f"turns.{ending}")
+    assert code == 2
+    assert f"'turns.{ending}' will be a file of JSON lines, so it must end in .jsonl" in told

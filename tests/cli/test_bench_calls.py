@@ -266,6 +266,19 @@ def test_every_option_reaches(case: Case, tmp_path: Path, monkeypatch: pytest.Mo
     hold(case)
 
 
+def test_a_farms_store_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    row = SimpleNamespace(error=None, session="s", model_dump=lambda mode: {})
+    measured = {**FARM, "srdeploy.farm.campaign:run": [row]}
+    calls("bench a.st --farm f --devices x --json", measured)
+    told = "the results are kept in 'results.sqlite', here; --store FILE names another store\n"
+    assert capsys.readouterr().err == told
+    calls("bench a.st --farm f --devices x --store s.sqlite --json", measured)
+    assert "kept in" not in capsys.readouterr().err
+
+
 ROW = SimpleNamespace(error=None, model_dump=lambda mode: {"mode": mode})
 FAILED = SimpleNamespace(error="It went away.", model_dump=lambda mode: {"mode": mode})
 
@@ -309,6 +322,7 @@ def test_a_failed_row_is_exit_1_and_tables_are_the_default(
         ("bench compare a.st b.st --max-slowdown 1", "e.g. 5%"),
         ("zoo --runs 5", "add --time"),
         ("zoo --input 32x24", "add --time"),
+        ("bench a.st -o turns.csv", "must end in .jsonl"),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(

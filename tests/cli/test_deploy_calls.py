@@ -37,6 +37,13 @@ CASES = [
         },
         {
             "-o b.onnx": {"export.path": "b.onnx"},
+            "-o b.mlpackage": {"export.target": "coreml", "export.path": "b.mlpackage"},
+            "-o b.engine": {"export.target": "trt", "export.path": "b.engine"},
+            "-o b.engine --target trt-rtx": {
+                "export.target": "trt-rtx",
+                "export.path": "b.engine",
+            },
+            "-o b.TFLITE": {"export.target": "litert", "export.path": "b.TFLITE"},
             "--precision int8": {"export.options.precision": "int8"},
             "--opset 18": {"export.options.opset": 18},
             "--exporter dynamo": {"export.options.exporter": "dynamo"},
@@ -158,14 +165,15 @@ def report(**values: Any) -> Any:
     return SimpleNamespace(**{**facts, **values})  # fmt: skip
 
 
-PARITY = SimpleNamespace(sizes=[(20, 30), (128, 129)], relative=1.234e-6, light=1.0)
+PARITY = SimpleNamespace(sizes=[(20, 30), (128, 129)], relative=1.234e-6, light=1.0, tolerance=1e-4)
+ROUNDED = SimpleNamespace(**{**vars(PARITY), "tolerance": 0.5})
 DIM = SimpleNamespace(**{**vars(PARITY), "light": 0.125})
 DIMMED = (
     "  compared on photographs dimmed to 1.2e-01: on others, rounding to float32 alone changes "
     "what this network answers; fine-tune it"
 )
-EXACT = "  equal to {} within 1.2e-06 of the value range (inputs 30x20, 129x128)"
-NEAR = "  on photographs like {} within 1.2e-06 of the value range (inputs 30x20, 129x128)"
+EXACT = "  equal to {} within 0.0001 of the value range (inputs 30x20, 129x128)"
+NEAR = "  the picture that {} makes, but for rounding to {} (inputs 30x20, 129x128)"
 
 
 @pytest.mark.parametrize(
@@ -174,8 +182,8 @@ NEAR = "  on photographs like {} within 1.2e-06 of the value range (inputs 30x20
         ({}, []),
         ({"notes": ["One.", "Two."]}, ["  One.", "  Two."]),
         ({"parity": PARITY}, [EXACT.format("PyTorch")]),
-        ({"parity": PARITY, "precision": "bf16"}, [NEAR.format("PyTorch")]),
-        ({"parity": PARITY, "precision": "int8"}, [NEAR.format("PyTorch")]),
+        ({"parity": ROUNDED, "precision": "bf16"}, [NEAR.format("PyTorch", "bf16")]),
+        ({"parity": ROUNDED, "precision": "int8"}, [NEAR.format("PyTorch", "int8")]),
         ({"parity": PARITY, "target": "trt"}, [EXACT.format("its ONNX")]),
         ({"parity": DIM}, [EXACT.format("PyTorch"), DIMMED]),
     ],
@@ -214,6 +222,11 @@ def test_the_table_of_layers(capsys: pytest.CaptureFixture[str]) -> None:
         ("export net.st --target onnx --tf32", "--tf32 does not apply"),
         ("export net.st --target onnx --images", "--images does not apply"),
         ("export net.st --workspace 0 --target trt", "--workspace"),
+        ("export net.st --target coreml -o a.onnx", "must end in .mlpackage to be exported to"),
+        ("export net.st --target coreml -o a.onnx", "for .onnx it is --target onnx."),
+        ("export net.st -o a.xyz", "No target writes '.xyz' files"),
+        ("export net.st -o a.mlpackage --opset 17", "--opset does not apply to --target coreml"),
+        ("rebuild a.engine --on ssh://x -o b.trt", "so it must end in .engine"),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(

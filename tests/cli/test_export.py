@@ -79,7 +79,7 @@ def test_onnx_checked_by_tensorrts_parser_then_built(command, small: Path) -> No
         (("--check", "trtt"), "did you mean 'trt'"),
         (("--exporter", "dinamo"), "did you mean 'dynamo'"),
         (("--exporter", "dynamo", "--opset", "17"), "choose one from 18 to 21"),
-        (("--exporter", "trace", "--target", "coreml"), "--exporter does not apply to --target"),
+        (("--target", "coreml"), "must end in .mlpackage to be exported to coreml; for .onnx"),
     ],
 )
 def test_requests_that_make_no_sense(

@@ -78,11 +78,11 @@ CASES = [
             "--arch edsr": {"load_network.arch": "edsr"},
             "--scale 3": {"load_network.scale": 3},
             "--res-scale 0.1": {"load_network.res_scale": 0.1},
-            "--to edsr-pytorch": {
+            "--to edsr-pytorch -o out.pt": {
                 "save_network.network": None,
                 "save_network.path": None,
                 "save_edsr_pytorch.network": "SimpleNamespace",
-                "save_edsr_pytorch.path": "out.st",
+                "save_edsr_pytorch.path": "out.pt",
             },
             "--output b.st": {"save_network.path": "b.st"},
         },
@@ -114,6 +114,7 @@ def test_what_import_prints(
     assert told.err.splitlines() == ["assumed: a tail", "assumed: x2"]
     assert run(["import", "net.pt", "-o", str(out.with_suffix(".safetensors"))]) == 0
     assert "EDSR-PyTorch" not in capsys.readouterr().out
+    out = out.with_suffix(".st")
     assert run(["import", "net.pt", "-o", str(out), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["import"] == {"step": "import", "assumed": ["a tail", "x2"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator
@@ -75,3 +76,19 @@ def test_colours_are_left_out_where_none_are_wanted(monkeypatch: pytest.MonkeyPa
     assert output.console().color_system is not None
     monkeypatch.setenv("NO_COLOR", "1")
     assert output.console().color_system is None
+
+
+def test_a_command_to_be_copied(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["srdeploy", "finetune", "a b.st", *["--data", "x" * 30] * 3, "-o", "z" * 74, "$HOME"]
+    output.say_command(shlex.join(words))
+    assert capsys.readouterr().out == f"  {shlex.join(words)}\n"  # in a pipe it stays one line
+    monkeypatch.setenv("COLUMNS", "80")
+    output.say_command(shlex.join(words))
+    told = capsys.readouterr().out
+    lines = told.splitlines()
+    assert lines[0] == f"  srdeploy finetune 'a b.st' --data {'x' * 30} \\"
+    assert max(map(len, lines)) <= 80
+    assert all(line.endswith(" \\") for line in lines[:-1])
+    assert shlex.split(told.replace("\\\n", " ")) == words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,8 @@ import pytest
 from srdeploy.cli import prune
 from tests.cli.reach import ALL, STOP, Case, calls, exit_code, hold
 
-NETWORK = SimpleNamespace(card=SimpleNamespace(scale=2))
+CARD = {"widths": {"head.0": 32}, "scale": 2, "arch": "edsr", "history": []}
+NETWORK = SimpleNamespace(card=SimpleNamespace(**CARD))
 LOAD: dict[str, Any] = {"srdeploy.models.load:load_network": NETWORK}
 TRAINED = {
     **LOAD,
@@ -132,14 +134,14 @@ def report(**values: Any) -> Any:
     facts = {
         "before": SimpleNamespace(params=664704, macs_720p=6 * 10**9),
         "after": SimpleNamespace(params=332352, macs_720p=2.5 * 10**9),
-        "groups": groups, "to_dict": lambda: {"method": "l1"},
+        "groups": groups, "to_dict": lambda: {"method": "l1"}, "remarks": [],
         "proof": {"claim": "It is the same", "tolerance": 1, "max_difference": 1e-12,
                   "sizes": [(20, 30)]},
     }  # fmt: skip
     return SimpleNamespace(**{**facts, **values})
 
 
-SMALL = SimpleNamespace(card=SimpleNamespace(widths={"head.0": 32}, scale=2))
+SMALL = SimpleNamespace(card=SimpleNamespace(**CARD))
 SAVE: dict[str, Any] = {"srdeploy.models.store:save_network": None}
 
 
@@ -151,7 +153,10 @@ def done(name: str, **values: Any) -> dict[str, Any]:
 ONCE, SLOWLY = "srdeploy.compact.run:prune_oneshot", "srdeploy.train.method:prune_trained"
 
 
-def test_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     seen = calls("prune n.st -o out.st", done(ONCE))
     assert seen["save_network.path"] == "out.st"
     lines = capsys.readouterr().out.splitlines()
@@ -162,21 +167,87 @@ def test_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         "MACs for a 1280x720 output 6.0G -> 2.5G (2.40 times fewer)",
         "proof: It is the same, to 1.0e-12 of the value range",
         "  checked on 30x20 pixels",
-        "written to out.st; recover its quality with: srdeploy finetune out.st -o FILE",
+        "written to out.st",
+        "next (builtin stands for your own training images):",
+        "  srdeploy finetune out.st --train-data builtin -o out-tuned.safetensors",
     ]
     calls("prune n.st -o out.st", done(ONCE, proof={"claim": "Nothing was removed."}))
-    assert capsys.readouterr().out.splitlines()[-2] == "Nothing was removed."
+    assert capsys.readouterr().out.splitlines()[-4] == "Nothing was removed."
     calls("prune n.st -o d/out.st --method srp", done(SLOWLY))
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert last == "written to d/out.st; the run's curves are in runs/out"
+    told = capsys.readouterr().out.splitlines()[-3]
+    assert told == "written to d/out.st; the run's curves are in runs/out"
     calls("prune n.st -o out.st --method srp --run-dir r", done(SLOWLY))
-    assert capsys.readouterr().out.splitlines()[-1].endswith("curves are in r")
+    assert capsys.readouterr().out.splitlines()[-3].endswith("curves are in r")
+    remark = (
+        "of 32 channels 50% go where 30% was asked for: --round-to 16 keeps a multiple of 16; x"
+    )
+    calls("prune n.st -o out.st", done(ONCE, remarks=[remark]))
+    lines = capsys.readouterr().out.splitlines()
+    assert " ".join(line.strip() for line in lines[2:4]) == remark
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("line", "card", "command"),
+    [
+        ("-o 'my nets/a.st' --data Set5", {},
+         "finetune 'my nets/a.st' --train-data builtin --eval-data Set5 "
+         "-o 'my nets/a-tuned.safetensors'"),
+        ("-o a.st", {"arch": "my.nets:Net"},
+         "finetune a.st --arch my.nets:Net --train-data builtin -o a-tuned.safetensors"),
+        ("-o a.st --method srp --iterations 0 --train-data 'D 1' --train-data E", {},
+         "finetune a.st --train-data 'D 1' --train-data E -o a-tuned.safetensors"),
+        ("-o a.st --method srp", {"history": [{"step": "finetune"}]}, "export a.st -o a.onnx"),
+        ("-o a.st --method srp", {"history": [{"step": "finetune"}], "arch": "m:N"},
+         "export a.st --arch m:N -o a.onnx"),
+        ("-o a.st", {"history": [{"step": "finetune"}, {"step": "prune"}]},
+         "finetune a.st --train-data builtin -o a-tuned.safetensors"),
+    ],
+)  # fmt: skip
+def test_the_next_command(
+    line: str,
+    card: dict[str, Any],
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    small = SimpleNamespace(card=SimpleNamespace(**{**CARD, **card}))
+    replaced = {**TRAINED, **ONESHOT, **SAVE, SLOWLY: (small, report()), ONCE: (small, report())}
+    calls(f"prune n.st {line} --json", replaced)
+    assert json.loads(capsys.readouterr().out)["next"] == f"srdeploy {command}"
+    calls(f"prune n.st {line}", replaced)
+    told = capsys.readouterr().out.partition("\nnext")[2].splitlines()
+    assert (told[0] == " (builtin stands for your own training images):") == (
+        "--train-data builtin" in command
+    )
+    assert max(map(len, told)) <= 80
+    assert shlex.split("\n".join(told[1:]).replace("\\\n", " ")) == [
+        "srdeploy",
+        *shlex.split(command),
+    ]
+
+
+def test_a_run_folder_of_another_network_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a-tuned", "a-tuned-2"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "checkpoint.pt").touch()
+    calls("prune n.st -o a.st --json", done(ONCE))
+    told = json.loads(capsys.readouterr().out)["next"]
+    assert "--run-dir runs/a-tuned-3 -o" in told
 
 
 def test_the_document(capsys: pytest.CaptureFixture[str]) -> None:
     calls("prune n.st -o out.st --json", done(ONCE))
     document = json.loads(capsys.readouterr().out)
-    assert document == {"output": "out.st", "method": "l1", "widths": {"head.0": 32}}
+    command = "srdeploy finetune out.st --train-data builtin -o out-tuned.safetensors"
+    facts = {"method": "l1", "widths": {"head.0": 32}, "next": command}
+    assert document == {"output": "out.st", **facts}
     for words, run in (("", "runs/out"), ("--run-dir r", "r")):
         calls(f"prune n.st -o out.st --method srp {words} --json", done(SLOWLY))
         assert json.loads(capsys.readouterr().out) == {**document, "run": run}
@@ -238,6 +309,7 @@ def test_quality_is_measured_on_the_data_and_told(
         ("--layer-ratio 0.5", "is not PATTERN=RATIO"),
         ("--layer-ratio a=b", "is not PATTERN=RATIO"),
         ("--iterations -1 --method srp", "--iterations"),
+        ("-o a.onnx", "write 'a.safetensors', then export it with `srdeploy export"),
     ],
 )  # fmt: skip
 def test_options_that_would_do_nothing_are_refused(

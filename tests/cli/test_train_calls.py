@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from srdeploy.train.recipe import Validation
 from tests.cli.reach import ALL, STOP, Case, calls, exit_code, hold
 
 RECIPE = SimpleNamespace(validation=None, quantise=None)
 TRAIN = {
     "srdeploy.train.recipe:read_recipe": RECIPE,
     "srdeploy.train.loop:starting_network": "the network",
-    "srdeploy.files:check_output": None,
+    "srdeploy.models.store:check_network_path": None,
     "srdeploy.train.loop:train": STOP,
 }
 TUNE: dict[str, Any] = {
@@ -37,7 +38,7 @@ CASES = [
         {
             "read_recipe.path": "r.yaml",
             "starting_network.recipe": "SimpleNamespace",
-            "check_output.path": "d/out.st",
+            "check_network_path.path": "d/out.st",
             "train.network": "the network",
             "train.recipe": "SimpleNamespace",
             "train.run_dir": "runs/out",
@@ -56,7 +57,6 @@ CASES = [
         {
             "load_network.path": "n.st",
             "finetune_recipe.card": "its card",
-            "finetune_recipe.overrides.eval_data": "builtin",
             "train.network": "SimpleNamespace",
             "train.recipe": "SimpleNamespace",
             "train.run_dir": "runs/out",
@@ -90,7 +90,6 @@ CASES = [
         {
             "load_network.path": "n.st",
             "finetune_recipe.card": "its card",
-            "finetune_recipe.overrides.eval_data": "builtin",
             "finetune_recipe.overrides.quantise": "int8",
             "finetune_int8.network": "SimpleNamespace",
             "finetune_int8.recipe": "SimpleNamespace",
@@ -113,60 +112,123 @@ def test_every_option_reaches(case: Case, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 WATCHED = SimpleNamespace(
-    validation=SimpleNamespace(data="builtin", scale=None, protocol="rgb"), quantise=None,
-    iterations=20,
-)  # fmt: skip
+    validation=Validation(data="builtin", every=5, protocol="rgb"), quantise=None, iterations=20
+)
 FIGURES = {"psnr_rgb": 30.0, "ssim_rgb": 0.9, "protocol": "psnr[rgb]"}
 QUALITY = SimpleNamespace(as_dict=lambda: {**FIGURES, "per_image": [1]})
 TUNED = SimpleNamespace(card=SimpleNamespace(scale=3))
-CURVE = [
-    {"iteration": 5, "loss": 1.0},
-    {"iteration": 10, "psnr_rgb": 30.12345, "protocol": "psnr[rgb]"},
-    {"iteration": 20, "psnr_rgb": 31.0, "protocol": "psnr[rgb]"},
-]
+KEPT = {"iteration": 10, "psnr": 31.5, "data": "builtin", "start": 30.25, "end": 31.0}
 
 
-def trained(settings: Any, **more: Any) -> dict[str, Any]:
+def measured(iteration: int, psnr: float) -> dict[str, Any]:
+    return {"iteration": iteration, "psnr_rgb": psnr, "protocol": "psnr[rgb]", "what": "builtin"}
+
+
+CURVE = [measured(0, 30.25), measured(10, 31.5), measured(20, 31.0)]
+
+
+def result_of(kept: Any = KEPT, trained_on: str = "800 images of HR (8 held out)") -> Any:
+    entry = {"step": "finetune", "trained_on": trained_on} | ({"kept": kept} if kept else {})
+    return SimpleNamespace(card=SimpleNamespace(history=[{"step": "import"}, entry]))
+
+
+def trained(settings: Any, result: Any = None, **more: Any) -> dict[str, Any]:
     return {
         "srdeploy.train.recipe:read_recipe": settings,
         "srdeploy.train.defaults:finetune_recipe": settings,
         "srdeploy.models.load:load_network": TUNED,
         "srdeploy.train.loop:starting_network": TUNED,
-        "srdeploy.train.loop:train": "the result",
+        "srdeploy.train.loop:train": result or result_of(),
+        "srdeploy.export.quantise_finetune:finetune_int8": result or result_of(),
         "srdeploy.models.store:save_network": None,
         "srdeploy.quality:evaluate": QUALITY,
-        "srdeploy.train.journal:read_metrics": CURVE,
+        "srdeploy.train.journal:read_curve": CURVE,
         **more,
     }
 
 
+def figures(point: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in point.items() if key != "iteration"}
+
+
 def test_what_finetune_prints(capsys: pytest.CaptureFixture[str]) -> None:
     seen = calls("finetune n.st -o out.st", trained(WATCHED))
-    assert (seen["save_network.network"], seen["save_network.path"]) == ("the result", "out.st")
-    assert (seen["evaluate.scale"], seen["evaluate.folder"]) == (3, "builtin")
-    assert seen["evaluate.protocol"] == "rgb"
+    assert (seen["save_network.network"], seen["save_network.path"]) == (
+        "SimpleNamespace",
+        "out.st",
+    )
     told = capsys.readouterr()
-    assert told.out == "written to out.st; the run's curves are in runs/out/metrics.jsonl\n"
+    assert told.out.splitlines() == [
+        "trained on 800 images of HR (8 held out)",
+        "kept iteration 10 of 20: 31.500 dB on builtin",
+        "written to out.st; the run's curves are in runs/out/metrics.jsonl",
+    ]
     assert told.err.splitlines() == [
-        "    before: 30.000 dB  psnr[rgb] on builtin",
-        "        10: 30.123 dB  psnr[rgb] on builtin",
+        "    before: 30.250 dB  psnr[rgb] on builtin",
+        "        10: 31.500 dB  psnr[rgb] on builtin",
         "        20: 31.000 dB  psnr[rgb] on builtin",
     ]
     calls("finetune n.st -o out.st --json", trained(WATCHED))
     told = capsys.readouterr()
     assert told.err == ""
     assert json.loads(told.out) == {
-        "output": "out.st", "run": "runs/out", "curve": CURVE[1:], "iterations": 20,
-        "quality": {"before": FIGURES, "after": {"psnr_rgb": 31.0, "protocol": "psnr[rgb]"}},
+        "output": "out.st", "run": "runs/out", "curve": CURVE, "iterations": 20, "kept": KEPT,
+        "trained_on": "800 images of HR (8 held out)",
+        "remarks": ["trained on 800 images of HR (8 held out)",
+                    "kept iteration 10 of 20: 31.500 dB on builtin"],
+        "quality": {"before": figures(CURVE[0]), "after": figures(CURVE[1])},
     }  # fmt: skip
 
 
-def test_the_scale_and_set_that_are_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_end_below_the_start_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    worse = {"iteration": 0, "psnr": 34.25, "data": "builtin", "start": 34.25, "end": 33.7}
+    result = result_of(worse, "6 images of builtin")
+    calls("finetune n.st -o out.st", trained(WATCHED, result))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert " ".join(line.strip() for line in lines[:-1]) == (
+        "trained on 6 images of builtin: these are shipped to see that it works and are no "
+        "training set; use your own (--train-data, or the recipe's data) "
+        "kept iteration 0 of 20: 34.250 dB on builtin "
+        "training made it worse, from 34.250 dB (iteration 0) to 33.700 at the end: use more "
+        "images like those it was made for (--train-data), or a lower --lr"
+    )
+    calls("finetune n.st -o out.st --json", trained(WATCHED, result))
+    remarks = json.loads(capsys.readouterr().out)["remarks"]
+    assert remarks[-1].startswith("training made it worse, from 34.250 dB")
+    assert "no training set" in remarks[0]
+    for end in (34.25, 35.0):  # as good, or better
+        calls("finetune n.st -o out.st", trained(WATCHED, result_of({**worse, "end": end})))
+        assert "worse" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("told", ["800 images of HR, 6 images of builtin", "5 patches of a.h5"])
+def test_a_training_set_is_one(told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    calls("finetune n.st -o out.st", trained(WATCHED, result_of(trained_on=told)))
+    assert capsys.readouterr().out.splitlines()[0] == f"trained on {told}"
+
+
+def test_before_8_bits_there_is_float(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("SRDEPLOY_SETS", "/sets")
-    watch = SimpleNamespace(data="$SRDEPLOY_SETS/Set5", scale=4, protocol=None)
-    settings = SimpleNamespace(validation=watch, quantise=None, iterations=20)
-    seen = calls("finetune n.st -o out.st", trained(settings))
+    watch = Validation(data="$SRDEPLOY_SETS/Set5", every=5, scale=4)
+    settings = SimpleNamespace(validation=watch, quantise="int8", iterations=20)
+    seen = calls("finetune n.st -o out.st --json", trained(settings))
     assert (seen["evaluate.folder"], seen["evaluate.scale"]) == ("/sets/Set5", 4)
+    quality = json.loads(capsys.readouterr().out)["quality"]
+    assert list(quality) == ["before", "calibrated", "after"]
+    assert quality["before"] == {**FIGURES, "what": watch.what}
+    assert quality["calibrated"] == figures(CURVE[0])
+    held = SimpleNamespace(
+        validation=Validation(data="held-out", every=5), quantise="int8", iterations=20
+    )
+    seen = calls("finetune n.st -o out.st", trained(held))
+    assert "evaluate.folder" not in seen
+    assert capsys.readouterr().err.splitlines()[0].startswith("calibrated: 30.250 dB")
 
 
 @pytest.mark.parametrize("line", ["train r.yaml -o out.st", "finetune n.st -o out.st"])
@@ -174,14 +236,14 @@ def test_nothing_is_measured_where_nothing_is_watched(
     line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = SimpleNamespace(validation=None, quantise=None, iterations=20)
-    seen = calls(f"{line} --json", trained(settings, **{"srdeploy.train.journal:read_metrics": []}))
+    unmeasured = trained(settings, result_of(None), **{"srdeploy.train.journal:read_curve": []})
+    seen = calls(f"{line} --json", unmeasured)
     assert "evaluate.scale" not in seen
     document = json.loads(capsys.readouterr().out)
-    assert (document["quality"], document["curve"]) == ({}, [])
-
-
-def test_before_training_from_scratch_there_is_nothing_to_measure() -> None:
-    assert "evaluate.scale" not in calls("train r.yaml -o out.st", trained(WATCHED))
+    assert (document["quality"], document["curve"], document["kept"]) == ({}, [], None)
+    assert document["remarks"][-1] == (
+        "nothing was measured on the way: the last iteration is kept"
+    )
 
 
 def test_only_the_first_process_writes(

@@ -78,7 +78,7 @@ CASES = [
     (f"export {LONG}.safetensors -o new-{LONG}.onnx", [f"new-{LONG}.onnx"]),
     (f"export {LONG}.safetensors --precision fp16 -o half-{LONG}.onnx", [f"half-{LONG}.onnx"]),
     (f"bench {LONG}.onnx {SMALL}.onnx {LONG}.safetensors {FAST}", [
-        f"{LONG}.onnx", f"{SMALL}.onnx", f"{LONG}.safetensors", "p50", "p90", "faster", "interval",
+        f"{LONG}.onnx", f"{SMALL}.onnx", f"{LONG}.safetensors", "p50", "p90", "faster", "turns",
         "PSNR"]),
     (f"bench {LONG}.onnx {SMALL}.onnx {FAST} -v", [f"{LONG}.onnx", f"{SMALL}.onnx", "SSIM"]),
     (f"bench {LONG}.onnx {SMALL}.onnx --device fake://desk {FAST}", [

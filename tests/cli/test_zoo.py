@@ -8,10 +8,14 @@ import pytest
 
 from srdeploy.bench.zoo import Shipped
 from srdeploy.cli import zoo
+from srdeploy.measure.machine import cpu_model
 from tests.cli.reach import calls, exit_code
 
 
-def test_what_zoo_prints(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_zoo_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     set5 = {"psnr_y": 37.987, "ssim_y": 0.96054, "protocol": "psnr[y]"}
     one = Shipped("one", 2, 1_500_000, 2 * 10**9, 6500, {"Set5": set5, "builtin": {}})
     two = Shipped("two", 2, 1500, 10**6, 400, {}, p50_ms=12.34, speedup=1.234)
@@ -22,12 +26,18 @@ def test_what_zoo_prints(capsys: pytest.CaptureFixture[str]) -> None:
     assert ["one", "1.50M", "2.0G", "6", "37.99", "/", "0.9605"] in lines
     assert ["two", "1.5K", "1.00M", "0", "-"] in lines
     assert lines[-1] == ["PSNR-Y", "dB", "/", "SSIM:", "psnr[y]"]
-    calls("zoo --time", replaced)
-    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    calls("zoo --time --threads 1 --input 32x24", replaced)
+    text, _, notes = capsys.readouterr().out.partition("\nms: ")
+    lines = [line.split() for line in text.splitlines() if line.strip()]
     assert lines[0] == ["network", "params", "MACs", "720p", "KB", "Set5", "ms", "faster"]
     assert ["one", "1.50M", "2.0G", "6", "37.99", "-", "-"] in lines
     assert ["two", "1.5K", "1.00M", "0", "-", "12.3", "1.23"] in lines
     assert lines[-1] == ["PSNR-Y", "dB:", "psnr[y]"]
+    assert max(map(len, notes.splitlines())) <= 80
+    notes = " ".join(notes.split())
+    assert notes.startswith("p50 in onnxruntime, LR 32x24, 1 thread, on ")
+    assert " ".join(cpu_model().split()) in notes
+    assert "median of the ratios of neighbouring turns; load that comes and goes moves" in notes
 
 
 def test_the_document(capsys: pytest.CaptureFixture[str]) -> None:

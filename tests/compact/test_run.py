@@ -44,7 +44,7 @@ def test_the_report_adds_up(pruned: tuple[Any, Any, PruneReport]) -> None:
     dense, small, report = pruned
     told = report.to_dict()
     assert list(told) == [
-        *("method", "options", "params", "macs_720p", "proof", "quality", "groups")
+        *("method", "options", "params", "macs_720p", "proof", "quality", "groups", "remarks")
     ]
     assert told["params"] == {
         "dense": sum(p.numel() for p in dense.module.parameters() if p.requires_grad),
@@ -57,6 +57,7 @@ def test_the_report_adds_up(pruned: tuple[Any, Any, PruneReport]) -> None:
     for row, group in zip(told["groups"], find_groups(dense).groups, strict=True):
         gone = len(report.plan.removed.get(group.name, [])) * group.block
         assert row["kept"] == row["channels"] - gone
+        assert row["removed_ratio"] == round(gone / row["channels"], 4)
         excluded = row["status"] == "excluded"
         assert excluded == (row.get("why") == ["left alone by the pattern 'body.1*'"])
         assert gone == 0 or not excluded
@@ -86,3 +87,13 @@ def test_each_stage_is_measured_in_turn() -> None:
 def test_a_report_does_not_change(pruned: tuple[Any, Any, PruneReport]) -> None:
     with pytest.raises(FrozenInstanceError):
         pruned[2].proof = {}  # type: ignore[misc]
+
+
+def test_a_ratio_that_did_not_come_out_is_remarked() -> None:
+    dense = create("ledsr", n_blocks=1, n_feats=16)
+    _, report = prune_oneshot(dense, PruneOptions(ratio=0.3, round_to=8, exclude=("tail.*",)))
+    (remark,) = report.to_dict()["remarks"]
+    assert remark.startswith("of 16 channels 50% go where 30% was asked for: --round-to 8 keeps")
+    assert {row["removed_ratio"] for row in report.groups} == {0.0, 0.5}
+    _, near = prune_oneshot(dense, PruneOptions(ratio=0.5, round_to=8, exclude=("tail.*",)))
+    assert near.remarks == []

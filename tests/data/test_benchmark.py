@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from srdeploy.data.benchmark import open_benchmark
+from srdeploy.data.benchmark import Middle, Pair, open_benchmark
 from srdeploy.data.bicubic import imresize
 from srdeploy.data.images import modcrop, read_rgb, write_png
 from srdeploy.errors import UserError
@@ -125,3 +125,20 @@ def test_builtin_images() -> None:
         assert min(hr.shape[:2]) >= 192
         assert pair.lr().shape == (hr.shape[0] // 2, hr.shape[1] // 2, 3)
         assert f"`benchmark/{pair.hr_path.name}`" in licences
+
+
+def test_the_middle_of_a_pair(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    hr = generator.integers(0, 256, (61, 90, 3), np.uint8)
+    lr = generator.integers(0, 256, (20, 30, 3), np.uint8)
+    write_png(tmp_path / "a.png", hr)
+    write_png(tmp_path / "ax3.png", lr)
+    whole = Pair("a", 3, tmp_path / "a.png", tmp_path / "ax3.png")
+    middle = Middle("a", 3, tmp_path / "a.png", tmp_path / "ax3.png", side=8)
+    np.testing.assert_array_equal(middle.lr(), lr[6:14, 11:19])
+    np.testing.assert_array_equal(middle.hr(), hr[18:42, 33:57])
+    made = Middle("a", 3, tmp_path / "a.png", side=8)
+    np.testing.assert_array_equal(made.lr(), imresize(middle.hr(), 1 / 3))
+    small = Middle("a", 3, tmp_path / "a.png", tmp_path / "ax3.png")
+    np.testing.assert_array_equal(small.hr(), whole.hr())
+    np.testing.assert_array_equal(small.lr(), lr)

@@ -191,3 +191,82 @@ def test_what_is_not_recognised_stays_plain(tmp_path: Path) -> None:
     assert find_layout(tmp_path, "train").originals == tmp_path
     with pytest.raises(UserError, match="holds no images"):
         open_benchmark(tmp_path, 2)
+
+
+# Folders of inputs
+
+
+TREES = [
+    ("Set5", "HR", "LR_bicubic/X2", "{name}x{s}", "Set5"),
+    ("Set5", "GTmod12", "LRbicx2", "{name}", "Set5"),
+    ("Set5", "GTmod4", "LRbicx3", "{name}", "Set5"),
+    ("mine", "GT", "LQ", "{name}", "mine"),
+    ("mine", "HR", "LR/X4", "{name}", "mine"),
+    ("DIV2K", "DIV2K_valid_HR", "DIV2K_valid_LR_bicubic/X2", "{name}x{s}", "DIV2K"),
+    ("DIV2K", "DIV2K_train_HR", "DIV2K_train_LR_bicubic/X2", "{name}x{s}", "DIV2K/DIV2K_train_HR"),
+]
+
+
+@pytest.mark.parametrize(("root", "hr", "lr", "template", "given"), TREES)
+def test_a_folder_of_inputs_is_refused_with_the_one_to_give(
+    root: str, hr: str, lr: str, template: str, given: str, tmp_path: Path
+) -> None:
+    place = tree(tmp_path / root, ["a", "b"], lr, hr, template)
+    told = rf"^'{place / lr}' holds the low-resolution inputs of '{place / hr}', not originals; "
+    with pytest.raises(UserError, match=told + f"give '{tmp_path / given}' instead"):
+        open_benchmark(place / lr, 2)
+    named = names(tmp_path / given)  # which is what can be given
+    assert named == ["a", "b"]
+    with pytest.raises(UserError, match=told):
+        open_folder(place / lr, [2], luma=False, upscaled=False)
+
+
+def test_inputs_to_train_on_are_refused_with_the_folder_that_holds_both(tmp_path: Path) -> None:
+    lr = "DIV2K_train_LR_bicubic/X2_sub"
+    tree(tmp_path, ["a"], lr, "DIV2K_train_HR_sub", "{name}")
+    with pytest.raises(UserError, match=f"give '{tmp_path}' instead"):
+        open_folder(tmp_path / lr, [2], luma=False, upscaled=False)
+    open_folder(tmp_path, [2], luma=False, upscaled=False)
+
+
+def test_paths_are_told_as_they_were_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree(tmp_path / "Set5", ["a"], "LR_bicubic/X2", "HR", "{name}x{s}")
+    monkeypatch.chdir(tmp_path)
+    for folder in ("Set5/LR_bicubic/X2", "Set5/LR_bicubic"):
+        with pytest.raises(UserError, match=rf"^'{folder}' holds .* of 'Set5/HR', .* give 'Set5'"):
+            open_benchmark(folder, 2)
+    monkeypatch.chdir(tmp_path / "Set5" / "LR_bicubic")
+    with pytest.raises(UserError, match=r"of '../HR', not originals; give '..' instead"):
+        open_benchmark("X2", 2)
+
+
+@pytest.mark.parametrize("names", [["babyx2", "birdx2"], ["img_001_SRF_2_LR", "img_002_SRF_2_LR"]])
+def test_inputs_are_known_by_their_names(names: list[str], tmp_path: Path) -> None:
+    for name in names:
+        write_png(tmp_path / f"{name}.png", image(0))
+    told = rf"holds low-resolution inputs by their names \('{names[0]}'...\), not originals; give"
+    with pytest.raises(UserError, match=told):
+        open_benchmark(tmp_path, 2)
+
+
+def test_originals_and_inputs_in_one_folder(tmp_path: Path) -> None:
+    for name in ("a_HR", "a_LR", "b_HR", "b_LR"):
+        write_png(tmp_path / f"{name}.png", image(0))
+    with pytest.raises(UserError, match=r"holds originals and inputs together .* copy .*_HR"):
+        open_benchmark(tmp_path, 2)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [["matrix2"], ["a_x2", "b_x2"], ["ax2", "bx3"], ["ax2", "b"], ["a_HR", "b_HR"], ["x2", "3"]],
+)
+def test_names_that_mean_nothing(given: list[str], tmp_path: Path) -> None:
+    for name in given:
+        write_png(tmp_path / f"{name}.png", image(0))
+    assert sorted(names(tmp_path)) == sorted(given)
+
+
+def test_a_folder_called_like_inputs_without_originals(tmp_path: Path) -> None:
+    for folder in ("LR", "X2", "D_train_LR_bicubic/X2"):
+        write_png(tmp_path / folder / "a.png", image(0))
+        assert names(tmp_path / folder) == ["a"]

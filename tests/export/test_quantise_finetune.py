@@ -20,7 +20,7 @@ from srdeploy.export.precision_graph import constant, layers_of, with_outputs
 from srdeploy.export.probe import OUTPUT, run_torch
 from srdeploy.export.quantise_finetune import calibrated, finetune_int8, steps_apart
 from srdeploy.export.quantise_graph import quantise
-from srdeploy.export.quantise_names import from_card, to_card
+from srdeploy.export.quantise_names import from_card, is_stale, to_card
 from srdeploy.export.quantise_ranges import runner
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
@@ -28,8 +28,11 @@ from srdeploy.models.probes import photograph
 from srdeploy.models.quantised import Quantised, Range
 from srdeploy.models.registry import create
 from srdeploy.models.store import read_network, save_network
+from srdeploy.quality import Quality
 from srdeploy.runtime.inputs import network_inputs
 from srdeploy.runtime.onnx_session import OnnxSession
+from srdeploy.runtime.open import open_session
+from srdeploy.train import loop
 from srdeploy.train.fake_quant import as_rounded
 from srdeploy.train.recipe import Quantise, TrainRecipe
 
@@ -162,13 +165,33 @@ def recipe(**changes: Any) -> TrainRecipe:
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Network:
     folder = tmp_path_factory.mktemp("run")
-    seen: list[str] = []
-    result = finetune_int8(
-        made("ledsr"), recipe(), folder, measure=lambda stage, network: seen.append(stage)
-    )
-    assert seen == ["calibrated"]
+    result = finetune_int8(made("ledsr"), recipe(), folder)
     save_network(result, folder / "tuned.safetensors")
     return read_network(folder / "tuned.safetensors")
+
+
+@pytest.mark.parametrize("better", ["start", "end"])
+def test_the_network_that_is_kept_has_the_ranges_of_its_weights(
+    better: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    figures = [31.0, 30.0] if better == "start" else [30.0, 31.0]
+
+    def evaluate(session: Any, *_: Any, **__: Any) -> Quality:
+        seen.append(session.run(np.full((1, 3, 16, 16), 100.0, np.float32)))
+        return Quality(figures[len(seen) - 1], 0.9, 1, "y", "psnr[y]", [])
+
+    monkeypatch.setattr(loop, "evaluate", evaluate)
+    network = made("ledsr")
+    settings = recipe(iterations=2, validation={"data": "builtin", "every": 2})
+    result = finetune_int8(network, settings, tmp_path)
+    assert result.card.history[-1]["kept"]["iteration"] == (0 if better == "start" else 2)
+    assert not is_stale(result)
+    before = calibrated(network, Quantise())
+    assert (result.card.quantised == before.card.quantised) == (better == "start")
+    with open_session(as_rounded(before)) as session:  # what is measured first is in 8 bits
+        x = np.full((1, 3, 16, 16), 100.0, np.float32)
+        np.testing.assert_array_equal(seen[0], session.run(x))
 
 
 def test_export_takes_the_learned_ranges_and_calibrates_nothing(

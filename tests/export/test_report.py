@@ -14,6 +14,7 @@ from srdeploy.export.report import (
     Parity,
     artifact_facts,
     parity_of,
+    parity_told,
     tool_versions,
 )
 from srdeploy.files import sha256
@@ -47,7 +48,8 @@ def test_versions() -> None:
 def test_plain_data() -> None:
     report = ExportReport("onnx", "a", "b", 1, "fp32", 17, Parity(0, 0, [(1, 2)]), {}, {}, 0.5)
     told = report.to_dict()
-    assert told["parity"] == {"max_abs_diff": 0, "relative": 0, "sizes": [(1, 2)], "light": 1.0}
+    assert told["parity"] == {"max_abs_diff": 0, "relative": 0, "sizes": [(1, 2)], "light": 1.0,
+                              "tolerance": 0.0}  # fmt: skip
     assert (told["notes"], told["layers"], told["quality"]) == ([], [], None)
 
 
@@ -94,3 +96,15 @@ def test_inputs_are_spread_over_all_images(most: int, pre_upscaled: bool, channe
     assert every[0].shape[2] <= 64 * (4 if pre_upscaled else 1)
     if pre_upscaled:
         assert every[0].shape[2] > 64 or pairs[0].lr().shape[0] < 17
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "told"),
+    [(1e-4, "equal to X within 0.0001 of the value range"),
+     (0.004, "equal to X within 0.004 of the value range"),
+     (0.5, "the picture that X makes, but for rounding to int8"),
+     (None, "the picture that X makes, but for rounding to int8")],
+)  # fmt: skip
+def test_a_comparison_in_words(tolerance: float | None, told: str) -> None:
+    assert parity_told("int8", tolerance, [(20, 30), [4, 5]], "X") == f"{told} (inputs 30x20, 5x4)"
+    assert parity_told("int8", tolerance, [], "X") == told

@@ -9,6 +9,7 @@ import pytest
 
 from srdeploy.errors import UserError
 from srdeploy.export import story
+from srdeploy.export.kept import quality_told
 from srdeploy.export.story import Story, _told, changed_widths, fold_runs, tell
 from srdeploy.files import sha256
 from srdeploy.models.card import Card
@@ -51,7 +52,7 @@ def of_onnx(folder: Path, told: Card) -> Story:
           "by a 1, b 2"]),
         ({"step": "export", "target": "t", "precision": "p",
           "parity": {"tolerance": 2e-2, "sizes": []}},
-         ["t, p", "checked: on images like PyTorch within 0.02 of the value range (inputs )"]),
+         ["t, p", "checked: the picture that PyTorch makes, but for rounding to p"]),
         ({"step": "export", "target": "t", "precision": "p", "parity": {"sizes": 1}},
          ["target t, precision p, parity sizes=1"]),  # none of ours: as it stands
         ({"step": "align", "ratio": 0.5, "layers": ["a", "b"], "by": {"x": 1, "y": [2, 3]},
@@ -150,3 +151,28 @@ def test_files_and_names(tmp_path: Path) -> None:
     for name in ("no-such-network", "absent.onnx", str(tmp_path / "absent")):
         with pytest.raises(UserError, match="There is no file"):
             tell(name)
+
+
+def test_the_network_that_was_kept(tmp_path: Path) -> None:
+    kept = {"iteration": 400, "psnr": 34.3127, "start": 34.25, "end": 33.7, "data": "builtin"}
+    entry = {"step": "finetune", "iterations": 5, "recipe": "r", "data": "d",
+             "trained_on": "6 images of builtin", "kept": kept}  # fmt: skip
+    assert _told(entry) == [
+        "5 iterations of recipe r on data d, trained on 6 images of builtin",
+        "kept iteration 400, 34.313 dB on builtin (34.250 at the start, 33.700 at the end)",
+    ]
+    del kept["start"]
+    assert _told(entry)[1] == "kept iteration 400, 34.313 dB on builtin (33.700 at the end)"
+
+
+def test_what_8_bits_cost_is_told_as_export_tells_it() -> None:
+    quality = {"data": "Set5", "protocol": "psnr[y]", "psnr_fp32": 37.5, "psnr": 37.469,
+               "drop": 0.031, "runtimes": {"onnxruntime": 37.469}}  # fmt: skip
+    entry = {"step": "export", "target": "onnx", "precision": "int8", "quality": quality,
+             "parity": {"tolerance": 0.5, "sizes": [[20, 24]]}}  # fmt: skip
+    assert _told(entry) == [
+        "onnx, int8",
+        "checked: the picture that PyTorch makes, but for rounding to int8 (inputs 24x20)",
+        quality_told(quality),
+    ]
+    assert "0.5" not in " ".join(_told(entry))

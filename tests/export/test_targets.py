@@ -16,6 +16,7 @@ from srdeploy.export.targets import (
     NO_ONNX,
     TARGETS,
     find_target,
+    target_for,
     targets_markdown,
 )
 from srdeploy.export.trt import export_engine
@@ -109,3 +110,19 @@ def test_export_dispatches(tmp_path: Path) -> None:
         export(network, "onnx", tmp_path / "net.mlpackage")
     with pytest.raises(UserError, match="'trt' cannot be built here"):
         export(network, "trt", tmp_path / "net.engine")
+
+
+def test_the_target_of_an_ending() -> None:
+    for row in TARGETS.values():
+        assert target_for(f"a/b{row.suffix.upper()}", row.name) is row
+    assert target_for("net.onnx").name == "onnx"
+    assert target_for(Path("net.engine")).name == "trt"
+    assert target_for("net.mlpackage").name == "coreml"
+    with pytest.raises(UserError, match=r"No target writes '\.pt' files; choose one of \.\w+, "):
+        target_for("net.pt")
+    with pytest.raises(UserError, match=r"'a\.onnx' must end in \.engine .* trt-rtx; for \.onnx"):
+        target_for("a.onnx", "trt-rtx")
+    with pytest.raises(UserError, match=r"'a\.pt' must end in \.tflite .* to litert\.$"):
+        target_for("a.pt", "litert")
+    with pytest.raises(UserError, match="did you mean 'onnx'"):
+        target_for("a.onnx", "onxx")

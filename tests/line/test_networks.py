@@ -178,3 +178,23 @@ def test_what_pruning_leaves(tmp_path: Path) -> None:
     assert found["params"] == {"dense": whole, "compact": small}
     assert small < whole
     json.loads((folder / "plan.json").read_text())
+
+
+def test_what_chooses_the_tuned_network_decides_it(tmp_path: Path) -> None:
+    def tuned(**check: Any) -> Stage:
+        train = {"iterations": 4, **({"validation": check} if check else {})}
+        return stages(tmp_path, train=train)["40_tuned"]
+
+    plain = tuned()
+    kept = tuned(data=str(tmp_path), every=2, scale=2)
+    assert {key: kept.how[key] for key in kept.how if key not in plain.how} == {
+        "kept by": f"{tmp_path}, x2",
+        "kept every": 2,
+    }
+    (name,) = set(kept.inputs) - set(plain.inputs)
+    assert kept.inputs[name]() == tmp_path
+    held = tuned(data="held-out", every=2)
+    assert held.how["kept by"] == "held-out"
+    assert set(held.inputs) == set(plain.inputs)
+    last = tuned(data=str(tmp_path), every=2, keep="last")
+    assert (last.how, set(last.inputs)) == (plain.how, set(plain.inputs))

@@ -357,3 +357,11 @@ def test_sqlites_own_words_may_not_be_text(tmp_path: Path) -> None:
         Store.open(path) as store,
     ):
         list(store.measurements())
+
+
+def test_the_sessions_that_are_stored(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "s.sqlite") as store:
+        assert store.sessions() == set()
+        for number, session in enumerate(("a", "a", "b", None)):
+            store.add(made(session=session), f"{number}")
+        assert store.sessions() == {"a", "b"}

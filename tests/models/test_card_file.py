@@ -12,6 +12,7 @@ from srdeploy.models import (
     digest,
     store,
 )
+from srdeploy.models.card_file import find_file, shipped_networks
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 
@@ -49,3 +50,16 @@ def test_whether_a_file_has_a_digest(edsr: Network, tmp_path: Path) -> None:
     assert header is not None
     assert header.weights_sha256 == digest.weights_sha256(edsr.module.state_dict())
     assert header.shapes["head.0.weight"] == (4, 3, 3, 3)
+
+
+def test_a_file_or_a_shipped_network(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_file("edsr-s-x2") == shipped_networks()["edsr-s-x2"]
+    (tmp_path / "edsr-s-x2").mkdir()  # what lies here comes first
+    assert find_file("edsr-s-x2") == Path("edsr-s-x2")
+    assert find_file(tmp_path) == tmp_path
+    for name in ("a.onnx", "a/b"):
+        with pytest.raises(UserError, match=f"There is no file '{name}'"):
+            find_file(name)
+    with pytest.raises(UserError, match="did you mean 'edsr-s-x3'"):
+        find_file("edsr-x3")

@@ -10,7 +10,7 @@ import torch
 
 from srdeploy.errors import UserError
 from srdeploy.files import sha256
-from srdeploy.models import load as load_module
+from srdeploy.models import card_file
 from srdeploy.models.card_file import shipped_networks
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
@@ -74,7 +74,7 @@ def test_a_shipped_network_by_name(
 ) -> None:
     file = tmp_path / "edsr-s-x2.safetensors"
     save_network(edsr, file)
-    monkeypatch.setattr(load_module, "shipped_networks", lambda: {"edsr-s-x2": file})
+    monkeypatch.setattr(card_file, "shipped_networks", lambda: {"edsr-s-x2": file})
     assert load_network("edsr-s-x2").card == edsr.card
     with pytest.raises(UserError, match="did you mean 'edsr-s-x2'"):
         load_network("edsr-s-x5")

@@ -16,7 +16,13 @@ from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.models.card_file import read_card
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.models.store import build, read_network, save_network
+from srdeploy.models.store import (
+    build,
+    check_network_path,
+    read_into,
+    read_network,
+    save_network,
+)
 from srdeploy.prune.oneshot import plan_oneshot
 from srdeploy.prune.options import PruneOptions
 from tests.prune.helpers import FACTORY, user_network
@@ -156,3 +162,49 @@ def test_buffers_that_no_file_holds_come_from_the_users_code(tmp_path):
     save_network(network, tmp_path / "n.safetensors")
     module = read_network(tmp_path / "n.safetensors", arch=FACTORY).module
     assert torch.equal(module.window, network.module.window)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("a b.onnx", r"no ONNX file: write '.*a b\.safetensors', .* `srdeploy export '.*a b\.safe"),
+        ("n.MLPACKAGE", r"A network is no CoreML file: write '.*n\.safetensors', then export"),
+        ("n.engine", "A network is no TensorRT file"),
+        ("n.tflite", "A network is no TensorFlow Lite file"),
+        (
+            "n.pt",
+            r"no torch checkpoint: write '.*n\.safetensors'; .* FILE --to edsr-pytorch",
+        ),
+        ("n.png", r"written as \.safetensors: name it '.*n\.safetensors', not '.*n\.png'"),
+    ],
+)
+def test_an_ending_that_promises_something_else(name, told, tmp_path):
+    network = create("ledsr", n_blocks=1, n_feats=4)
+    for write in (check_network_path, partial(save_network, network)):
+        with pytest.raises(UserError, match=told):
+            write(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["n.safetensors", "n.SAFETENSORS", "n.st", "n"])
+def test_endings_of_networks(name, tmp_path):
+    check_network_path(tmp_path / name)
+    save_network(create("ledsr", n_blocks=1, n_feats=4), tmp_path / name)
+    with pytest.raises(UserError, match="is a folder"):
+        check_network_path(tmp_path)
+
+
+def test_into_a_module_that_is_here(pruned, tmp_path):
+    path = tmp_path / "n.safetensors"
+    save_network(Network(pruned.module, pruned.card.step(step="x")), path)
+    fresh = build(pruned.card).module
+    found = read_into(fresh, path)
+    assert found.module is fresh
+    assert found.card.history[-1] == {"step": "x"}
+    for name, tensor in pruned.module.state_dict().items():
+        assert torch.equal(fresh.state_dict()[name], tensor)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="is damaged"):
+        read_into(fresh, path)

@@ -12,7 +12,14 @@ from pydantic import ValidationError
 from srdeploy.errors import UserError
 from srdeploy.models.registry import create
 from srdeploy.prune.groups import Group, find_groups
-from srdeploy.prune.options import PruneOptions, count_removed, group_ratio, removals
+from srdeploy.prune.options import (
+    PruneOptions,
+    count_removed,
+    departures,
+    group_ratio,
+    nothing_to_prune,
+    removals,
+)
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +136,49 @@ def test_options_are_checked_and_cannot_be_changed():
         "ratio": 0.5, "layer_ratios": {}, "exclude": (), "round_to": 1, "criterion": "l1",
         "seed": 0,
     }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def wide():
+    return find_groups(create("ledsr", n_blocks=1, n_feats=32))
+
+
+@pytest.mark.parametrize(
+    ("ratio", "round_to", "told"),
+    [
+        (0.3, 16, ["of 32 channels 50% go where 30% was asked for: --round-to 16 keeps a multiple "
+                   "of 16; --round-to 8 would remove 25%"]),
+        (0.2, 16, ["of 32 channels 0% go where 20% was asked for: --round-to 16 keeps a multiple "
+                   "of 16; --round-to 8 would remove 25%"]),
+        (0.4, 32, ["of 32 channels 0% go where 40% was asked for: --round-to 32 keeps a multiple "
+                   "of 32; --round-to 4 would remove 38%"]),
+        (0.5, 16, []), (0.3, 8, []), (0.3, 1, []), (0.0, 16, []),
+    ],
+)  # fmt: skip
+def test_another_ratio_than_was_asked_for_is_told(wide, ratio, round_to, told):
+    options = PruneOptions(ratio=ratio, round_to=round_to, exclude=("tail.*",))
+    assert departures(wide, options) == told
+
+
+def test_of_few_channels_there_is_no_choice():
+    few = find_groups(create("ledsr", n_blocks=1, n_feats=3))
+    (told,) = departures(few, PruneOptions(ratio=0.5, exclude=("tail.*",)))
+    assert told == (
+        "of 3 channels 67% go where 50% was asked for: the number is rounded up, and one always "
+        "stays"
+    )
+    mixed = PruneOptions(ratio=0.5, layer_ratios={"body.0.body.0": 0.4}, exclude=("tail.*",))
+    assert len(departures(few, mixed)) == 2  # each group by its own ratio
+
+
+def test_what_nothing_is_pruned_for(wide):
+    coarse = PruneOptions(ratio=0.2, round_to=16, exclude=("tail.*",))
+    assert removals(wide, coarse) == {}
+    (why,) = departures(wide, coarse)
+    assert str(nothing_to_prune(wide, coarse)) == f"Nothing to prune: {why}."
+    excluded = PruneOptions(ratio=0.2, round_to=16, exclude=("*",))
+    assert "every group is untouchable, excluded" in str(nothing_to_prune(wide, excluded))
+    barely = PruneOptions(ratio=0.03, round_to=16, exclude=("tail.*",))
+    assert str(nothing_to_prune(wide, barely)) == (
+        "Nothing to prune: --round-to 16 keeps all channels."
+    )

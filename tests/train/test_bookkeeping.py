@@ -21,7 +21,7 @@ from srdeploy.models.store import read_network
 from srdeploy.train import loop
 from srdeploy.train.hooks import Forward, StepHook
 from srdeploy.train.interrupt import TrainingStopped
-from srdeploy.train.journal import read_metrics
+from srdeploy.train.journal import read_curve, read_metrics
 from srdeploy.train.loop import starting_network, train
 from srdeploy.train.patches import FolderPatches
 from srdeploy.train.recipe import TrainRecipe
@@ -406,13 +406,16 @@ def test_the_callers_random_numbers_and_threads_are_left_alone(
     assert torch.get_num_threads() == threads
 
 
-def test_the_history_tells_the_run(tiny: Network, recipe: Make, tmp_path: Path) -> None:
+def test_the_history_tells_the_run(
+    tiny: Network, recipe: Make, photographs: Path, tmp_path: Path
+) -> None:
     settings = recipe(iterations=3, batch=2, loss="l2", seed=7)
     entry = train(tiny, settings, tmp_path).card.history[-1]
     digest = FolderPatches(tiny.card, settings).digest
     assert entry == {
         "step": "train", "recipe": settings.digest()[:16], "data": digest[:16],
         "iterations": 3, "batch": 2, "loss": "l2", "seed": 7,
+        "trained_on": f"4 images of {photographs.name}",
     }  # fmt: skip
 
 
@@ -451,3 +454,132 @@ def test_recipes_that_lack_something(tiny: Network, recipe: Make, tmp_path: Path
         starting_network(recipe(network={"arch": "smsr"}))
     with pytest.raises(UserError, match=r"`sparsity` section is for the masks of SMSR"):
         train(create("ledsr", n_blocks=1, n_feats=4), recipe(sparsity={}), tmp_path)
+
+
+# What is handed on.
+
+
+class Break(StepHook):
+    """Ends the process before an iteration (from 0), as a kill would."""
+
+    def __init__(self, at: int = -1) -> None:
+        self.at = at
+
+    def before_step(self, module: nn.Module, iteration: int) -> None:
+        if iteration == self.at:
+            raise KeyboardInterrupt
+
+
+def kept_of(network: Network) -> Any:
+    return network.card.history[-1].get("kept")
+
+
+def assert_is(network: Network, expected: dict[str, Tensor]) -> None:
+    for name, tensor in network.module.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+@pytest.mark.parametrize(
+    ("psnrs", "best"),
+    [([34.25, 33.0, 34.0, 33.5, 33.7], 0), ([30.0, 31.0, 34.0, 33.5, 33.7], 4),
+     ([30.0, 31.0, 32.0, 33.0, 34.0], 8)],
+)  # fmt: skip
+def test_fine_tuning_gives_the_best_the_start_among_them(
+    exam: Exam, tiny: Network, recipe: Make, tmp_path: Path, psnrs: list[float], best: int
+) -> None:
+    exam.psnrs = psnrs
+    settings = watched(recipe, ema=0.5)
+    result = train(tiny, settings, tmp_path, step="finetune")
+    assert_is(result, exam.seen[best // 2])
+    told = {"iteration": best, "psnr": max(psnrs), "data": "builtin", "start": psnrs[0]}
+    assert kept_of(result) == {**told, "end": psnrs[-1]}
+    curve = read_curve(tmp_path, settings.validation)
+    assert [e["psnr_y"] for e in curve] == psnrs
+    assert [e["iteration"] for e in curve] == [0, 2, 4, 6, 8]
+    if best == 0:
+        assert_is(result, tiny.module.state_dict())
+    exam.seen = []
+    again = train(tiny, settings, tmp_path, step="finetune")  # it is finished
+    assert exam.seen == []
+    assert kept_of(again) == kept_of(result)
+    assert_is(again, result.module.state_dict())
+
+
+def test_the_last_is_kept_if_that_is_asked(
+    exam: Exam, tiny: Network, recipe: Make, tmp_path: Path
+) -> None:
+    exam.psnrs = [34.0, 33.0, 32.0]
+    check = {"data": "builtin", "every": 4, "keep": "last"}
+    result = train(tiny, recipe(iterations=8, validation=check), tmp_path, step="finetune")
+    assert_is(result, exam.seen[2])
+    told = {"iteration": 8, "psnr": 32.0, "data": "builtin", "start": 34.0, "end": 32.0}
+    assert kept_of(result) == told
+    assert not (tmp_path / "best.safetensors").exists()
+
+
+def test_from_scratch_there_is_no_start(
+    exam: Exam, tiny: Network, recipe: Make, tmp_path: Path
+) -> None:
+    exam.psnrs = [30.0, 32.0, 31.0, 31.5]
+    result = train(tiny, watched(recipe), tmp_path)
+    assert_is(result, exam.seen[1])
+    assert kept_of(result) == {"iteration": 4, "psnr": 32.0, "data": "builtin", "end": 31.5}
+
+
+def test_the_best_survives_a_kill(exam: Exam, tiny: Network, recipe: Make, tmp_path: Path) -> None:
+    exam.psnrs = [30.0, 31.0, 34.0]
+    settings = watched(recipe, checkpoint={"iterations": 2})
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny, settings, tmp_path, hooks=[Break(5)], step="finetune")
+    best = exam.seen[2]
+    exam.seen, exam.psnrs = [], [33.0, 32.0]
+    result = train(tiny, settings, tmp_path, hooks=[Break()], step="finetune")
+    assert_is(result, best)
+    told = {"iteration": 4, "psnr": 34.0, "data": "builtin", "start": 30.0, "end": 32.0}
+    assert kept_of(result) == told
+
+
+def test_what_another_run_left_is_no_candidate(
+    exam: Exam, tiny: Network, recipe: Make, tmp_path: Path
+) -> None:
+    """A run that was killed before its first checkpoint leaves a best network behind."""
+    exam.psnrs = [40.0]
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny, watched(recipe), tmp_path, hooks=[Break(1)], step="finetune")
+    assert (tmp_path / "best.safetensors").exists()
+    assert not (tmp_path / "checkpoint.pt").exists()
+    exam.seen, exam.psnrs = [], [30.0, 31.0, 32.0, 33.0, 34.0]
+    other = create("ledsr", scale=2, n_blocks=1, n_feats=4)
+    result = train(other, watched(recipe), tmp_path, step="finetune")
+    assert (kept_of(result)["iteration"], kept_of(result)["start"]) == (8, 30.0)
+
+
+def test_by_another_set_the_start_is_measured_again(
+    exam: Exam, tiny: Network, recipe: Make, tmp_path: Path
+) -> None:
+    exam.psnrs = [30.0, 40.0, 39.0]
+    with pytest.raises(TrainingStopped):
+        train(tiny, watched(recipe), tmp_path, hooks=[StopAt(3)], step="finetune")
+    exam.seen, exam.psnrs = [], [20.0, 21.0, 22.0]
+    other = watched(recipe, validation={"data": "~/set", "every": 2})
+    result = train(tiny, other, tmp_path, hooks=[StopAt()], step="finetune")
+    assert_is(result, exam.seen[2])
+    told = {"iteration": 8, "psnr": 22.0, "data": "set", "start": 20.0, "end": 22.0}
+    assert kept_of(result) == told
+    exam.seen, exam.psnrs = [], [25.0, 24.0]  # it is finished: nothing is left between the ends
+    third = watched(recipe, validation={"data": "~/third", "every": 2})
+    result = train(tiny, third, tmp_path, hooks=[StopAt()], step="finetune")
+    assert_is(result, tiny.module.state_dict())
+    assert kept_of(result)["iteration"] == 0
+
+
+def test_a_module_trained_in_place_ends_as_it_is(
+    exam: Exam, tiny: Network, recipe: Make, tmp_path: Path
+) -> None:
+    """A penalty would be undone by choosing where it is still small."""
+    exam.psnrs = [34.0, 33.0, 32.0, 31.0]
+    own = tiny.copy()
+    result = train(own, watched(recipe), tmp_path, step="regularise", in_place=True)
+    assert_is(result, exam.seen[3])
+    assert_is(own, exam.seen[3])
+    assert kept_of(result) is None

@@ -83,3 +83,10 @@ def test_a_weight_of_another_value_shape_or_name_is_another_network(tiny: Networ
         digests.append(weights_digest(copied))
     assert len(set(digests)) == 4
     assert weights_digest(tiny.copy().module) == digests[0]
+
+
+def test_checkpoints_of_srdeploy_0_1_go_on(saved: Path, tiny: Network, recipe: Make) -> None:
+    content = torch.load(saved, weights_only=True)
+    content["state"]["best"] = 30.0
+    torch.save(content, saved)
+    assert load_state(saved, Origin.of(recipe(ema=0.9), tiny, "images")).iteration == 0

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from srdeploy.data.images import write_png
 from srdeploy.errors import UserError
 from srdeploy.models.card import Card
 from srdeploy.models.registry import create
@@ -125,7 +127,7 @@ def test_what_is_measured(card: Card, tmp_path: Path) -> None:
         return None if found is None else (found.data, found.every)
 
     assert check(path) == ("mine", 9)
-    assert check(path, eval_data="builtin") == ("mine", 9)
+    assert check(path, eval_data="builtin") == ("builtin", 10)
     assert check(path, eval_data="Set5") == ("Set5", 10)
     assert check(path, eval_data="none") is None
     assert check(path, eval_every=3) == ("mine", 3)
@@ -165,3 +167,25 @@ def test_the_fast_precision(
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     assert fast_precision() == precision
+
+
+def test_ones_own_images_are_measured_where_there_are_enough(card: Card, tmp_path: Path) -> None:
+    for number in range(10):
+        write_png(tmp_path / "ten" / f"{number}.png", np.zeros((8, 8, 3), np.uint8))
+    write_png(tmp_path / "one" / "a.png", np.zeros((8, 8, 3), np.uint8))
+
+    def watched(*folders: str, **given: Any) -> str:
+        data = [str(tmp_path / name) if name in ("ten", "one") else name for name in folders]
+        found = finetune_recipe(card, None, {"data": data, **given}).validation
+        assert found is not None
+        assert found.keep == "best"
+        return found.data
+
+    assert watched("ten") == "held-out"
+    assert watched("one", "ten") == "held-out"
+    assert watched("ten", "builtin") == "held-out"
+    assert watched("one") == watched("builtin") == watched("one", "builtin") == "builtin"
+    assert watched("patches.h5") == "builtin"
+    assert watched("absent") == "builtin"  # told when it is opened
+    assert watched("ten", eval_data="Set5") == "Set5"
+    assert watched("ten", quantise="int8") == "builtin"

@@ -16,6 +16,7 @@ from srdeploy.prune.groups import find_groups
 from srdeploy.prune.srp import SRPPruner
 from srdeploy.prune.training import TrainedOptions, check_fit
 from srdeploy.train.evaluator import LoopEvaluator
+from srdeploy.train.journal import read_metrics
 from srdeploy.train.recipe import TrainRecipe
 
 Make = Callable[..., TrainRecipe]
@@ -110,3 +111,17 @@ def test_the_dummy_input_fits_the_network(
     card = tiny.card.model_copy(update={"size_multiple": multiple, "channels": 5})
     dummy = LoopEvaluator(card, recipe(), tmp_path).get_dummy_input()
     assert dummy.shape == (1, 5, side, side)
+
+
+def test_what_is_regularised_is_never_chosen_by_its_quality(
+    tiny: Network, recipe: Make, photographs: Path, tmp_path: Path
+) -> None:
+    check = {"data": str(photographs), "every": 1, "keep": "best"}
+    evaluator = LoopEvaluator(tiny.card, recipe(iterations=3, validation=check), tmp_path)
+    evaluator.bind_model(tiny.module)
+    evaluator.train()
+    assert len(read_metrics(tmp_path)) == 4  # a report and three measurements, none of a start
+    assert not (tmp_path / "best.safetensors").exists()
+    assert evaluator.evaluate() is not None
+    held = recipe(validation={"data": "held-out", "every": 1})
+    assert LoopEvaluator(tiny.card, held, tmp_path).evaluate() is None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import sys
 import types
 from pathlib import Path
@@ -8,7 +9,8 @@ import pytest
 
 from srdeploy.errors import UserError
 from srdeploy.progress import track
-from srdeploy.train.journal import Journal, read_metrics
+from srdeploy.train.journal import Journal, psnr_of, read_curve, read_metrics
+from srdeploy.train.recipe import Validation
 
 
 def open_journal(folder: Path, iteration: int, tensorboard: bool = False) -> Journal:
@@ -100,3 +102,15 @@ def test_damaged_lines_are_skipped(tmp_path: Path) -> None:
     lines = [good, b'{"step": "\xff"}', b"7", b"[" * 100_000, b'{"step": 2, "lo', good]
     (tmp_path / "metrics.jsonl").write_bytes(b"\n".join(lines))
     assert read_metrics(tmp_path) == [{"step": 1, "loss": 0.5}] * 2
+
+
+def test_measurements_of_one_kind_by_iteration(tmp_path: Path) -> None:
+    check = Validation(data="Set5", every=1, scale=2)
+    journal = open_journal(tmp_path, 0)
+    journal.write(2, loss=1.0)
+    journal.write(2, what="Set5, x2", psnr_y=31.0, protocol="p")
+    journal.write(2, what="Set5", psnr_y=41.0, protocol="p")
+    journal.write(0, what="Set5, x2", psnr_rgb=math.inf, protocol="p")
+    curve = read_curve(tmp_path, check)
+    assert [(entry["iteration"], psnr_of(entry)) for entry in curve] == [(0, math.inf), (2, 31.0)]
+    assert read_curve(tmp_path, None) == []

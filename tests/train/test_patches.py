@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from srdeploy.data.bicubic import imresize
-from srdeploy.data.images import write_png
+from srdeploy.data.builtin import TRAINING_IMAGES
+from srdeploy.data.images import list_images, write_png
 from srdeploy.errors import UserError
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.train.cache import LUMA_STEPS
-from srdeploy.train.patches import FolderPatches, turned
+from srdeploy.train.patches import FolderPatches, count_images, held_out_of, turned
 from srdeploy.train.recipe import TrainRecipe
 
 Make = Callable[..., TrainRecipe]
@@ -133,3 +134,62 @@ def test_without_augmentation_nothing_is_turned(
     targets = FolderPatches(tiny_vdsr.card, recipe(data=data, batch=64)).batch(0).targets
     assert bool((targets.diff(dim=2) > 2 * LUMA_STEPS).all())
     assert bool((targets.diff(dim=3) == 0).all())
+
+
+# Images that are held out
+
+
+@pytest.mark.parametrize(
+    ("counts", "places"),
+    [([9], [[]]), ([10], [[5]]), ([20], [[5, 15]]), ([800], [[50 + 100 * k for k in range(8)]]),
+     ([4, 6], [[], [1]]), ([12, 12], [[6], [6]]), ([], [])],
+)  # fmt: skip
+def test_one_in_ten_is_held_out(counts: list[int], places: list[list[int]]) -> None:
+    assert held_out_of(counts) == places
+
+
+@pytest.fixture
+def dozen(tmp_path: Path) -> Path:
+    """Twelve images of one grey level each, with inputs of another."""
+    for number in range(12):
+        write_png(tmp_path / "HR" / f"{number}.png", np.full((40, 40, 3), 20 * number, np.uint8))
+        low = np.full((20, 20, 3), 20 * number + 1, np.uint8)
+        write_png(tmp_path / "LR_bicubic" / "X2" / f"{number}x2.png", low)
+    return tmp_path
+
+
+def test_what_is_held_out_is_measured_and_not_trained_on(
+    tiny: Network, recipe: Make, dozen: Path
+) -> None:
+    folders = {"data": {"folders": [str(dozen)]}}
+    whole = FolderPatches(tiny.card, recipe(**folders))
+    held = recipe(**folders, validation={"data": "held-out", "every": 1})
+    source = FolderPatches(tiny.card, held)
+    (pair,) = source.held_out(2)
+    assert (pair.name, int(pair.hr()[0, 0, 0]), int(pair.lr()[0, 0, 0])) == ("6", 120, 121)
+    seen = {int(v) for i in range(40) for v in source.batch(i).targets[:, 0, 0, 0]}
+    assert seen == {20 * number for number in range(12)} - {120}
+    assert {int(v) for i in range(40) for v in whole.batch(i).targets[:, 0, 0, 0]} > seen
+    assert source.digest != whole.digest
+    assert whole.told == f"12 images of {dozen.name}"
+    assert source.told == f"11 images of {dozen.name} (1 held out)"
+    assert whole.held_out(2) == []
+
+
+def test_too_few_to_hold_any_out(tiny: Network, recipe: Make) -> None:
+    held = recipe(validation={"data": "held-out", "every": 1})
+    with pytest.raises(UserError, match=r"Of 4 training images none .* takes 10; name a set"):
+        FolderPatches(tiny.card, held)
+
+
+def test_images_are_counted_where_they_are_trained_on(photographs: Path, dozen: Path) -> None:
+    assert count_images([str(photographs), str(dozen)]) == 16
+    assert count_images(["builtin"]) == len(list_images(TRAINING_IMAGES))
+    with pytest.raises(UserError, match="There is no folder"):
+        count_images([str(dozen / "absent")])
+
+
+def test_several_folders_are_told(tiny: Network, recipe: Make, photographs: Path) -> None:
+    folders = ["builtin", str(photographs)]
+    told = FolderPatches(tiny.card, recipe(data={"folders": folders})).told
+    assert told.endswith(f" images of builtin, 4 images of {photographs.name}")

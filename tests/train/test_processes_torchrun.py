@@ -72,7 +72,7 @@ def test_two_processes_are_one(tiny: Network, settings: TrainRecipe, root: Path)
 
     done = torchrun(
         2, "-m", "tests.train.several", str(root),
-        "two", "grows", "shrinks:SIGTERM:1:12", "diverges:nan:1:3", "drifts:drift:1:5",
+        "two", "grows", "shrinks:SIGTERM:1:12", "diverges:nan:1:3", "drifts:drift:1:5", "keeps",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     reports = [json.loads((root / f"report-{rank}.json").read_text()) for rank in range(2)]
@@ -93,7 +93,14 @@ def test_two_processes_are_one(tiny: Network, settings: TrainRecipe, root: Path)
     resumed = train(tiny, settings, root / "shrinks", hooks=[Shrink(), At(-1, "")])
     assert_close(resumed, whole)
 
-    assert first["writes"] == ["two", "two", "grows", "grows", "shrinks", "shrinks"]
+    kept = [read_network(root / f"keeps-{rank}.safetensors") for rank in range(2)]  # the start
+    assert kept[0].card == kept[1].card
+    assert kept[0].card.history[-1]["kept"]["iteration"] == 0
+    for network in kept:
+        assert_close(network, tiny)
+    assert [e["iteration"] for e in read_metrics(root / "keeps") if "psnr_y" in e] == [0, 4, 8]
+
+    assert first["writes"] == ["two", "two", "grows", "grows", "shrinks", "shrinks", "keeps"]
     assert second["writes"] == []
     assert first["threads"] == second["threads"] == []  # the group is gone before the process is
     assert [p.name for p in sorted((root / "two").iterdir())] == [

@@ -32,6 +32,11 @@ def test_there_are_committed_recipes() -> None:
         ({"data": {"folders": [{"path": "a", "wieght": 2}]}}, "did you mean 'weight'"),
         ({"data": {"folders": ["a"], "hdf5": "b"}}, "either folders or hdf5"),
         ({"data": {}}, "either folders or hdf5"),
+        (
+            {"data": {"hdf5": "a.h5"}, "validation": {"data": "held-out", "every": 1}},
+            "no images to hold out",
+        ),
+        ({"validation": {"data": "a", "every": 1, "keep": "first"}}, "keep"),
         ({"loss": "l3"}, "loss"),
         ({"patch": 0}, "patch"),
         ({"ema": 1.5}, "ema"),
