@@ -36,7 +36,11 @@ def export(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Where to; default: the file's name, here."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Where to; default: the file's name, here; an .onnx file's with its precision.",
+        ),
     ] = None,
     target: Annotated[
         str | None,

@@ -98,6 +98,21 @@ CASES = [
         ALL,
     ),
     Case(
+        "export d/net.onnx",
+        EXPORT,
+        {"export.network": "d/net.onnx", "export.target": "onnx", "export.path": "net-fp32.onnx"},
+        {
+            "--precision int8": {
+                "export.options.precision": "int8",
+                "export.path": "net-int8.onnx",
+            },
+            "--value-range 255": {"export.options.value_range": 255.0},
+            "--scale 3": {"export.options.scale": 3},
+            "-o b.onnx": {"export.path": "b.onnx"},
+        },
+        ALL,
+    ),
+    Case(
         "rebuild a.engine",
         REBUILD,
         {"rebuild_engine.engine": "a.engine"},
@@ -219,6 +234,9 @@ def test_the_table_of_layers(capsys: pytest.CaptureFixture[str]) -> None:
         ("rebuild a.engine --leave", "name one with --device"),
         ("rebuild a.engine --device ssh://x --emit-script b.py", "leave --device out"),
         ("export net.onnx --target trt-rtx --arch edsr", "--arch is for checkpoints"),
+        ("export net.onnx --target coreml", "starts from a network, not from an .onnx file"),
+        ("export net.onnx --opset 18", "--opset is for networks"),
+        ("export net.st --value-range 255", "--value-range is for .onnx files"),
         ("export net.st --target onnx --tf32", "--tf32 does not apply"),
         ("export net.st --target onnx --images", "--images does not apply"),
         ("export net.st --workspace 0 --target trt", "--workspace"),
