@@ -15,6 +15,7 @@ from srdeploy.models.network import Network
 from srdeploy.prune.groups import find_groups
 from srdeploy.prune.srp import SRPPruner
 from srdeploy.prune.training import TrainedOptions, check_fit
+from srdeploy.quality import evaluate
 from srdeploy.train.evaluator import LoopEvaluator
 from srdeploy.train.journal import read_metrics
 from srdeploy.train.recipe import TrainRecipe
@@ -125,3 +126,32 @@ def test_what_is_regularised_is_never_chosen_by_its_quality(
     assert evaluator.evaluate() is not None
     held = recipe(validation={"data": "held-out", "every": 1})
     assert LoopEvaluator(tiny.card, held, tmp_path).evaluate() is None
+
+
+def test_evaluates_on_what_the_recipe_validates_with(
+    tiny: Network, recipe: Make, tmp_path: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PICTURES", str(photographs))
+    for data, folder in (("$PICTURES", photographs), ("builtin", "builtin")):
+        settings = recipe(validation={"data": data, "every": 5})
+        evaluator = LoopEvaluator(tiny.card, settings, tmp_path)
+        assert evaluator.evaluate() is None  # nothing is bound
+        evaluator.bind_model(tiny.module)
+        wanted = evaluate(Network(tiny.module, tiny.card), folder, 2, progress=False).psnr
+        assert evaluator.evaluate() == wanted
+    evaluator = LoopEvaluator(tiny.card, recipe(), tmp_path)
+    evaluator.bind_model(tiny.module)
+    assert evaluator.evaluate() is None  # nor is anything to be measured on
+
+
+def test_the_scale_and_protocol_of_the_validation_are_used(
+    tiny_vdsr: Network, recipe: Make, tmp_path: Path, photographs: Path
+) -> None:
+    check = {"data": str(photographs), "every": 5, "scale": 3, "protocol": "srcnn"}
+    evaluator = LoopEvaluator(tiny_vdsr.card, recipe(validation=check), tmp_path)
+    evaluator.bind_model(tiny_vdsr.module)
+    network = Network(tiny_vdsr.module, tiny_vdsr.card)
+    told = evaluate(network, photographs, 3, "srcnn", progress=False).psnr
+    assert evaluator.evaluate() == told
+    assert told != evaluate(network, photographs, 2, "srcnn", progress=False).psnr
+    assert told != evaluate(network, photographs, 3, progress=False).psnr

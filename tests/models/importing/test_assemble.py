@@ -314,6 +314,17 @@ def test_lite_tail_of_no_scale() -> None:
         run(tensors)
 
 
+def test_a_tail_that_is_no_upsampler_is_told_by_its_first_layer() -> None:
+    tensors = dict(create("edsr", scale=4, **SMALL["edsr"]).module.state_dict())
+    tensors["tail.0.0.weight"] = torch.zeros(40, 8, 3, 3)
+    with pytest.raises(UserError) as told:
+        run(tensors)
+    assert str(told.value) == (
+        "The tail of 'file.pt' is no EDSR upsampler: 'tail.0.0.weight' has 40 output channels and "
+        "'tail.0.2.weight' takes 8, which is neither x2 nor x3."
+    )
+
+
 def test_rcan_is_not_rirsr() -> None:
     tensors = dict(create("rirsr", **SMALL["rirsr"]).module.state_dict())
     for i, shape in ((0, (2, 8, 1, 1)), (2, (8, 2, 1, 1))):
