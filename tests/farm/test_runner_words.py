@@ -148,3 +148,13 @@ def test_one_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_names_of_jobs_differ() -> None:
     assert len({job_id() for _ in range(9)}) == 9
     assert job_id().isalnum()
+
+
+def test_its_end_ends_every_job() -> None:
+    import subprocess
+
+    ran = [subprocess.Popen(["sleep", "60"], start_new_session=True) for _ in range(2)]
+    runner = module.Runner.__new__(module.Runner)
+    runner._jobs = {n: _Running(str(n), one.pid, n, 0.0, 60.0) for n, one in enumerate(ran)}
+    runner.close()
+    assert [one.wait(20) for one in ran] == [-9, -9]
