@@ -175,6 +175,22 @@ def test_a_poll_without_a_job_ends(server: Server, monkeypatch: pytest.MonkeyPat
     assert phone.alive  # to ask is a pulse, too
 
 
+def test_a_poll_takes_twenty_seconds_at_most(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phone = meet(server)
+    limits: list[float] = []
+
+    async def wait_for(event: Any, seconds: float) -> None:
+        event.close()
+        limits.append(seconds)
+        phone.job = {"id": 1, "do": "open"}
+
+    monkeypatch.setattr(module.asyncio, "wait_for", wait_for)
+    assert ask(server, "next").status == 200
+    assert limits == [pytest.approx(20.0, abs=0.5)]
+
+
 def test_an_older_pages_poll_ends_when_another_is_opened(server: Server) -> None:
     meet(server)
     timer = threading.Timer(0.1, meet, (server, "phone=a&page=c"))

@@ -69,3 +69,9 @@ def test_what_a_dead_program_leaves_open_is_waited_for_five_seconds(
     monkeypatch.setattr(threading.Thread, "join", join)
     capture(["true"], most=1)
     assert [wait for wait in waits if wait is not None] == [5.0] * 3
+
+
+def test_who_complains_without_end_is_heard_out() -> None:
+    code = "head -c 6000000 /dev/zero >&2 || exit 5; echo well"
+    ended = capture(["sh", "-c", code], most=100)
+    assert (ended.returncode, ended.stdout) == (0, b"well\n")
