@@ -103,6 +103,7 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> Any:
     parts = ["coremltools", "coremltools.models", "coremltools.models.ml_program", _EXPERIMENTAL]
     for name in parts:
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.delitem(sys.modules, f"{_EXPERIMENTAL}.remote_device", raising=False)
     experimental: Any = sys.modules[_EXPERIMENTAL]
     remote, wrapper = (ModuleType(f"{_EXPERIMENTAL}.{n}") for n in ("remote", "async_wrapper"))
     devices: list[Phone] = []
