@@ -13,11 +13,10 @@ from torch import Tensor
 from srdeploy.compact.run import Measure, PruneReport, report_on
 from srdeploy.compact.surgery import compact
 from srdeploy.data.builtin import BUILTIN
-from srdeploy.errors import UserError
 from srdeploy.models.network import Network
 from srdeploy.progress import track
 from srdeploy.prune.groups import find_groups
-from srdeploy.prune.options import PruneOptions, removals
+from srdeploy.prune.options import PruneOptions, nothing_to_prune, removals
 from srdeploy.prune.plan import Plan, make_plan
 from srdeploy.reconstruct.choice import choose_by_cost
 from srdeploy.reconstruct.refit import RIDGE, LayerFit, refit
@@ -79,10 +78,7 @@ def prune_by_cost(
     grouping = find_groups(network)
     counts = removals(grouping, options)
     if not counts:
-        raise UserError(
-            "Nothing to prune: every group is untouchable, excluded, or too small for the ratio; "
-            "see `srdeploy inspect FILE --groups`."
-        )
+        raise nothing_to_prune(grouping, options)
     x = calibration.inputs(network)
     quality: dict[str, dict[str, Any]] = {}
     turned, cut = network, dict[str, list[int]]()
