@@ -99,3 +99,14 @@ def test_another_byte_order(path: Path, order: bytes) -> None:
             archive.writestr(name, data)
     with pytest.raises(UserError, match="byte order"):
         read_state_dict(path)
+
+
+def test_a_list_of_members_may_be_as_long_as_the_bound(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (length,) = struct.unpack("<Q", path.read_bytes()[-58:-50])  # in the record of large archives
+    monkeypatch.setattr(torch_zip, "_MAX_DIRECTORY", length)
+    assert list(read_state_dict(path).tensors) == ["conv.weight"]
+    monkeypatch.setattr(torch_zip, "_MAX_DIRECTORY", length - 1)
+    with pytest.raises(UserError, match="far more members"):
+        read_state_dict(path)
