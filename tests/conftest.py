@@ -50,6 +50,12 @@ def _verbosity_of_its_own() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _no_terminal() -> None:
+    """Output goes into a pipe of no width, whatever runs the tests asks for (xdist does)."""
+    os.environ.pop("COLUMNS", None)
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests never read or fill the user's cache."""
     os.environ["SRDEPLOY_CACHE"] = str(tmp_path_factory.mktemp("cache"))
