@@ -84,12 +84,30 @@ def prune_oneshot(
     small = compact(network, plan)
     quality: dict[str, dict[str, Any]] = {}
     if measure is not None:
-        masked = network.copy()
-        apply_masks(masked.module, plan)
-        for stage, version in (("dense", network), ("masked", masked), ("compact", small)):
-            quality[stage] = measure(stage, version)
-        _must_measure_alike(quality["masked"], quality["compact"])
+        quality["dense"] = measure("dense", network)
+        quality |= measure_removal(network, plan, small, measure)
     return small, report_on(network, grouping, plan, options, small, quality)
+
+
+def measure_removal(
+    network: Network, plan: Plan, small: Network, measure: Measure
+) -> dict[str, dict[str, Any]]:
+    """Figures of the masked and the compact network.
+
+    Args:
+        network: The one that was pruned.
+        plan: What was removed.
+        small: What compaction made of it.
+        measure: Called for both.
+
+    Raises:
+        SrdeployError: they do not measure alike.
+    """
+    masked = network.copy()
+    apply_masks(masked.module, plan)
+    found = {"masked": measure("masked", masked), "compact": measure("compact", small)}
+    _must_measure_alike(found["masked"], found["compact"])
+    return found
 
 
 def _must_measure_alike(masked: dict[str, Any], compact: dict[str, Any]) -> None:

@@ -87,8 +87,9 @@ class LinearForm:
         bias = self.module.bias
         if isinstance(bias, Tensor):
             return bias.detach().double().view(self.groups, -1)
-        outs = self.matrix().shape[1]
-        return torch.zeros(self.groups, outs, dtype=torch.float64)
+        outs = _weight(self.module).shape[self.output_dim]
+        each = outs if self.output_dim else outs // self.groups
+        return torch.zeros(self.groups, each, dtype=torch.float64)
 
     def assign(self, matrix: Tensor, bias: Tensor) -> None:
         """Write a weight back, and a bias if the layer has one.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Collection
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from types import TracebackType
 
 import torch
@@ -79,28 +79,24 @@ class Targets:
         self._thread.join()
 
     def _run(self) -> None:
-        handles = []
         watch = SumWatch(self._sum)
-        for name in self._layers:
+        with ExitStack() as hooks, suppress(_Left):
+            for name in self._layers:
 
-            def ran(_: nn.Module, given: object, output: Tensor, name: str = name) -> None:
-                watch.follow(name, output)
-                if name not in self._summed:
-                    self._hand((name, output.detach().clone()))
+                def ran(_: nn.Module, given: object, output: Tensor, name: str = name) -> None:
+                    watch.follow(name, output)
+                    if name not in self._summed:
+                        self._hand((name, output.detach().clone()))
 
-            handles.append(self._module.get_submodule(name).register_forward_hook(ran))
-        try:
-            with torch.no_grad(), watch:
-                self._module(self._x.clone())
-            self._hand(None)
-        except _Left:
-            pass
-        except BaseException as error:  # it is raised again where it is awaited
-            with suppress(_Left):
+                hooks.callback(self._module.get_submodule(name).register_forward_hook(ran).remove)
+            try:
+                with torch.no_grad(), watch:
+                    self._module(self._x.clone())
+                self._hand(None)
+            except _Left:
+                raise
+            except BaseException as error:  # it is raised again where it is awaited
                 self._hand(error)
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def _sum(self, term: Term, other: Tensor) -> Callable[[Tensor], None] | None:
         if term.layer not in self._summed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -79,25 +80,20 @@ def _gathered(
     module: nn.Module, layers: Sequence[str], inputs: Sequence[Tensor]
 ) -> dict[str, Moments]:
     found: dict[str, Moments] = {}
-    handles = []
-    for name in layers:
-        layer = module.get_submodule(name)
-        form = LinearForm(layer)
+    with ExitStack() as hooks, torch.no_grad():
+        for name in layers:
+            layer = module.get_submodule(name)
+            form = LinearForm(layer)
 
-        def read(
-            _: nn.Module, given: tuple[Tensor, ...], name: str = name, form: LinearForm = form
-        ) -> None:
-            columns = form.columns(given[0].detach())
-            if name not in found:
-                found[name] = Moments.zero(columns.shape[0], columns.shape[1])
-            found[name].add(columns)
+            def read(
+                _: nn.Module, given: tuple[Tensor, ...], name: str = name, form: LinearForm = form
+            ) -> None:
+                columns = form.columns(given[0].detach())
+                if name not in found:
+                    found[name] = Moments.zero(columns.shape[0], columns.shape[1])
+                found[name].add(columns)
 
-        handles.append(layer.register_forward_pre_hook(read))
-    try:
-        with torch.no_grad():
-            for x in inputs:
-                module(x.clone())
-    finally:
-        for handle in handles:
-            handle.remove()
+            hooks.callback(layer.register_forward_pre_hook(read).remove)
+        for x in inputs:
+            module(x.clone())
     return found

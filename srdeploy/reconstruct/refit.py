@@ -8,6 +8,7 @@ the weights that pruning left. No gradient is taken.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -84,31 +85,27 @@ def refit(
             term.value.copy_(fit(term.layer, form, given, wanted) * term.factor)
 
     watch = SumWatch(on_sum)
-    handles = []
-    for name in layers:
-        form = LinearForm(small.get_submodule(name))
+    with ExitStack() as hooks:
+        for name in layers:
+            form = LinearForm(small.get_submodule(name))
 
-        def ran(
-            _: nn.Module,
-            given: tuple[Tensor, ...],
-            output: Tensor,
-            name: str = name,
-            form: LinearForm = form,
-        ) -> Tensor:
-            if name in summed:
-                waiting[name] = form, given[0].clone()
-                watch.follow(name, output)
-                return output
-            wanted = _kept(targets.take(name), plan, name, form)
-            return fit(name, form, given[0], wanted)
+            def ran(
+                _: nn.Module,
+                given: tuple[Tensor, ...],
+                output: Tensor,
+                name: str = name,
+                form: LinearForm = form,
+            ) -> Tensor:
+                if name in summed:
+                    waiting[name] = form, given[0].clone()
+                    watch.follow(name, output)
+                    return output
+                wanted = _kept(targets.take(name), plan, name, form)
+                return fit(name, form, given[0], wanted)
 
-        handles.append(form.module.register_forward_hook(ran))
-    try:
+            hooks.callback(form.module.register_forward_hook(ran).remove)
         with Targets(dense, x, layers, summed) as targets, torch.no_grad(), watch:
             small(x.clone())
-    finally:
-        for handle in handles:
-            handle.remove()
     return fits
 
 
@@ -117,21 +114,16 @@ def _running_once(module: nn.Module, x: Tensor) -> tuple[list[str], set[str]]:
     runs: dict[str, int] = {}
     summed: set[str] = set()
     watch = SumWatch(lambda term, other: summed.add(term.layer))  # type: ignore[func-returns-value]
-    handles = []
-    for name, layer in module.named_modules():
-        if has_form(layer):
+    with ExitStack() as hooks, torch.no_grad(), watch:
+        for name, layer in module.named_modules():
+            if has_form(layer):
 
-            def ran(_: nn.Module, given: object, output: Tensor, name: str = name) -> None:
-                runs[name] = runs.get(name, 0) + 1
-                watch.follow(name, output)
+                def ran(_: nn.Module, given: object, output: Tensor, name: str = name) -> None:
+                    runs[name] = runs.get(name, 0) + 1
+                    watch.follow(name, output)
 
-            handles.append(layer.register_forward_hook(ran))
-    try:
-        with torch.no_grad(), watch:
-            module(x.clone())
-    finally:
-        for handle in handles:
-            handle.remove()
+                hooks.callback(layer.register_forward_hook(ran).remove)
+        module(x.clone())
     shared = _shared(module)
     return [name for name, count in runs.items() if count == 1 and name not in shared], summed
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from srdeploy.compact.proof import prove_equal
 from srdeploy.models.network import Network
-from srdeploy.models.probes import photograph, run
+from srdeploy.models.probes import CannotRunError, Size, fit_size, photograph, run
 from srdeploy.prune.groups import Group, Grouping
 from srdeploy.prune.marks import Axis
 from srdeploy.reconstruct.linear_form import LinearForm, has_form
@@ -32,19 +32,6 @@ _EXACT = 1e-9
 """Largest change of the output, relative to its size, that rounding in float64 explains."""
 
 _PROBE = (24, 20)
-
-
-@dataclass(frozen=True)
-class Stream:
-    """Whether a group's channels may be given another basis.
-
-    Attributes:
-        group: The group's name.
-        why_not: What stands in the way; empty where nothing does.
-    """
-
-    group: str
-    why_not: str = ""
 
 
 def rotate_streams(
@@ -65,7 +52,7 @@ def rotate_streams(
     chosen = [
         group
         for group in grouping.groups
-        if group.name in counts and not linear_stream(network, grouping, group).why_not
+        if group.name in counts and not why_not_linear(network, group)
     ]
     if not chosen:
         return network, None
@@ -87,24 +74,31 @@ def rotate_streams(
     return replace(network, module=turned.float().eval()), record
 
 
-def linear_stream(network: Network, grouping: Grouping, group: Group) -> Stream:
-    """Whether any basis of a group's channels gives the same output."""
-    if reason := _not_plain(network.module, grouping, group):
-        return Stream(group.name, reason)
+def why_not_linear(network: Network, group: Group) -> str:
+    """What stands in the way of another basis for a group's channels; empty where nothing does."""
+    if reason := _not_plain(network.module, group):
+        return reason
     size = len(group.atoms)
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(size, size, generator=generator, dtype=torch.float64)
-    x = torch.from_numpy(photograph(network.card, _PROBE)).double()
     before = copy.deepcopy(network.module).double()
     after = copy.deepcopy(before)
     _turn(after, group, torch.linalg.qr(noise).Q)
-    wanted, found = run(before, x), run(after, x)
+
+    def both(size: Size) -> tuple[Tensor, Tensor]:
+        x = torch.from_numpy(photograph(network.card, size)).double()
+        return run(before, x), run(after, x)
+
+    try:
+        _, (wanted, found) = fit_size(both, _PROBE, network.card.size_multiple)
+    except CannotRunError:
+        return "it does not run in float64, in which this is tried"
     if float((wanted - found).abs().max()) > _EXACT * float(wanted.abs().max().clamp_min(1.0)):
-        return Stream(group.name, "something acts on its channels one by one")
-    return Stream(group.name)
+        return "something acts on its channels one by one"
+    return ""
 
 
-def _not_plain(module: nn.Module, grouping: Grouping, group: Group) -> str:
+def _not_plain(module: nn.Module, group: Group) -> str:
     """Why the group's channels cannot even be tried: empty where they can."""
     if group.status == "untouchable":
         return group.why[0]

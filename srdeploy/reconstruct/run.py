@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from srdeploy.compact.run import Measure, PruneReport, report_on
+from srdeploy.compact.run import Measure, PruneReport, measure_removal, report_on
 from srdeploy.compact.surgery import compact
 from srdeploy.data.builtin import BUILTIN
 from srdeploy.models.network import Network
@@ -67,12 +67,12 @@ def prune_by_cost(
         network: Left as it is.
         options: What to remove; ``criterion`` and ``seed`` are not used.
         calibration: What it is run on; default: up to 64 pieces of the shipped training images.
-        measure: If given, called for the dense, the compact and the refitted network.
+        measure: If given, called for the dense, masked, compact and refitted network.
         rotate: Give linear streams the basis in which their last channels matter least, first.
 
     Raises:
         UserError: options that fit no layer, nothing to prune, or no images.
-        SrdeployError: compaction would change the network's output.
+        SrdeployError: compaction would change the network's output, or its measured quality.
     """
     calibration = calibration or Calibration()
     grouping = find_groups(network)
@@ -97,7 +97,8 @@ def prune_by_cost(
     plan = make_plan(grouping, cut | removed, "reconstruct" if rotate else "obs", settings)
     small = compact(turned, plan)
     if measure is not None:
-        quality = {"dense": measure("dense", network), "compact": measure("compact", small)}
+        quality["dense"] = measure("dense", network)
+        quality |= measure_removal(turned, plan, small, measure)
     fits = _refitted(turned, small, plan, x)
     figures = {} if measure is None else {"refit": measure("refit", small)}
     step = {

@@ -9,7 +9,7 @@ from torch import nn
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.prune.groups import Group, Grouping, find_groups
-from srdeploy.reconstruct.rotate import _basis, linear_stream, rotate_streams
+from srdeploy.reconstruct.rotate import _basis, rotate_streams, why_not_linear
 from tests.reconstruct.own import network_of
 
 
@@ -30,7 +30,7 @@ def test_a_rotated_network_computes_the_same(arch: str, size: dict[str, int], la
     network = create(arch, **size)
     grouping = find_groups(network)
     group = stream(grouping, layer)
-    assert linear_stream(network, grouping, group).why_not == ""
+    assert why_not_linear(network, group) == ""
     x = torch.rand(2, 3, 16, 18) * network.card.value_range
     turned, record = rotate_streams(network, grouping, {group.name: 2}, x.split(1))
     assert record is not None
@@ -95,15 +95,34 @@ class Spoilt(nn.Module):
 def test_what_acts_on_single_channels_stands_in_the_way(what: str, reason: str) -> None:
     network = network_of(Spoilt(what))
     grouping = find_groups(network)
-    assert linear_stream(network, grouping, stream(grouping, "head")).why_not == reason
-    inner = linear_stream(network, grouping, stream(grouping, "one"))
-    assert inner.why_not == "something acts on its channels one by one"
+    assert why_not_linear(network, stream(grouping, "head")) == reason
+    inner = why_not_linear(network, stream(grouping, "one"))
+    assert inner == "something acts on its channels one by one"
+
+
+class Particular(Spoilt):
+    """Wants sides that are multiples of 16, or its input in float32."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.what == "sides" and (x.shape[2] % 16 or x.shape[3] % 16):
+            raise ValueError("sides must be multiples of 16")
+        return super().forward(x.float() if self.what == "float32" else x)
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [("sides", ""), ("float32", "it does not run in float64, in which this is tried")],
+)
+def test_networks_with_wants_of_their_own_are_tried_or_left(what: str, reason: str) -> None:
+    network = network_of(Particular(what))
+    group = stream(find_groups(network), "head")
+    assert why_not_linear(network, group) == reason
 
 
 def test_blocks_and_ends_are_no_streams() -> None:
     network: Network = create("edsr", n_blocks=1, n_feats=6)
     grouping = find_groups(network)
-    reasons = {group.layers[0]: linear_stream(network, grouping, group).why_not
+    reasons = {group.layers[0]: why_not_linear(network, group)
                for group in grouping.groups}  # fmt: skip
     assert reasons["head.0"] == ""
     assert "blocks" in reasons["tail.0.0"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from srdeploy.cli.main import run
-from srdeploy.errors import UserError
+from srdeploy.errors import SrdeployError, UserError
 from srdeploy.models.load import load_network
 from srdeploy.models.registry import create
 from srdeploy.models.store import read_network
@@ -31,7 +31,7 @@ def test_every_architecture_is_nearer_to_the_dense_one_than_before_the_refit(arc
         return {"psnr_y": 30.0}
 
     small, report = prune_by_cost(network, PruneOptions(ratio=0.5), FEW, keep)
-    assert list(stages) == list(report.quality) == ["dense", "compact", "refit"]
+    assert list(stages) == list(report.quality) == ["dense", "masked", "compact", "refit"]
     moved = [n for n, t in stages["compact"].items() if not torch.equal(t, stages["refit"][n])]
     assert moved
     x = Calibration(patches=2).inputs(network)
@@ -79,6 +79,20 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     ):
         assert run(["prune", "edsr-s-x2", *wrong, "-o", str(tmp_path / "no.safetensors")]) == 2
         assert words in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("rotate", [False, True])
+def test_masked_and_compact_networks_measure_alike_or_nothing_comes_of_it(rotate: bool) -> None:
+    network = create("ledsr", scale=2, n_blocks=1, n_feats=4)
+    figures = {"dense": 30.0, "masked": 25.0, "compact": 25.02}
+    with pytest.raises(SrdeployError, match=r"masked network measures 25\.000 dB and the compact"):
+        prune_by_cost(
+            network,
+            PruneOptions(ratio=0.5),
+            FEW,
+            lambda stage, version: {"psnr_y": figures[stage]},
+            rotate=rotate,
+        )
 
 
 def test_nothing_to_prune_and_no_images_are_told(tmp_path: Path) -> None:
