@@ -33,6 +33,7 @@ from PIL import Image
 from srdeploy.cli.main import run
 
 ROOT = Path(__file__).parents[1]
+TOPS = (ROOT / "srdeploy", ROOT)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINKED = sorted(
     path
@@ -270,6 +271,25 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert ROOT in linked.parents, f"{page.name} links to {target}, outside the project"
         if anchor and linked.suffix == ".md":
             assert anchor in _anchors(linked), f"{page.name}: {path or 'it'} has no #{anchor}"
+
+
+def test_every_page_is_in_the_table_of_pages() -> None:
+    folder = ROOT / "docs"
+    listed = re.findall(r"\]\(([\w-]+\.md)", (folder / "README.md").read_text(encoding="utf-8"))
+    assert set(listed) == {page.name for page in folder.glob("*.md")} - {"README.md"}
+
+
+@pytest.mark.parametrize("page", ["architecture.md", "glossary.md"])
+def test_code_is_where_the_page_says(page: str) -> None:
+    """Paths are those below ``srdeploy/``; a name before a path in brackets is defined there."""
+    text = " ".join((ROOT / "docs" / page).read_text(encoding="utf-8").split())
+    paths = re.findall(r"(?<!\[)`([\w/]+\.py)`", text)
+    assert paths
+    gone = [path for path in paths if not any((top / path).is_file() for top in TOPS)]
+    assert not gone
+    for name, path in re.findall(r"`(?:\w+\.)*(\w+)` \(`([\w/]+\.py)`", text):
+        source = (ROOT / "srdeploy" / path).read_text(encoding="utf-8")
+        assert re.search(rf"^ *(async )?(def|class) {name}\b|^{name}\b", source, re.MULTILINE), name
 
 
 def test_drawings_are_the_scripts(tmp_path: Path) -> None:
