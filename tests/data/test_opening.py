@@ -227,6 +227,19 @@ def test_a_png_that_promises_more_than_deflate_can_give(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize(("depth", "colour", "mode"), [(1, 0, "1"), (2, 0, "L"), (1, 3, "P")])
+def test_a_pixel_of_one_channel_takes_a_bit_at_the_least(
+    tmp_path: Path, depth: int, colour: int, mode: str
+) -> None:
+    path = tmp_path / "a.png"  # of 57 bytes
+    path.write_bytes(_png(20000, 10, depth, colour, (b"IDAT", b"")))  # 24 bytes at the least
+    with opened(path, 1e9) as image:
+        assert image.mode == mode
+    path.write_bytes(_png(20000, 100, depth, colour, (b"IDAT", b"")))  # 242
+    with pytest.raises(UserError, match="too small a file for its 20000x100"), opened(path, 1e9):
+        pass
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I;16"])
 def test_what_compresses_best_is_opened(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "a.png"

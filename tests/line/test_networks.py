@@ -177,7 +177,8 @@ def test_what_pruning_leaves(tmp_path: Path) -> None:
     small, whole = (count(made.load(version)).params for version in ("pruned", "dense"))
     assert found["params"] == {"dense": whole, "compact": small}
     assert small < whole
-    json.loads((folder / "plan.json").read_text())
+    plan = (folder / "plan.json").read_text(encoding="utf-8")
+    assert plan == json.dumps(json.loads(plan), indent=1, ensure_ascii=False) + "\n"
 
 
 def test_what_chooses_the_tuned_network_decides_it(tmp_path: Path) -> None:

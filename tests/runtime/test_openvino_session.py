@@ -163,6 +163,7 @@ def test_the_file_decides_the_precision(
     [
         ([built("f32")], "fp32"),
         ([built("u8"), built("f32"), built("i8")], "int8+fp32"),
+        ([built("f32"), built("u8"), built("i8")], "int8+fp32"),  # the commonest first
         ([built("bf16"), built("f16", "Deconvolution"), built("bf16")], "bf16+fp16"),
         ([built("f64")], "f64"),
         ([built("f32", "Pooling")], None),

@@ -101,6 +101,15 @@ def test_one_network_without_an_original_is_held_against_bicubic(
     }
 
 
+@pytest.mark.parametrize("strip", [1, 16, 139, 140, 512])
+def test_bicubic_is_made_in_strips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strip: int
+) -> None:
+    monkeypatch.setattr(compare, "_STRIP", strip)
+    _, drawn = compared(tmp_path, monkeypatch, [Version("dense", "d.onnx", None)])
+    assert np.array_equal(drawn["whole"], to_uint8(imresize(LR.astype(np.float64), 2)))
+
+
 def test_two_networks_with_an_original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     brighter = Brighter()
     versions = [Version("dense", "d", None), Version("pruned", "p", brighter)]  # type: ignore[arg-type]

@@ -92,6 +92,7 @@ DIE = "import sys; input(); sys.stderr.write({said!r}); sys.exit({code})"
         ("", 3, r"The agent on 'board' died during 'turn' \(exit code 3\)\.$"),
         ("y" * 50 + "\n" + "x" * 300, 1, r"\(x{200}\)\.$"),
         ("\n" + "x" * 2000, 1, r"\(x{200}\)\.$"),
+        ("za" + "x" * 1999, 1, r"\(ax{199}\)\.$"),  # of the last 2000 bytes
         ("sh: not found", 125, "died during"),
         ("sh: not found", 128, "died during"),
         ("sh: not found", 126, r"no such Python on 'board' \(sh: not found\); name one that has"),

@@ -85,6 +85,14 @@ def test_a_convolution_keeps_what_is_not_zero_once_removed() -> None:
     assert seen.channels(out)[1] == [1, 1]
 
 
+def test_the_first_channel_of_all_is_kept_as_others_are() -> None:
+    layer = nn.Conv2d(1, 2, 1, bias=False)
+    seen = Followed(1, a=layer)
+    convolve(seen, seen.image([1], clean=[0]), layer)
+    why = "removed, it would not be zero where 'a' reads it"
+    assert seen.frozen() == {1: why, 2: why}
+
+
 def test_a_convolution_ties_what_lies_side_by_side_in_a_channel() -> None:
     layer = nn.Conv2d(1, 2, 1)
     seen = Followed(2, a=layer)
