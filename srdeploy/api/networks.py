@@ -9,16 +9,16 @@ from typing import Any
 from torch import nn
 
 from srdeploy.api.given import listed, network_of, said
-from srdeploy.compact.run import prune_oneshot
 from srdeploy.compact.surgery import compact as _compact
 from srdeploy.errors import UserError
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.store import save_network
+from srdeploy.prune.methods import check_settings, chosen_method
 from srdeploy.prune.oneshot import default_exclude, plan_oneshot
 from srdeploy.prune.options import PruneOptions
 from srdeploy.prune.plan import Plan
-from srdeploy.reconstruct.run import Calibration, prune_by_cost
+from srdeploy.reconstruct.run import Calibration, prune_at_once
 from srdeploy.strict import parse
 from srdeploy.train.defaults import finetune_recipe
 from srdeploy.train.loop import train as _train
@@ -146,6 +146,7 @@ def prune(
     recipe: str | Path | None = None,
     changes: str | Sequence[str] = (),
     data: str | Path | Sequence[str | Path] | None = None,
+    refit: bool = False,
     calibration: str | Path | None = None,
     iterations: int | None = None,
     run_dir: str | Path | None = None,
@@ -171,7 +172,9 @@ def prune(
         changes: Settings of the recipe to replace (``prune.penalty.limit=10``).
         data: Training images, for the methods that train; default: the recipe's, else the few that
             are shipped.
-        calibration: Images to refit on, for ``reconstruct`` and ``obs``; default: the shipped ones.
+        refit: Fit what is left to the dense network by least squares; ``reconstruct`` and ``obs``
+            always do.
+        calibration: Images for that; default: the shipped training images.
         iterations: Of the recovery, for the methods that train.
         run_dir: Where those keep checkpoints (the same call resumes) and curves; obligatory.
 
@@ -195,19 +198,18 @@ def prune(
         common_set=common_set,
         seed=seed,
     )
-    refits = method in ("reconstruct", "obs")
-    if calibration is not None and not refits:
-        raise UserError("calibration belongs to the methods reconstruct and obs.")
-    if method == "l1" or refits or (method is None and recipe is None):
-        if recipe or changes or data or iterations is not None or run_dir:
-            raise UserError("Recipes, data and run folders belong to the methods that train.")
-        if refits and criterion is not None:
-            raise UserError(f"criterion belongs to the method l1; {method} chooses by cost.")
+    row = chosen_method(method, has_recipe=recipe is not None)
+    check_settings(
+        row,
+        trains=bool(recipe or changes or data or iterations is not None or run_dir),
+        scores=criterion is not None and not (row and row.kind == "scored"),
+        calibrates=calibration is not None,
+        refits=refit,
+    )
+    if row is not None and not row.trains:
         chosen = _oneshot_options(dense, 0.5 if ratio is None else ratio, options)
-        if not refits:
-            return prune_oneshot(dense, chosen)[0]
         images = Calibration() if calibration is None else Calibration(calibration)
-        return prune_by_cost(dense, chosen, images, rotate=method == "reconstruct")[0]
+        return prune_at_once(dense, row, chosen, images, refits=refit)[0]
     if run_dir is None:
         raise UserError("Name a run_dir: a method that trains keeps its checkpoints there.")
     settings = prune_recipe(
@@ -218,6 +220,8 @@ def prune(
         prune={"ratio": ratio, **options},
         training={"data": {"folders": listed(data)} if data else None},
         finetune={"iterations": iterations},
+        refit=refit or None,
+        calibration=str(calibration) if calibration is not None else None,
     )
     return prune_trained(dense, settings, Path(run_dir))[0]
 

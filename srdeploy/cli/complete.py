@@ -6,13 +6,11 @@ from collections.abc import Callable, Iterable
 
 from srdeploy.export.targets import ONNX_PRECISIONS, TARGETS
 from srdeploy.line.shipped import LINES, shipped
+from srdeploy.prune.methods import METHODS
 from srdeploy.runtime.table import RUNTIMES
 
 PROTOCOLS = ("standard", "vdsr", "srcnn", "rgb")
 """Of quality."""
-
-METHODS = ("l1", "obs", "reconstruct", "srp", "assl", "gassl", "guided", "fade")
-"""Of `srdeploy prune`."""
 
 CRITERIA = ("l1", "l2", "fpgm", "random")
 """Of `srdeploy prune --method l1`."""

@@ -97,12 +97,15 @@ def inspect(
     if json:
         from srdeploy.prune.groups import find_groups
         from srdeploy.prune.marks import UnsupportedOperationError
+        from srdeploy.reconstruct.rotate import stream_note
 
         document: dict[str, Any] = {**_summary(network), "card": network.card.model_dump()}
         document["digest_checked"] = digest
         try:
             found = find_groups(network).groups
-            document["groups"] = [group.to_dict() for group in found]
+            document["groups"] = [
+                group.to_dict() | {"rotates": stream_note(network, group)} for group in found
+            ]
         except UnsupportedOperationError as error:
             document |= {"groups": None, "groups_error": str(error)}
         emit(document)
@@ -127,10 +130,13 @@ def inspect(
         say(f"  history: {_entry(entry)}")
     if groups:
         from srdeploy.prune.groups import find_groups
+        from srdeploy.reconstruct.rotate import stream_note
 
         say()
         for group in find_groups(network).groups:
             say(str(group))
+            if (rotates := stream_note(network, group)) is not None:
+                say(f"  rotates: {rotates}")
 
 
 def eval_(

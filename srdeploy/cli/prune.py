@@ -10,6 +10,7 @@ import typer
 from srdeploy.cli import complete
 from srdeploy.cli import options as o
 from srdeploy.cli.output import emit, note, quantity, say, say_command
+from srdeploy.prune.methods import METHODS, Method, check_settings, chosen_method, names, plain
 
 
 def register(app: typer.Typer) -> None:
@@ -26,11 +27,11 @@ def prune(
     method: Annotated[
         str | None,
         typer.Option(
-            help="l1: one-shot by filter norm; reconstruct: by cost, with rotated streams and a "
-            "least-squares refit, no training; obs: likewise, not rotated; srp, assl, gassl, "
-            "guided, fade: train the channels away first. Default: the recipe's, else l1.",
+            help="No training: "
+            + "; ".join(f"{row.name}: {row.summary}" for row in METHODS.values() if not row.trains)
+            + f". Training: {', '.join(names('trained'))}. Default: the recipe's, else l1.",
             autocompletion=complete.methods,
-            callback=o.in_our_words(complete.METHODS),
+            callback=o.in_our_words(tuple(METHODS)),
         ),
     ] = None,
     criterion: Annotated[
@@ -43,8 +44,16 @@ def prune(
     ] = "l1",
     calibration: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="reconstruct, obs: images to refit on; default: shipped."),
+        typer.Option(metavar="DIR", help="reconstruct, obs, --refit: images; default: shipped."),
     ] = None,
+    rotate: Annotated[
+        bool | None,
+        typer.Option("--rotate/--no-rotate", help="reconstruct only; --no-rotate makes it obs."),
+    ] = None,
+    refit: Annotated[
+        bool,
+        typer.Option("--refit", help="Any method: fit what is left to the dense network."),
+    ] = False,
     recipe: Annotated[
         Path | None,
         typer.Option(help="Methods that train: a YAML recipe (configs/prune/, configs/recipes/)."),
@@ -101,13 +110,15 @@ def prune(
     """Remove channels and prove that the small network computes what the masked one does.
 
     Coupled layers (residual additions, PixelShuffle...) are found by tracing the network.
-    After l1, recover the quality with `srdeploy finetune`: the output ends in that command. The
-    other methods train: they drive the channels to zero, remove them and fine-tune; the same
-    command resumes an interrupted run.
+    l1, obs and reconstruct take seconds to minutes; recover the quality with `srdeploy finetune`:
+    the output ends in that command. The other methods train: they drive the channels to zero,
+    remove them and fine-tune; the same command resumes an interrupted run.
 
     **Examples**
 
     `srdeploy prune edsr-s-x2 --ratio 0.5 -o pruned.safetensors`
+
+    `srdeploy prune edsr-s-x2 --method reconstruct --ratio 0.5 -o pruned.safetensors`
 
     `srdeploy prune edsr-s-x2 --ratio 0.3 --round-to auto -o pruned.safetensors`
 
@@ -115,13 +126,23 @@ def prune(
 
     `srdeploy prune edsr-s-x2 --method srp --recipe configs/prune/srp.yaml -o small.safetensors`
     """
-    from srdeploy.errors import UserError, unknown_name
+    from srdeploy.errors import UserError
     from srdeploy.models.load import load_network
     from srdeploy.models.store import check_network_path
 
     check_network_path(output)
-    if method is not None and method not in complete.METHODS:
-        raise unknown_name("pruning method", method, complete.METHODS)
+    row = chosen_method(method, has_recipe=recipe is not None)
+    trains = (recipe, changes, common_set, train_data, threads, run_dir, fresh)
+    check_settings(
+        row,
+        trains=any(trains) or iterations is not None,
+        scores=criterion != "l1",
+        calibrates=calibration is not None,
+        rotates=rotate is not None,
+        refits=refit,
+    )
+    if rotate is False:
+        row = row and plain(row)
     network = load_network(file, arch=arch, scale=scale)
     choice = {
         "ratio": ratio,
@@ -140,26 +161,11 @@ def prune(
         return {k: v for k, v in figures.as_dict().items() if k != "per_image"} | {"data": data}
 
     show = measure if quality else None
-    refitted = method in ("reconstruct", "obs")
-    if calibration is not None and not refitted:
-        raise UserError("--calibration belongs to --method reconstruct and obs.")
-    if method == "l1" or refitted or (method is None and recipe is None):
-        trains = (recipe, changes, common_set, train_data, threads, run_dir, fresh)
-        if any(trains) or iterations is not None:
-            raise UserError(
-                "Recipes, training images, threads, run folders and fine-tuning belong to the "
-                "methods that train; choose --method srp, assl, gassl, guided or fade, or recover "
-                "with `srdeploy finetune`."
-            )
-        if refitted and criterion != "l1":
-            raise UserError(f"--criterion belongs to --method l1; {method} chooses by cost.")
-        small, report = _one_shot(
-            network, choice, criterion, default_exclude, show, method, calibration
-        )
+    if row is not None and not row.trains:
+        images = Path(calibration) if calibration is not None else None
+        small, report = _at_once(network, row, choice, criterion, default_exclude, show, images, refit)
         more: dict[str, Any] = {}
     else:
-        if criterion != "l1":
-            raise UserError("--criterion belongs to --method l1; here choose --common-set.")
         if changes and recipe is None:
             raise UserError("--set changes settings of a recipe; name one with --recipe.")
         trained = _trained(
@@ -169,7 +175,8 @@ def prune(
              "prune": choice | {"common_set": common_set},
              "training": {"data": {"folders": train_data} if train_data else None,
                           "threads": threads, "seed": seed},
-             "finetune": {"iterations": iterations}},
+             "finetune": {"iterations": iterations},
+             "refit": refit or None, "calibration": calibration},
             run_dir or Path("runs") / output.stem,
             fresh,
             show,
@@ -182,31 +189,27 @@ def prune(
     _tell(small, report, output, json, more)
 
 
-def _one_shot(
+def _at_once(
     network: Any,
+    method: Method,
     choice: dict[str, Any],
     criterion: str,
     default_exclude: bool,
     measure: Any,
-    method: str | None,
-    calibration: str | None,
+    images: Path | None,
+    refit: bool,
 ) -> Any:
-    from srdeploy.compact.run import prune_oneshot
     from srdeploy.prune.oneshot import default_exclude as published
     from srdeploy.prune.options import PruneOptions
+    from srdeploy.reconstruct.run import Calibration, prune_at_once
 
     given: dict[str, Any] = {key: value for key, value in choice.items() if value is not None}
     options = PruneOptions(**{"ratio": 0.5, "criterion": criterion, **given})
     if default_exclude:
         patterns = dict.fromkeys((*published(network), *options.exclude))
         options = options.model_copy(update={"exclude": tuple(patterns)})
-    if method in ("reconstruct", "obs"):
-        from srdeploy.reconstruct.run import Calibration, prune_by_cost
-
-        images = Calibration() if calibration is None else Calibration(calibration)
-        rotate = method == "reconstruct"
-        return prune_by_cost(network, options, images, measure, rotate=rotate)
-    return prune_oneshot(network, options, measure)
+    calibration = Calibration() if images is None else Calibration(images)
+    return prune_at_once(network, method, options, calibration, measure, refits=refit)
 
 
 def _trained(

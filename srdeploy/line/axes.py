@@ -7,9 +7,9 @@ from typing import Any
 
 from srdeploy.errors import UserError, unknown_name
 from srdeploy.line.shipped import LINES, shipped
+from srdeploy.prune.methods import METHODS, SCORED
 from srdeploy.prune.options import CRITERIA
 from srdeploy.strict import merged, read_mapping
-from srdeploy.train.prune_defaults import METHODS
 
 FOLDERS = {
     **{"model": "models", "prune": "prune", "train": "train"},
@@ -21,7 +21,6 @@ LISTS = ("targets", "devices", "scenarios")
 """Keys that hold several values."""
 
 BASE = "base"
-ONE_SHOT = "l1"
 
 _NOUNS = {
     **{"model": "model", "prune": "pruning method", "train": "training recipe"},
@@ -122,11 +121,11 @@ def _by_itself(key: str, name: str) -> dict[str, Any]:
     if key == "model":
         return {"file": name}
     if key == "prune":
-        if name in (ONE_SHOT, *METHODS):
+        if name in METHODS:
             return {"method": name}
         if name in CRITERIA:
-            return {"method": ONE_SHOT, "criterion": name}
-        raise unknown_name(_NOUNS[key], name, {ONE_SHOT, *METHODS, *CRITERIA, *shipped("prune")})
+            return {"method": SCORED, "criterion": name}
+        raise unknown_name(_NOUNS[key], name, {*METHODS, *CRITERIA, *shipped("prune")})
     if key == "targets":
         from srdeploy.export.targets import TARGETS
 

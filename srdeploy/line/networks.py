@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from srdeploy.data.builtin import BUILTIN
 from srdeploy.errors import UserError
 from srdeploy.files import atomic_path
 from srdeploy.line.code import own_arch, require_arch
@@ -18,6 +19,7 @@ from srdeploy.models.card_file import shipped_networks
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.store import save_network
+from srdeploy.prune.methods import find_method
 from srdeploy.prune.oneshot import default_exclude
 from srdeploy.prune.options import PruneOptions
 from srdeploy.strict import expand, merged, parse
@@ -110,22 +112,33 @@ class Networks:
             return self._pruned_by_training(self.line.prune)
         assert isinstance(self.line.prune, OneShot)
         asked = self.line.prune
-        values = asked.model_dump(exclude={"method", "default_exclude"})
+        own = {"method", "refit", "calibration", "default_exclude"}
+        values = asked.model_dump(exclude=own)
         if asked.default_exclude:
             values["exclude"] = tuple(
                 dict.fromkeys((*default_exclude(self._dense), *asked.exclude))
             )
-        options = PruneOptions(**values)
+        options, method = PruneOptions(**values), find_method(asked.method)
+        scored = method.kind == "scored"
+        calibrated = asked.refit or not scored
 
         def work(folder: Path) -> dict[str, Any]:
-            from srdeploy.compact.run import prune_oneshot
+            from srdeploy.reconstruct.run import Calibration, prune_at_once
 
-            return _keep_pruned(folder, *prune_oneshot(self.load("dense"), options))
+            images = Calibration(asked.calibration or BUILTIN)
+            found = prune_at_once(self.load("dense"), method, options, images, refits=asked.refit)
+            return _keep_pruned(folder, *found)
 
+        by = options.criterion if scored else method.name
+        proven = f"compact, prove{', refit' if calibrated else ''}"
+        how = options.model_dump(mode="json")
+        if calibrated:
+            how |= {"method": method.name, "refit": True}
         return Stage(
             name=FOLDERS["pruned"],
-            what=f"prune at once by {options.criterion}, ratio {options.ratio:g}, compact, prove",
-            how=options.model_dump(mode="json"),
+            what=f"prune at once by {by}, ratio {options.ratio:g}, {proven}",
+            how=how,
+            inputs=_calibration_inputs(asked.calibration) if calibrated else {},
             parents=(FOLDERS["dense"],),
             outputs=("plan.json", "pruned.safetensors"),
             work=work,
@@ -147,8 +160,15 @@ class Networks:
         return Stage(
             name=FOLDERS["pruned"],
             what=f"prune by {asked.name or asked.method}, ratio {options.ratio:g}, compact, prove",
-            how={"prune": options.decisive(), "training": _decisive(training)},
-            inputs=_training_inputs(training),
+            how={
+                "prune": options.decisive(),
+                "training": _decisive(training),
+                **({"refit": True} if recipe.refit else {}),
+            },
+            inputs={
+                **_training_inputs(training),
+                **(_calibration_inputs(recipe.calibration) if recipe.refit else {}),
+            },
             parents=(FOLDERS["dense"],),
             outputs=("plan.json", "pruned.safetensors"),
             work=work,
@@ -237,6 +257,11 @@ def _training_inputs(recipe: TrainRecipe) -> Mapping[str, Callable[[], Path]]:
     if recipe.quantise is not None and recipe.quantise.calibration is not None:
         add("calibration", recipe.quantise.calibration, training_folder)
     return found
+
+
+def _calibration_inputs(images: str | None) -> Mapping[str, Callable[[], Path]]:
+    folder = images or BUILTIN
+    return {f"calibration {folder}": partial(training_folder, folder)}
 
 
 def _network_file(text: str) -> Path:

@@ -14,9 +14,10 @@ from pydantic import Field, PositiveInt, model_validator
 
 from srdeploy.errors import UserError, unknown_name
 from srdeploy.export.targets import find_target, flag
-from srdeploy.line.axes import FOLDERS, LISTS, ONE_SHOT, resolved, spelt_out
+from srdeploy.line.axes import FOLDERS, LISTS, resolved, spelt_out
 from srdeploy.measure.scenario import Scenario
 from srdeploy.models.card import Card
+from srdeploy.prune.methods import SCORED, check_settings, find_method
 from srdeploy.prune.options import PruneOptions
 from srdeploy.prune.training import TrainedOptions
 from srdeploy.strict import (
@@ -31,7 +32,7 @@ from srdeploy.strict import (
 )
 from srdeploy.train.defaults import finetune_defaults
 from srdeploy.train.method import PruneRecipe
-from srdeploy.train.prune_defaults import METHODS, short_recipe, with_method
+from srdeploy.train.prune_defaults import short_recipe, with_method
 from srdeploy.train.recipe import TrainRecipe
 
 Version = Literal["dense", "pruned", "tuned"]
@@ -55,16 +56,31 @@ class Source(Strict):
 
 
 class OneShot(PruneOptions):
-    """Pruning at once by the norm of filters.
+    """Pruning at once, without training.
 
     Attributes:
-        method: ``l1`` (the criterion may still be another).
+        method: ``l1``: by the norm of filters (the criterion may still be another); ``obs``,
+            ``reconstruct``: by what the network computes on calibration images.
+        refit: Fit what ``l1`` leaves to the dense network by least squares; the others always do.
+        calibration: Images for that: a folder, or ``builtin``.
         default_exclude: Leave alone what the published runs of the architecture leave alone.
     """
 
-    method: Literal["l1"] = "l1"
+    method: Literal["l1", "obs", "reconstruct"] = "l1"
     ratio: float = 0.5
+    refit: bool = False
+    calibration: str | None = None
     default_exclude: bool = True
+
+    @model_validator(mode="after")
+    def _settings_fit_the_method(self) -> OneShot:
+        check_settings(
+            find_method(self.method),
+            scores=self.criterion != "l1",
+            calibrates=self.calibration is not None,
+            refits=self.refit,
+        )
+        return self
 
 
 class Trained(TrainedOptions):
@@ -76,6 +92,8 @@ class Trained(TrainedOptions):
         training: Settings of both trainings; without them a minute's schedule on shipped images.
         regularise: What differs while the channels are driven away.
         finetune: What differs in the recovery; the recipe's ``train`` replaces it.
+        refit: Fit what is left to the dense network by least squares, before the recovery.
+        calibration: Images for that; default: the shipped training images.
         default_exclude: Leave alone what the published runs of the architecture leave alone.
     """
 
@@ -84,6 +102,8 @@ class Trained(TrainedOptions):
     training: dict[str, Any] = {}
     regularise: dict[str, Any] = {}
     finetune: dict[str, Any] = {}
+    refit: bool = False
+    calibration: str | None = None
     default_exclude: bool = True
 
     def recipe(self, exclude: Sequence[str]) -> PruneRecipe:
@@ -98,7 +118,7 @@ class Trained(TrainedOptions):
         asked = self.model_dump(mode="json", exclude_unset=True)
         sections: dict[str, Any] = {
             name: asked.pop(name)
-            for name in ("training", "regularise", "finetune")
+            for name in ("training", "regularise", "finetune", "refit", "calibration")
             if name in asked
         }
         method, left = asked.pop("method"), asked.pop("default_exclude", True)
@@ -290,11 +310,8 @@ def _with_name(value: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def _parsed_prune(value: dict[str, Any], where: str) -> OneShot | Trained:
-    method = value.get("method", ONE_SHOT)
-    if method == ONE_SHOT:
+    if not find_method(str(value.get("method", SCORED))).trains:
         return parse(OneShot, value, where)
-    if method not in METHODS:
-        raise unknown_name("pruning method", str(method), (ONE_SHOT, *METHODS))
     trained = parse(Trained, value, where)
     if trained.weight_group == "weight":
         raise UserError(

@@ -74,6 +74,17 @@ def rotate_streams(
     return replace(network, module=turned.float().eval()), record
 
 
+def stream_note(network: Network, group: Group) -> str | None:
+    """Whether a stream can be rotated, in words; None for a group that is no stream.
+
+    A stream is what several layers write, added up.
+    """
+    if group.status == "untouchable" or len(group.layers) < 2:
+        return None
+    reason = why_not_linear(network, group)
+    return f"no: {reason}" if reason else "yes"
+
+
 def why_not_linear(network: Network, group: Group) -> str:
     """What stands in the way of another basis for a group's channels; empty where nothing does."""
     if reason := _not_plain(network.module, group):

@@ -1,4 +1,4 @@
-"""Prune without training: choose by cost, remove, prove, refit."""
+"""Prune without training: choose, remove, prove, refit."""
 
 from __future__ import annotations
 
@@ -10,18 +10,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from srdeploy.compact.run import Measure, PruneReport, measure_removal, report_on
+from srdeploy.compact.run import (
+    Measure,
+    PruneReport,
+    measure_removal,
+    prune_oneshot,
+    report_on,
+)
 from srdeploy.compact.surgery import compact
 from srdeploy.data.builtin import BUILTIN
 from srdeploy.models.network import Network
 from srdeploy.progress import track
-from srdeploy.prune.groups import find_groups
+from srdeploy.prune.groups import Grouping, find_groups
+from srdeploy.prune.methods import Method
+from srdeploy.prune.oneshot import plan_oneshot
 from srdeploy.prune.options import PruneOptions, nothing_to_prune, removals
 from srdeploy.prune.plan import Plan, make_plan
 from srdeploy.reconstruct.choice import choose_by_cost
 from srdeploy.reconstruct.refit import RIDGE, LayerFit, refit
 from srdeploy.reconstruct.rotate import rotate_streams
 from srdeploy.runtime.inputs import network_inputs
+from srdeploy.strict import expand
 
 PATCHES, SIDE = 64, 32
 """Calibration patches, and their side in LR pixels."""
@@ -32,7 +41,8 @@ class Calibration:
     """What the network is run on.
 
     Attributes:
-        images: A benchmark folder, or ``builtin``: the shipped training images.
+        images: A benchmark folder (``~`` and ``$VARIABLES`` are expanded), or ``builtin``: the
+            shipped training images.
         patches: How many pieces of them.
         side: Their side in LR pixels.
     """
@@ -47,10 +57,46 @@ class Calibration:
         Raises:
             UserError: the folder cannot be read, or its images are too small.
         """
-        found = network_inputs(self.images, network.card, patches=self.patches, side=self.side)
+        images = BUILTIN if str(self.images) == BUILTIN else expand(str(self.images))
+        found = network_inputs(images, network.card, patches=self.patches, side=self.side)
         shapes = [x.shape for x in found]
         largest = max(set(shapes), key=lambda s: (shapes.count(s), s))
         return torch.from_numpy(np.concatenate([x for x in found if x.shape == largest]))
+
+
+def prune_at_once(
+    network: Network,
+    method: Method,
+    options: PruneOptions,
+    calibration: Calibration | None = None,
+    measure: Measure | None = None,
+    *,
+    refits: bool = False,
+) -> tuple[Network, PruneReport]:
+    """Prune by a method that does not train.
+
+    Args:
+        network: Left as it is.
+        method: A row of :data:`~srdeploy.prune.methods.METHODS` that is not ``trained``.
+        options: What to remove; a method that chooses by cost uses neither ``criterion`` nor
+            ``seed``.
+        calibration: What it is run on; default: up to 64 pieces of the shipped training images.
+        measure: If given, called for the dense, masked, compact and refitted network.
+        refits: Refit what a ``scored`` method leaves, as the others do anyway.
+
+    Raises:
+        UserError: options that fit no layer, nothing to prune, or no images.
+        SrdeployError: compaction would change the network's output, or its measured quality.
+    """
+    calibration = calibration or Calibration()
+    if method.kind == "reconstructed":
+        return prune_by_cost(network, options, calibration, measure, rotate=method.rotates)
+    if not refits:
+        return prune_oneshot(network, options, measure)
+    grouping = find_groups(network)
+    plan = plan_oneshot(network, options, grouping)
+    x = calibration.inputs(network)
+    return _remove_and_refit(network, network, grouping, plan, options, calibration, x, measure)
 
 
 def prune_by_cost(
@@ -80,7 +126,6 @@ def prune_by_cost(
     if not counts:
         raise nothing_to_prune(grouping, options)
     x = calibration.inputs(network)
-    quality: dict[str, dict[str, Any]] = {}
     turned, cut = network, dict[str, list[int]]()
     if rotate:
         turned, record = rotate_streams(network, grouping, counts, x.split(1))
@@ -95,33 +140,66 @@ def prune_by_cost(
     removed, _ = choose_by_cost(turned.module, grouping, others, x.split(1))
     settings = options.model_dump(mode="json", exclude={"criterion", "seed"})
     plan = make_plan(grouping, cut | removed, "reconstruct" if rotate else "obs", settings)
+    return _remove_and_refit(network, turned, grouping, plan, options, calibration, x, measure)
+
+
+def refit_to(
+    network: Network, small: Network, plan: Plan, calibration: Calibration | None = None
+) -> Network:
+    """A pruned network, refitted to the dense one.
+
+    Args:
+        network: The dense one; where it was rotated, both compute the same.
+        small: What compaction made of it; its weights are overwritten.
+        plan: What was removed.
+        calibration: What both are run on; default: the shipped training images.
+
+    Returns:
+        ``small`` with the step on its card.
+
+    Raises:
+        UserError: no images.
+    """
+    calibration = calibration or Calibration()
+    return _refitted(network, small, plan, calibration, calibration.inputs(network))
+
+
+def _remove_and_refit(
+    network: Network,
+    turned: Network,
+    grouping: Grouping,
+    plan: Plan,
+    options: PruneOptions,
+    calibration: Calibration,
+    x: Tensor,
+    measure: Measure | None,
+) -> tuple[Network, PruneReport]:
     small = compact(turned, plan)
+    quality: dict[str, dict[str, Any]] = {}
     if measure is not None:
         quality["dense"] = measure("dense", network)
         quality |= measure_removal(turned, plan, small, measure)
-    fits = _refitted(turned, small, plan, x)
-    figures = {} if measure is None else {"refit": measure("refit", small)}
-    step = {
-        "step": "refit",
-        "images": Path(calibration.images).name,
-        "patches": len(x),
-        "ridge": RIDGE,
-        "layers": len(fits),
-        **_psnr("before", quality.get("compact", {})),
-        **_psnr("after", figures.get("refit", {})),
-    }
-    report = report_on(network, grouping, plan, options, small, quality | figures)
-    return replace(small, card=small.card.step(**step)), report
+    small = _refitted(turned, small, plan, calibration, x)
+    if measure is not None:
+        quality["refit"] = measure("refit", small)
+        *before, step = small.card.history
+        step = step | _psnr("before", quality["compact"]) | _psnr("after", quality["refit"])
+        small = replace(small, card=small.card.model_copy(update={"history": [*before, step]}))
+    return small, report_on(network, grouping, plan, options, small, quality)
 
 
-def _refitted(network: Network, small: Network, plan: Plan, x: Tensor) -> list[LayerFit]:
-    layers = sum(1 for _ in small.module.modules())
-    with track("refit", layers) as bar:
+def _refitted(
+    network: Network, small: Network, plan: Plan, calibration: Calibration, x: Tensor
+) -> Network:
+    with track("refit", sum(1 for _ in small.module.modules())) as bar:
 
         def done(fit: LayerFit) -> None:
             bar.update()
 
-        return refit(network.module, small.module, plan, x, on_layer=done)
+        fits = refit(network.module, small.module, plan, x, on_layer=done)
+    images = Path(calibration.images).name
+    step = {"images": images, "patches": len(x), "ridge": RIDGE, "layers": len(fits)}
+    return replace(small, card=small.card.step(step="refit", **step))
 
 
 def _psnr(when: str, figures: dict[str, Any]) -> dict[str, Any]:

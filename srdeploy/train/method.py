@@ -1,11 +1,14 @@
 """A whole pruning method: choose, regularise, remove, prove, fine-tune; resumable anywhere."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from srdeploy.compact.run import Measure, PruneReport, report_on
@@ -19,6 +22,7 @@ from srdeploy.prune.plan import Plan, make_plan
 from srdeploy.prune.srp import SRPPruner
 from srdeploy.prune.trained import TrainedPruner
 from srdeploy.prune.training import TrainedOptions, check_fit
+from srdeploy.reconstruct.run import Calibration, refit_to
 from srdeploy.strict import Strict, merged, parse, read_yaml
 from srdeploy.train.defaults import masks_go_on
 from srdeploy.train.evaluator import LoopEvaluator
@@ -36,12 +40,22 @@ class PruneRecipe(Strict):
         regularise: The same for the penalised stage alone, over ``training``. Its iterations
             follow from the penalty's schedule; its weights are never averaged.
         finetune: The same for the recovery after removal; ``iterations: 0`` leaves it out.
+        refit: Fit what removal left to the dense network by least squares, before the recovery.
+        calibration: The images for that; default: the shipped training images.
     """
 
     prune: TrainedOptions
     training: dict[str, Any]
     regularise: dict[str, Any] = {}
     finetune: dict[str, Any] = {}
+    refit: bool = False
+    calibration: str | None = None
+
+    @model_validator(mode="after")
+    def _calibration_is_used(self) -> PruneRecipe:
+        if self.calibration is not None and not self.refit:
+            raise ValueError("calibration names images for the refit; set refit: true as well")
+        return self
 
     def regularise_recipe(self, card: Card) -> TrainRecipe:
         """How the penalised stage trains.
@@ -143,6 +157,10 @@ def prune_trained(
         plan = make_plan(grouping, pruner.removed, options.method, _settings(options))
         small = compact(regularised, plan)
     note("compact", small)
+    if recipe.refit and plan.removed:
+        images = Calibration(recipe.calibration) if recipe.calibration else None
+        small = refit_to(network, small, plan, images)
+        note("refit", small)
     if recovery is not None:
         small = train(
             small,

@@ -8,15 +8,11 @@ from typing import Any
 
 from srdeploy.bounded_yaml import read_file
 from srdeploy.models.network import Network
+from srdeploy.prune.methods import find_method
 from srdeploy.prune.oneshot import default_exclude
 from srdeploy.strict import merged, parse
 from srdeploy.train.defaults import fast_precision
 from srdeploy.train.method import PruneRecipe, read_prune_recipe
-
-OURS = ("guided", "fade")
-"""Our own methods: each is what its recipe says beyond the one it begins with."""
-
-METHODS = ("srp", "assl", "gassl", *OURS)
 
 _RECIPES = Path(__file__).parents[1] / "assets" / "prune"
 
@@ -29,6 +25,8 @@ def prune_recipe(
     prune: dict[str, Any] | None = None,
     training: dict[str, Any] | None = None,
     finetune: dict[str, Any] | None = None,
+    refit: bool | None = None,
+    calibration: str | None = None,
     published_exclude: bool = True,
 ) -> PruneRecipe:
     """A recipe for pruning a network.
@@ -38,12 +36,14 @@ def prune_recipe(
 
     Args:
         network: What will be pruned.
-        method: One of :data:`METHODS`; None: the base's.
+        method: One that trains; None: the base's.
         base: A recipe file, or None.
         changes: Settings of the base to replace (``prune.ratio=0.3``).
         prune: Laid over the recipe's ``prune``; None values change nothing.
         training: The same for ``training``.
         finetune: The same for ``finetune``.
+        refit: Whether to refit before the recovery; None: as the recipe says.
+        calibration: Images for that; None: the recipe's.
         published_exclude: Also leave alone what this architecture's published runs leave alone.
 
     Raises:
@@ -58,6 +58,8 @@ def prune_recipe(
     for section, given in laid.items():
         given = {key: value for key, value in given.items() if value is not None}
         values[section] = merged(values.get(section, {}), given)
+    own_steps = {"refit": refit, "calibration": calibration}
+    values |= {key: value for key, value in own_steps.items() if value is not None}
     if published_exclude:
         own = values["prune"].get("exclude", ())
         values["prune"]["exclude"] = tuple(dict.fromkeys((*default_exclude(network), *own)))
@@ -68,12 +70,15 @@ def with_method(values: dict[str, Any], method: str | None) -> dict[str, Any]:
     """A recipe's values for another method; None: as they are."""
     if method is None:
         return values
-    return merged(values, _own(method) if method in OURS else {"prune": {"method": method}})
+    return merged(values, _own(method))
 
 
 def _own(method: str) -> dict[str, Any]:
-    """One of :data:`OURS` as settings of the published method that it varies."""
-    values: dict[str, Any] = read_file(_RECIPES / f"{method}.yaml")
+    """The settings that make a method, laid over any recipe."""
+    recipe = find_method(method).recipe
+    if recipe is None:
+        return {"prune": {"method": method}}
+    values: dict[str, Any] = read_file(_RECIPES / f"{recipe}.yaml")
     del values["base"]
     return values
 
@@ -86,8 +91,9 @@ def short_recipe(method: str) -> dict[str, Any]:
     layers agree on their set instead of drawing it. The published forms are in
     ``configs/recipes``; ``common_set: random`` alone brings SRP's drawn set back.
     """
-    if method in OURS:
-        return with_method(short_recipe(_own(method)["prune"]["method"]), method)
+    published: str = _own(method)["prune"]["method"]
+    if published != method:
+        return with_method(short_recipe(published), method)
     penalty = {"first": 0.05, "growth": 0.1, "every": 10, "limit": 250.0, "hold": 150}
     prune: dict[str, Any] = {"method": method, "ratio": 0.5, "penalty": penalty}
     if method == "srp":

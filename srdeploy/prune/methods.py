@@ -1,0 +1,145 @@
+"""The table of pruning methods: one row each.
+
+The command line's help, completion and checks, recipes of the line, their schema and the Python
+functions are read off it. Looking at it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from srdeploy.errors import UserError, unknown_name
+
+Kind = Literal["scored", "reconstructed", "trained"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to choose the channels that go.
+
+    Attributes:
+        name: What is typed.
+        kind: ``scored``: at once, by the norms of filters; ``reconstructed``: at once, by what the
+            network computes on calibration images, and refitted; ``trained``: channels are driven
+            to zero before they go.
+        summary: For ``--help``, a few words.
+        rotates: Of the reconstructed: linear streams get another basis first.
+        recipe: Of the trained: the shipped recipe (``configs/prune``) that says how it varies a
+            published method; None for a published method.
+    """
+
+    name: str
+    kind: Kind
+    summary: str
+    rotates: bool = False
+    recipe: str | None = None
+
+    @property
+    def trains(self) -> bool:
+        """Whether it takes a recipe, training images and a run folder."""
+        return self.kind == "trained"
+
+
+METHODS = {
+    row.name: row
+    for row in (
+        Method("l1", "scored", "one-shot by filter norm"),
+        Method("obs", "reconstructed", "one-shot by cost, then a least-squares refit"),
+        Method("reconstruct", "reconstructed", "obs on rotated streams", rotates=True),
+        Method("srp", "trained", "ICLR 2022"),
+        Method("assl", "trained", "NeurIPS 2021"),
+        Method("gassl", "trained", "ASSL with a global ranking"),
+        Method("guided", "trained", "ASSL with the dense network as teacher", recipe="guided"),
+        Method("fade", "trained", "SRP, faded out, with a teacher", recipe="fade"),
+    )
+}
+"""Name to row, in the order in which they are told."""
+
+SCORED = "l1"
+"""The method without any setting."""
+
+
+def names(*kinds: Kind) -> tuple[str, ...]:
+    """Names of the methods of some kinds, in the table's order."""
+    return tuple(name for name, row in METHODS.items() if row.kind in kinds)
+
+
+def find_method(name: str) -> Method:
+    """A row by its name.
+
+    Raises:
+        UserError: there is none; the nearest is told.
+    """
+    if name not in METHODS:
+        raise unknown_name("pruning method", name, METHODS)
+    return METHODS[name]
+
+
+def chosen_method(name: str | None, has_recipe: bool) -> Method | None:
+    """The method that is meant.
+
+    Args:
+        name: What was asked for.
+        has_recipe: Whether a recipe was given, which names a method of its own.
+
+    Returns:
+        Its row; None: the recipe's.
+
+    Raises:
+        UserError: there is no such method.
+    """
+    if name is None:
+        return None if has_recipe else METHODS[SCORED]
+    return find_method(name)
+
+
+def check_settings(
+    method: Method | None,
+    *,
+    trains: bool = False,
+    scores: bool = False,
+    calibrates: bool = False,
+    rotates: bool = False,
+    refits: bool = False,
+) -> None:
+    """That no setting belongs to another kind of method.
+
+    Args:
+        method: The row; None: a recipe's, which trains.
+        trains: A recipe, training images, iterations, threads or a run folder were given.
+        scores: A criterion other than the usual was.
+        calibrates: Calibration images were.
+        rotates: It was said whether to rotate.
+        refits: A refit was asked for.
+
+    Raises:
+        UserError: one that does.
+    """
+    kind = "trained" if method is None else method.kind
+    if trains and kind != "trained":
+        raise UserError(
+            "Recipes, training images, threads, run folders and fine-tuning belong to the methods "
+            f"that train: choose {_one_of(names('trained'))}, or recover with `srdeploy finetune`."
+        )
+    if scores and kind == "reconstructed":
+        assert method is not None
+        raise UserError(f"criterion belongs to method l1; {method.name} chooses by cost.")
+    if scores and kind == "trained":
+        raise UserError("criterion belongs to method l1; here choose the common set.")
+    if rotates and not (method and method.rotates):
+        raise UserError("Rotation belongs to method reconstruct; leave --no-rotate out.")
+    if calibrates and kind != "reconstructed" and not refits:
+        raise UserError(
+            f"Calibration images belong to method {_one_of(names('reconstructed'))}, and to any "
+            "other with --refit."
+        )
+
+
+def plain(method: Method) -> Method:
+    """The same method without rotation: the one of its kind that does not rotate."""
+    return next(row for row in METHODS.values() if row.kind == method.kind and not row.rotates)
+
+
+def _one_of(several: tuple[str, ...]) -> str:
+    return f"{', '.join(several[:-1])} or {several[-1]}"
