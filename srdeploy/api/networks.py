@@ -18,6 +18,7 @@ from srdeploy.prune.methods import check_settings, chosen_method
 from srdeploy.prune.oneshot import default_exclude, plan_oneshot
 from srdeploy.prune.options import PruneOptions
 from srdeploy.prune.plan import Plan
+from srdeploy.reconstruct.budget import budget_of
 from srdeploy.reconstruct.run import Calibration, prune_at_once
 from srdeploy.strict import parse
 from srdeploy.train.defaults import finetune_recipe
@@ -134,8 +135,10 @@ def compact(network: Network | nn.Module | str | Path, plan: Plan) -> Network:
 
 def prune(
     network: Network | nn.Module | str | Path,
-    ratio: float | None = None,
+    ratio: float | str | None = None,
     *,
+    macs: float | None = None,
+    params: float | None = None,
     method: str | None = None,
     layer_ratios: Mapping[str, float] | None = None,
     exclude: str | Sequence[str] = (),
@@ -156,6 +159,9 @@ def prune(
     Args:
         network: Left as it is.
         ratio: Fraction of channels to remove from each group; default: the recipe's, else 0.5.
+            ``"auto"``: each group's own, within ``macs`` or ``params``.
+        macs: For ``reconstruct`` and ``obs``: at most so many MACs for a 1280x720 output.
+        params: Likewise: at most so many parameters.
         method: ``l1`` (the default without a recipe); ``reconstruct`` or ``obs``, which choose by
             cost and refit what stays, without training; or one that trains: ``srp``, ``assl``,
             ``gassl``, ``guided`` or ``fade``.
@@ -198,6 +204,10 @@ def prune(
         common_set=common_set,
         seed=seed,
     )
+    budget = budget_of(macs, params)
+    if (ratio == "auto") != (budget is not None) and not (ratio is None and budget):
+        raise UserError('ratio="auto" and a budget, macs or params, belong together.')
+    share = 0.0 if budget else ratio
     row = chosen_method(method, has_recipe=recipe is not None)
     check_settings(
         row,
@@ -205,11 +215,12 @@ def prune(
         scores=criterion is not None and not (row and row.kind == "scored"),
         calibrates=calibration is not None,
         refits=refit,
+        budget=budget is not None,
     )
     if row is not None and not row.trains:
-        chosen = _oneshot_options(dense, 0.5 if ratio is None else ratio, options)
+        chosen = _oneshot_options(dense, 0.5 if share is None else share, options)
         images = Calibration() if calibration is None else Calibration(calibration)
-        return prune_at_once(dense, row, chosen, images, refits=refit)[0]
+        return prune_at_once(dense, row, chosen, images, refits=refit, budget=budget)[0]
     if run_dir is None:
         raise UserError("Name a run_dir: a method that trains keeps its checkpoints there.")
     settings = prune_recipe(
@@ -217,7 +228,7 @@ def prune(
         method,
         Path(recipe) if recipe else None,
         listed(changes),
-        prune={"ratio": ratio, **options},
+        prune={"ratio": share, **options},
         training={"data": {"folders": listed(data)} if data else None},
         finetune={"iterations": iterations},
         refit=refit or None,

@@ -22,7 +22,20 @@ def prune(
     file: o.NetworkFile,
     output: o.Output,
     ratio: Annotated[
-        float | None, typer.Option(help="Fraction of channels to remove, 0..1; default 0.5.")
+        str | None,
+        typer.Option(
+            metavar="FRACTION|auto",
+            help="Fraction of channels to remove, 0..1; default 0.5. auto: each group its own, "
+            "within --macs or --params.",
+        ),
+    ] = None,
+    macs: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="reconstruct, obs: at most so many MACs (10G) at 720p."),
+    ] = None,
+    params: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="reconstruct, obs: at most so many parameters (300K)."),
     ] = None,
     method: Annotated[
         str | None,
@@ -126,11 +139,16 @@ def prune(
 
     `srdeploy prune edsr-s-x2 --method srp --recipe configs/prune/srp.yaml -o small.safetensors`
     """
+    from srdeploy.data.builtin import BUILTIN
     from srdeploy.errors import UserError
     from srdeploy.models.load import load_network
     from srdeploy.models.store import check_network_path
+    from srdeploy.reconstruct.budget import budget_of
+    from srdeploy.reconstruct.run import Calibration
 
     check_network_path(output)
+    budget = budget_of(_amount("--macs", macs), _amount("--params", params))
+    share = _ratio(ratio, budget, layer_ratio or [])
     row = chosen_method(method, has_recipe=recipe is not None)
     trains = (recipe, changes, common_set, train_data, threads, run_dir, fresh)
     check_settings(
@@ -140,12 +158,13 @@ def prune(
         calibrates=calibration is not None,
         rotates=rotate is not None,
         refits=refit,
+        budget=budget is not None,
     )
     if rotate is False:
         row = row and plain(row)
     network = load_network(file, arch=arch, scale=scale)
     choice = {
-        "ratio": ratio,
+        "ratio": share,
         "layer_ratios": _ratios(layer_ratio or []) or None,
         "exclude": tuple(exclude) if exclude else None,
         "round_to": _round_to(round_to, meant_for),
@@ -162,8 +181,11 @@ def prune(
 
     show = measure if quality else None
     if row is not None and not row.trains:
-        images = Path(calibration) if calibration is not None else None
-        small, report = _at_once(network, row, choice, criterion, default_exclude, show, images, refit)
+        images = Calibration(calibration or BUILTIN)
+        small, report = _at_once(
+            network, row, choice | {"criterion": criterion}, default_exclude, show,
+            calibration=images, refits=refit, budget=budget,
+        )  # fmt: skip
         more: dict[str, Any] = {}
     else:
         if changes and recipe is None:
@@ -193,23 +215,20 @@ def _at_once(
     network: Any,
     method: Method,
     choice: dict[str, Any],
-    criterion: str,
     default_exclude: bool,
     measure: Any,
-    images: Path | None,
-    refit: bool,
+    **how: Any,
 ) -> Any:
     from srdeploy.prune.oneshot import default_exclude as published
     from srdeploy.prune.options import PruneOptions
-    from srdeploy.reconstruct.run import Calibration, prune_at_once
+    from srdeploy.reconstruct.run import prune_at_once
 
     given: dict[str, Any] = {key: value for key, value in choice.items() if value is not None}
-    options = PruneOptions(**{"ratio": 0.5, "criterion": criterion, **given})
+    options = PruneOptions(**{"ratio": 0.5, **given})
     if default_exclude:
         patterns = dict.fromkeys((*published(network), *options.exclude))
         options = options.model_copy(update={"exclude": tuple(patterns)})
-    calibration = Calibration() if images is None else Calibration(images)
-    return prune_at_once(network, method, options, calibration, measure, refits=refit)
+    return prune_at_once(network, method, options, measure=measure, **how)
 
 
 def _trained(
@@ -299,6 +318,42 @@ def _round_to(text: str | None, meant_for: str | None) -> int | None:
     if not text.isdecimal():
         raise UserError(f"--round-to '{text}' is no number of channels; give one, or auto.")
     return int(text)
+
+
+def _ratio(text: str | None, budget: Any, of_layers: Sequence[str]) -> float | None:
+    """The ratio as a number; None for the default. Of a budget nothing is asked of all groups."""
+    from srdeploy.errors import UserError
+
+    if budget is not None:
+        if text not in (None, "auto") or of_layers:
+            raise UserError("Ratios and a budget exclude each other; write --ratio auto.")
+        return 0.0
+    if text == "auto":
+        raise UserError("--ratio auto needs a budget: --macs 10G, or --params 300K.")
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        raise UserError(
+            f"--ratio '{text}' is no fraction; give one from 0 to 1, for instance 0.5, or auto."
+        ) from None
+
+
+def _amount(option: str, text: str | None) -> float | None:
+    """A number with a unit: 10G, 300K."""
+    from srdeploy.errors import UserError
+
+    if text is None:
+        return None
+    unit = _UNITS.get(text[-1:].upper(), 1)
+    try:
+        return float(text[:-1] if unit > 1 else text) * unit
+    except ValueError:
+        raise UserError(
+            f"{option} '{text}' is no number; write for instance 300K, 10G or 1.5e9."
+        ) from None
+
+
+_UNITS = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
 
 def _ratios(texts: list[str]) -> dict[str, float]:

@@ -141,8 +141,9 @@ def report_on(
         kept = row["channels"] - gone
         rows.append(row | {"kept": kept, "removed_ratio": round(gone / row["channels"], 4)})
     assert small.card.proof is not None
-    # What single weights, or a ranking over all groups, leave of one is no matter of its ratio.
-    by_ratio = bool(plan.removed) and plan.method != "gassl"
+    # What single weights, a ranking over all groups or a budget leave of one is no matter of its
+    # ratio.
+    by_ratio = bool(plan.removed) and plan.method != "gassl" and "budget" not in plan.options
     return PruneReport(
         plan,
         rows,

@@ -47,16 +47,26 @@ def macs(network: Network, height: int, width: int) -> int:
 
     SMSR is counted as if it skipped nothing; what it skips depends on the image.
     """
+    return sum(macs_by_layer(network, height, width).values())
+
+
+def macs_by_layer(network: Network, height: int, width: int) -> dict[str, int]:
+    """The same by layer; what no layer computes (products of activations) has the name ``""``."""
     original = network.module
     module = original.without_masks() if isinstance(original, SMSR) else copy.deepcopy(original)
     module = module.to("meta")
     x = torch.empty(1, network.card.channels, height, width, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(x)
-    flops = counter.get_total_flops()
+    rest = counter.get_total_flops()
     per_module = counter.get_flop_counts()
+    found: dict[str, int] = {}
     for name, layer in module.named_modules():
         own = list(layer.parameters(recurse=False))
-        if own and not any(p.requires_grad for p in own):
-            flops -= sum(per_module.get(f"{type(module).__name__}.{name}", {}).values())
-    return flops // 2
+        if not own:
+            continue
+        flops = sum(per_module.get(f"{type(module).__name__}.{name}", {}).values())
+        rest -= flops
+        if any(p.requires_grad for p in own):
+            found[name] = flops // 2
+    return found | {"": rest // 2}

@@ -102,6 +102,7 @@ def check_settings(
     calibrates: bool = False,
     rotates: bool = False,
     refits: bool = False,
+    budget: bool = False,
 ) -> None:
     """That no setting belongs to another kind of method.
 
@@ -112,6 +113,7 @@ def check_settings(
         calibrates: Calibration images were.
         rotates: It was said whether to rotate.
         refits: A refit was asked for.
+        budget: A number of MACs or parameters was given in place of a ratio.
 
     Raises:
         UserError: one that does.
@@ -129,6 +131,11 @@ def check_settings(
         raise UserError("criterion belongs to method l1; here choose the common set.")
     if rotates and not (method and method.rotates):
         raise UserError("Rotation belongs to method reconstruct; leave --no-rotate out.")
+    if budget and kind != "reconstructed":
+        raise UserError(
+            f"A budget of MACs or parameters belongs to method {_one_of(names('reconstructed'))}, "
+            "which know what each channel is worth; give the others a ratio."
+        )
     if calibrates and kind != "reconstructed" and not refits:
         raise UserError(
             f"Calibration images belong to method {_one_of(names('reconstructed'))}, and to any "

@@ -164,12 +164,17 @@ def nothing_to_prune(grouping: Grouping, options: PruneOptions) -> UserError:
 
 def departures(grouping: Grouping, options: PruneOptions) -> list[str]:
     """What :func:`departure` has to say of all groups, each sentence once."""
-    told = (departure(g, options) for g in grouping.groups if _may_go(g, options))
+    told = (departure(g, options) for g in prunable(grouping, options))
     return list(dict.fromkeys(filter(None, told)))
 
 
 def _may_go(group: Group, options: PruneOptions) -> bool:
     return group.status != "untouchable" and excluded_by(group, options) is None
+
+
+def prunable(grouping: Grouping, options: PruneOptions) -> list[Group]:
+    """The groups that may lose channels."""
+    return [group for group in grouping.groups if _may_go(group, options)]
 
 
 def removals(grouping: Grouping, options: PruneOptions) -> dict[str, int]:
@@ -180,9 +185,7 @@ def removals(grouping: Grouping, options: PruneOptions) -> dict[str, int]:
     """
     check_patterns(grouping, (*options.exclude, *options.layer_ratios))
     counts: dict[str, int] = {}
-    for group in grouping.groups:
-        if not _may_go(group, options):
-            continue
+    for group in prunable(grouping, options):
         ratio = group_ratio(group, options)
         removed = count_removed(len(group.atoms), ratio, options.round_to, group.block)
         if removed:

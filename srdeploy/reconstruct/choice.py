@@ -33,13 +33,16 @@ class Reader:
         matrix: Its weights, float64 ``[o, n]``.
         covariance: Of its columns, float64 ``[n, n]``.
         channels: For each atom the rows of the columns that go with it; of equal number.
+        gain: What a relative error of its outputs counts.
     """
 
-    def __init__(self, matrix: Tensor, covariance: Tensor, channels: Tensor) -> None:
+    def __init__(
+        self, matrix: Tensor, covariance: Tensor, channels: Tensor, gain: float = 1.0
+    ) -> None:
         self._weight = matrix.clone()
         self._rows = channels
         power = ((matrix @ covariance) * matrix).sum()
-        self._scale = 1.0 / float(power) if power > 0 else 0.0
+        self._scale = gain / float(power) if power > 0 else 0.0
         damped = covariance.clone()
         damped.diagonal().add_(DAMPING * float(covariance.diagonal().mean()) or 1.0)
         self._inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
@@ -61,7 +64,11 @@ class Reader:
 
 
 def choose_by_cost(
-    module: nn.Module, grouping: Grouping, counts: Mapping[str, int], inputs: Sequence[Tensor]
+    module: nn.Module,
+    grouping: Grouping,
+    counts: Mapping[str, int],
+    inputs: Sequence[Tensor],
+    gains: Mapping[str, float] | None = None,
 ) -> tuple[dict[str, list[int]], dict[str, list[float]]]:
     """The atoms of each group that are cheapest to remove.
 
@@ -70,17 +77,18 @@ def choose_by_cost(
         grouping: Its groups.
         counts: How many atoms each group loses, by name.
         inputs: Network inputs to run it on.
+        gains: What a relative error of each reader's output counts; default: 1.
 
     Returns:
         The chosen atoms of each group, in order, and what each removal cost (relative to the power
-        of what its readers put out, summed over the readers). A group that no layer with a matrix
+        of what its readers put out, times the gain, summed over the readers). A group that no layer with a matrix
         reads as it is has no costs; its atoms are chosen by the L1 norm of their weights.
 
     Raises:
         SrdeployError: a layer that reads a group's channels does not run.
     """
     groups = [group for group in grouping.groups if group.name in counts]
-    readers: dict[str, dict[str, Axis]] = {g.name: _readers(module, grouping, g) for g in groups}
+    readers: dict[str, dict[str, Axis]] = {g.name: readers_of(module, g) for g in groups}
     unread = {name: counts[name] for name, found in readers.items() if not found}
     groups = [group for group in groups if group.name not in unread]
     needed = dict.fromkeys(name for found in readers.values() for name in found)
@@ -92,7 +100,8 @@ def choose_by_cost(
         for name in [n for n in open_groups if layer in readers[n]]:
             group = open_groups[name]
             axis = readers[name].pop(layer)
-            waiting[name].append(_reader(module, layer, moments, axis, group))
+            gain = 1.0 if gains is None else gains.get(layer, 0.0)
+            waiting[name].append(_reader(module, layer, moments, axis, group, gain))
             if not readers[name]:
                 del open_groups[name]
                 removed[name], costs[name] = _cheapest(
@@ -105,7 +114,7 @@ def choose_by_cost(
     return chosen | choose(module, grouping, unread, "l1"), costs
 
 
-def _readers(module: nn.Module, grouping: Grouping, group: Group) -> dict[str, Axis]:
+def readers_of(module: nn.Module, group: Group) -> dict[str, Axis]:
     """Layers that read every atom of a group through one axis, by name."""
     found: dict[str, Axis] = {}
     for axis in group.atoms[0].members:
@@ -124,12 +133,14 @@ def _readers(module: nn.Module, grouping: Grouping, group: Group) -> dict[str, A
     return found
 
 
-def _reader(module: nn.Module, layer: str, moments: Moments, axis: Axis, group: Group) -> Reader:
+def _reader(
+    module: nn.Module, layer: str, moments: Moments, axis: Axis, group: Group, gain: float
+) -> Reader:
     form = LinearForm(module.get_submodule(layer))
     taps = torch.arange(form.taps)
     indices = torch.tensor([atom.members[axis] for atom in group.atoms])  # [atoms, channels]
     rows = (indices[:, :, None] * form.taps + taps).flatten(1)
-    return Reader(form.matrix()[0], moments.covariance()[0], rows)
+    return Reader(form.matrix()[0], moments.covariance()[0], rows, gain)
 
 
 def _cheapest(readers: Sequence[Reader], atoms: int, count: int) -> tuple[list[int], list[float]]:

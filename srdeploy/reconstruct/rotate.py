@@ -57,13 +57,7 @@ def rotate_streams(
     if not chosen:
         return network, None
     module = network.module
-    wanted = dict.fromkeys(axis.layer for g in chosen for axis in _axes(g, "in"))
-    parts: dict[str, list[tuple[Tensor, Tensor]]] = {group.name: [] for group in chosen}
-    for layer, moments in input_moments(module, wanted, inputs):
-        for group in chosen:
-            for axis in _axes(group, "in"):
-                if axis.layer == layer:
-                    parts[group.name].append(_reading(module, axis, group, moments))
+    parts = _readings(module, chosen, inputs)
     turned = copy.deepcopy(module).double()
     for group in chosen:
         kept = len(group.atoms) - counts[group.name]
@@ -72,6 +66,28 @@ def rotate_streams(
     proof = prove_equal(dense, turned, network.card, claim="rotated(x) == dense(x)")
     record = {"streams": [group.name for group in chosen], **proof}
     return replace(network, module=turned.float().eval()), record
+
+
+def stream_costs(
+    network: Network, groups: Sequence[Group], inputs: Sequence[Tensor], gains: Mapping[str, float]
+) -> dict[str, list[float]]:
+    """What each direction of linear streams is worth, the least first.
+
+    Args:
+        network: Left as it is.
+        groups: Linear streams.
+        inputs: Network inputs to find that on.
+        gains: What a relative error of each reader's output counts.
+
+    Returns:
+        By group's name, one number a channel: what its removal costs, as
+        :func:`~srdeploy.reconstruct.choice.choose_by_cost` counts.
+    """
+    found: dict[str, list[float]] = {}
+    for name, parts in _readings(network.module, groups, inputs, gains).items():
+        *_, values = _directions(parts)
+        found[name] = values.clamp_min(0).tolist()
+    return found
 
 
 def stream_note(network: Network, group: Group) -> str | None:
@@ -135,6 +151,25 @@ def _axes(group: Group, role: str) -> list[Axis]:
     return [axis for axis in group.atoms[0].members if axis.role == role]
 
 
+def _readings(
+    module: nn.Module,
+    groups: Sequence[Group],
+    inputs: Sequence[Tensor],
+    gains: Mapping[str, float] | None = None,
+) -> dict[str, list[tuple[Tensor, Tensor]]]:
+    """:func:`_reading` of every reader of every group, by the group's name."""
+    wanted = dict.fromkeys(axis.layer for group in groups for axis in _axes(group, "in"))
+    found: dict[str, list[tuple[Tensor, Tensor]]] = {group.name: [] for group in groups}
+    for layer, moments in input_moments(module, wanted, inputs):
+        gain = 1.0 if gains is None else gains.get(layer, 0.0)
+        for group in groups:
+            for axis in _axes(group, "in"):
+                if axis.layer == layer:
+                    gram, spread = _reading(module, axis, group, moments)
+                    found[group.name].append((gain * gram, spread))
+    return found
+
+
 def _reading(
     module: nn.Module, axis: Axis, group: Group, moments: Moments
 ) -> tuple[Tensor, Tensor]:
@@ -163,15 +198,21 @@ def _basis(parts: Sequence[tuple[Tensor, Tensor]], kept: int) -> Tensor:
     then ``M^-1/2 V z``. The columns that stay, and those that go, are made orthonormal among
     themselves: what they span stays, and the readers' weights keep their sizes.
     """
+    inverse, order, _ = _directions(parts)
+    columns = inverse @ order.flip(1)
+    return torch.cat([torch.linalg.qr(c).Q for c in (columns[:, :kept], columns[:, kept:])], 1)
+
+
+def _directions(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+    """``M^-1/2``, the eigenvectors of ``M^1/2 S M^1/2`` and its eigenvalues, smallest first."""
     gram = torch.stack([gram for gram, _ in parts]).sum(0)
     spread = torch.stack([spread for _, spread in parts]).mean(0)
     values, vectors = torch.linalg.eigh(gram)
     values = values.clamp_min(1e-6 * float(values.max()) or 1.0)
     root = vectors * values.sqrt() @ vectors.T
     inverse = vectors / values.sqrt() @ vectors.T
-    _, order = torch.linalg.eigh(root @ spread @ root)
-    columns = inverse @ order.flip(1)
-    return torch.cat([torch.linalg.qr(c).Q for c in (columns[:, :kept], columns[:, kept:])], 1)
+    costs, order = torch.linalg.eigh(root @ spread @ root)
+    return inverse, order, costs
 
 
 def _turn(module: nn.Module, group: Group, basis: Tensor) -> None:

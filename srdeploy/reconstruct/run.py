@@ -26,6 +26,8 @@ from srdeploy.prune.methods import Method
 from srdeploy.prune.oneshot import plan_oneshot
 from srdeploy.prune.options import PruneOptions, nothing_to_prune, removals
 from srdeploy.prune.plan import Plan, make_plan
+from srdeploy.reconstruct.allocate import allocate
+from srdeploy.reconstruct.budget import Budget
 from srdeploy.reconstruct.choice import choose_by_cost
 from srdeploy.reconstruct.refit import RIDGE, LayerFit, refit
 from srdeploy.reconstruct.rotate import rotate_streams
@@ -72,6 +74,7 @@ def prune_at_once(
     measure: Measure | None = None,
     *,
     refits: bool = False,
+    budget: Budget | None = None,
 ) -> tuple[Network, PruneReport]:
     """Prune by a method that does not train.
 
@@ -83,6 +86,7 @@ def prune_at_once(
         calibration: What it is run on; default: up to 64 pieces of the shipped training images.
         measure: If given, called for the dense, masked, compact and refitted network.
         refits: Refit what a ``scored`` method leaves, as the others do anyway.
+        budget: For a ``reconstructed`` method: what the network may cost, in place of a ratio.
 
     Raises:
         UserError: options that fit no layer, nothing to prune, or no images.
@@ -90,7 +94,9 @@ def prune_at_once(
     """
     calibration = calibration or Calibration()
     if method.kind == "reconstructed":
-        return prune_by_cost(network, options, calibration, measure, rotate=method.rotates)
+        return prune_by_cost(
+            network, options, calibration, measure, rotate=method.rotates, budget=budget
+        )
     if not refits:
         return prune_oneshot(network, options, measure)
     grouping = find_groups(network)
@@ -106,6 +112,7 @@ def prune_by_cost(
     measure: Measure | None = None,
     *,
     rotate: bool = False,
+    budget: Budget | None = None,
 ) -> tuple[Network, PruneReport]:
     """Remove the channels that cost least and refit the rest; nothing is trained.
 
@@ -115,6 +122,8 @@ def prune_by_cost(
         calibration: What it is run on; default: up to 64 pieces of the shipped training images.
         measure: If given, called for the dense, masked, compact and refitted network.
         rotate: Give linear streams the basis in which their last channels matter least, first.
+        budget: What the network may cost; the ratios of ``options`` are then not used, and each
+            group loses what costs least for what it saves.
 
     Raises:
         UserError: options that fit no layer, nothing to prune, or no images.
@@ -122,10 +131,16 @@ def prune_by_cost(
     """
     calibration = calibration or Calibration()
     grouping = find_groups(network)
-    counts = removals(grouping, options)
-    if not counts:
-        raise nothing_to_prune(grouping, options)
-    x = calibration.inputs(network)
+    settings = options.model_dump(mode="json", exclude={"criterion", "seed"})
+    if budget is None:
+        counts = removals(grouping, options)
+        if not counts:
+            raise nothing_to_prune(grouping, options)
+        x = calibration.inputs(network)
+    else:
+        x = calibration.inputs(network)
+        counts = allocate(network, grouping, options, budget, x.split(1), rotate=rotate)
+        settings |= budget.settings()
     turned, cut = network, dict[str, list[int]]()
     if rotate:
         turned, record = rotate_streams(network, grouping, counts, x.split(1))
@@ -138,7 +153,6 @@ def prune_by_cost(
             cut = {g.name: [*range(len(g.atoms))][-counts[g.name] :] for g in streams}
     others = {name: count for name, count in counts.items() if name not in cut}
     removed, _ = choose_by_cost(turned.module, grouping, others, x.split(1))
-    settings = options.model_dump(mode="json", exclude={"criterion", "seed"})
     plan = make_plan(grouping, cut | removed, "reconstruct" if rotate else "obs", settings)
     return _remove_and_refit(network, turned, grouping, plan, options, calibration, x, measure)
 
