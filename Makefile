@@ -26,14 +26,15 @@ $(VENV)/.dev: $(VENV)/.run
 demo: $(VENV)/.run  ## Prune, fine-tune, export and measure the shipped network (no downloads, under 5 minutes)
 	@mkdir -p $(DEMO)
 	$(SR) eval bicubic --eval-data builtin --scale 2
-	$(SR) prune edsr-s-x2 --method l1 --ratio 0.5 -o $(DEMO)/pruned.safetensors
+	$(SR) prune edsr-s-x2 --method reconstruct --ratio 0.5 -o $(DEMO)/pruned.safetensors
 	$(SR) finetune $(DEMO)/pruned.safetensors --iterations 2000 --batch 8 --patch 32 --lr 1e-3 \
 		--fresh --run-dir $(DEMO)/finetune -o $(DEMO)/tuned.safetensors
 	$(SR) export edsr-s-x2 --target onnx -o $(DEMO)/dense.onnx
+	$(SR) export edsr-s-x2-p50 --target onnx -o $(DEMO)/shipped.onnx
 	$(SR) export $(DEMO)/pruned.safetensors --target onnx -o $(DEMO)/pruned.onnx
 	$(SR) export $(DEMO)/tuned.safetensors --target onnx -o $(DEMO)/tuned.onnx
 	$(SR) export $(DEMO)/tuned.safetensors --target coreml -o $(DEMO)/tuned.mlpackage
-	$(SR) bench $(DEMO)/dense.onnx $(DEMO)/pruned.onnx $(DEMO)/tuned.onnx edsr-s-x2 \
+	$(SR) bench $(DEMO)/dense.onnx $(DEMO)/pruned.onnx $(DEMO)/tuned.onnx $(DEMO)/shipped.onnx \
 		--eval-data builtin --scale 2 --input 240x160
 
 .PHONY: test

@@ -205,9 +205,10 @@ def prune(
         seed=seed,
     )
     budget = budget_of(macs, params)
-    if (ratio == "auto") != (budget is not None) and not (ratio is None and budget):
-        raise UserError('ratio="auto" and a budget, macs or params, belong together.')
-    share = 0.0 if budget else ratio
+    if isinstance(ratio, str) or budget is not None:
+        if ratio not in (None, "auto") or budget is None:
+            raise UserError('ratio="auto" and a budget, macs or params, belong together.')
+        ratio = 0.0
     row = chosen_method(method, has_recipe=recipe is not None)
     check_settings(
         row,
@@ -218,7 +219,7 @@ def prune(
         budget=budget is not None,
     )
     if row is not None and not row.trains:
-        chosen = _oneshot_options(dense, 0.5 if share is None else share, options)
+        chosen = _oneshot_options(dense, 0.5 if ratio is None else ratio, options)
         images = Calibration() if calibration is None else Calibration(calibration)
         return prune_at_once(dense, row, chosen, images, refits=refit, budget=budget)[0]
     if run_dir is None:
@@ -228,7 +229,7 @@ def prune(
         method,
         Path(recipe) if recipe else None,
         listed(changes),
-        prune={"ratio": share, **options},
+        prune={"ratio": ratio, **options},
         training={"data": {"folders": listed(data)} if data else None},
         finetune={"iterations": iterations},
         refit=refit or None,

@@ -20,6 +20,7 @@ from srdeploy.errors import UserError
 from srdeploy.export.targets import TARGETS
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
+from srdeploy.prune.methods import METHODS
 from srdeploy.reconstruct.run import Calibration
 
 NETWORK = create("ledsr", n_blocks=1, n_feats=4)
@@ -40,7 +41,7 @@ class Calls(list):
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     found = Calls()
     monkeypatch.setattr(given_, "load_network", lambda name: NETWORK)
-    for name in ("prune_oneshot", "prune_trained", "prune_by_cost"):
+    for name in ("prune_at_once", "prune_trained"):
         monkeypatch.setattr(networks, name, found.of(("small", "report")))
     for name in ("plan_oneshot", "prune_recipe", "finetune_recipe", "_train"):
         monkeypatch.setattr(networks, name, found.of(name))
@@ -65,26 +66,39 @@ def test_plan(calls: Calls) -> None:
 @pytest.mark.parametrize(
     ("given", "ratio"), [({}, 0.5), ({"ratio": 0.0}, 0.0), ({"ratio": 0.7}, 0.7)]
 )
-@pytest.mark.parametrize("method", [None, "l1"])
+@pytest.mark.parametrize("method", [None, "l1", "obs", "reconstruct"])
 def test_prune_at_once(calls: Calls, given: dict, ratio: float, method: str | None) -> None:
-    assert api.prune(NETWORK, **given, method=method, seed=3) == "small"
-    (network, options), _ = calls.pop()
+    assert api.prune(NETWORK, **given, method=method, round_to=2) == "small"
+    (network, row, options, images), named = calls.pop()
     assert network is NETWORK
-    assert (options.ratio, options.seed) == (ratio, 3)
+    assert row == METHODS[method or "l1"]
+    assert (options.ratio, options.round_to, images) == (ratio, 2, Calibration())
+    assert named == {"refits": False, "budget": None}
+    api.prune(NETWORK, **given, method=method, refit=True, calibration="dir")
+    (*_, images), named = calls.pop()
+    assert (images.images, named["refits"]) == ("dir", True)
 
 
-@pytest.mark.parametrize(("method", "rotate"), [("reconstruct", True), ("obs", False)])
-def test_prune_by_cost(calls: Calls, method: str, rotate: bool) -> None:
-    assert api.prune(NETWORK, 0.3, method=method, calibration="dir") == "small"
-    ((network, options, images), named) = calls.pop()
-    assert (network, options.ratio, images.images) == (NETWORK, 0.3, "dir")
-    assert named == {"rotate": rotate}
-    api.prune(NETWORK, method=method)
-    assert calls.pop()[0][2] == Calibration()
-    with pytest.raises(UserError, match=f"l1; {method} chooses by cost"):
-        api.prune(NETWORK, method=method, criterion="l2")
-    with pytest.raises(UserError, match="calibration belongs to the methods reconstruct and obs"):
+@pytest.mark.parametrize(("budget", "unit"), [({"macs": 1e9}, "MACs"), ({"params": 3e4}, "parameters")])  # fmt: skip
+@pytest.mark.parametrize("ratio", [None, "auto"])
+def test_prune_within_a_budget(calls: Calls, budget: dict, unit: str, ratio: str | None) -> None:
+    assert api.prune(NETWORK, ratio, method="obs", **budget) == "small"
+    (_, _, options, _), named = calls.pop()
+    assert options.ratio == 0.0
+    assert (named["budget"].amount, named["budget"].unit) == (*budget.values(), unit)
+    for wrong in ({"ratio": 0.3, **budget}, {"ratio": "auto"}, {"ratio": "half"}):
+        with pytest.raises(UserError, match="belong together"):
+            api.prune(NETWORK, method="obs", **wrong)
+    with pytest.raises(UserError, match="A budget of MACs or parameters belongs to method obs"):
+        api.prune(NETWORK, **budget)
+
+
+def test_settings_of_other_methods_are_refused(calls: Calls) -> None:
+    with pytest.raises(UserError, match="l1; obs chooses by cost"):
+        api.prune(NETWORK, method="obs", criterion="l2")
+    with pytest.raises(UserError, match="Calibration images belong to method obs or reconstruct"):
         api.prune(NETWORK, calibration="dir")
+    assert calls == []
 
 
 @pytest.mark.parametrize(
@@ -109,18 +123,19 @@ def test_prune_by_training(calls: Calls) -> None:
     recipe, trained = calls
     assert recipe == (
         (NETWORK, "srp", None, []),
-        {"prune": {"ratio": None}, "training": {"data": None}, "finetune": {"iterations": None}},
-    )
+        {"prune": {"ratio": None}, "training": {"data": None}, "finetune": {"iterations": None},
+         "refit": None, "calibration": None},
+    )  # fmt: skip
     assert trained == ((NETWORK, "prune_recipe", Path("run")), {})
     calls.clear()
     api.prune(
         NETWORK, 0.3, recipe="r.yaml", changes=["a=1"], data=[Path("x"), "y"], iterations=7,
-        run_dir=Path("run"), round_to=8,
+        run_dir=Path("run"), round_to=8, refit=True, calibration=Path("c"),
     )  # fmt: skip
     assert calls[0] == (
         (NETWORK, None, Path("r.yaml"), ["a=1"]),
         {"prune": {"ratio": 0.3, "round_to": 8}, "training": {"data": {"folders": ["x", "y"]}},
-         "finetune": {"iterations": 7}},
+         "finetune": {"iterations": 7}, "refit": True, "calibration": "c"},
     )  # fmt: skip
 
 

@@ -159,12 +159,12 @@ def test_what_completes_exists() -> None:
     from srdeploy.measure.scenario import shipped_scenarios
     from srdeploy.metrics import PROTOCOLS
     from srdeploy.models.card_file import shipped_networks
+    from srdeploy.prune.methods import METHODS
     from srdeploy.prune.options import CRITERIA
-    from srdeploy.train.prune_defaults import METHODS
 
     assert complete.networks("") == sorted(shipped_networks())
     assert complete.scenarios("") == sorted(shipped_scenarios())
-    assert complete.methods("") == sorted(("l1", "obs", "reconstruct", *METHODS))
+    assert complete.methods("") == sorted(METHODS)
     assert complete.criteria("") == sorted(CRITERIA)
     assert complete.protocols("") == sorted(PROTOCOLS)
     assert complete.sets("") == [BUILTIN]

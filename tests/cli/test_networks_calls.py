@@ -147,6 +147,7 @@ def test_what_inspect_prints(
     assert groups[:5] == rgb
     assert groups[5] == ""
     assert len(groups) > 6
+    assert [line for line in groups if "rotates" in line] == ["  rotates: yes"]
 
 
 def test_what_eval_prints(

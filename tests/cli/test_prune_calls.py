@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from srdeploy.cli import prune
+from srdeploy.prune.methods import METHODS
 from tests.cli.reach import ALL, STOP, Case, calls, exit_code, hold
 
 CARD = {"widths": {"head.0": 32}, "scale": 2, "arch": "edsr", "history": []}
@@ -25,7 +26,23 @@ TRAINED = {
 ONESHOT = {
     **LOAD,
     "srdeploy.prune.oneshot:default_exclude": ["tail.*"],
-    "srdeploy.compact.run:prune_oneshot": STOP,
+    "srdeploy.reconstruct.run:prune_at_once": STOP,
+}
+
+
+def by(method: str) -> dict[str, Any]:
+    """How a row of the table reaches what prunes by it."""
+    values = {k: v for k, v in vars(METHODS[method]).items() if v is not None}
+    return {f"prune_at_once.method.{name}": value for name, value in values.items()}
+
+
+SHIPPED = {"images": "builtin", "patches": 64, "side": 32}
+AT_ONCE = {
+    "load_network.path": "n.st",
+    "prune_at_once.network": "SimpleNamespace",
+    "prune_at_once.options.ratio": 0.5,
+    "prune_at_once.refits": False,
+    **{f"prune_at_once.calibration.{name}": value for name, value in SHIPPED.items()},
 }
 
 CASES = [
@@ -62,27 +79,37 @@ CASES = [
             "--exclude a --exclude b": {"prune_recipe.prune.exclude": ["a", "b"]},
             "--no-default-exclude": {"prune_recipe.published_exclude": False},
             "--round-to 4": {"prune_recipe.prune.round_to": 4},
+            "--refit": {"prune_recipe.refit": True},
+            "--refit --calibration D": {
+                "prune_recipe.refit": True,
+                "prune_recipe.calibration": "D",
+            },
             "--seed 0": {"prune_recipe.prune.seed": 0, "prune_recipe.training.seed": 0},
             "--arch edsr": {"load_network.arch": "edsr"},
             "--scale 3": {"load_network.scale": 3},
         },
-        ("--json", "--criterion", "--for", "--eval-data", "--no-quality", "--calibration"),
+        ("--json", "--criterion", "--for", "--eval-data", "--no-quality", "--calibration",
+         "--rotate", "--macs", "--params"),
     ),
     Case(
         "prune n.st -o d/out.st --method reconstruct --no-default-exclude",
-        {**LOAD, "srdeploy.reconstruct.run:prune_by_cost": STOP},
+        ONESHOT,
+        AT_ONCE | by("reconstruct"),
         {
-            "load_network.path": "n.st",
-            "prune_by_cost.network": "SimpleNamespace",
-            "prune_by_cost.options.ratio": 0.5,
-            "prune_by_cost.calibration.images": "builtin",
-            "prune_by_cost.calibration.patches": 64,
-            "prune_by_cost.calibration.side": 32,
-            "prune_by_cost.rotate": True,
-        },
-        {
-            "--calibration DIR": {"prune_by_cost.calibration.images": "DIR"},
-            "--method obs": {"prune_by_cost.rotate": False},
+            "--calibration DIR": {"prune_at_once.calibration.images": "DIR"},
+            "--no-rotate": {k: v for k, v in by("obs").items() if v != by("reconstruct")[k]},
+            "--rotate": {},
+            "--refit": {"prune_at_once.refits": True},
+            "--ratio auto --macs 1.5G": {
+                "prune_at_once.options.ratio": 0.0,
+                "prune_at_once.budget.amount": 1.5e9,
+                "prune_at_once.budget.unit": "MACs",
+            },
+            "--params 20k": {
+                "prune_at_once.options.ratio": 0.0,
+                "prune_at_once.budget.amount": 20_000.0,
+                "prune_at_once.budget.unit": "parameters",
+            },
         },
         ALL,
     ),
@@ -90,27 +117,30 @@ CASES = [
         "prune n.st -o d/out.st",
         ONESHOT,
         {
-            "load_network.path": "n.st",
+            **AT_ONCE,
+            **by("l1"),
             "default_exclude.network": "SimpleNamespace",
-            "prune_oneshot.network": "SimpleNamespace",
-            "prune_oneshot.options.ratio": 0.5,
-            "prune_oneshot.options.exclude": ["tail.*"],
+            "prune_at_once.options.exclude": ["tail.*"],
         },
         {
-            "--ratio 0": {"prune_oneshot.options.ratio": 0.0},
-            "--criterion l2": {"prune_oneshot.options.criterion": "l2"},
-            "--layer-ratio a=0.1 --layer-ratio b=0.2": {
-                "prune_oneshot.options.layer_ratios.a": 0.1,
-                "prune_oneshot.options.layer_ratios.b": 0.2,
+            "--ratio 0": {"prune_at_once.options.ratio": 0.0},
+            "--criterion l2": {"prune_at_once.options.criterion": "l2"},
+            "--refit --calibration D": {
+                "prune_at_once.refits": True,
+                "prune_at_once.calibration.images": "D",
             },
-            "--exclude a --exclude b": {"prune_oneshot.options.exclude": ["tail.*", "a", "b"]},
+            "--layer-ratio a=0.1 --layer-ratio b=0.2": {
+                "prune_at_once.options.layer_ratios.a": 0.1,
+                "prune_at_once.options.layer_ratios.b": 0.2,
+            },
+            "--exclude a --exclude b": {"prune_at_once.options.exclude": ["tail.*", "a", "b"]},
             "--no-default-exclude": {
                 "default_exclude.network": None,
-                "prune_oneshot.options.exclude": None,
+                "prune_at_once.options.exclude": None,
             },
-            "--round-to 4": {"prune_oneshot.options.round_to": 4},
-            "--round-to auto --for trt": {"prune_oneshot.options.round_to": 8},
-            "--seed 1": {"prune_oneshot.options.seed": 1},
+            "--round-to 4": {"prune_at_once.options.round_to": 4},
+            "--round-to auto --for trt": {"prune_at_once.options.round_to": 8},
+            "--seed 1": {"prune_at_once.options.seed": 1},
             "--arch edsr": {"load_network.arch": "edsr"},
             "--scale 3": {"load_network.scale": 3},
         },
@@ -147,10 +177,10 @@ SAVE: dict[str, Any] = {"srdeploy.models.store:save_network": None}
 
 def done(name: str, **values: Any) -> dict[str, Any]:
     made = dict.fromkeys([name], (SMALL, report(**values)))
-    return {**(ONESHOT if "compact" in name else TRAINED), **SAVE, **made}
+    return {**(ONESHOT if "reconstruct" in name else TRAINED), **SAVE, **made}
 
 
-ONCE, SLOWLY = "srdeploy.compact.run:prune_oneshot", "srdeploy.train.method:prune_trained"
+ONCE, SLOWLY = "srdeploy.reconstruct.run:prune_at_once", "srdeploy.train.method:prune_trained"
 
 
 def test_what_is_printed(
@@ -273,7 +303,7 @@ def test_quality_is_measured_on_the_data_and_told(
         given.append(measure and measure("dense", SMALL))
         return SMALL, report()
 
-    monkeypatch.setattr(ONCE.replace(":", "."), lambda n, o, measure: pruned(n, measure=measure))
+    monkeypatch.setattr(ONCE.replace(":", "."), pruned)
     monkeypatch.setattr(SLOWLY.replace(":", "."), pruned)
     replaced = {
         **{name: one for name, one in {**ONESHOT, **TRAINED, **SAVE}.items() if one is not STOP},
@@ -298,10 +328,19 @@ def test_quality_is_measured_on_the_data_and_told(
             "--recipe r.yaml --method l1", "--set a=1", "--common-set joint", "--train-data d",
             "--iterations 0", "--run-dir r", "--fresh", "--threads 2",
         )),
-        ("--method srp --criterion l2", "--criterion belongs to --method l1"),
-        ("--recipe r.yaml --criterion l2", "--criterion belongs to --method l1"),
+        ("--method srp --criterion l2", "criterion belongs to method l1"),
+        ("--recipe r.yaml --criterion l2", "criterion belongs to method l1"),
         ("--method srp --set a=1", "name one with --recipe"),
         ("--method l2", "no pruning method named 'l2'"),
+        ("--calibration d", "belong to method obs or reconstruct, and to any other with --refit"),
+        ("--no-rotate", "Rotation belongs to method reconstruct"),
+        ("--method srp --macs 1G", "A budget of MACs or parameters belongs to method obs or"),
+        ("--method obs --ratio auto", "--ratio auto needs a budget"),
+        ("--method obs --ratio .5 --macs 1G", "exclude each other"),
+        ("--method obs --layer-ratio a=.5 --macs 1G", "exclude each other"),
+        ("--method obs --macs 1G --params 2K", "Give one budget"),
+        ("--method obs --macs G", "--macs 'G' is no number"),
+        ("--ratio half", "--ratio 'half' is no fraction"),
         ("--for trt", "write --round-to auto"),
         ("--round-to 4 --for trt", "write --round-to auto"),
         ("--round-to 4.5", "is no number of channels"),

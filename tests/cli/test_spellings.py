@@ -29,7 +29,7 @@ CONCEPTS = {
     # images
     "--eval-data": "images that quality is measured on",
     "--train-data": "images to train on",
-    "--calibration": "images that ranges are found on",
+    "--calibration": "images that a network is run on to fit it",
     "--hr": "originals of pictures to compare with",
     "--input": "size of the low-resolution input",
     # where results go
@@ -47,6 +47,10 @@ CONCEPTS = {
     "--all": "everything that is known",
     # pruning
     "--ratio": "share of channels to remove",
+    "--macs": "multiply-accumulates to keep within",
+    "--params": "parameters to keep within",
+    "--rotate": "another basis of linear streams",
+    "--refit": "least-squares fit of what is left",
     "--layer-ratio": "the same, of some layers",
     "--method": "pruning method",
     "--criterion": "score of filters",

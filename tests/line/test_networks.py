@@ -75,6 +75,46 @@ def test_pruning_at_once(tmp_path: Path) -> None:
     assert bare.how["exclude"] == ["body.0.*"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "what"),
+    [
+        ({"method": "reconstruct"}, "by reconstruct, ratio 0.5, compact, prove, refit"),
+        ({"method": "obs", "ratio": 0.3}, "by obs, ratio 0.3, compact, prove, refit"),
+        ({"method": "l1", "refit": True}, "by l1, ratio 0.5, compact, prove, refit"),
+    ],
+)
+def test_pruning_with_a_refit_reads_images(
+    tmp_path: Path, asked: dict[str, object], what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pruned = stages(tmp_path, prune=asked)["20_pruned"]
+    assert pruned.what == f"prune at once {what}"
+    assert (pruned.how["method"], pruned.how["refit"]) == (asked["method"], True)
+    shipped = module.training_folder("builtin")
+    assert {k: find() for k, find in pruned.inputs.items()} == {"calibration builtin": shipped}
+    (tmp_path / "photographs").mkdir()
+    monkeypatch.setenv("IMAGES", str(tmp_path))
+    own = stages(tmp_path, prune=asked | {"calibration": "$IMAGES/photographs"})["20_pruned"]
+    assert own.how == pruned.how  # where the images lie decides nothing
+    assert [find() for find in own.inputs.values()] == [tmp_path / "photographs"]
+
+
+def test_what_reads_no_images_takes_none(tmp_path: Path) -> None:
+    assert stages(tmp_path, prune={"method": "l1"})["20_pruned"].inputs == {}
+    with pytest.raises(UserError, match="Calibration images belong to method obs"):
+        networks(tmp_path, prune={"method": "l1", "calibration": "builtin"})
+    with pytest.raises(UserError, match="obs chooses by cost"):
+        networks(tmp_path, prune={"method": "obs", "criterion": "l2"})
+
+
+def test_a_refit_after_training_is_part_of_the_stage(tmp_path: Path) -> None:
+    bare = stages(tmp_path, prune={"method": "srp"})["20_pruned"]
+    refitted = stages(tmp_path, prune={"method": "srp", "refit": True})["20_pruned"]
+    assert refitted.how == bare.how | {"refit": True}
+    assert set(refitted.inputs) - set(bare.inputs) == {"calibration builtin"}
+    with pytest.raises(UserError, match="set refit: true as well"):
+        networks(tmp_path, prune={"method": "srp", "calibration": "builtin"})
+
+
 def test_pruning_by_training_recovers_in_a_stage_of_its_own(tmp_path: Path) -> None:
     images = tmp_path / "images"
     images.mkdir()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from srdeploy.cli.main import run
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.models.load import load_network
 from srdeploy.models.registry import create
-from srdeploy.models.store import read_network
+from srdeploy.models.store import read_network, save_network
 from srdeploy.prune.options import PruneOptions
 from srdeploy.quality import evaluate
 from srdeploy.reconstruct.run import Calibration, prune_by_cost
@@ -73,7 +74,14 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "refit" in told.err
     assert read_network(out).card.history[-1]["step"] == "refit"
     for wrong, words in (
-        (["--calibration", "X"], "--calibration belongs to --method reconstruct and obs"),
+        (["--calibration", "X"], "Calibration images belong to method obs or reconstruct"),
+        (["--method", "obs", "--no-rotate"], "Rotation belongs to method reconstruct"),
+        (["--macs", "1G"], "A budget of MACs or parameters belongs to method obs or"),
+        (["--method", "obs", "--ratio", "auto"], "--ratio auto needs a budget"),
+        (["--method", "obs", "--ratio", "half"], "--ratio 'half' is no fraction"),
+        (["--method", "obs", "--ratio", "0.5", "--macs", "1G"], "exclude each other"),
+        (["--method", "obs", "--macs", "ten"], "--macs 'ten' is no number"),
+        (["--method", "obs", "--macs", "100G"], "nothing has to be removed"),
         (["--method", "obs", "--criterion", "l2"], "obs chooses by cost"),
         (["--method", "obs", "--finetune", "5"], "methods that train"),
     ):
@@ -93,6 +101,44 @@ def test_masked_and_compact_networks_measure_alike_or_nothing_comes_of_it(rotate
             lambda stage, version: {"psnr_y": figures[stage]},
             rotate=rotate,
         )
+
+
+@pytest.mark.parametrize("method", ["l1", "srp"])
+def test_a_refit_after_any_other_method(
+    method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The penalised stage is cut to nothing: its network is the dense one."""
+    network = create("ledsr", scale=2, n_blocks=1, n_feats=8)
+    dense, out = tmp_path / "dense.safetensors", tmp_path / "small.safetensors"
+    save_network(network, dense)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "prune: {method: srp, penalty: {growth: 1.0, every: 1, limit: 1.0, hold: 0}}\n"
+        "training: {data: {folders: [builtin]}, patch: 16, batch: 1, workers: 0}\n"
+    )
+    own = [] if method == "l1" else ["--recipe", str(recipe), "--iterations", "0"]
+    asked = ["prune", str(dense), "--method", method, *own, "--refit", "--json", "-o", str(out)]
+    assert run([*asked, "--run-dir", str(tmp_path / "run")] if own else asked) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert list(told["quality"])[-2:] == ["compact", "refit"]
+    assert told["quality"]["refit"]["psnr_y"] > told["quality"]["compact"]["psnr_y"]
+    assert read_network(out).card.history[-1]["step"] == "refit"
+
+
+def test_without_rotation_it_is_the_other_method(tmp_path: Path) -> None:
+    dense = tmp_path / "dense.safetensors"
+    save_network(create("ledsr", scale=2, n_blocks=1, n_feats=8), dense)
+    for name, method in (("a", ["reconstruct", "--no-rotate"]), ("b", ["obs"])):
+        out = tmp_path / f"{name}.safetensors"
+        assert run(["-q", "prune", str(dense), "--method", *method, "-o", str(out)]) == 0
+    first, second = (read_network(tmp_path / f"{name}.safetensors") for name in "ab")
+    assert first.card == second.card
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(
+            first.module.state_dict().values(), second.module.state_dict().values(), strict=True
+        )
+    )
 
 
 def test_nothing_to_prune_and_no_images_are_told(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 from srdeploy.errors import UserError
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
+from srdeploy.prune.methods import names
 from srdeploy.train.method import read_prune_recipe
-from srdeploy.train.prune_defaults import METHODS, prune_recipe
+from srdeploy.train.prune_defaults import prune_recipe
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -20,7 +21,7 @@ def network() -> Network:
     return create("ledsr", n_blocks=1, n_feats=4)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", names("trained"))
 def test_every_method_has_a_short_recipe(method: str, network: Network) -> None:
     recipe = prune_recipe(network, method, None, prune={"ratio": 0.4})
     assert recipe.prune.ratio == 0.4
@@ -87,7 +88,7 @@ def test_who_agrees_without_a_recipe(
 
 
 def test_our_own_methods_learn_from_the_dense_network(network: Network) -> None:
-    for method in METHODS:
+    for method in names("trained"):
         recipe = prune_recipe(network, method, None)
         taught = recipe.finetune_recipe(network.card).distill is not None
         assert taught == (method in ("guided", "fade")), method

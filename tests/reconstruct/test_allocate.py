@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from srdeploy.errors import UserError
+from srdeploy.models.count import count
+from srdeploy.models.load import load_network
+from srdeploy.prune.groups import find_groups
+from srdeploy.prune.options import PruneOptions
+from srdeploy.reconstruct.allocate import allocate
+from srdeploy.reconstruct.budget import Budget, budget_of, macs_720p
+from srdeploy.reconstruct.run import Calibration, prune_by_cost
+from tests.reconstruct.own import network_of
+
+NONE = PruneOptions(ratio=0.0)
+
+
+class Uneven(nn.Module):
+    """Half of ``spare``'s channels are copies of the others; all of ``dear``'s differ."""
+
+    value_range, scale = 1.0, 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.spare = nn.Conv2d(3, 8, 3, padding=1)
+        self.dear = nn.Conv2d(8, 8, 3, padding=1)
+        self.tail = nn.Conv2d(8, 12, 3, padding=1)
+        self.shuffle = nn.PixelShuffle(2)
+        with torch.no_grad():
+            self.spare.weight[4:] = 2 * self.spare.weight[:4]
+            self.spare.bias[4:] = 2 * self.spare.bias[:4]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.shuffle(self.tail(self.dear(self.spare(x).relu()).relu()))
+
+
+def test_what_is_worth_nothing_goes_first() -> None:
+    network = network_of(Uneven())
+    grouping = find_groups(network)
+    spare = next(g.name for g in grouping.groups if g.layers == ["spare"])
+    cost = macs_720p(network, grouping)
+    inputs = torch.rand(4, 3, 16, 16).split(1)
+    budget = budget_of(cost({spare: 4}), None)
+    assert budget is not None
+    assert allocate(network, grouping, NONE, budget, inputs) == {spare: 4}
+    # The copies gone, the next is dear wherever it is taken.
+    tighter = Budget(0.9 * budget.amount, "MACs", macs_720p)
+    found = allocate(network, grouping, NONE, tighter, inputs)
+    assert found[spare] >= 4
+    assert sum(found.values()) > 4
+    assert cost(found) <= tighter.amount
+
+
+def test_any_model_of_cost_will_do() -> None:
+    """Here only ``dear`` costs anything, so that only it goes."""
+    network = network_of(Uneven())
+    grouping = find_groups(network)
+    dear = next(g.name for g in grouping.groups if g.layers == ["dear"])
+    budget = Budget(5.0, "ms", lambda network, grouping: lambda removed: 8.0 - removed.get(dear, 0))
+    inputs = torch.rand(2, 3, 16, 16).split(1)
+    assert allocate(network, grouping, NONE, budget, inputs) == {dear: 3}
+
+
+def test_numbers_are_multiples_and_excluded_groups_stay() -> None:
+    network = network_of(Uneven())
+    grouping = find_groups(network)
+    options = PruneOptions(ratio=0.0, round_to=4, exclude=("dear",))
+    budget = budget_of(0.8 * macs_720p(network, grouping)({}), None)
+    assert budget is not None
+    found = allocate(network, grouping, options, budget, torch.rand(2, 3, 16, 16).split(1))
+    assert set(found.values()) == {4}
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize(("share", "words"), [(1.0, "nothing has to be removed"), (0.001, "give that or more")])  # fmt: skip
+def test_a_budget_that_changes_nothing_or_cannot_be_met_is_told(share: float, words: str) -> None:
+    network = network_of(Uneven())
+    grouping = find_groups(network)
+    budget = Budget(share * macs_720p(network, grouping)({}), "MACs", macs_720p)
+    with pytest.raises(UserError, match=words):
+        allocate(network, grouping, NONE, budget, torch.rand(2, 3, 16, 16).split(1))
+
+
+@pytest.mark.parametrize("rotate", [False, True])
+def test_the_shipped_network_keeps_within_its_budget(rotate: bool) -> None:
+    network = load_network("edsr-s-x2")
+    few = Calibration(patches=8)
+    budget = budget_of(9e9, None)
+    small, report = prune_by_cost(network, NONE, few, rotate=rotate, budget=budget)
+    assert 8.5e9 < count(small).macs_720p <= 9e9
+    assert len({row["removed_ratio"] for row in report.groups}) > 2
+    assert report.plan.options["ratio"] == "auto"
+    assert report.plan.options["budget"] == 9e9
+    assert report.remarks == []
