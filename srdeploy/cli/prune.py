@@ -91,6 +91,10 @@ def prune(
         list[str] | None,
         typer.Option(metavar="PATTERN=RATIO", help="Own ratio for layers of a name pattern."),
     ] = None,
+    nni_config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="In place of ratios: NNI's config_list, as it stands."),
+    ] = None,
     exclude: Annotated[
         list[str] | None,
         typer.Option(metavar="PATTERN", help="Layers whose channels stay; repeatable."),
@@ -148,6 +152,8 @@ def prune(
 
     check_network_path(output)
     budget = budget_of(_amount("--macs", macs), _amount("--params", params))
+    if nni_config is not None and (ratio or layer_ratio or budget):
+        raise UserError("--nni-config says what goes; leave ratios and budgets out.")
     share = _ratio(ratio, budget, layer_ratio or [])
     row = chosen_method(method, has_recipe=recipe is not None)
     trains = (recipe, changes, common_set, train_data, threads, run_dir, fresh)
@@ -170,6 +176,9 @@ def prune(
         "round_to": _round_to(round_to, meant_for),
         "seed": seed,
     }
+    if nni_config is not None:
+        listed = _listed(nni_config, network)
+        choice |= {**listed, "exclude": (*(exclude or ()), *listed["exclude"])}
 
     def measure(stage: str, version: Any) -> dict[str, Any]:
         from srdeploy.quality import evaluate
@@ -318,6 +327,14 @@ def _round_to(text: str | None, meant_for: str | None) -> int | None:
     if not text.isdecimal():
         raise UserError(f"--round-to '{text}' is no number of channels; give one, or auto.")
     return int(text)
+
+
+def _listed(path: Path, network: Any) -> dict[str, Any]:
+    """What NNI's configuration list says of a network's layers."""
+    from srdeploy.prune.groups import find_groups
+    from srdeploy.prune.nni_config import read_nni_config, settings
+
+    return settings(read_nni_config(path), network.module, find_groups(network))
 
 
 def _ratio(text: str | None, budget: Any, of_layers: Sequence[str]) -> float | None:

@@ -89,7 +89,7 @@ CASES = [
             "--scale 3": {"load_network.scale": 3},
         },
         ("--json", "--criterion", "--for", "--eval-data", "--no-quality", "--calibration",
-         "--rotate", "--macs", "--params"),
+         "--rotate", "--macs", "--params", "--nni-config"),
     ),
     Case(
         "prune n.st -o d/out.st --method reconstruct --no-default-exclude",

@@ -50,6 +50,7 @@ CONCEPTS = {
     "--macs": "multiply-accumulates to keep within",
     "--params": "parameters to keep within",
     "--rotate": "another basis of linear streams",
+    "--nni-config": "another tool's list of ratios",
     "--refit": "least-squares fit of what is left",
     "--layer-ratio": "the same, of some layers",
     "--method": "pruning method",
