@@ -142,7 +142,14 @@ def inspect(
 def eval_(
     file: o.Artifact,
     data: o.Data = "builtin",
-    scale: o.Scale = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N[,N...]",
+            help="Upscaling factor; default: the network's own. Of several, each with bicubic "
+            "beside it.",
+        ),
+    ] = None,
     protocol: o.ProtocolName = None,
     runtime: o.RuntimeName = None,
     threads: o.Threads = None,
@@ -158,31 +165,51 @@ def eval_(
 
     `srdeploy eval VDSR.pth --eval-data Set5 --scale 3`
 
+    `srdeploy eval VDSR.pth --eval-data Set5 --scale 2,3,4`
+
     `srdeploy eval pruned.onnx --eval-data B100 --protocol standard --json`
     """
     from srdeploy.quality import evaluate
     from srdeploy.runtime.open import open_session
 
-    with open_session(
-        file, runtime=runtime, threads=threads, arch=arch, scale=scale, value_range=value_range
-    ) as session:
-        factor = scale or session.card.scale
-        quality = evaluate(session, data, factor, protocol)
-        used = {"runtime": session.runtime, "threads": session.threads}
-        notes = list(session.notes)
-        if session.sizes is not None:
-            notes.append(f"it takes {session.sizes} only; other images were run in tiles of that")
+    def measured(factor: int | None) -> tuple[Any, dict[str, Any]]:
+        """Quality at a scale, and the document about it."""
+        with open_session(
+            file, runtime=runtime, threads=threads, arch=arch, scale=factor, value_range=value_range
+        ) as session:
+            taken = factor or session.card.scale
+            quality = evaluate(session, data, taken, protocol)
+            used = {"runtime": session.runtime, "threads": session.threads}
+            notes = list(session.notes)
+            if session.sizes is not None:
+                notes.append(
+                    f"it takes {session.sizes} only; other images were run in tiles of that"
+                )
+        asked = {"file": file, "data": data, "scale": taken}
+        return quality, {**asked, **quality.as_dict(), **used, "notes": notes}
+
+    factors = _factors(scale)
+    if len(factors) > 1:
+        several = []
+        for factor in factors:
+            quality, document = measured(factor)
+            beside = evaluate("bicubic", data, factor, protocol)
+            several.append(document | {"bicubic": beside.as_dict()})
+            if not json:
+                say(
+                    f"x{factor}: {quality.psnr:.3f} dB, SSIM {quality.ssim:.4f}; bicubic "
+                    f"{beside.psnr:.3f} dB, {beside.ssim:.4f}"
+                )
+        if json:
+            emit({"scales": several})
+            return
+        say(f"mean of {quality.n_images} images  {quality.protocol}")
+        for remark in dict.fromkeys(one for document in several for one in document["notes"]):
+            note(remark)
+        return
+    quality, document = measured(factors[0] if factors else None)
     if json:
-        emit(
-            {
-                "file": file,
-                "data": data,
-                "scale": factor,
-                **quality.as_dict(),
-                **used,
-                "notes": notes,
-            }
-        )
+        emit(document)
         return
     rows = [
         (row["name"], *(value for key, value in row.items() if key != "name"))
@@ -194,8 +221,18 @@ def eval_(
         f"{quality.n_images} images: {quality.psnr:.3f} dB, SSIM {quality.ssim:.4f}  "
         f"{quality.protocol}"
     )
-    for remark in notes:
+    for remark in document["notes"]:
         note(remark)
+
+
+def _factors(text: str | None) -> list[int]:
+    """``2,3,4`` as numbers, each once."""
+    from srdeploy.errors import UserError
+
+    parts = [] if text is None else text.split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise UserError(f"--scale '{text}' is no factor; write one (2), or several (2,3,4).")
+    return list(dict.fromkeys(map(int, parts)))
 
 
 def _summary(network: Any) -> dict[str, Any]:

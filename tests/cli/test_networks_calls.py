@@ -181,6 +181,41 @@ def test_what_eval_prints(
     assert "10 of 30 images are not shown; --verbose lists them" in told.err
 
 
+def test_several_scales_have_bicubic_beside_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def measure(source: object, data: str, scale: int, protocol: str | None) -> Quality:
+        asked.append((source, data, scale, protocol))
+        psnr = 40.0 - scale - 5 * (source == "bicubic")
+        return Quality(psnr, psnr / 50, 5, "y", "psnr[y]", [])
+
+    monkeypatch.setattr("srdeploy.quality.evaluate", measure)
+    monkeypatch.setattr("srdeploy.runtime.open.open_session", lambda *_, **__: nullcontext(SESSION))
+    assert run(["eval", "net.st", "--eval-data", "Set5", "--scale", "2,4,2"]) == 0
+    assert asked == [
+        (source, "Set5", scale, None) for scale in (2, 4) for source in (SESSION, "bicubic")
+    ]
+    told = capsys.readouterr()
+    assert told.out.splitlines() == [
+        "x2: 38.000 dB, SSIM 0.7600; bicubic 33.000 dB, 0.6600",
+        "x4: 36.000 dB, SSIM 0.7200; bicubic 31.000 dB, 0.6200",
+        "mean of 5 images  psnr[y]",
+    ]
+    assert told.err == "read at 1 thread\n"
+    assert run(["eval", "net.st", "--scale", "2,4", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["scales"]
+    assert [(one["scale"], one["psnr_y"], one["bicubic"]["psnr_y"]) for one in found] == [
+        (2, 38.0, 33.0), (4, 36.0, 31.0),
+    ]  # fmt: skip
+    for wrong in ("2;3", "", "0", "2,,3", "-2"):
+        assert run(["eval", "net.st", "--scale", wrong]) == 2
+        assert "is no factor; write one (2), or several (2,3,4)" in " ".join(
+            capsys.readouterr().err.split()
+        )
+
+
 def test_widths_are_folded_where_they_repeat() -> None:
     widths = {"a": 4, "b": 4, "c": 8, "d": 4, "e": 4, "f": 4}
     assert networks._runs(widths) == "a ... b 4 (2 layers), c 8, d ... f 4 (3 layers)"
