@@ -169,11 +169,12 @@ def eval_(
 
     `srdeploy eval pruned.onnx --eval-data B100 --protocol standard --json`
     """
-    from srdeploy.quality import evaluate
+    from srdeploy.quality import evaluate, natural_protocol
+    from srdeploy.runtime.bicubic_session import BicubicSession
     from srdeploy.runtime.open import open_session
 
-    def measured(factor: int | None) -> tuple[Any, dict[str, Any]]:
-        """Quality at a scale, and the document about it."""
+    def measured(factor: int | None) -> tuple[Any, dict[str, Any], Any]:
+        """Quality at a scale, the document about it, and the protocol."""
         with open_session(
             file, runtime=runtime, threads=threads, arch=arch, scale=factor, value_range=value_range
         ) as session:
@@ -185,15 +186,16 @@ def eval_(
                 notes.append(
                     f"it takes {session.sizes} only; other images were run in tiles of that"
                 )
+            judged = protocol or natural_protocol(session.card)
         asked = {"file": file, "data": data, "scale": taken}
-        return quality, {**asked, **quality.as_dict(), **used, "notes": notes}
+        return quality, {**asked, **quality.as_dict(), **used, "notes": notes}, judged
 
     factors = _factors(scale)
     if len(factors) > 1:
         several = []
         for factor in factors:
-            quality, document = measured(factor)
-            beside = evaluate("bicubic", data, factor, protocol)
+            quality, document, judged = measured(factor)
+            beside = evaluate(BicubicSession(), data, factor, judged)
             several.append(document | {"bicubic": beside.as_dict()})
             if not json:
                 say(
@@ -207,7 +209,7 @@ def eval_(
         for remark in dict.fromkeys(one for document in several for one in document["notes"]):
             note(remark)
         return
-    quality, document = measured(factors[0] if factors else None)
+    quality, document, _ = measured(factors[0] if factors else None)
     if json:
         emit(document)
         return

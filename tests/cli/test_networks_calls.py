@@ -15,12 +15,14 @@ from srdeploy.cli.output import quantity
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
+from srdeploy.metrics import PROTOCOLS
 from srdeploy.quality import Quality
+from srdeploy.runtime.bicubic_session import BicubicSession
 from tests.cli.reach import STOP, Case, hold
 
 SESSION = SimpleNamespace(
     sizes=None,
-    card=SimpleNamespace(scale=2),
+    card=SimpleNamespace(scale=2, luma_only=True),
     runtime="torch",
     threads=1,
     notes=["read at 1 thread"],
@@ -186,17 +188,19 @@ def test_several_scales_have_bicubic_beside_them(
 ) -> None:
     asked = []
 
-    def measure(source: object, data: str, scale: int, protocol: str | None) -> Quality:
-        asked.append((source, data, scale, protocol))
-        psnr = 40.0 - scale - 5 * (source == "bicubic")
+    def measure(source: object, data: str, scale: int, protocol: object) -> Quality:
+        asked.append((source is SESSION, data, scale, protocol))
+        psnr = 40.0 - scale - 5 * isinstance(source, BicubicSession)
         return Quality(psnr, psnr / 50, 5, "y", "psnr[y]", [])
 
     monkeypatch.setattr("srdeploy.quality.evaluate", measure)
     monkeypatch.setattr("srdeploy.runtime.open.open_session", lambda *_, **__: nullcontext(SESSION))
     assert run(["eval", "net.st", "--eval-data", "Set5", "--scale", "2,4,2"]) == 0
     assert asked == [
-        (source, "Set5", scale, None) for scale in (2, 4) for source in (SESSION, "bicubic")
-    ]
+        one
+        for scale in (2, 4)
+        for one in ((True, "Set5", scale, None), (False, "Set5", scale, PROTOCOLS["vdsr"]))
+    ]  # both by the network's own protocol
     told = capsys.readouterr()
     assert told.out.splitlines() == [
         "x2: 38.000 dB, SSIM 0.7600; bicubic 33.000 dB, 0.6600",
@@ -209,7 +213,7 @@ def test_several_scales_have_bicubic_beside_them(
     assert [(one["scale"], one["psnr_y"], one["bicubic"]["psnr_y"]) for one in found] == [
         (2, 38.0, 33.0), (4, 36.0, 31.0),
     ]  # fmt: skip
-    for wrong in ("2;3", "", "0", "2,,3", "-2"):
+    for wrong in ("2;3", "", "0", "2,,3", "x2"):
         assert run(["eval", "net.st", "--scale", wrong]) == 2
         assert "is no factor; write one (2), or several (2,3,4)" in " ".join(
             capsys.readouterr().err.split()
