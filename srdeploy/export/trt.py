@@ -290,7 +290,9 @@ def _build(
             parity = compare_with_source(ours, source, facts)
     if emit_script is not None:
         write_script(emit_script, facts, final.name)
-        notes.append(f"{emit_script} builds it again from {facts.onnx}")
+        beside = emit_script.absolute().parent == final.absolute().parent
+        where = "" if beside else f", copied into the script's folder ({emit_script.parent})"
+        notes.append(f"{emit_script} builds it again from {facts.onnx}{where}")
     if parity is None:
         notes.append("the engine was not run: there is no GPU for it here")
     notes += [f"TensorRT warns: {' '.join(text.split())[:200]}" for text in built.warnings]

@@ -18,6 +18,10 @@ from srdeploy.runtime.pixels import check_scale, plan_image, upscale_parts
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.tiling import Grid, smallest_tile
 
+ROOM = 500_000_000
+"""Bytes beyond what the process holds already that may be taken unless told: who trained a network
+before in the same notebook holds gigabytes."""
+
 DEFAULT_MEMORY = 2_000_000_000
 """Bytes of memory to stay within unless told (half of what is free, if that is less)."""
 
@@ -49,7 +53,8 @@ class Upscaler:
         Args:
             session: The network.
             scale: Default: the network's own.
-            memory: Bytes; default: :data:`DEFAULT_MEMORY`.
+            memory: Bytes; default: :data:`DEFAULT_MEMORY`, or :data:`ROOM` beyond what the process
+                holds already, if that is more; never beyond half of what is free.
             overlap: Of tiles, in network input pixels, instead of what is exact.
 
         Raises:
@@ -58,8 +63,9 @@ class Upscaler:
         self.session = session
         self.scale = scale or session.card.scale
         check_scale(session.card, self.scale)
-        free = available()
-        self.memory = memory or min(DEFAULT_MEMORY, free // 2 if free else DEFAULT_MEMORY)
+        half = (available() or 2 * DEFAULT_MEMORY) // 2
+        room = (resident() or 0) + min(ROOM, half)
+        self.memory = memory or max(min(DEFAULT_MEMORY, half), room)
         self._overlap = overlap
         self._cost: float | None = None
 

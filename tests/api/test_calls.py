@@ -24,6 +24,7 @@ from srdeploy.prune.methods import METHODS
 from srdeploy.reconstruct.run import Calibration
 
 NETWORK = create("ledsr", n_blocks=1, n_feats=4)
+FITTED = SimpleNamespace(quantise=None)
 
 
 class Calls(list):
@@ -43,8 +44,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     monkeypatch.setattr(given_, "load_network", lambda name: NETWORK)
     for name in ("prune_at_once", "prune_trained"):
         monkeypatch.setattr(networks, name, found.of(("small", "report")))
-    for name in ("plan_oneshot", "prune_recipe", "finetune_recipe", "_train"):
+    for name in ("plan_oneshot", "prune_recipe", "_train"):
         monkeypatch.setattr(networks, name, found.of(name))
+    monkeypatch.setattr(networks, "finetune_recipe", found.of(FITTED))
     for name in ("_export", "_bench", "_evaluate", "write_report"):
         monkeypatch.setattr(artifacts, name, found.of(name))
     return found
@@ -143,11 +145,21 @@ def test_finetune(calls: Calls) -> None:
     assert api.finetune(NETWORK, run_dir="run", lr=0.1) == "_train"
     recipe, trained = calls
     assert recipe == ((NETWORK.card, None, {"lr": 0.1, "data": None, "eval_data": None}, []), {})
-    assert trained == ((NETWORK, "finetune_recipe", "run"), {"step": "finetune"})
+    assert trained == ((NETWORK, FITTED, "run"), {"step": "finetune"})
     calls.clear()
     api.finetune(NETWORK, run_dir="r", data="one", recipe="f.yaml", changes=["b=2"], watch="set")
     told = {"data": ["one"], "eval_data": "set"}
     assert calls[0] == ((NETWORK.card, Path("f.yaml"), told, ["b=2"]), {})
+
+
+def test_finetune_for_eight_bits(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    rounded = SimpleNamespace(quantise={"precision": "int8"})
+    monkeypatch.setattr(networks, "finetune_recipe", calls.of(rounded))
+    monkeypatch.setattr("srdeploy.export.quantise_finetune.finetune_int8", calls.of("int8"))
+    assert api.finetune(NETWORK, run_dir="run", quantise="int8") == "int8"
+    _, trained = calls
+    assert trained == ((NETWORK, rounded, "run"), {})
+    assert calls[0][0][2]["quantise"] == "int8"
 
 
 def test_export(calls: Calls) -> None:

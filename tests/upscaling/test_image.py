@@ -16,6 +16,7 @@ from srdeploy.runtime.sizes import InputSizes
 from srdeploy.upscaling import image
 from srdeploy.upscaling.image import (
     DEFAULT_MEMORY,
+    ROOM,
     Upscaler,
     hidden_bytes,
     picture_of,
@@ -58,9 +59,21 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
 )  # fmt: skip
 def test_memory_unless_told(free: int | None, memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image, "available", lambda: free)
+    monkeypatch.setattr(image, "resident", lambda: HELD)
     assert Upscaler(BicubicSession()).memory == memory
     assert Upscaler(BicubicSession(), memory=5).memory == 5
     assert DEFAULT_MEMORY == 2_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("free", "memory"), [(8_000_000_000, 3_000_000_000 + ROOM), (600_000_000, 3_300_000_000)]
+)
+def test_a_process_that_holds_much_has_room_all_the_same(
+    free: int, memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image, "available", lambda: free)
+    monkeypatch.setattr(image, "resident", lambda: 3_000_000_000)
+    assert Upscaler(BicubicSession()).memory == memory
 
 
 @pytest.mark.parametrize(("held", "room"), [(None, 90e6), (50_000_000, 40e6), (70_000_000, 32e6)])
