@@ -1,6 +1,6 @@
 """Pruning without training: time, memory and PSNR, for each architecture known here and strangers'.
 
-    python benchmarks/reconstruct.py DATA [--only NAME ...] [--busy]   # DATA holds weights/, benchmark/
+    python benchmarks/reconstruct.py DATA [--only NAME ...] [--busy]  # weights/, benchmark/, train/
 
 Each cell is one ``srdeploy prune`` on its own, on DATA's training images (``train/DIV2K_LRx4``) and
 on the shipped ones. A network without published PSNR (trained with a GAN) is judged by how near it

@@ -142,5 +142,7 @@ def settings(entries: tuple[Entry, ...], module: nn.Module, grouping: Grouping) 
 
 
 def _words(entry: Entry) -> str:
-    given = entry.model_dump(exclude_none=True, include={"op_types", "op_names", "op_partial_names"})
+    given = entry.model_dump(
+        exclude_none=True, include={"op_types", "op_names", "op_partial_names"}
+    )
     return ", ".join(f"{key} {', '.join(values)}" for key, values in given.items())

@@ -81,8 +81,9 @@ def choose_by_cost(
 
     Returns:
         The chosen atoms of each group, in order, and what each removal cost (relative to the power
-        of what its readers put out, times the gain, summed over the readers). A group that no layer with a matrix
-        reads as it is has no costs; its atoms are chosen by the L1 norm of their weights.
+        of what its readers put out, times the gain, summed over the readers). A group that no layer
+        with a matrix reads as it is has no costs; its atoms are chosen by the L1 norm of their
+        weights.
 
     Raises:
         SrdeployError: a layer that reads a group's channels does not run.

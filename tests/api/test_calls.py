@@ -81,7 +81,9 @@ def test_prune_at_once(calls: Calls, given: dict, ratio: float, method: str | No
     assert (images.images, named["refits"]) == ("dir", True)
 
 
-@pytest.mark.parametrize(("budget", "unit"), [({"macs": 1e9}, "MACs"), ({"params": 3e4}, "parameters")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("budget", "unit"), [({"macs": 1e9}, "MACs"), ({"params": 3e4}, "parameters")]
+)
 @pytest.mark.parametrize("ratio", [None, "auto"])
 def test_prune_within_a_budget(calls: Calls, budget: dict, unit: str, ratio: str | None) -> None:
     assert api.prune(NETWORK, ratio, method="obs", **budget) == "small"
@@ -242,7 +244,7 @@ def test_upscale(opened: list, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 @pytest.mark.parametrize("exclude", ["body.0", ["body.0"], ("body.0",)])
 def test_one_of_a_list_is_a_list_of_one(calls: Calls, exclude: Any) -> None:
     api.prune(NETWORK, exclude=exclude)
-    assert calls.pop()[0][1].exclude == (*networks.default_exclude(NETWORK), "body.0")
+    assert calls.pop()[0][2].exclude == (*networks.default_exclude(NETWORK), "body.0")
     api.prune(NETWORK, method="srp", run_dir="r", exclude=exclude, data="d", changes="a=1")
     recipe = calls[0]
     assert recipe[0][3] == ["a=1"]

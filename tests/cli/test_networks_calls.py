@@ -12,10 +12,10 @@ import pytest
 from srdeploy.cli import networks
 from srdeploy.cli.main import run
 from srdeploy.cli.output import quantity
+from srdeploy.metrics import PROTOCOLS
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
-from srdeploy.metrics import PROTOCOLS
 from srdeploy.quality import Quality
 from srdeploy.runtime.bicubic_session import BicubicSession
 from tests.cli.reach import STOP, Case, hold

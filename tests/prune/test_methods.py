@@ -79,7 +79,5 @@ def test_its_own_are_taken(method: str | None, given: dict[str, bool]) -> None:
 
 def test_looking_at_the_table_imports_nothing_heavy() -> None:
     code = "import sys, srdeploy.prune.methods; print({'torch', 'nni', 'numpy'} & set(sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "set()"

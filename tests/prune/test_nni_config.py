@@ -75,7 +75,7 @@ def test_names_alone(tmp_path: Path) -> None:
         ("[{'sparsity': 0.5, 'op_types': ['Conv3d']}]", "names no layer with channels: op_types"),
         ("[{'exclude': True, 'op_names': ['haed.0']}]", "names no layer with channels: op_names"),
         (
-            "[{'sparsity': 0.5, 'op_types': ['Conv2d']}, {'sparsity': 0.2, 'op_names': ['head.0']}]",
+            "[{'sparsity': .5, 'op_types': ['Conv2d']}, {'sparsity': .2, 'op_names': ['head.0']}]",
             "gives coupled layers several sparsities",
         ),
         ("!!python/object/apply:os.system ['true']", "is not valid YAML"),
@@ -96,7 +96,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     kept = read_network(out).card.widths
     assert (kept["body.0.body.0"], kept["body.1.body.0"], kept["head.0"]) == (4, 8, 4)
     capsys.readouterr()
-    for more in (["--ratio", "0.5"], ["--layer-ratio", "a=0.5"], ["--method", "obs", "--macs", "1G"]):
+    for more in (
+        ["--ratio", "0.5"],
+        ["--layer-ratio", "a=0.5"],
+        ["--method", "obs", "--macs", "1G"],
+    ):
         assert run([*asked, *more]) == 2
         assert "--nni-config says" in " ".join(capsys.readouterr().err.split())
     assert run([*asked[:3], str(tmp_path / "none.txt"), "-o", str(out)]) == 2

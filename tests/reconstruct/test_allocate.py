@@ -75,7 +75,9 @@ def test_numbers_are_multiples_and_excluded_groups_stay() -> None:
     assert len(found) == 1
 
 
-@pytest.mark.parametrize(("share", "words"), [(1.0, "nothing has to be removed"), (0.001, "give that or more")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("share", "words"), [(1.0, "nothing has to be removed"), (0.001, "give that or more")]
+)
 def test_a_budget_that_changes_nothing_or_cannot_be_met_is_told(share: float, words: str) -> None:
     network = network_of(Uneven())
     grouping = find_groups(network)

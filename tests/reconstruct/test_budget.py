@@ -16,7 +16,7 @@ from srdeploy.prune.options import PruneOptions, removals
 from srdeploy.prune.plan import make_plan
 from srdeploy.prune.pruners import choose
 from srdeploy.reconstruct.budget import budget_of, macs_720p, parameters
-from tests.reconstruct.own import network_of
+from tests.prune.helpers import user_network
 
 
 class Odd(nn.Module):
@@ -47,7 +47,7 @@ def networks() -> list[Network]:
     return [
         create("edsr", scale=2, n_blocks=2, n_feats=8),
         create("vdsr", n_layers=4),
-        network_of(Odd()),
+        user_network(Odd, scale=2),
     ]
 
 
