@@ -235,5 +235,5 @@ def test_the_shipped_demo_runs(tmp_path: Path) -> None:
     ]  # fmt: skip
     for file in ("50_onnx/tuned.onnx", "60_coreml/tuned.mlpackage"):
         steps = [chapter.step for chapter in tell(root / file).chapters]
-        assert steps == ["train", "prune", "finetune", "export"]
+        assert steps == ["train", "rotate", "prune", "refit", "finetune", "export"]
     assert "<html" in (root / "80_report" / "report.html").read_text(encoding="utf-8")
