@@ -170,7 +170,7 @@ class Artifacts:
 
         return Stage(
             name=REPORT,
-            what="one page with the results, the pictures and how they were made",
+            what="one page: results, pictures, how they were made",
             how={"title": self.line.name},
             parents=(BENCH,),
             outputs=(PAGE,),

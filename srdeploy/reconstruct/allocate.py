@@ -4,7 +4,8 @@ Every group's removals have a price list: the cheapest channel, the next one, an
 the error that it leaves in what reads the group (:mod:`srdeploy.reconstruct.choice`), times what
 such an error does to the network's output (:mod:`srdeploy.reconstruct.gains`). The removal that
 costs least for what it saves comes first, until the budget holds. Prices are taken to add up over
-groups, which they do while each is small.
+groups, which they do while each is small. They are not where half of everything goes, so no group
+may go far below what one ratio for all would leave of it, and how far is tried out.
 """
 
 from __future__ import annotations
@@ -17,20 +18,24 @@ from torch import Tensor
 from srdeploy.errors import UserError
 from srdeploy.models.network import Network
 from srdeploy.prune.groups import Group, Grouping
-from srdeploy.prune.options import PruneOptions, check_patterns, prunable
+from srdeploy.prune.options import PruneOptions, check_patterns, prunable, removals
 from srdeploy.reconstruct.budget import Budget, CostModel
 from srdeploy.reconstruct.choice import choose_by_cost, readers_of
 from srdeploy.reconstruct.gains import output_gains
 from srdeploy.reconstruct.rotate import stream_costs, why_not_linear
 
-LEAST = 0.1
-"""Share of its channels that every group keeps: prices of the very last ones are not to be had."""
+FLOORS = (1.0, 0.75, 0.5)
+"""Shares of what one ratio for all would leave of a group, below which it may not go; the first is
+that ratio itself."""
+
+GRID = 200
+"""Ratios that are tried, from 0 on, to find the one for all that is within the budget."""
 
 SAMPLE = 8
 """Calibration inputs on which gains are measured, at most."""
 
 
-def allocate(
+def allocations(
     network: Network,
     grouping: Grouping,
     options: PruneOptions,
@@ -38,8 +43,8 @@ def allocate(
     inputs: Sequence[Tensor],
     *,
     rotate: bool = False,
-) -> dict[str, int]:
-    """How many atoms each group loses, by name; groups that lose none are left out.
+) -> list[dict[str, int]]:
+    """Ways to keep within a budget, to be tried out.
 
     Args:
         network: Left as it is.
@@ -50,43 +55,61 @@ def allocate(
         inputs: Network inputs to measure on.
         rotate: Linear streams will be rotated, so their price lists are those of directions.
 
+    Returns:
+        For each of :data:`FLOORS`, how many atoms each group loses, by name; groups that lose none
+        are left out. The first is one ratio for all.
+
     Raises:
         UserError: a pattern that matches no layer, or a budget that cannot be met, or needs
             nothing to be removed.
     """
     check_patterns(grouping, options.exclude)
-    groups = [g for g in prunable(grouping, options) if readers_of(network.module, g)]
-    removed: dict[str, int] = {}
-    cost, limit, unit = budget.cost_model(network, grouping), budget.amount, budget.unit
-    whole = cost(removed)
+    cost = budget.cost_model(network, grouping)
+    uniform = _uniform(grouping, options, budget, cost)
+    groups = [g for g in prunable(grouping, options) if g.name in uniform]
+    priced = [g for g in groups if readers_of(network.module, g)]
+    prices = _prices(network, grouping, priced, inputs, rotate)
+    found = [uniform]
+    for floor in FLOORS[1:]:
+        # What no price is known of loses what it would by one ratio for all.
+        removed = {g.name: uniform[g.name] for g in groups if g.name not in prices}
+        left = {g.name: _steps(g, uniform[g.name], floor, options.round_to) for g in priced}
+        while (current := cost(removed)) > budget.amount and any(left.values()):
+            name = min(
+                (n for n in left if left[n]),
+                key=lambda n: _rate(n, left[n][0], removed, prices[n], cost, current),
+            )
+            removed[name] = left[name].pop(0)
+        if current <= budget.amount and removed not in found:
+            found.append({g.name: removed[g.name] for g in groups if g.name in removed})
+    return found
+
+
+def _uniform(
+    grouping: Grouping, options: PruneOptions, budget: Budget, cost: CostModel
+) -> dict[str, int]:
+    """What each group loses by the smallest ratio for all that is within the budget."""
+    limit, unit, whole = budget.amount, budget.unit, cost({})
     if limit >= whole:
         raise UserError(
             f"The network has {whole:.4g} {unit} as it is, which is within {limit:.4g}: nothing "
             "has to be removed."
         )
-    most = {group.name: _steps(group, options.round_to) for group in groups}
-    lowest = cost({name: steps[-1] for name, steps in most.items() if steps})
-    if limit < lowest:
-        raise UserError(
-            f"{limit:.4g} {unit} is too little: with a tenth of the channels of every group that "
-            f"can be pruned, the network still has {lowest:.4g}; give that or more."
-        )
-    prices = _prices(network, grouping, groups, inputs, rotate)
-    left = {name: list(steps) for name, steps in most.items() if steps}
-    current = whole
-    while current > limit:
-        name = min(left, key=lambda n: _rate(n, left[n][0], removed, prices[n], cost, current))
-        removed[name] = left[name].pop(0)
-        if not left[name]:
-            del left[name]
-        current = cost(removed)
-    return {group.name: removed[group.name] for group in groups if group.name in removed}
+    for step in range(1, GRID):
+        ratio = options.model_copy(update={"ratio": step / GRID, "layer_ratios": {}})
+        counts = removals(grouping, ratio)
+        if counts and cost(counts) <= limit:
+            return counts
+    raise UserError(
+        f"{limit:.4g} {unit} is too little: with hardly any channel left of what can be pruned, "
+        f"the network still has {cost(counts):.4g}; give that or more."
+    )
 
 
-def _steps(group: Group, round_to: int) -> list[int]:
+def _steps(group: Group, uniform: int, floor: float, round_to: int) -> list[int]:
     """Numbers of atoms that may be removed, the smallest first."""
     total = len(group.atoms)
-    least = max(1, math.ceil(LEAST * total))
+    least = max(1, math.ceil(floor * (total - uniform)))
     unit = max(round_to // math.gcd(round_to, group.block), 1)
     kept = range(total - 1, least - 1, -1)
     return [total - k for k in kept if k % unit == 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,17 @@ from srdeploy.prune.methods import Method
 from srdeploy.prune.oneshot import plan_oneshot
 from srdeploy.prune.options import PruneOptions, nothing_to_prune, removals
 from srdeploy.prune.plan import Plan, make_plan
-from srdeploy.reconstruct.allocate import allocate
+from srdeploy.reconstruct.allocate import allocations
 from srdeploy.reconstruct.budget import Budget
 from srdeploy.reconstruct.choice import choose_by_cost
 from srdeploy.reconstruct.refit import RIDGE, LayerFit, refit
 from srdeploy.reconstruct.rotate import rotate_streams
 from srdeploy.runtime.inputs import network_inputs
 from srdeploy.strict import expand
+
+GAIN = 0.9
+"""Error on the calibration images, relative to that of one ratio for all, from which on a budget is
+shared out otherwise: what fits these images a little better may fit others worse."""
 
 PATCHES, SIDE = 64, 32
 """Calibration patches, and their side in LR pixels."""
@@ -122,8 +127,9 @@ def prune_by_cost(
         calibration: What it is run on; default: up to 64 pieces of the shipped training images.
         measure: If given, called for the dense, masked, compact and refitted network.
         rotate: Give linear streams the basis in which their last channels matter least, first.
-        budget: What the network may cost; the ratios of ``options`` are then not used, and each
-            group loses what costs least for what it saves.
+        budget: What the network may cost; the ratios of ``options`` are then not used. Groups lose
+            what costs least for what it saves, where that comes clearly nearer to the dense network
+            on the calibration images, else all the same share.
 
     Raises:
         UserError: options that fit no layer, nothing to prune, or no images.
@@ -137,10 +143,27 @@ def prune_by_cost(
         if not counts:
             raise nothing_to_prune(grouping, options)
         x = calibration.inputs(network)
+        turned, plan = _chosen(network, grouping, counts, settings, x, rotate)
     else:
         x = calibration.inputs(network)
-        counts = allocate(network, grouping, options, budget, x.split(1), rotate=rotate)
+        ways = allocations(network, grouping, options, budget, x.split(1), rotate=rotate)
         settings |= budget.settings()
+        tried = [_chosen(network, grouping, counts, settings, x, rotate) for counts in ways]
+        errors = [_error(network, turned, plan, x) for turned, plan in tried]
+        best = min(range(len(tried)), key=errors.__getitem__)
+        turned, plan = tried[best if errors[best] < GAIN * errors[0] else 0]
+    return _remove_and_refit(network, turned, grouping, plan, options, calibration, x, measure)
+
+
+def _chosen(
+    network: Network,
+    grouping: Grouping,
+    counts: Mapping[str, int],
+    settings: dict[str, Any],
+    x: Tensor,
+    rotate: bool,
+) -> tuple[Network, Plan]:
+    """The network, rotated where that is asked for and possible, and what goes of it."""
     turned, cut = network, dict[str, list[int]]()
     if rotate:
         turned, record = rotate_streams(network, grouping, counts, x.split(1))
@@ -154,7 +177,15 @@ def prune_by_cost(
     others = {name: count for name, count in counts.items() if name not in cut}
     removed, _ = choose_by_cost(turned.module, grouping, others, x.split(1))
     plan = make_plan(grouping, cut | removed, "reconstruct" if rotate else "obs", settings)
-    return _remove_and_refit(network, turned, grouping, plan, options, calibration, x, measure)
+    return turned, plan
+
+
+def _error(network: Network, turned: Network, plan: Plan, x: Tensor) -> float:
+    """Mean squared error of the output on some inputs, removed and refitted."""
+    small = compact(turned, plan)
+    refit(turned.module, small.module, plan, x)
+    with torch.no_grad():
+        return float((small.module(x.clone()) - network.module(x.clone())).square().mean())
 
 
 def refit_to(
