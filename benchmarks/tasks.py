@@ -483,7 +483,7 @@ def _looks(line: str, text: str) -> list[str]:
     if "Traceback (most recent call last)" in text:
         faults.append(f"a traceback from `{line}`")
     # An error is one sentence in one line, for those who search logs; terminals break it.
-    lines = [told for told in text.splitlines() if not told.startswith("srdeploy: ")]
+    lines = [told for told in text.splitlines() if not told.startswith(("srdeploy: ", "bash: "))]
     wide = max(map(len, lines), default=0)
     if wide > COLUMNS and "--json" not in line and "python" not in line:
         faults.append(f"{wide} columns from `{line}`")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.files import cache_dir, discard, settle, sha256
+from srdeploy.files import cache_dir, discard, locked, settle, sha256
 from srdeploy.models.card_file import shipped_networks
 from srdeploy.runtime.trt_sidecar import onnx_path, sidecar_path
 
@@ -144,21 +144,25 @@ class HostCache:
         Everything in it must be here (:meth:`lacking`).
         """
         folder = self._root / "parcels" / parcel.digest
-        if not all(_holds(folder / _inside(name), digest) for name, digest in parcel.files):
-            discard(folder, self._root)
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new") as temporary:
-                made = Path(temporary) / "parcel"
-                for name, digest in parcel.files:
-                    target = made / _inside(name)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    _link(self._content(digest), target)
-                with suppress(OSError):  # another job was faster: its folder is in use, leave it
-                    made.rename(folder)
+        with locked(self._root / "parcels.lock"):  # another job of this host may make it, too
+            if not all(_holds(folder / _inside(name), digest) for name, digest in parcel.files):
+                discard(folder, self._root)
+                self._make(parcel, folder)
         os.utime(folder)
         for _, digest in parcel.files:
             os.utime(self._content(digest))
         return folder / _inside(parcel.name)
+
+    def _make(self, parcel: Parcel, folder: Path) -> None:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new") as temporary:
+            made = Path(temporary) / "parcel"
+            for name, digest in parcel.files:
+                target = made / _inside(name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                _link(self._content(digest), target)
+            with suppress(OSError):  # where nothing can be locked, another job may be faster
+                made.rename(folder)
 
     def tidy(self, days: float = KEEP_DAYS) -> None:
         """Delete what no job has opened for so long."""

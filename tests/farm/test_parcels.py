@@ -3,13 +3,15 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
 
 from srdeploy.errors import SrdeployError, UserError
+from srdeploy.farm import parcels
 from srdeploy.farm.parcels import HostCache, Packed, Parcel
-from srdeploy.files import sha256
+from srdeploy.files import discard, sha256
 
 
 @pytest.fixture
@@ -130,6 +132,33 @@ def test_two_workers_tidy_one_host(
     monkeypatch.setattr(Path, "glob", slow)
     cache.tidy(days=-1)
     assert cache.lacking(digest for _, digest in parcel.files)
+
+
+def test_two_jobs_of_one_host_open_the_same(
+    tmp_path: Path, cache: HostCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither takes away what the other has opened."""
+    (tmp_path / "a.bin").write_bytes(b"right")
+    packed = Packed()
+    parcel = packed.pack(str(tmp_path / "a.bin"))
+    send(cache, packed, parcel)
+    others = []
+
+    def meanwhile(path: Path, root: Path) -> None:
+        monkeypatch.setattr(parcels, "discard", discard)
+
+        def other() -> None:
+            (HostCache().folder(parcel).parent / "opened").touch()
+
+        others.append(Thread(target=other))
+        others[0].start()
+        others[0].join(0.5)
+        discard(path, root)
+
+    monkeypatch.setattr(parcels, "discard", meanwhile)
+    mine = cache.folder(parcel).parent
+    others[0].join()
+    assert (mine / "opened").exists()
 
 
 def test_what_a_disk_damaged_is_sent_again(tmp_path: Path, cache: HostCache) -> None:
