@@ -4,13 +4,15 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SR := $(BIN)/srdeploy
 DEMO := runs/demo
+FAST = OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto -m "not slow and not gpu and not emulated"
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 
 .PHONY: help
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^test-%/test-FOLDER/; s/:[^#]*## /\t/' \
+		| expand -t 14
 
 # An environment of its own, with what running needs (demo) or what developing needs (test, lint).
 $(VENV)/.run: pyproject.toml constraints.txt
@@ -39,13 +41,34 @@ demo: $(VENV)/.run  ## Prune, fine-tune, export and measure the shipped network 
 
 .PHONY: test
 test: $(VENV)/.dev lint  ## Lint, types and all fast tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto -m "not slow and not gpu and not emulated"
+	$(FAST)
+
+.PHONY: test-fast
+test-fast: $(VENV)/.dev  ## All fast tests, without lint and types
+	$(FAST)
+
+# A target for each folder that holds tests; emulated has one of its own.
+TEST_FOLDERS := $(filter-out emulated,$(sort \
+	$(foreach test,$(wildcard tests/*/test_*.py),$(word 2,$(subst /, ,$(test))))))
+
+.PHONY: $(TEST_FOLDERS:%=test-%)
+$(TEST_FOLDERS:%=test-%): test-%: $(VENV)/.dev
+	$(FAST) tests/$*
+
+test-%:  ## Fast tests of one folder of tests/: make test-prune, make test-export
+	$(error There is no folder of tests named '$*'; known: $(TEST_FOLDERS))
+
+.PHONY: test-python
+test-python:  ## All fast tests under another Python, in an environment of its own: make test-python PYTHON=python3.13
+	@$(PYTHON) --version >/dev/null 2>&1 || { \
+		echo "There is no $(PYTHON) here; install it, or name another: make test-python PYTHON=python3.12" >&2; exit 2; }
+	@$(MAKE) --no-print-directory test-fast VENV=.venv-$(patsubst python%,%,$(notdir $(PYTHON)))
 
 .PHONY: check
 check: $(VENV)/.dev lint  ## Lint, types and the tests of what differs from main, nearest first, within 90 seconds
 	@tests=$$($(BIN)/python benchmarks/tests_of.py --changed) && if [ -n "$$tests" ]; then \
-		SRDEPLOY_TEST_SECONDS=40 OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto \
-		-m "not slow and not gpu and not emulated" $$tests; else echo "No test holds what changed."; fi
+		SRDEPLOY_TEST_SECONDS=40 $(FAST) $$tests; \
+		else echo "No test holds what changed."; fi
 
 .PHONY: test-slow
 test-slow: $(VENV)/.dev  ## Tests that take minutes
@@ -53,7 +76,7 @@ test-slow: $(VENV)/.dev  ## Tests that take minutes
 
 .PHONY: test-emulated
 test-emulated: $(VENV)/.dev  ## Emulated boards and phones (Debian: proot, qemu-user-static, openssh-server); builds the native runner once
-	$(BIN)/python export/native/build.py --arch aarch64 --arch x86_64
+	$(BIN)/python -m srdeploy.devices.build_runner --arch aarch64 --arch x86_64
 	$(BIN)/pytest -m emulated tests/emulated
 
 # qai-hub wants older versions of much else, hence an environment of its own.
@@ -125,15 +148,27 @@ farm-chaos: $(VENV)/.dev  ## Prove the farm: 200 fake devices, 5,000 jobs, kille
 	$(BIN)/python -m benchmarks.farm_chaos --scaling --turn 10
 	$(BIN)/python -m benchmarks.farm_chaos --scaling --turn 4 --jobs-each 5
 
+# Tools that build and look, beside what running needs: the command of the built wheel is tried.
+$(VENV)/.release: $(VENV)/.run
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[release]'
+	@touch $@
+
+.PHONY: release
+release: $(VENV)/.release  ## Build wheel and source distribution into dist/, and check what is in them
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python benchmarks/check_release.py dist
+	$(BIN)/twine check --strict dist/*
+
 .PHONY: lock
 lock:  ## Renew constraints.txt from a fresh environment
 	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/pip install --quiet '.[dev]'
-	(head -2 constraints.txt; .venv-lock/bin/pip freeze | grep -v srdeploy \
+	.venv-lock/bin/pip install --quiet '.[dev,release]'
+	(head -3 constraints.txt; .venv-lock/bin/pip freeze | grep -v srdeploy \
 		| sed -e 's/+cpu//' -e 's/$$/; python_version >= "3.11"/') > constraints.new
 	mv constraints.new constraints.txt
 	rm -r .venv-lock
 
 .PHONY: clean
-clean:  ## Remove the environment and all runs
-	rm -rf $(VENV) runs
+clean:  ## Remove environments, what was built, and all runs
+	rm -rf $(VENV) .venv-* build dist runs

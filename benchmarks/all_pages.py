@@ -71,7 +71,10 @@ PAGES = [
     Page(
         "farm-mixed",
         3,
-        ("python export/native/build.py --arch x86_64", "python -m benchmarks.farm_mixed"),
+        (
+            "python -m srdeploy.devices.build_runner --arch x86_64",
+            "python -m benchmarks.farm_mixed",
+        ),
     ),
     Page("compare-noise-quiet", 3, (_NOISE,)),
     Page("latency-pruned", 3, ("python benchmarks/pruned_latency.py DATA",)),

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from srdeploy.api import *  # noqa: F403
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 os.environ.update(ORT_DISABLE_TELEMETRY="1", DO_NOT_TRACK="1")
 # OpenVINO knows no switch: it tells Google Analytics of every import, unless this is missing.

@@ -1,6 +1,6 @@
 """The native runner: a static program that times one network and needs nothing on its device.
 
-It is the same program on Android, boards and servers; ``export/native/`` holds what builds it.
+It is the same program on Android, boards and servers; ``assets/native/`` holds what it is made of.
 This module is its interface: the command line it takes, and the text it answers with.
 
     srdeploy-runner --param FILE --bin FILE --input FILE --shape N,C,H,W --threads T

@@ -1,8 +1,8 @@
 """What the native runner needs from here: its program, and the network in ncnn's format.
 
-The program is built from published sources by ``export/native/build.py`` and kept in the cache. The
-network is converted by pnnx, the converter of ncnn's own authors (https://github.com/pnnx/pnnx),
-whose native program reads ONNX without torch.
+The program is built from published sources by :mod:`srdeploy.devices.build_runner` and kept in the
+cache. The network is converted by pnnx, the converter of ncnn's own authors
+(https://github.com/pnnx/pnnx), whose native program reads ONNX without torch.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def runner_binary(arch: str) -> Path:
     path = runner_path(arch)
     if not path.is_file():
         raise UserError(
-            f"The native runner for {arch} is not built yet; run `python export/native/build.py "
-            f"--arch {arch}` in srdeploy's repository once (minutes, nothing but pip is needed), "
+            f"The native runner for {arch} is not built yet; run `python -m srdeploy.devices"
+            f".build_runner --arch {arch}` once (minutes, nothing but pip is needed), "
             f"or copy one from another machine to '{path}'."
         )
     return path

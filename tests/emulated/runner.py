@@ -17,7 +17,7 @@ def require_runner(arch: str) -> Path:
     here = runner_path(arch)
     built = _USERS_CACHE / here.relative_to(cache_dir())
     if not built.is_file():
-        pytest.skip(f"needs the runner: python export/native/build.py --arch {arch}")
+        pytest.skip(f"needs the runner: python -m srdeploy.devices.build_runner --arch {arch}")
     if not here.exists():
         here.parent.mkdir(parents=True, exist_ok=True)
         here.symlink_to(built)

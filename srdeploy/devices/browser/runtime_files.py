@@ -37,7 +37,7 @@ FILES = (
 VARIABLE = "SRDEPLOY_ORT_WEB"
 """Environment variable that names a folder with these files."""
 
-_SCRIPT = "export/browser/fetch_onnxruntime_web.py"
+_FETCH = "python -m srdeploy.devices.browser.fetch_runtime"
 _SECONDS = 300
 
 
@@ -59,7 +59,7 @@ def runtime_folder(given: str | None = None) -> Path:
         missing = next(name for name in FILES if not (folder / name).is_file())
         raise UserError(
             f"'{folder}' holds no onnxruntime-web ({missing} is missing); fill it by "
-            f"`python {_SCRIPT} -o {folder}` on a machine with internet."
+            f"`{_FETCH} -o {folder}` on a machine with internet."
         )
     cached = cache_dir() / "onnxruntime-web" / VERSION
     if not all((cached / name).is_file() for name in FILES):
@@ -116,7 +116,7 @@ def _package(folder: Path) -> Path:
         raise UserError(
             f"onnxruntime-web {VERSION} is not in the cache and could not be fetched ({reason}; "
             f"registry.npmjs.org: {getattr(error, 'reason', error)}); run "
-            f"`python {_SCRIPT} -o DIR` on a machine with internet, bring DIR here and set "
+            f"`{_FETCH} -o DIR` on a machine with internet, bring DIR here and set "
             f"{VARIABLE}=DIR."
         ) from None
     return target

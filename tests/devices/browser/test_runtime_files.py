@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from srdeploy.devices.browser import fetch_runtime
 from srdeploy.devices.browser import runtime_files as module
 from srdeploy.devices.browser.runtime_files import FILES, VERSION, fetch, runtime_folder
 from srdeploy.errors import UserError
@@ -74,9 +75,7 @@ def test_offline_it_says_what_to_bring(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(module, "URL", (tmp_path / "nowhere.tgz").as_uri())
-    with pytest.raises(
-        UserError, match=r"npm is not installed.*fetch_onnxruntime_web.*ORT_WEB=DIR"
-    ):
+    with pytest.raises(UserError, match=r"npm is not installed.*fetch_runtime.*ORT_WEB=DIR"):
         runtime_folder()
 
 
@@ -91,10 +90,20 @@ def test_a_folder_of_the_users_may_be_a_whole_package(tmp_path: Path) -> None:
         runtime_folder(str(tmp_path))
 
 
-def test_the_script_never_writes_over_a_folder(tmp_path: Path) -> None:
-    script = ROOT / "export" / "browser" / "fetch_onnxruntime_web.py"
-    ended = subprocess.run(
-        [sys.executable, script, "-o", tmp_path], capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 1
-    assert "name a new folder" in ended.stderr
+def test_it_never_writes_over_a_folder(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "srdeploy.devices.browser.fetch_runtime", "-o", tmp_path]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr == f"'{tmp_path}' exists; name a new folder.\n"
+
+
+def test_it_tells_what_it_fetched(
+    package: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.argv", ["fetch_runtime", "-o", str(tmp_path / "out")])
+    assert fetch_runtime.main() == 0
+    assert (tmp_path / "out" / FILES[0]).is_file()
+    assert f"out: onnxruntime-web {VERSION}, 6 files" in capsys.readouterr().out

@@ -100,7 +100,7 @@ def test_where_both_fail_both_are_told(
     )
     assert "No such file" in said
     assert said.endswith(
-        "run `python export/browser/fetch_onnxruntime_web.py -o DIR` on a machine with internet, "
+        "run `python -m srdeploy.devices.browser.fetch_runtime -o DIR` on a machine with internet, "
         "bring DIR here and set SRDEPLOY_ORT_WEB=DIR."
     )
 

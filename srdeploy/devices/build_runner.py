@@ -1,6 +1,6 @@
 """Build the native runner: one static program per processor, from published sources.
 
-    python export/native/build.py --arch aarch64
+    python -m srdeploy.devices.build_runner --arch aarch64
 
 Zig, CMake, ninja and ncnn's sources come from PyPI by pip, each of one version and known by its
 hash (requirements.txt, sources.txt); nothing else of this machine takes part, and no Android SDK.
@@ -26,8 +26,11 @@ from pathlib import Path
 from srdeploy.devices.native_build import ARCHITECTURES, runner_path
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.files import atomic_path, cache_dir
+from srdeploy.terminal import plain
 
-HERE = Path(__file__).resolve().parent
+NATIVE = Path(__file__).resolve().parents[1] / "assets" / "native"
+"""What the program is made of: in the package, so that `pip install` brings it, too."""
+
 TARGETS = {
     "aarch64": "aarch64-linux-musl",
     "armv7l": "arm-linux-musleabihf",
@@ -48,8 +51,8 @@ def run(command: list[str | Path], what: str, **options: object) -> None:
 
 
 def key(*files: str) -> str:
-    """A short hash of files beside this one."""
-    digest = hashlib.sha256(b"".join((HERE / name).read_bytes() for name in files))
+    """A short hash of files among :data:`NATIVE`."""
+    digest = hashlib.sha256(b"".join((NATIVE / name).read_bytes() for name in files))
     return digest.hexdigest()[:12]
 
 
@@ -58,7 +61,7 @@ def tools(root: Path) -> Path:
     folder = root / f"tools-{key('requirements.txt')}"
     if not (folder / "ready").exists():
         venv.create(folder, with_pip=True, clear=True)
-        pinned = ["--require-hashes", "--no-deps", "-r", HERE / "requirements.txt"]
+        pinned = ["--require-hashes", "--no-deps", "-r", str(NATIVE / "requirements.txt")]
         run([folder / "bin/python", "-m", "pip", "install", "-q", *pinned], "Fetching the tools")
         for name in ("ar", "ranlib"):
             script = folder / f"bin/zig-{name}"
@@ -77,7 +80,7 @@ def sources(root: Path, environment: Path) -> Path:
                 [
                     *(environment / "bin/python", "-m", "pip", "download", "-q", "-d", part),
                     *("--use-deprecated=legacy-resolver", "--no-build-isolation", "--no-deps"),
-                    *("--require-hashes", "--no-binary", "ncnn", "-r", HERE / "sources.txt"),
+                    *("--require-hashes", "--no-binary", "ncnn", "-r", NATIVE / "sources.txt"),
                 ],
                 "Fetching ncnn's sources",
             )
@@ -105,7 +108,10 @@ def build(arch: str, jobs: int, root: Path) -> Path:
     """
     environment = tools(root)
     ncnn = sources(root, environment)
-    folder = root / f"build-{arch}-{key('requirements.txt', 'sources.txt', 'zig-cc')}"
+    # CMake ties a folder to the place of its sources: this checkout, that environment.
+    place = hashlib.sha256(os.fsencode(NATIVE)).hexdigest()[:6]
+    inputs = key("requirements.txt", "sources.txt", "zig-cc")
+    folder = root / f"build-{arch}-{inputs}-{place}"
     (zig,) = environment.glob("lib/python*/site-packages/ziglang/zig")
     path = os.pathsep.join((str(environment / "bin"), os.environ["PATH"]))
     env = {
@@ -119,8 +125,8 @@ def build(arch: str, jobs: int, root: Path) -> Path:
         "CMAKE_BUILD_TYPE": "Release",
         "CMAKE_SYSTEM_NAME": "Linux",
         "CMAKE_SYSTEM_PROCESSOR": arch,
-        "CMAKE_C_COMPILER": HERE / "zig-cc",
-        "CMAKE_CXX_COMPILER": HERE / "zig-cc",
+        "CMAKE_C_COMPILER": NATIVE / "zig-cc",
+        "CMAKE_CXX_COMPILER": NATIVE / "zig-cc",
         "CMAKE_AR": environment / "bin/zig-ar",
         "CMAKE_RANLIB": environment / "bin/zig-ranlib",
         "CMAKE_TRY_COMPILE_TARGET_TYPE": "STATIC_LIBRARY",
@@ -128,7 +134,7 @@ def build(arch: str, jobs: int, root: Path) -> Path:
         "NCNN_VERSION": ncnn.name.rpartition(".")[2],
     }
     given = [f"-D{name}={value}" for name, value in settings.items()]
-    run(["cmake", "-G", "Ninja", "-S", HERE, "-B", folder, *given], "CMake", env=env)
+    run(["cmake", "-G", "Ninja", "-S", NATIVE, "-B", folder, *given], "CMake", env=env)
     run(["ninja", "-C", folder, f"-j{jobs}", "srdeploy-runner"], "The build", env=env)
     target = runner_path(arch)
     with atomic_path(target) as part:
@@ -140,7 +146,9 @@ def build(arch: str, jobs: int, root: Path) -> Path:
 def main() -> int:
     """Read the command line and build."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m srdeploy.devices.build_runner",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--arch", choices=ARCHITECTURES, action="append", help="default: aarch64")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="compilers at a time")
@@ -149,9 +157,9 @@ def main() -> int:
         if os.name != "posix":
             raise UserError("The runner is built on Linux or macOS; copy it from there.")
         for arch in given.arch or ["aarch64"]:
-            print(build(arch, given.jobs, cache_dir() / "native"))
+            print(plain(str(build(arch, given.jobs, cache_dir() / "native"))))
     except SrdeployError as error:
-        print(error, file=sys.stderr)
+        print(plain(str(error)), file=sys.stderr)
         return error.exit_code
     return 0
 
