@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def test_card_survives_with_the_export_in_its_history(tmp_path: Path) -> None:
     assert card.model_copy(update={"history": []}) == network.card
     (step,) = card.history
     assert (step["step"], step["target"], step["opset"]) == ("export", "onnx", 17)
-    assert step["tools"]["torch"] == torch.__version__
+    assert step["tools"]["torch"] == version("torch")
 
 
 @pytest.mark.parametrize("exporter", ["trace", "dynamo"])
