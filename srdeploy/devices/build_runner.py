@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import venv
 from pathlib import Path
 
@@ -75,7 +76,9 @@ def sources(root: Path, environment: Path) -> Path:
     """The sources of ncnn, unpacked once."""
     folder = root / f"ncnn-{key('sources.txt')}"
     if not folder.exists():
-        with atomic_path(folder) as part:
+        with atomic_path(folder) as part, tempfile.NamedTemporaryFile() as none:
+            # The old resolver breaks off where constraints are configured, whatever they are of.
+            alone = {**os.environ, "PIP_CONSTRAINT": none.name}
             run(
                 [
                     *(environment / "bin/python", "-m", "pip", "download", "-q", "-d", part),
@@ -83,6 +86,7 @@ def sources(root: Path, environment: Path) -> Path:
                     *("--require-hashes", "--no-binary", "ncnn", "-r", NATIVE / "sources.txt"),
                 ],
                 "Fetching ncnn's sources",
+                env=alone,
             )
             (archive,) = part.glob("*.tar.gz")
             with tarfile.open(archive) as packed:

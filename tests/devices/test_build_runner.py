@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from srdeploy.devices import build_runner
 from srdeploy.devices.build_runner import NATIVE, TARGETS, build, main
 from srdeploy.devices.native import VERSION
 from srdeploy.devices.native_build import ARCHITECTURES, runner_binary
+from srdeploy.errors import SrdeployError
 
 
 @pytest.fixture
@@ -119,3 +121,20 @@ def test_what_fails_is_a_sentence(
     monkeypatch.setattr("sys.argv", ["build_runner"])
     assert main() == 1
     assert capsys.readouterr().err == "The build failed (exit code 1); its words are above.\n"
+
+
+def test_constraints_of_the_machine_do_not_reach_pip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its old resolver breaks off at the first."""
+    monkeypatch.setenv("PIP_CONSTRAINT", "/etc/constraints.txt")
+    seen = []
+
+    def run(command: list[str | Path], what: str, **options: Any) -> None:
+        seen.append(Path(options["env"]["PIP_CONSTRAINT"]).read_text())
+        raise SrdeployError("stop")
+
+    monkeypatch.setattr(build_runner, "run", run)
+    with pytest.raises(SrdeployError, match="stop"):
+        build_runner.sources(tmp_path, tmp_path / "tools")
+    assert seen == [""]
