@@ -61,6 +61,11 @@ class Sources:
         """For each test, every file that it runs into through imports."""
         return {test: self._reached(test) for test in self.tests}
 
+    @cached_property
+    def direct(self) -> dict[str, set[str]]:
+        """For each test, what it imports itself or by the helpers beside it."""
+        return {test: self._direct(test) for test in self.tests}
+
     def of(self, source: str) -> list[str]:
         """The tests that hold ``source``, nearest first.
 
@@ -73,7 +78,7 @@ class Sources:
         path = Path(source)
         folder = Path("tests", *path.parts[1:-1]) if path.parts[0] == "srdeploy" else Path("tests")
         named = [t for t in self.tests if Path(t).parent == folder and _named_after(t, path.stem)]
-        direct = [t for t in self.tests if source in self._direct(t)]
+        direct = [t for t in self.tests if source in self.direct[t]]
         near = [t for t in self.tests if Path(t).parent == folder and source in self.reach[t]]
         found = list(dict.fromkeys([*named, *direct, *near]))
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -70,6 +71,32 @@ def _interruptible() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session")
+def small_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The middles of the images that ``builtin`` measures on, 96x72 pixels of each."""
+    from PIL import Image
+
+    from srdeploy.data.builtin import BENCHMARK_IMAGES
+
+    folder = tmp_path_factory.mktemp("builtin")
+    for path in sorted(BENCHMARK_IMAGES.glob("*.png")):
+        with Image.open(path) as image:
+            left, top = (image.width - 96) // 2, (image.height - 72) // 2
+            image.crop((left, top, left + 96, top + 72)).save(folder / path.name)
+    return folder
+
+
+@pytest.fixture
+def small_builtin(small_images: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """``builtin`` measures on a seventh of its pixels, for tests that are not about its figures."""
+    from srdeploy.quality import bicubic_psnr
+
+    monkeypatch.setattr("srdeploy.data.benchmark.BENCHMARK_IMAGES", small_images)
+    bicubic_psnr.cache_clear()
+    yield
+    bicubic_psnr.cache_clear()
+
+
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 64 KB."""
@@ -82,6 +109,21 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("a small disk can be mounted by root only")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays to the end: garbage is not looked for in it again.
+
+    coremltools has everything looked through in each conversion, a third of a second of a process
+    that has the whole suite in memory.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """At the end everything may go."""
+    gc.unfreeze()
 
 
 _BEGUN = time.monotonic()

@@ -66,19 +66,6 @@ def test_every_command_of_the_demo(desk: Path) -> None:
 EXAMPLE = (ROOT / "examples" / "line.py").read_text(encoding="utf-8")
 
 
-def test_the_example_in_python(desk: Path) -> None:
-    assert EXAMPLE.count("iterations=1500") == EXAMPLE.count("sr.bench(") == 1
-    short = EXAMPLE.replace("iterations=1500", "iterations=2").replace(
-        'sr.bench("dense.onnx", "small.onnx")',
-        'sr.bench("dense.onnx", "small.onnx", scenario=sr.Scenario(min_runs=1, min_seconds=0))',
-    )
-    # A process of many tests holds more than a picture is allowed to take by default.
-    short = short.replace('"photo_x2.png")', '"photo_x2.png", memory=8 * 10**9)')
-    exec(compile(short, "line.py", "exec"), {"__name__": "__main__"})
-    made = {"dense.onnx", "photo_x2.png", "report.html", "small.onnx", "small.safetensors"}
-    assert {path.name for path in desk.iterdir() if path.is_file()} == made
-
-
 @pytest.mark.slow
 def test_the_example_exactly_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -24,10 +24,13 @@ from importlib.util import find_spec
 import numpy
 from srdeploy.cli.main import run
 from srdeploy.data.images import write_png
+from srdeploy.models.registry import create
+from srdeploy.models.store import save_network
 def do(*line):
     assert run(list(line)) == 0, line
 write_png("set/a.png", numpy.full((48, 48, 3), 99, "uint8"))
-do("prune", "edsr-s-x2", "--ratio", "0.5", "--data", "set", "-o", "net.safetensors")
+save_network(create("ledsr", n_blocks=1, n_feats=8), "dense.safetensors")
+do("prune", "dense.safetensors", "--ratio", "0.5", "--data", "set", "-o", "net.safetensors")
 do("export", "net.safetensors", "-o", "net.onnx")
 if find_spec("coremltools"):
     do("export", "net.safetensors", "--target", "coreml", "--input", "16x16", "-o", "n.mlpackage")

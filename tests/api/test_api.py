@@ -21,6 +21,8 @@ from srdeploy.export.report import Parity
 from srdeploy.models.registry import create
 from srdeploy.prune.options import PruneOptions
 
+pytestmark = pytest.mark.usefixtures("small_builtin")
+
 
 def test_importing_loads_nothing_heavy() -> None:
     code = (
@@ -234,12 +236,18 @@ def test_the_example_fits_a_screen_and_runs(
     brief = "scenario=sr.Scenario(inputs=(16, 16), min_runs=2, min_seconds=0)"
     code = code.replace('"small.onnx")\nfor', f'"small.onnx", {brief})\nfor')
     assert brief in code
+    assert code.count("sr.bench(") == 1
+    # A process of many tests holds more than a picture is allowed to take by default.
+    code = code.replace('"photo_x2.png")', '"photo_x2.png", memory=8 * 10**9)')
+    assert "memory=" in code
     (tmp_path / "set").mkdir()
     with Image.open(BENCHMARK_IMAGES / "coffee.png") as photo:
         photo.convert("RGB").crop((0, 0, 96, 64)).save(tmp_path / "set" / "a.png")
     monkeypatch.setattr("srdeploy.data.benchmark.BENCHMARK_IMAGES", tmp_path / "set")
     monkeypatch.chdir(tmp_path)
     exec(compile(code, str(EXAMPLE), "exec"), {"__name__": "__main__"})
+    made = {"dense.onnx", "photo_x2.png", "report.html", "small.onnx", "small.safetensors"}
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == made
     told = capsys.readouterr().out
     assert "small.onnx" in told
     assert "times as fast" in told or "takes" in told

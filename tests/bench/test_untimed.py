@@ -11,9 +11,9 @@ from srdeploy.bench.run import bench
 from srdeploy.bench.table import group_tables
 from srdeploy.data.images import write_png
 from srdeploy.export.coreml import export_coreml
+from srdeploy.export.onnx import export_onnx
 from srdeploy.measure.scenario import Scenario
 from srdeploy.models.registry import create
-from srdeploy.models.store import save_network
 from srdeploy.runtime.open import open_session
 
 pytest.importorskip("coremltools")
@@ -29,14 +29,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pixels = np.random.default_rng(0).integers(0, 255, (64, 48, 3)).astype(np.uint8)
     write_png(root / "images" / "noise.png", pixels)
     network = create("ledsr", n_blocks=1, n_feats=4)
-    save_network(network, root / "net.safetensors")
-    export_coreml(network, root / "net.mlpackage")
+    export_onnx(network, root / "net.onnx", check=False)
+    export_coreml(network, root / "net.mlpackage", sizes="16..64")
     return root
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="Core ML itself runs here")
 def test_quality_without_latency(folder: Path) -> None:
-    artifacts = [str(folder / "net.safetensors"), str(folder / "net.mlpackage")]
+    artifacts = [str(folder / "net.onnx"), str(folder / "net.mlpackage")]
     network, package = bench(artifacts, data=folder / "images", scale=2, scenario=QUICK, threads=1)
     assert package.error is None
     assert package.runtime == "coreml-reference"

@@ -93,7 +93,7 @@ def test_a_test_that_fails_on_the_unchanged_code_notices_nothing(lane: _Lane) ->
 def test_a_test_that_no_longer_ends_is_stopped(
     lane: _Lane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mutant_lanes, "SILENCE", 5)
+    monkeypatch.setattr(mutant_lanes, "SILENCE", 3)
     lane.fails_anyway |= {f"{TEST}test_always_fails": True, f"{TEST}test_bigger": False}
     endless = mutant(MODULE.replace("a > b", "1 if a is b else True"))
     answer = lane.judge(endless, ["tests/test_pair.py"])

@@ -19,6 +19,13 @@ from srdeploy.models.store import save_network
 Command = Callable[..., Any]
 
 
+@pytest.fixture(autouse=True)
+def _quick_measurements(request: pytest.FixtureRequest) -> None:
+    """Most commands measure on ``builtin`` unless told otherwise; slow tests take their time."""
+    if request.node.get_closest_marker("slow") is None:
+        request.getfixturevalue("small_builtin")
+
+
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str]) -> Command:
     """Run a command in this process; returns its JSON (``--json`` is added) and checks exit 0."""

@@ -97,15 +97,15 @@ def test_doctor_lists_targets_and_runtimes(command) -> None:
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     """Of a command that has no sentence of its own."""
     command = [sys.executable, "-m", "srdeploy", "bench", "edsr-s-x2", "--device"]
-    command += ["fake://slow?pace=1", "--seconds", "600", "--store", "results.sqlite"]
+    command += ["fake://slow?pace=0.1", "--seconds", "600", "--output", "turns.jsonl"]
+    turns = tmp_path / "turns.jsonl"
     running = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path
     )
     try:
-        while not (tmp_path / "results.sqlite").exists():  # by then it is at work
+        while not turns.exists() or '"event": "turn"' not in turns.read_text():  # then it works
             assert running.poll() is None
-            time.sleep(0.2)
-        time.sleep(1)
+            time.sleep(0.05)
         running.send_signal(signal.SIGINT)
         told = running.communicate(timeout=60)[1]
     finally:

@@ -25,9 +25,17 @@ def test_lists_every_shipped_network(command, capsys: pytest.CaptureFixture[str]
     assert "psnr[y, crop=2, u8, matlab]" in text
 
 
-def test_times_them_here(command) -> None:
+FEW = ("x2-p50", "x2-p70", "x3-p50", "x3-p70")
+
+
+@pytest.mark.parametrize("ending", [FEW, pytest.param(("",), marks=pytest.mark.slow)])
+def test_times_them_here(command, ending: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = {name: path for name, path in shipped_networks().items() if name.endswith(ending)}
+    monkeypatch.setattr("srdeploy.bench.zoo.shipped_networks", lambda: chosen)
     quick = ("--input", "32x24", "--runs", "2", "--seconds", "0", "--threads", "1")
     rows = command("zoo", "--time", *quick)
+    assert {row["name"] for row in rows} == set(chosen)
+    assert len({row["scale"] for row in rows}) > 1
     for row in rows:
         assert row["p50_ms"] > 0
     first = {row["scale"]: row["name"] for row in reversed(rows)}

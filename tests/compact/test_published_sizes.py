@@ -39,7 +39,13 @@ def test_edsr_baseline_x2(edsr, ratio, params_k, gmacs):
     assert sizes.macs_720p / 1e9 == pytest.approx(gmacs, abs=0.1)
 
 
-@pytest.mark.parametrize(("scale", "params_m"), [(2, 14.93), (3, 15.20), (4, 15.26)])
+SLOW = pytest.mark.slow  # the same body again, before another tail
+
+
+@pytest.mark.parametrize(
+    ("scale", "params_m"),
+    [(2, 14.93), pytest.param(3, 15.20, marks=SLOW), pytest.param(4, 15.26, marks=SLOW)],
+)
 def test_srpn(scale, params_m):
     network = create("rirsr-96", scale=scale)
     grouping = find_groups(network)
@@ -74,7 +80,7 @@ def test_the_card_tells_what_was_done():
 @pytest.mark.parametrize("arch", ["vdsr", "edsr", "ledsr", "rirsr"])
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_our_architectures_at_every_scale(arch, scale):
-    config = {"vdsr": {}, "rirsr": {"n_groups": 2}}.get(arch, {})
+    config = {"vdsr": {"n_layers": 5, "n_feats": 16}, "rirsr": {"n_groups": 2}}.get(arch, {})
     if arch != "vdsr":
         config = {**config, "n_blocks": 1, "n_feats": 8}
     network = create(arch, scale=scale, **config)

@@ -69,17 +69,27 @@ def check(names: list[str], seed: int, channels: int, scale: int, tail: str) -> 
         assert torch.equal(again.module(x), small.module(x))
 
 
-@settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
-@given(
+drawn_networks = given(
     names=st.lists(st.sampled_from(sorted(BLOCKS)), min_size=1, max_size=4),
     seed=st.integers(0, 10_000),
     channels=st.sampled_from([1, 3]),
     scale=st.sampled_from([1, 2, 3, 4]),
     tail=st.sampled_from(TAILS),
 )
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@drawn_networks
 def test_masked_equals_compact(names, seed, channels, scale, tail):
+    check(names, seed, channels, scale, tail)
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
+@drawn_networks
+def test_masked_equals_compact_many_times(names, seed, channels, scale, tail):
     check(names, seed, channels, scale, tail)
 
 

@@ -21,6 +21,7 @@ from srdeploy.runtime.open import open_session
 from srdeploy.runtime.table import RUNTIMES
 
 
+@pytest.mark.usefixtures("small_builtin")
 class TargetContract:
     """Tests of one target; they build small networks with it and run them.
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from srdeploy.devices.open import open_device
+from srdeploy.devices.protocol import Device
 from tests.contracts.device_contract import (  # noqa: F401
     DeviceContract,
     onnx_artifact,
@@ -24,6 +26,11 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
 
 
 class TestSshContract(DeviceContract):
-    @pytest.fixture
+    @pytest.fixture(scope="class")
     def uri(self, board: Loopback) -> str:
         return board.uri
+
+    @pytest.fixture(scope="class")
+    def device(self, uri: str) -> Iterator[Device]:
+        with open_device(uri) as device:
+            yield device

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from srdeploy.devices.open import open_device
+from srdeploy.devices.protocol import Device
 from tests.contracts.device_contract import (  # noqa: F401
     DeviceContract,
     onnx_artifact,
@@ -27,9 +29,14 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
 
 
 class TestSshNativeContract(DeviceContract):
-    @pytest.fixture
+    @pytest.fixture(scope="class")
     def uri(self, machine: Loopback) -> str:
         return machine.uri
+
+    @pytest.fixture(scope="class")
+    def device(self, uri: str) -> Iterator[Device]:
+        with open_device(uri) as device:
+            yield device
 
     @pytest.fixture(autouse=True)
     def _runner(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,8 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from PIL import Image
 
 import srdeploy as sr
-from srdeploy.data.benchmark import BENCHMARK_IMAGES
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export import onnx_adopt, onnx_convert
 from srdeploy.export.onnx import export_onnx
@@ -35,18 +33,9 @@ from tests.export.foreign_onnx import TRAINED, foreign
 
 
 @pytest.fixture(autouse=True)
-def few_images(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """What losses are measured on: two small images."""
-    folder = tmp_path_factory.mktemp("set")
-    with Image.open(BENCHMARK_IMAGES / "coffee.png") as photo:
-        for left in (100, 260):
-            photo.convert("RGB").crop((left, 60, left + 150, 180)).save(folder / f"{left}.png")
-    monkeypatch.setattr("srdeploy.data.benchmark.BENCHMARK_IMAGES", folder)
-    if "every" not in request.node.name:  # other runtimes take their time, once is enough
+def _one_runtime(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other runtimes take their time; once is enough."""
+    if "every" not in request.node.name:
         monkeypatch.setattr("srdeploy.export.gate.others", lambda usual: [])
 
 

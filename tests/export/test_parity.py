@@ -229,12 +229,12 @@ def test_a_file_that_runs_at_one_size_only(harm: str) -> None:
 
 
 def test_an_fp32_artifact_that_loses_on_images_is_refused(tmp_path: Path) -> None:
-    """What no probe shows, the images that it is measured on do."""
+    """What no probe shows, the images that it is measured on do: they are 36 pixels high."""
 
     class Content(Plain):
         def forward(self, x: Tensor) -> Tensor:
             image = nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
-            return image if x.shape[-2] != 126 else image * 0.9 + 0.05
+            return image if x.shape[-2] != 36 else image * 0.9 + 0.05
 
     class Hidden(Content):  # it reads a pixel, so its ways cannot be looked at
         def forward(self, x: Tensor) -> Tensor:

@@ -18,6 +18,8 @@ from tests.export.test_smsr_onnx import network
 
 pytest.importorskip("coremltools", reason="pip install 'srdeploy[coreml]'")
 
+pytestmark = pytest.mark.usefixtures("one_way")
+
 
 @pytest.mark.parametrize("sizes", [None, "17..40", "23x17", "23x17,24x40"])
 def test_odd_sizes_and_ranges(sizes: str | None, tmp_path: Path) -> None:

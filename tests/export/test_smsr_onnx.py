@@ -17,6 +17,8 @@ from srdeploy.models.registry import create, describe
 from srdeploy.runtime.onnx_session import OnnxSession
 from tests.sparse import nets
 
+pytestmark = pytest.mark.usefixtures("one_way")
+
 
 def network(**case: object) -> Network:
     module = nets.network(**case)  # type: ignore[arg-type]

@@ -73,7 +73,9 @@ def test_without_labgrid_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) 
         require_labgrid()
 
 
-def test_a_farm_leaves_a_reserved_board_alone(place: Path, tmp_path: Path) -> None:
+def test_a_farm_leaves_a_reserved_board_alone(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("distributed")
     from benchmarks.farm_lab import free_port, lab
     from srdeploy.bench.plan import plan
@@ -83,6 +85,8 @@ def test_a_farm_leaves_a_reserved_board_alone(place: Path, tmp_path: Path) -> No
     from srdeploy.measure.scenario import Scenario
     from srdeploy.measure.store import Store
 
+    # Both devices are there when the first run begins, so none waits for more of them.
+    monkeypatch.setattr("srdeploy.farm.link.GRACE_SECONDS", 0.0)
     quick = Scenario(min_runs=1, min_seconds=0, warmup_seconds=0, quality=False, sensors=False)
     entries = [
         {"uri": "fake://orin", "tags": ["board"], "labgrid": "orin"},

@@ -27,19 +27,21 @@ from srdeploy.line.run import left_over, plan_line, run_line, stages_of
 from srdeploy.models.registry import create
 
 
-@pytest.fixture
-def recipe(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recipe that takes seconds: one block, one image."""
+    folder = tmp_path_factory.mktemp("recipe")
+    torch.manual_seed(0)
     weights = create("ledsr", n_blocks=1, n_feats=8).module.state_dict()
-    torch.save(weights, tmp_path / "tiny.pt")  # somebody's checkpoint: its story begins with import
-    images = tmp_path / "images"
+    torch.save(weights, folder / "tiny.pt")  # somebody's checkpoint: its story begins with import
+    images = folder / "images"
     images.mkdir()
     random = np.random.default_rng(0)
     write_png(images / "noise.png", random.integers(0, 256, (48, 64, 3), np.uint8))
-    path = tmp_path / "tiny.yaml"
+    path = folder / "tiny.yaml"
     path.write_text(
         yaml.safe_dump({
-            "model": str(tmp_path / "tiny.pt"),
+            "model": str(folder / "tiny.pt"),
             "prune": {"method": "l1", "ratio": 0.5},
             "train": {
                 "data": {"folders": [str(images)]}, "patch": 8, "batch": 2, "iterations": 300,
@@ -68,6 +70,7 @@ def run(recipe: Path, root: Path, *changes: str) -> dict[str, str]:
     return {one.stage.name: one.state.kind for one in done}
 
 
+@pytest.mark.usefixtures("small_builtin")
 def test_the_whole_line_and_what_is_skipped(recipe: Path, tmp_path: Path) -> None:
     root, first = tmp_path / "run", (SHORT, QUICK, "targets=[onnx, onnx-int8]")
     names = [
@@ -123,13 +126,23 @@ def test_the_whole_line_and_what_is_skipped(recipe: Path, tmp_path: Path) -> Non
     assert left_over(stages_of(line, root), root) == ["60_onnx-int8"]
 
 
+@pytest.fixture(scope="module")
+def whole(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its run, from beginning to end."""
+    root = tmp_path_factory.mktemp("whole")
+    run(recipe, root)
+    return root
+
+
 def command(recipe: Path, root: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "srdeploy", "run", str(recipe), "--run-dir", str(root), *more]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_stopped_in_the_middle_of_training(recipe: Path, tmp_path: Path, number: int) -> None:
-    root, whole = tmp_path / "stopped", tmp_path / "whole"
+def test_stopped_in_the_middle_of_training(
+    recipe: Path, whole: Path, tmp_path: Path, number: int
+) -> None:
+    root = tmp_path / "stopped"
     checkpoint = root / "40_tuned" / "run" / "checkpoint.pt"
     process = subprocess.Popen(
         command(recipe, root), stderr=subprocess.PIPE, text=True, env=os.environ | {"COLUMNS": "80"}
@@ -151,7 +164,6 @@ def test_stopped_in_the_middle_of_training(recipe: Path, tmp_path: Path, number:
     resumed = _iteration(checkpoint)
     assert resumed > 0
     assert run(recipe, root) == kinds
-    run(recipe, whole)
     tuned = "40_tuned/tuned.safetensors"
     assert sha256(root / tuned) == sha256(whole / tuned)  # as if nothing had happened
     iterations = [json.loads(line)["iteration"] for line in
@@ -191,6 +203,7 @@ def test_what_is_missing_is_told_before_any_work(
     assert not root.exists()
 
 
+@pytest.mark.usefixtures("small_builtin")
 def test_a_failed_measurement_is_tried_again_alone(recipe: Path, tmp_path: Path) -> None:
     root, base = tmp_path / "run", (SHORT, QUICK, "targets=onnx")
     failing = "devices=[local, 'fake://desk?ms=1&fail=lost&after=0']"
@@ -203,6 +216,7 @@ def test_a_failed_measurement_is_tried_again_alone(recipe: Path, tmp_path: Path)
     assert [row["error"] is None for row in rows] == [True, True, False, False]
 
 
+@pytest.mark.usefixtures("small_builtin")
 def test_methods_that_train_recover_in_a_stage_of_their_own(recipe: Path, tmp_path: Path) -> None:
     images = read_line(recipe).data
     training = (
@@ -225,6 +239,7 @@ def test_methods_that_train_recover_in_a_stage_of_their_own(recipe: Path, tmp_pa
     }  # fmt: skip
 
 
+@pytest.mark.usefixtures("small_builtin")
 def test_the_shipped_demo_runs(tmp_path: Path) -> None:
     quick = QUICK.replace("sensors: false", "sensors: false, quality: false")
     tiny = ("train.iterations=4", "train.batch=2", "train.patch=8", "train.validation=null")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from srdeploy.compact.run import prune_oneshot
@@ -47,8 +48,7 @@ def test_groups() -> None:
     assert along == {f"body.0.body.ch_mask.1.{kind}" for kind in ("dense", "sparse")}
 
 
-@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(
+drawn_cases = given(
     seed=st.integers(0, 10_000),
     n_layers=st.integers(1, 4),
     n_modules=st.integers(1, 2),
@@ -56,8 +56,10 @@ def test_groups() -> None:
     spatial=st.sampled_from(["drawn", "empty", "full"]),
     channels=st.sampled_from(["drawn", "dense", "sparse"]),
 )
-def test_masked_equals_compact(
-    tmp_path_factory: pytest.TempPathFactory,
+
+
+def check(
+    folder: Path,
     seed: int,
     n_layers: int,
     n_modules: int,
@@ -86,7 +88,7 @@ def test_masked_equals_compact(
     for one in small.module.mask_modules():
         for conv, mask in zip(one.body.body, one.body.ch_mask, strict=True):
             assert mask.dense.shape == mask.sparse.shape == (1, conv.out_channels, 1, 1)
-    path = tmp_path_factory.mktemp("smsr") / "n.safetensors"
+    path = folder / "n.safetensors"
     save_network(small, path)
     again = read_network(path)
     x = torch.rand(1, 3, 9, 8) * 255
@@ -94,12 +96,43 @@ def test_masked_equals_compact(
         assert torch.equal(again.module(x), small.module(x))
 
 
-def test_published_network(shared_data: Path) -> None:
-    whole = load_network(shared_data / "weights" / "smsr" / "SMSR_X2_model_1000.pt")
-    exclude = ARCHITECTURES["smsr"].leave_alone
-    small, report = prune_oneshot(whole, PruneOptions(ratio=0.5, exclude=exclude))
+@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@drawn_cases
+@example(seed=1, n_layers=2, n_modules=1, scale=2, spatial="empty", channels="sparse")
+@example(seed=2, n_layers=2, n_modules=1, scale=3, spatial="full", channels="dense")
+@example(seed=3, n_layers=1, n_modules=2, scale=4, spatial="drawn", channels="drawn")
+def test_masked_equals_compact(tmp_path_factory: pytest.TempPathFactory, **drawn: Any) -> None:
+    check(tmp_path_factory.mktemp("smsr"), **drawn)
+
+
+@pytest.mark.slow
+@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@drawn_cases
+def test_masked_equals_compact_many_times(
+    tmp_path_factory: pytest.TempPathFactory, **drawn: Any
+) -> None:
+    check(tmp_path_factory.mktemp("smsr"), **drawn)
+
+
+def prunes_by_half(whole: Network, last: str, left: float) -> dict[str, int]:
+    small, report = prune_oneshot(
+        whole, PruneOptions(ratio=0.5, exclude=ARCHITECTURES["smsr"].leave_alone)
+    )
     assert report.proof["max_difference"] < 1e-9
     widths = small.card.widths
-    assert widths["body.4.body.body.3"] == widths["head.2"] == widths["collect.0"] == 32
+    assert (
+        widths[last] == widths["head.2"] == widths["collect.0"] == whole.card.widths["head.2"] / 2
+    )
     assert widths["tail.0"] == 12
-    assert report.after.params < 0.3 * report.before.params
+    assert report.after.params < left * report.before.params
+    return widths
+
+
+def test_pruning_by_half() -> None:
+    prunes_by_half(network(0, n_modules=2, n_feats=16), "body.1.body.body.3", 0.4)
+
+
+@pytest.mark.slow
+def test_published_network(shared_data: Path) -> None:
+    whole = load_network(shared_data / "weights" / "smsr" / "SMSR_X2_model_1000.pt")
+    assert prunes_by_half(whole, "body.4.body.body.3", 0.3)["head.2"] == 32

@@ -14,7 +14,7 @@ from srdeploy.models.store import save_network
 
 @pytest.fixture
 def smsr(tmp_path: Path) -> str:
-    network = create("smsr", scale=2, n_feats=8)
+    network = create("smsr", scale=2, n_modules=1, n_layers=2, n_feats=8)
     save_network(network, tmp_path / "smsr.safetensors")
     return str(tmp_path / "smsr.safetensors")
 

@@ -3,9 +3,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ from srdeploy.train.interrupt import TrainingStopped
 from srdeploy.train.journal import read_metrics
 from srdeploy.train.loop import starting_network, train
 from srdeploy.train.recipe import TrainRecipe
+from tests.train.forked import ended
 
 Make = Callable[..., TrainRecipe]
 
@@ -107,31 +105,13 @@ def test_killed_and_resumed_equals_uninterrupted(
     )
     save_network(tiny, tmp_path / "start.safetensors")
     (tmp_path / "recipe.json").write_text(settings.model_dump_json())
-    program = """
-        import os, signal, sys
-        from pathlib import Path
-        from srdeploy.models.store import read_network
-        from srdeploy.train.hooks import StepHook
-        from srdeploy.train.loop import train
-        from srdeploy.train.recipe import TrainRecipe
 
-        class Kill(StepHook):
-            def before_step(self, module, iteration):
-                if iteration == 13:
-                    os.kill(os.getpid(), signal.SIGKILL)
+    def be_killed() -> None:
+        kill = Hook(at=13, act=lambda _: os.kill(os.getpid(), signal.SIGKILL))
+        read = TrainRecipe.model_validate_json((tmp_path / "recipe.json").read_text())
+        train(read_network(tmp_path / "start.safetensors"), read, tmp_path / "killed", hooks=[kill])
 
-        root = Path(sys.argv[1])
-        recipe = TrainRecipe.model_validate_json((root / "recipe.json").read_text())
-        train(read_network(root / "start.safetensors"), recipe, root / "killed", hooks=[Kill()])
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert ended(be_killed) == -signal.SIGKILL
     assert [e["iteration"] for e in read_metrics(tmp_path / "killed")] == [5, 10]
 
     start = read_network(tmp_path / "start.safetensors")

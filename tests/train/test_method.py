@@ -4,9 +4,6 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ from srdeploy.models.registry import create
 from srdeploy.models.store import read_network, save_network
 from srdeploy.prune.groups import find_groups
 from srdeploy.prune.options import PruneOptions
+from srdeploy.train.evaluator import LoopEvaluator
 from srdeploy.train.journal import read_metrics
 from srdeploy.train.loop import train
 from srdeploy.train.method import PruneRecipe, prune_trained
@@ -31,6 +29,7 @@ from srdeploy.train.recipe import TrainRecipe
 from tests.prune.helpers import user_network
 from tests.prune.zoo import RCAB, conv
 from tests.prune.zoo import Network as Zoo
+from tests.train.forked import ended
 
 FAST = {"growth": 0.5, "every": 2, "limit": 2.0, "hold": 4}
 
@@ -401,27 +400,22 @@ def test_gassl_is_as_small_as_even_ratios_and_spreads_them_by_rank(
 
 # Resuming.
 
-KILLED = """
-    import os, signal, sys
-    from pathlib import Path
-    from srdeploy.models.store import read_network
-    from srdeploy.train import method
-    from srdeploy.train.evaluator import LoopEvaluator
 
-    root, at = Path(sys.argv[1]), int(sys.argv[2])
+def _be_killed(root: Path, at: int) -> None:
+    """Prune as the recipe there says, to the iteration ``at`` of regularising."""
     before = LoopEvaluator.train
 
-    def train(self, *steps):
-        def kill():
+    def train(self: LoopEvaluator, *steps: Any) -> None:
+        def kill() -> None:
             if self.step == "regularise" and self.iteration == at:
                 os.kill(os.getpid(), signal.SIGKILL)
+
         self.patch_optimizer_step([], [kill])
         before(self, *steps)
 
-    LoopEvaluator.train = train
-    recipe = method.PruneRecipe.model_validate_json((root / "recipe.json").read_text())
-    method.prune_trained(read_network(root / "start.safetensors"), recipe, root / "killed")
-"""
+    LoopEvaluator.train = train  # type: ignore[method-assign]
+    recipe = PruneRecipe.model_validate_json((root / "recipe.json").read_text())
+    prune_trained(read_network(root / "start.safetensors"), recipe, root / "killed")
 
 
 @pytest.mark.parametrize(("method", "at"), [("srp", 7), ("assl", 3), ("assl", 9)])
@@ -435,14 +429,7 @@ def test_killed_while_regularising_and_resumed_equals_uninterrupted(
     recipe = recipe.model_copy(update={"training": training})
     save_network(network, tmp_path / "start.safetensors")
     (tmp_path / "recipe.json").write_text(recipe.model_dump_json())
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path), str(at)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert ended(_be_killed, tmp_path, at) == -signal.SIGKILL
     start = read_network(tmp_path / "start.safetensors")
     resumed, report = prune_trained(start, recipe, tmp_path / "killed")
     whole, other = prune_trained(start, recipe, tmp_path / "whole")

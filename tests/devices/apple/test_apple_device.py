@@ -19,6 +19,7 @@ from srdeploy.errors import UserError
 from srdeploy.export.coreml import export_coreml
 from srdeploy.models.load import load_network
 from tests.contracts.device_contract import (  # noqa: F401
+    NETWORK,
     SHAPE,
     DeviceContract,
     onnx_artifact,
@@ -33,7 +34,7 @@ pytest.importorskip("coremltools")
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("package") / "net.mlpackage"
-    export_coreml(load_network("edsr-s-x2"), path, sizes="24x16,16x24")
+    export_coreml(load_network(NETWORK), path, sizes="24x16,16x24")
     return path
 
 
@@ -101,7 +102,7 @@ def test_bench_converts_a_network(
     small_set: Path,  # noqa: F811
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    command = ["bench", "edsr-s-x2", "--device", f"{mac.uri}&precision=fp16&units=cpu_and_ne"]
+    command = ["bench", NETWORK, "--device", f"{mac.uri}&precision=fp16&units=cpu_and_ne"]
     command += ["--data", str(small_set), "--scale", "2", "--seconds", "0", "--runs", "2"]
     assert run([*command, "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
@@ -161,7 +162,7 @@ def test_pythons_that_will_not_do(own_mac: Mac) -> None:
 
 def test_artifacts_for_something_else(mac: Mac, onnx_artifact: Path, tmp_path: Path) -> None:  # noqa: F811
     images = tmp_path / "images.mlpackage"
-    export_coreml(load_network("edsr-s-x2"), images, images=True, sizes="24x16")
+    export_coreml(load_network(NETWORK), images, images=True, sizes="24x16")
     with open_device(mac.uri) as device:
         with pytest.raises(UserError, match="cannot become a Core ML package"):
             device.load(Job(str(onnx_artifact)))

@@ -27,7 +27,7 @@ from tests.devices.ssh.loopback import Loopback
 def write_engine(folder: Path, builder: str = "tensorrt") -> Path:
     """An engine built elsewhere, long ago: its bytes are worth nothing here."""
     engine = folder / "net.engine"
-    network = load_network("edsr-s-x2")
+    network = load_network("edsr-s-x2-p70")
     export_onnx(network, onnx_path(engine), check=False)
     engine.write_bytes(b"for another GPU")
     facts = Sidecar(
