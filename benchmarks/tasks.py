@@ -579,7 +579,8 @@ def main() -> int:
     data = [
         {
             "area": area, "task": outcome.task.name, "faults": outcome.faults,
-            "lines": [{"typed": a, "exit": b, "printed": c} for a, b, c in outcome.shown],
+            "lines": [{"typed": a, "exit": b, "printed": c.replace(f"{ROOT}/", "")}
+                      for a, b, c in outcome.shown],
         }
         for area, listed in found.items()
         for outcome in listed
