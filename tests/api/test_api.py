@@ -226,7 +226,7 @@ def test_the_example_fits_a_screen_and_runs(
 ) -> None:
     from PIL import Image
 
-    from srdeploy.data.benchmark import BENCHMARK_IMAGES
+    from srdeploy.data.builtin import BENCHMARK_IMAGES
 
     code = EXAMPLE.read_text(encoding="utf-8")
     assert len(code.splitlines()) <= 50

@@ -104,7 +104,7 @@ def test_what_the_parser_refuses_names_the_help_of_its_command(
     for line, told in (
         ("inspect", "Missing argument 'FILE'. See `srdeploy inspect --help`."),
         ("bench compare a", "Missing argument 'NEW'. See `srdeploy bench compare --help`."),
-        ("prune n -o x.st --ratio half", "string as a number. See `srdeploy prune --help`."),
+        ("finetune n -o x.st --lr half", "string as a number. See `srdeploy finetune --help`."),
     ):
         assert run(line.split()) == 2
         assert told in capsys.readouterr().err

@@ -106,7 +106,7 @@ def test_coupled_layers_are_judged_by_all_who_read_them() -> None:
     network = create("ledsr", scale=2, n_blocks=2, n_feats=6)
     grouping = find_groups(network)
     (stream,) = [group for group in grouping.groups if "head.0" in group.layers]
-    found = choice.readers_of(network.module, grouping, stream)
+    found = choice.readers_of(network.module, stream)
     assert set(found) == set(stream.readers)
     removed, _ = choose_by_cost(
         network.module, grouping, {stream.name: 2}, [torch.rand(1, 3, 16, 16) * 255]
