@@ -43,8 +43,8 @@ class Loopback:
     ) -> None:
         self.folder = folder
         self.bin, self.cache = folder / "bin", folder / "cache"
-        self.bin.mkdir()
-        self.cache.mkdir()
+        for one in (self.bin, self.cache, folder / "home"):
+            one.mkdir()
         for name in programs:
             self.install(name)
         self.port = _free_port()
@@ -115,6 +115,7 @@ class Loopback:
     def _write_server_config(self, version: str, changes: dict[str, str], more: str) -> None:
         environment = {
             "PATH": f"{self.bin}:/usr/bin:/bin",
+            "HOME": str(self.folder / "home"),  # bash would read whatever the real one sets up
             "XDG_CACHE_HOME": str(self.cache),
             "TRTEXEC_VERSION": version,
             "TRTEXEC_TROUBLE": str(self.folder / "trouble"),
