@@ -27,6 +27,12 @@ ENTRIES = [
 QUICK = ("--runs", "1", "--seconds", "0", "--no-quality", "--scale", "2")
 
 
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A farm without ``--store`` keeps its results in the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def shop() -> Iterator[Lab]:
     with lab(devices=2, processes=1, port=free_port(), entries=ENTRIES) as one:
@@ -122,10 +128,7 @@ def test_sending_needs_no_pytorch(farm: tuple[str, str], tmp_path: Path) -> None
     assert json.loads(done.stdout)[0]["error"] is None
 
 
-def test_requests_that_do_not_fit(
-    refused, farm: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)  # where results.sqlite would be
+def test_requests_that_do_not_fit(refused, farm: tuple[str, str], tmp_path: Path) -> None:
     missing = tmp_path / "none.yaml"
     for arguments, sentence in (
         (("bench", NAME, *farm), "--devices TAG"),
