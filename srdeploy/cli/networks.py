@@ -1,5 +1,6 @@
 """Commands about a network as it is: import, inspect, eval."""
 
+import re
 from typing import Annotated, Any
 
 import typer
@@ -232,7 +233,7 @@ def _factors(text: str | None) -> list[int]:
     from srdeploy.errors import UserError
 
     parts = [] if text is None else text.split(",")
-    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+    if not all(re.fullmatch(r"\s*[1-9]\d{0,2}\s*", part) for part in parts):
         raise UserError(f"--scale '{text}' is no factor; write one (2), or several (2,3,4).")
     return list(dict.fromkeys(map(int, parts)))
 

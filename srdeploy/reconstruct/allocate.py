@@ -50,7 +50,7 @@ def allocations(
         network: Left as it is.
         grouping: Its groups.
         options: What stays (``exclude``) and which numbers of channels are wanted (``round_to``);
-            the ratios are not used.
+            the ratio is not used.
         budget: What the network may cost.
         inputs: Network inputs to measure on.
         rotate: Linear streams will be rotated, so their price lists are those of directions.
@@ -60,9 +60,11 @@ def allocations(
         are left out. The first is one ratio for all.
 
     Raises:
-        UserError: a pattern that matches no layer, or a budget that cannot be met, or needs
-            nothing to be removed.
+        UserError: ratios of layers, a pattern that matches no layer, or a budget that cannot be
+            met, or needs nothing to be removed.
     """
+    if options.layer_ratios:
+        raise UserError("Ratios of layers and a budget exclude each other; leave one out.")
     check_patterns(grouping, options.exclude)
     cost = budget.cost_model(network, grouping)
     uniform = _uniform(grouping, options, budget, cost)
@@ -96,7 +98,7 @@ def _uniform(
             "has to be removed."
         )
     for step in range(1, GRID):
-        ratio = options.model_copy(update={"ratio": step / GRID, "layer_ratios": {}})
+        ratio = options.model_copy(update={"ratio": step / GRID})
         counts = removals(grouping, ratio)
         if counts and cost(counts) <= limit:
             return counts

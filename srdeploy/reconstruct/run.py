@@ -127,7 +127,7 @@ def prune_by_cost(
         calibration: What it is run on; default: up to 64 pieces of the shipped training images.
         measure: If given, called for the dense, masked, compact and refitted network.
         rotate: Give linear streams the basis in which their last channels matter least, first.
-        budget: What the network may cost; the ratios of ``options`` are then not used. Groups lose
+        budget: What the network may cost; the ratio of ``options`` is then not used. Groups lose
             what costs least for what it saves, where that comes clearly nearer to the dense network
             on the calibration images, else all the same share.
 

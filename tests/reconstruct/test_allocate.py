@@ -90,6 +90,14 @@ def test_a_budget_that_changes_nothing_or_cannot_be_met_is_told(share: float, wo
         allocations(network, grouping, NONE, budget, torch.rand(2, 3, 16, 16).split(1))
 
 
+def test_ratios_of_layers_are_not_passed_over() -> None:
+    network = network_of(Uneven())
+    options = PruneOptions(ratio=0.0, layer_ratios={"spare": 0.5})
+    budget = Budget(1.0, "MACs", macs_720p)
+    with pytest.raises(UserError, match="exclude each other"):
+        allocations(network, find_groups(network), options, budget, [])
+
+
 @pytest.mark.parametrize("rotate", [False, True])
 def test_a_network_keeps_within_its_budget(rotate: bool) -> None:
     torch.manual_seed(0)
