@@ -35,6 +35,11 @@ class Group:
     front: frozenset[int]
     shipped: Row | None
 
+    @property
+    def title(self) -> str:
+        """Its heading on the page."""
+        return f"{self.device} · {self.scenario}"
+
     def on_front(self, entry: Entry) -> bool:
         """Whether a measurement is on the Pareto front."""
         return id(entry.row) in self.front

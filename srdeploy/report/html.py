@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from html import escape
 
 
-def section(key: str, title: str, body: str, lead: str = "") -> str:
+def section(key: str, title: str, body: str) -> str:
     """A section of the page."""
-    opening = f'<p class="lead">{escape(lead)}</p>' if lead else ""
-    return f'<section id="{key}"><h2>{escape(title)}</h2>{opening}{body}</section>'
+    return f'<section id="{key}"><h2>{escape(title)}</h2>{body}</section>'
+
+
+def lead(text: str) -> str:
+    """The sentences that open a section."""
+    return f'<p class="lead">{escape(text)}</p>' if text else ""
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int = 1) -> str:

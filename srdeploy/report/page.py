@@ -21,13 +21,14 @@ from srdeploy.bench.table import milliseconds
 from srdeploy.bench.verdict import Limits, Verdict, judge
 from srdeploy.errors import UserError
 from srdeploy.files import atomic_path, check_output
-from srdeploy.report import html, method, networks, sections
-from srdeploy.report.crops import Crop, try_crops
+from srdeploy.report import html
+from srdeploy.report.commands import commands_of
+from srdeploy.report.crops import try_crops
+from srdeploy.report.data import LIMITS, ReportData
 from srdeploy.report.figures import (
     Group,
     base_of,
     change_of,
-    groups_of,
     name_of,
     psnr_of,
     quantity,
@@ -35,11 +36,10 @@ from srdeploy.report.figures import (
     summarise,
     told_apart,
 )
+from srdeploy.report.sections.table import SECTIONS
 from srdeploy.report.sources import Evidence, read_sources
+from srdeploy.report.widths import find_widths
 from srdeploy.terminal import plain
-
-LIMITS = Limits(max_slowdown=0.05, max_drop=0.05)
-"""Against a baseline: 5 % slower or 0.05 dB worse is a regression."""
 
 
 @dataclass(frozen=True)
@@ -115,14 +115,23 @@ def write_report(
     evidence = read_sources(sources)
     before = [baseline] if isinstance(baseline, (str, Path)) else list(baseline or ())
     verdict = _judged(before, evidence, limits) if before else None
-    groups = groups_of(evidence)
     crops, remarks = try_crops(evidence.runs, evidence, images)
-    widths = networks.find_widths(evidence)
+    data = ReportData(
+        evidence,
+        verdict=verdict,
+        limits=limits,
+        crops=crops,
+        widths=find_widths(evidence),
+        commands=commands_of(evidence, _own_command(sources, output, before)),
+    )
     title = title or _title(evidence)
-    commands = method.commands(evidence, _own_command(sources, output, before))
-    parts = _sections(evidence, groups, verdict, limits, crops, widths, commands)
-    sentences = summarise(evidence, groups) + _verdict_sentence(verdict)
-    page = _page(title, sentences, *_tiles(groups), parts)
+    sentences = summarise(evidence, data.groups) + _verdict_sentence(verdict)
+    parts = [
+        (row.key, row.title, body)
+        for row in SECTIONS.values()
+        if (body := row.body(data)) is not None
+    ]
+    page = _page(title, sentences, *_tiles(data.groups), parts)
     with atomic_path(output) as temporary:
         temporary.write_text(plain(page), encoding="utf-8")
     return ReportSummary(
@@ -132,46 +141,12 @@ def write_report(
         sentences=sentences,
         figures=[_figures(entry.row) for entry in evidence.entries],
         stages={run.root.name: {n: p for n, p, _ in stages_of(run)} for run in evidence.runs},
-        widths={one.name: one.layers for one in widths},
+        widths={one.name: one.layers for one in data.widths},
         crops=[{"image": c.image, "versions": [v.label for v in c.versions]} for c in crops],
         verdict=None if verdict is None else verdict.to_dict(),
-        commands=commands,
+        commands=list(data.commands),
         remarks=remarks,
     )
-
-
-Part = tuple[str, str, str, str]
-"""Key, title, body and opening sentence of a section."""
-
-
-def _sections(
-    evidence: Evidence,
-    groups: Sequence[Group],
-    verdict: Verdict | None,
-    limits: Limits,
-    crops: Sequence[Crop],
-    widths: Sequence[networks.Widths],
-    commands: Sequence[str],
-) -> list[Part]:
-    """Those with data."""
-    parts: list[Part] = [
-        ("baseline", "Against the baseline", sections.baseline(verdict) if verdict else "",
-         _limits_told(limits)),
-        ("pictures", "What it looks like", networks.pictures(crops),
-         "Drag across a picture to move the boundary; choose what stands on each side."),
-        ("plot", "Quality and latency", sections.plots(groups), ""),
-        ("stages", "Stage by stage", networks.stage_quality(evidence.runs), ""),
-        ("results", "Results by device and runtime", sections.results(groups),
-         "Fastest first. Ratios refer to the first artifact of the same run, taken in turns with "
-         "it; the small figures are their 95 % interval."),
-        ("load", "Under lasting load", sections.load(groups), ""),
-        ("energy", "Energy", sections.energy(groups), ""),
-        ("widths", "Layer widths", networks.widths(widths), ""),
-        ("failures", "What failed", sections.failures(evidence.entries), ""),
-        ("method", "How it was measured", method.how(groups), ""),
-        ("commands", "To repeat it", method.commands_html(commands), ""),
-    ]  # fmt: skip
-    return [part for part in parts if part[2]]
 
 
 def _judged(baseline: Sequence[str | Path], evidence: Evidence, limits: Limits) -> Verdict:
@@ -190,15 +165,6 @@ def _decidable(limits: Limits, before: Evidence, evidence: Evidence) -> Limits:
         limits.max_slowdown if any(row.p50_ms is not None for row in rows) else None,
         limits.max_drop if any(psnr_of(row) is not None for row in rows) else None,
     )
-
-
-def _limits_told(limits: Limits) -> str:
-    told = []
-    if limits.max_slowdown is not None:
-        told.append(f"more than {limits.max_slowdown:.0%} slower")
-    if limits.max_drop is not None:
-        told.append(f"more than {limits.max_drop:g} dB worse")
-    return f"A regression is {' or '.join(told)}." if told else ""
 
 
 def _verdict_sentence(verdict: Verdict | None) -> list[str]:
@@ -284,7 +250,7 @@ def _page(
     sentences: Sequence[str],
     headline: str,
     tiles: Sequence[tuple[str, str]],
-    parts: Sequence[Part],
+    parts: Sequence[tuple[str, str, str]],
 ) -> str:
     template = resources.files("srdeploy") / "assets" / "pages" / "report.html"
     made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
@@ -296,7 +262,7 @@ def _page(
             f"<div><strong>{escape(figure)}</strong><span>{escape(told)}</span></div>"
             for figure, told in tiles
         ),
-        contents="".join(f'<a href="#{key}">{escape(name)}</a>' for key, name, *_ in parts),
+        contents="".join(f'<a href="#{key}">{escape(name)}</a>' for key, name, _ in parts),
         sections="".join(html.section(*part) for part in parts),
         made=escape(f"srdeploy {__version__}, {made}"),
     )

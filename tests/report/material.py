@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from srdeploy.bench.row import row_of
 from srdeploy.measure.measurement import (
     Conditions,
     DeviceFacts,
@@ -18,6 +20,8 @@ from srdeploy.measure.measurement import (
 )
 from srdeploy.measure.scenario import Scenario
 from srdeploy.measure.store import Store
+from srdeploy.report.data import ReportData
+from srdeploy.report.sources import Entry, Evidence
 
 FACTS = DeviceFacts(
     kind="local", model="Board <One>", cpu="Core 7", cpus=4, memory_gb=8.0, os="Linux 6"
@@ -152,3 +156,84 @@ def write_run(root: Path) -> Path:
     (root / "70_bench" / "quality.json").write_text(json.dumps(quality))
     write_store(root / "70_bench" / "results.sqlite", measurements()[:4])
     return root
+
+
+def entries(*found: Measurement) -> list[Entry]:
+    """With speed-ups to the first of each session."""
+    first: dict[str | None, Measurement] = {}
+    return [
+        Entry(row_of(one, first.setdefault(one.session, one)), one, Path("here")) for one in found
+    ]
+
+
+def data_of(*found: Measurement, **more: Any) -> ReportData:
+    """What the sections see of these measurements."""
+    return ReportData(Evidence(entries(*found)), **more)
+
+
+def _with_bicubic(one: Measurement) -> Measurement:
+    """Measured on images on which bicubic interpolation reaches 32.6 dB."""
+    if one.quality is None:
+        return one
+    quality = one.quality.model_copy(update={"bicubic": 32.6})
+    return one.model_copy(update={"quality": quality})
+
+
+def lasting(seconds: float, **changes: Any) -> Measurement:
+    """One whose samples of 100 ms cover this time."""
+    samples = [100.0] * round(10 * seconds)
+    return measurement(
+        "net.onnx", 100, 33.0, 1e9, **{"samples_ms": samples, "turns": [len(samples)], **changes}
+    )
+
+
+def reading(seconds: float, **sensors: dict[str, float]) -> Reading:
+    """One reading of sensors."""
+    return Reading(**{"seconds": seconds, "power_w": {}, "temperatures_c": {}, **sensors})
+
+
+def measured() -> list[Measurement]:
+    """Those of ``measurements`` with the PSNR of bicubic interpolation, and one without figures."""
+    silent = measurement("silent.mlpackage", 1.0, None, 1e9, samples_ms=[], turns=[])
+    return [*map(_with_bicubic, measurements()), silent]
+
+
+class Tags(HTMLParser):
+    """What HTML holds; fails on tags that do not nest.
+
+    Attributes:
+        tags: Names of the tags, in their order.
+        attributes: Their attributes: names and values.
+        words: The text between them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.words: list[str] = []
+        self._open: list[str] = []
+
+    @classmethod
+    def of(cls, text: str) -> Tags:
+        """Read HTML, whole."""
+        found = cls()
+        found.feed(text)
+        found.close()
+        assert found._open == []
+        return found
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_startendtag(tag, attrs)
+        if tag not in ("meta", "link", "img", "input", "br"):
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)

@@ -11,9 +11,8 @@ def test_section() -> None:
     assert html.section("key", EVIL, "<i>body</i>") == (
         '<section id="key"><h2>&lt;b&gt;&amp;&quot;&#x27;</h2><i>body</i></section>'
     )
-    assert html.section("k", "t", "body", "a < b") == (
-        '<section id="k"><h2>t</h2><p class="lead">a &lt; b</p>body</section>'
-    )
+    assert html.lead("a < b") == '<p class="lead">a &lt; b</p>'
+    assert html.lead("") == ""
 
 
 def test_tables_tell_words_from_figures_and_what_is_empty() -> None:

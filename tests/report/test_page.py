@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -15,44 +14,15 @@ from srdeploy.cli.main import run
 from srdeploy.errors import UserError
 from srdeploy.figures_json import dumps
 from srdeploy.report.page import write_report
-from tests.report.material import measurement, measurements, write_run, write_store
-
-VOID = {"meta", "link", "img", "input", "br"}
+from tests.report.material import Tags, measurement, measurements, write_run, write_store
 
 
-class _Tags(HTMLParser):
-    """Fails on tags that do not nest; collects the words and every address."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.words: list[str] = []
-        self.addresses: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        pass
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-
-def _read(page: Path) -> _Tags:
-    parser = _Tags()
-    parser.feed(page.read_text(encoding="utf-8"))
-    assert parser.open == []
-    return parser
+def _read(page: Path) -> Tags:
+    return Tags.of(page.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, _Tags]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Tags]:
     folder = tmp_path_factory.mktemp("whole")
     base = [
         one.model_copy(update={"samples_ms": [0.8 * ms for ms in one.samples_ms], "session": None})
@@ -66,7 +36,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, _Tags]:
     return found.to_dict(), _read(folder / "report.html")
 
 
-def test_every_section_and_every_figure(whole: tuple[dict, _Tags]) -> None:
+def test_every_section_and_every_figure(whole: tuple[dict, Tags]) -> None:
     found, page = whole
     assert found["sections"] == [
         *("baseline", "pictures", "plot", "stages", "results", "load", "energy", "widths"),
@@ -94,11 +64,12 @@ def test_every_section_and_every_figure(whole: tuple[dict, _Tags]) -> None:
     assert {line["verdict"] for line in found["verdict"]["lines"]} >= {"fail"}
 
 
-def test_nothing_is_fetched(whole: tuple[dict, _Tags]) -> None:
-    assert all(address.startswith(("data:", "#")) for address in whole[1].addresses)
+def test_nothing_is_fetched(whole: tuple[dict, Tags]) -> None:
+    addresses = [value for name, value in whole[1].attributes if name in ("src", "href")]
+    assert all(address.startswith(("data:", "#")) for address in addresses)
 
 
-def test_pictures_show_every_version(whole: tuple[dict, _Tags]) -> None:
+def test_pictures_show_every_version(whole: tuple[dict, Tags]) -> None:
     assert [crop["versions"] for crop in whole[0]["crops"]] == [
         ["bicubic", "dense", "pruned", "tuned", "HR"]
     ] * 2

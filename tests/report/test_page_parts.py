@@ -49,20 +49,6 @@ def test_the_command_repeats_what_was_asked() -> None:
     assert page._own_command([one], Path("o.html"), []) == "srdeploy report RESULTS -o o.html"
 
 
-@pytest.mark.parametrize(
-    ("limits", "told"),
-    [
-        (Limits(0.05, 0.05), "A regression is more than 5% slower or more than 0.05 dB worse."),
-        (Limits(0.1, None), "A regression is more than 10% slower."),
-        (Limits(None, 0.25), "A regression is more than 0.25 dB worse."),
-        (Limits(0.0, 0.0), "A regression is more than 0% slower or more than 0 dB worse."),
-        (Limits(), ""),
-    ],
-)
-def test_limits_are_told(limits: Limits, told: str) -> None:
-    assert page._limits_told(limits) == told
-
-
 def test_the_usual_limits() -> None:
     assert Limits(max_slowdown=0.05, max_drop=0.05) == page.LIMITS
 
@@ -151,7 +137,7 @@ def test_the_top_of_the_page() -> None:
     before = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     text = page._page(
         "t<", ["one <", "two"], "head<", [("1<", "a<"), ("2", "b")],
-        [("key", "Na<me", "<i>body</i>", "lead<"), ("last", "Last", "end", "")],
+        [("key", "Na<me", "<i>body</i>"), ("last", "Last", "end")],
     )  # fmt: skip
     assert text.count("t&lt;") >= 1
     assert "<li>one &lt;</li><li>two</li>" in text
@@ -161,7 +147,7 @@ def test_the_top_of_the_page() -> None:
         "<div><strong>2</strong><span>b</span></div>"
     ) in text
     assert '<a href="#key">Na&lt;me</a><a href="#last">Last</a>' in text
-    assert '<h2>Na&lt;me</h2><p class="lead">lead&lt;</p><i>body</i></section>' in text
+    assert "<h2>Na&lt;me</h2><i>body</i></section>" in text
     made = re.findall(rf"srdeploy {re.escape(__version__)}, (\d{{4}}[^<]*UTC)", text)
     assert made
     assert before <= made[0]

@@ -8,10 +8,10 @@ import pytest
 
 from srdeploy.report.crops import Crop, Version
 from srdeploy.report.figures import Group
-from srdeploy.report.networks import Widths
 from srdeploy.report.page import ReportSummary
 from srdeploy.report.sources import Entry, RunFolder
 from srdeploy.report.svg import Bubble, Curve, Frame
+from srdeploy.report.widths import Widths
 
 
 @pytest.mark.parametrize(

@@ -1,25 +1,24 @@
-"""The sections on how each number was measured, and the commands that repeat it."""
+"""How it was measured: machine, protocol and conditions, then what ran per artifact."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from srdeploy.bench.row import Row
-from srdeploy.measure.scenario import shipped_scenarios
 from srdeploy.report import html
-from srdeploy.report.figures import Group, name_of, scenario_of
-from srdeploy.report.sections import rounds
-from srdeploy.report.sources import Entry, Evidence, RunFolder
-from srdeploy.runtime.table import RUNTIMES
+from srdeploy.report.figures import name_of, scenario_of
+from srdeploy.report.sources import Entry
+
+if TYPE_CHECKING:
+    from srdeploy.report.data import ReportData
 
 
-def how(groups: Sequence[Group]) -> str:
-    """Machine, protocol and conditions per device and scenario, then what ran per artifact."""
+def method(data: ReportData) -> str | None:
+    """A card per device and scenario."""
     parts = []
-    for group in groups:
+    for group in data.groups:
         row = group.entries[0].row
         facts = [
             ("machine", _machine(row.machine)),
@@ -37,9 +36,9 @@ def how(groups: Sequence[Group]) -> str:
         used = [i for i in range(len(head)) if any(r[i] not in ("", "–") for r in rows)]
         body = html.table([head[i] for i in used], [[r[i] for i in used] for r in rows],
                           texts=2)  # fmt: skip
-        title = f"<h3>{escape(group.device)} · {escape(group.scenario)}</h3>"
+        title = f"<h3>{escape(group.title)}</h3>"
         parts.append(f'<div class="card scroll">{title}<dl>{listed}</dl>{body}</div>')
-    return "".join(parts)
+    return "".join(parts) or None
 
 
 def _ran(entry: Entry) -> list[str]:
@@ -51,7 +50,7 @@ def _ran(entry: Entry) -> list[str]:
         escape(row.precision or "not known"),
         "–" if row.threads is None else str(row.threads),
         str(row.n_samples or "–"),
-        str(rounds(entry) or "–") if row.samples_ms else "–",
+        str(len(entry.measurement.turns) or "–") if row.samples_ms else "–",
         "×".join(str(n) for n in row.input) if row.input else "–",
         "–" if row.load_ms is None else f"{row.load_ms:.0f}",
         "–" if row.first_ms is None else f"{row.first_ms:.1f}",
@@ -130,53 +129,3 @@ def _span(rows: Sequence[Row]) -> list[str]:
 
 def _noted(rows: Sequence[Row]) -> list[str]:
     return [f"{note.rstrip('.')}." for note in dict.fromkeys(row.note for row in rows) if note]
-
-
-def commands(evidence: Evidence, report: str) -> list[str]:
-    """What to type to get these numbers again."""
-    lines = [_run(run) for run in evidence.runs]
-    roots = {run.root for run in evidence.runs}
-    asked: dict[str, list[str]] = {}
-    for entry in evidence.entries:
-        if entry.folder not in roots:
-            names = asked.setdefault(_options(entry.row), [])
-            if entry.row.artifact not in names:
-                names.append(entry.row.artifact)
-    lines += [
-        f"srdeploy bench {' '.join(shlex.quote(name) for name in names)}{options}"
-        for options, names in asked.items()
-    ]
-    return [*lines, report]
-
-
-def _run(run: RunFolder) -> str:
-    root = shlex.quote(str(run.root))
-    return f"srdeploy run {root}/line.yaml --run-dir {root}"
-
-
-def _options(row: Row) -> str:
-    scenario = row.scenario
-    options = [f"--scale {row.scale}"]
-    if row.device != "local":
-        options.append(f"--device {shlex.quote(row.device)}")
-    if scenario.get("name") in shipped_scenarios():
-        options.append(f"--scenario {scenario['name']}")
-    elif sizes := [size for size in scenario.get("inputs", ()) if size != "median"]:
-        options.append(f"--input {sizes[0][1]}x{sizes[0][0]}")
-    if row.data:
-        options.append(f"--eval-data {shlex.quote(row.data)}")
-    if row.runtime in RUNTIMES and row.runtime != _default(row) and row.device == "local":
-        options.append(f"--runtime {row.runtime}")
-    if row.threads is not None:
-        options.append(f"--threads {row.threads}")
-    return "".join(f" {option}" for option in options)
-
-
-def _default(row: Row) -> str | None:
-    """The runtime that needs not be asked for."""
-    return "onnxruntime" if row.artifact.endswith(".onnx") else row.runtime
-
-
-def commands_html(lines: Sequence[str]) -> str:
-    """The commands, each to be copied."""
-    return "".join(f"<pre><code>{escape(line)}</code></pre>" for line in lines)

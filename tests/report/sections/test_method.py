@@ -1,4 +1,4 @@
-"""How it was measured, and the commands that repeat it."""
+"""How it was measured."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import pytest
 
 from srdeploy.bench.row import Row, row_of
 from srdeploy.measure.measurement import Conditions
-from srdeploy.measure.scenario import Scenario
-from srdeploy.report import method
-from srdeploy.report.figures import groups_of
-from srdeploy.report.sources import Entry, Evidence, RunFolder
+from srdeploy.report.data import ReportData
+from srdeploy.report.sections import method
+from srdeploy.report.sources import Entry, Evidence
 from tests.golden import by_tags, same_as
 from tests.report.material import measurement, measurements
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def row(**changes: object) -> Row:
@@ -29,7 +28,7 @@ def entry(row: Row, folder: str = "here") -> Entry:
 
 def test_the_whole_section() -> None:
     evidence = Evidence([Entry(row_of(one, one), one, Path("here")) for one in measurements()])
-    same_as(GOLDEN / "method.html", by_tags(method.how(groups_of(evidence))))
+    same_as(GOLDEN / "method.html", by_tags(method.method(ReportData(evidence)) or ""))
 
 
 @pytest.mark.parametrize(
@@ -124,60 +123,3 @@ def test_what_is_known_is_told() -> None:
         "<strong>net.onnx</strong>", "o&lt;r&gt;t <small>1.31 CPU</small>", "fp32", "0", "60", "6",
         "1×3×96×128", "120", "10.0", "<code>abababababab</code>",
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("changes", "options"),
-    [
-        ({"threads": None, "data": None}, " --scale 2"),
-        ({}, " --scale 2 --eval-data builtin --threads 2"),
-        ({"scale": 4, "threads": 0, "data": "my set", "device": "ssh://me@a b"},
-         " --scale 4 --device 'ssh://me@a b' --eval-data 'my set' --threads 0"),
-        ({"threads": None, "data": None,
-          "scenario": {"name": "own", "inputs": ["median", [270, 480], [1, 2]]}},
-         " --scale 2 --input 480x270"),
-        ({"threads": None, "data": None, "scenario": {"name": "own", "inputs": ["median"]}},
-         " --scale 2"),
-        ({"threads": None, "data": None, "scenario": {"name": "sustained", "inputs": [[270, 480]]}},
-         " --scale 2 --scenario sustained"),
-        ({"threads": None, "data": None, "runtime": "openvino"},
-         " --scale 2 --runtime openvino"),
-        ({"threads": None, "data": None, "runtime": "openvino", "device": "adb://x"},
-         " --scale 2 --device adb://x"),
-        ({"threads": None, "data": None, "runtime": "openvino", "device": "ssh://x"},
-         " --scale 2 --device ssh://x"),
-        ({"threads": None, "data": None, "runtime": "coreml"}, " --scale 2 --runtime coreml"),
-        ({"threads": None, "data": None, "runtime": "foreign"}, " --scale 2"),
-        ({"threads": None, "data": None, "runtime": "torch", "artifact": "net.safetensors"},
-         " --scale 2"),
-    ],
-)  # fmt: skip
-def test_options_of_the_command(changes: dict[str, object], options: str) -> None:
-    assert method._options(row(**changes)) == options
-
-
-def test_commands_name_each_artifact_once_and_skip_those_of_runs() -> None:
-    one, two = row(), row(artifact="a b.onnx")
-    evidence = Evidence(
-        [
-            entry(one),
-            entry(one),
-            entry(two),
-            entry(row(artifact="its.onnx"), "my run"),
-            entry(row(scale=3)),
-        ],
-        [RunFolder(Path("my run"), [], {})],
-    )
-    tail = "--eval-data builtin --threads 2"
-    assert method.commands(evidence, "srdeploy report x") == [
-        "srdeploy run 'my run'/line.yaml --run-dir 'my run'",
-        f"srdeploy bench net.onnx 'a b.onnx' --scale 2 {tail}",
-        f"srdeploy bench net.onnx --scale 3 {tail}",
-        "srdeploy report x",
-    ]
-    assert method.commands_html(["a <b>"]) == "<pre><code>a &lt;b&gt;</code></pre>"
-
-
-def test_a_scenario_of_ones_own_is_repeated_by_its_size() -> None:
-    one = measurement("n.onnx", 5, None, 1e9, scenario=Scenario(name="mine", inputs=((64, 80),)))
-    assert " --input 80x64" in method._options(row_of(one, one))
