@@ -17,6 +17,7 @@ import pytest
 
 import srdeploy  # noqa: F401  (switches telemetry off before a test imports a runtime)
 from srdeploy.progress import set_quiet
+from srdeploy.testing.pictures import measured_on, write_middles
 
 
 @pytest.fixture(scope="session")
@@ -73,28 +74,15 @@ def _interruptible() -> None:
 
 @pytest.fixture(scope="session")
 def small_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The middles of the images that ``builtin`` measures on, 96x72 pixels of each."""
-    from PIL import Image
-
-    from srdeploy.data.builtin import BENCHMARK_IMAGES
-
-    folder = tmp_path_factory.mktemp("builtin")
-    for path in sorted(BENCHMARK_IMAGES.glob("*.png")):
-        with Image.open(path) as image:
-            left, top = (image.width - 96) // 2, (image.height - 72) // 2
-            image.crop((left, top, left + 96, top + 72)).save(folder / path.name)
-    return folder
+    """The middles of the images that ``builtin`` measures on."""
+    return write_middles(tmp_path_factory.mktemp("builtin"))
 
 
 @pytest.fixture
-def small_builtin(small_images: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small_builtin(small_images: Path) -> Iterator[None]:
     """``builtin`` measures on a seventh of its pixels, for tests that are not about its figures."""
-    from srdeploy.quality import bicubic_psnr
-
-    monkeypatch.setattr("srdeploy.data.benchmark.BENCHMARK_IMAGES", small_images)
-    bicubic_psnr.cache_clear()
-    yield
-    bicubic_psnr.cache_clear()
+    with measured_on(small_images):
+        yield
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "srdeploy"
 
 # From the top: a module may import from its own layer and from those below.
 LAYERS = [
-    ["cli", "api", "__main__"],
+    ["cli", "api", "__main__", "testing"],
     ["line"],
     ["report"],
     ["farm"],
@@ -42,7 +42,7 @@ LAYERS = [
         "pickles",
     ],
     ["terminal"],
-    ["errors", "synonyms", ""],
+    ["errors", "synonyms", "plugins", ""],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 SHARED = {"models.card"}  # the card is read everywhere

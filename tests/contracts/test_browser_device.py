@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("tornado", reason="tornado is not installed: pip install 'srdeploy[browser]'")
 
 from srdeploy.devices.browser.device import BrowserDevice
-from tests.contracts.device_contract import (  # noqa: F401
+from srdeploy.testing.devices import (  # noqa: F401
     DeviceContract,
     onnx_artifact,
     small_set,

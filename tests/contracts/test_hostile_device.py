@@ -14,7 +14,7 @@ from srdeploy.devices.open import open_device
 from srdeploy.devices.table import KINDS, Kind
 from srdeploy.measure.scenario import Scenario
 from srdeploy.measure.store import Store
-from tests.contracts.device_contract import small_set  # noqa: F401
+from srdeploy.testing.devices import small_set  # noqa: F401
 from tests.contracts.hostile import LIES
 
 QUICK = Scenario(min_runs=3, min_seconds=0.05, turn_seconds=0.02, warmup_seconds=0)

@@ -1,11 +1,11 @@
-"""The contract of :mod:`tests.contracts.runtime_contract`, kept by every runtime of ONNX files."""
+"""The contract of :mod:`srdeploy.testing.runtimes`, kept by every runtime of ONNX files."""
 
 from __future__ import annotations
 
 import pytest
 
 from srdeploy.runtime.table import RUNTIMES
-from tests.contracts.runtime_contract import RuntimeContract, files, networks  # noqa: F401
+from srdeploy.testing.runtimes import RuntimeContract, files, networks  # noqa: F401
 
 ABSENT: dict[str, str] = {}
 

@@ -12,7 +12,7 @@ import pytest
 
 from srdeploy.devices.open import open_device
 from srdeploy.devices.protocol import Device
-from tests.contracts.device_contract import (  # noqa: F401
+from srdeploy.testing.devices import (  # noqa: F401
     DeviceContract,
     onnx_artifact,
     small_set,

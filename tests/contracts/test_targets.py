@@ -1,11 +1,11 @@
-"""The contract of :mod:`tests.contracts.target_contract`, kept by the targets that build here.
+"""The contract of :mod:`srdeploy.testing.targets`, kept by the targets that build here.
 
 Engines need a GPU to run; their exporters are tested against a stand-in in tests/export.
 """
 
 from __future__ import annotations
 
-from tests.contracts.target_contract import TargetContract
+from srdeploy.testing.targets import TargetContract
 
 
 class TestOnnx(TargetContract):

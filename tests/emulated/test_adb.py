@@ -16,7 +16,7 @@ from srdeploy.devices.errors import DeviceError, DeviceFull, DeviceLost, DeviceR
 from srdeploy.devices.open import open_device
 from srdeploy.devices.protocol import Device, Job, Turn
 from srdeploy.devices.shell.native_model import NativeModel
-from tests.contracts.device_contract import (  # noqa: F401
+from srdeploy.testing.devices import (  # noqa: F401
     DeviceContract,
     onnx_artifact,
     small_set,

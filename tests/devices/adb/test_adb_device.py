@@ -14,7 +14,7 @@ from srdeploy.devices.errors import DeviceError, DeviceFull, DeviceLost, DeviceR
 from srdeploy.devices.open import open_device
 from srdeploy.devices.protocol import Job
 from srdeploy.errors import UserError
-from tests.contracts.device_contract import (  # noqa: F401
+from srdeploy.testing.devices import (  # noqa: F401
     DeviceContract,
     onnx_artifact,
     small_set,

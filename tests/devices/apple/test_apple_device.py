@@ -18,7 +18,7 @@ from srdeploy.devices.protocol import Job
 from srdeploy.errors import UserError
 from srdeploy.export.coreml import export_coreml
 from srdeploy.models.load import load_network
-from tests.contracts.device_contract import (  # noqa: F401
+from srdeploy.testing.devices import (  # noqa: F401
     NETWORK,
     SHAPE,
     DeviceContract,

@@ -16,7 +16,7 @@ from srdeploy.devices.hosted.ai_hub import AiHubDevice
 from srdeploy.devices.open import open_device
 from srdeploy.devices.protocol import Job
 from srdeploy.errors import UserError
-from tests.contracts.device_contract import (  # noqa: F401
+from srdeploy.testing.devices import (  # noqa: F401
     SHAPE,
     DeviceContract,
     onnx_artifact,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,9 +20,9 @@ from srdeploy.models.registry import create
 from srdeploy.runtime.card_of import read_card_of
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.table import RUNTIMES
+from srdeploy.testing.pictures import measured_on, write_middles
 
 
-@pytest.mark.usefixtures("small_builtin")
 class TargetContract:
     """Tests of one target; they build small networks with it and run them.
 
@@ -38,6 +39,11 @@ class TargetContract:
     size: ClassVar[tuple[int, int]] = (17, 23)
     tolerance: ClassVar[float] = 1e-4
     reproducible: ClassVar[bool] = True
+
+    @pytest.fixture(autouse=True, scope="class")
+    def _small_builtin(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+        with measured_on(write_middles(tmp_path_factory.mktemp("builtin"))):
+            yield
 
     @pytest.fixture
     def row(self) -> Target:

@@ -69,7 +69,8 @@ class RuntimeContract:
             for shape in ((1, 16, 24), (2, 17, 9)):  # any size and batch, one session
                 x = images(network, shape[0], network.card.channels, *shape[1:])
                 y, expected = session.run(x), run_torch(network, x)
-                assert (y.dtype, y.shape) == (np.float32, expected.shape)
+                assert y.dtype == np.float32
+                assert y.shape == expected.shape
                 limit = self.tolerance * network.card.value_range
                 np.testing.assert_allclose(y, expected, atol=limit)
 
