@@ -20,7 +20,10 @@ class UserError(SrdeployError):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for a name that is none: it says what is meant by it, else lists what exists."""
+    """The error for a name that is none: it says what is meant by it, else lists what exists.
+
+    Of a table with broken plug-ins, which may have been to bring it, it tells them as well.
+    """
     names = sorted(known)
     if phrase := instead(kind, name):
         hint = f"{phrase}."
@@ -28,7 +31,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
         hint = f"did you mean '{close}'?"
     else:
         hint = f"known: {', '.join(names) or 'none'}."
-    return UserError(f"There is no {kind} named '{name}'; {hint}")
+    unused = [said for one in getattr(known, "plugins", list)() for said in one.problems]
+    return UserError(" ".join([f"There is no {kind} named '{name}'; {hint}", *unused]))
 
 
 def shown(text: object, most: int = 120) -> str:

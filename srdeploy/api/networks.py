@@ -213,7 +213,7 @@ def prune(
     check_settings(
         row,
         trains=bool(recipe or changes or data or iterations is not None or run_dir),
-        scores=criterion is not None and not (row and row.kind == "scored"),
+        scores=criterion is not None and not (row and row.scores_by_criterion),
         calibrates=calibration is not None,
         refits=refit,
         budget=budget is not None,

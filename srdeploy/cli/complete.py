@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from srdeploy.export.targets import ONNX_PRECISIONS, TARGETS
 from srdeploy.line.shipped import LINES, shipped
-from srdeploy.prune.methods import METHODS
+from srdeploy.prune.methods import METHODS, names
 from srdeploy.runtime.table import RUNTIMES
 
 PROTOCOLS = ("standard", "vdsr", "srcnn", "rgb")
@@ -57,3 +57,13 @@ def _kinds() -> Iterable[str]:
 
 
 devices = _listed(_kinds)
+
+IN_HELP: dict[str, Callable[[], str]] = {
+    "targets": lambda: ", ".join(TARGETS),
+    "runtimes": lambda: ", ".join(RUNTIMES),
+    "methods-at-once": lambda: "; ".join(
+        f"{row.name}: {row.summary}" for row in METHODS.values() if not row.trains
+    ),
+    "methods-that-train": lambda: ", ".join(names("trained")),
+}
+"""What stands in braces in options' help, and is filled in when it is shown: plug-ins add to it."""

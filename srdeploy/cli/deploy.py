@@ -7,7 +7,7 @@ import typer
 
 from srdeploy.cli import complete
 from srdeploy.cli import options as o
-from srdeploy.cli.output import emit, essential, mark, say, show, write
+from srdeploy.cli.output import emit, essential, mark, note, say, show, write
 from srdeploy.export.targets import (
     EXPORTERS,
     ONNX_PRECISIONS,
@@ -45,7 +45,7 @@ def export(
     target: Annotated[
         str | None,
         typer.Option(
-            help=f"{', '.join(TARGETS)}; `srdeploy targets` tells what each needs. Default: by the "
+            help="{targets}; `srdeploy targets` tells what each needs. Default: by the "
             "ending of the output (.engine: trt), else onnx.",
             autocompletion=complete.targets,
             callback=o.in_our_words(TARGETS),
@@ -286,6 +286,8 @@ def targets(
     `srdeploy targets --json`
     """
     from srdeploy.export.targets import targets_markdown
+    from srdeploy.plugins import problems
+    from srdeploy.runtime.table import RUNTIMES
 
     rows = [row.to_dict() for row in TARGETS.values()]
     if json:
@@ -308,6 +310,8 @@ def targets(
         for state, verb in _STATES.items():
             if not row[state]:
                 say(f"{row['name']} cannot be {verb} here: {row[state + '_reason']}.")
+    for problem in problems(TARGETS, RUNTIMES):
+        note(problem)
 
 
 _STATES = {"builds_here": "built", "runs_here": "run"}

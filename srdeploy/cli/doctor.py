@@ -1,5 +1,6 @@
 """The command that says what this machine can do."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -28,18 +29,22 @@ def doctor(
     `srdeploy doctor --all`
     """
     from srdeploy.models.card_file import shipped_networks
+    from srdeploy.plugins import installed
 
     rows = _rows()
+    plugins = installed()
     networks = sorted(shipped_networks())
     if json:
         from srdeploy.measure.machine import machine_facts
 
-        emit({"machine": machine_facts(), "rows": rows, "networks": networks})
+        facts = {"machine": machine_facts(), "rows": rows, "networks": networks}
+        emit(facts | {"plugins": [asdict(one) for one in plugins]})
         return
     if everything:
         _list(rows)
     else:
         _tell_missing(rows)
+    _tell_plugins(plugins)
     say(f"shipped networks: {', '.join(networks) or 'none'}")
 
 
@@ -81,6 +86,18 @@ def _tell_missing(rows: list[dict[str, Any]]) -> None:
     if elsewhere:
         told = "; ".join(f"{kind}s {', '.join(names)}" for kind, names in elsewhere.items())
         say(f"not for this machine: {told}")
+
+
+def _tell_plugins(plugins: list[Any]) -> None:
+    """A line per distribution, with the rows that it adds; then what is wrong with them."""
+    added: dict[str, list[str]] = {}
+    for one in plugins:
+        names = [f"{one.table.removesuffix('s')} {name}" for name in one.rows]
+        added.setdefault(f"{one.distribution} {one.version}", []).extend(names)
+    for distribution, names in added.items():
+        say(f"plug-in {distribution}: {', '.join(names) or 'nothing'}")
+    for problem in (sentence for one in plugins for sentence in one.problems):
+        say(problem)
 
 
 def _list(rows: list[dict[str, Any]]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
 import typer.core
 
+from srdeploy.cli.complete import IN_HELP
 from srdeploy.cli.output import console
 from srdeploy.tables import wrapped
 
@@ -21,6 +23,11 @@ _COLUMN = 24
 
 class Command(typer.core.TyperCommand):
     """A command with such help."""
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Complete an option; shells show their help, too."""
+        _fill(self)
+        return super().shell_complete(ctx, incomplete)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print it."""
@@ -44,10 +51,22 @@ def give(app: typer.Typer) -> None:
             give(group.typer_instance)
 
 
+def _fill(command: Any) -> None:
+    """Put the names that tables hold now into the help of a command's options."""
+    for one in command.params:
+        if (text := getattr(one, "help", None)) is not None:
+            one.help = re.sub(r"\{([\w-]+)\}", _names, text)
+
+
+def _names(place: re.Match[str]) -> str:
+    return IN_HELP.get(place[1], place.group)()
+
+
 def _print(command: Any, ctx: Any) -> None:
     from rich.markdown import Markdown
 
     screen = console()
+    _fill(command)
     shown = [one for one in command.get_params(ctx) if not one.hidden]
     screen.print(wrapped(f"Usage: {ctx.command_path} {_usage(command, shown)}", screen.width))
     screen.print()

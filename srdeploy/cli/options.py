@@ -80,7 +80,7 @@ RuntimeName = Annotated[
     str | None,
     typer.Option(
         "--runtime",
-        help=f"{', '.join(RUNTIMES)}; default: what fits.",
+        help="{runtimes}; default: what fits.",
         autocompletion=complete.runtimes,
         callback=in_our_words(RUNTIMES),
     ),

@@ -10,7 +10,7 @@ import typer
 from srdeploy.cli import complete
 from srdeploy.cli import options as o
 from srdeploy.cli.output import emit, note, quantity, say, say_command
-from srdeploy.prune.methods import METHODS, Method, check_settings, chosen_method, names, plain
+from srdeploy.prune.methods import METHODS, Method, check_settings, chosen_method, plain
 
 
 def register(app: typer.Typer) -> None:
@@ -40,11 +40,10 @@ def prune(
     method: Annotated[
         str | None,
         typer.Option(
-            help="No training: "
-            + "; ".join(f"{row.name}: {row.summary}" for row in METHODS.values() if not row.trains)
-            + f". Training: {', '.join(names('trained'))}. Default: the recipe's, else l1.",
+            help="No training: {methods-at-once}. Training: {methods-that-train}. Default: the "
+            "recipe's, else l1.",
             autocompletion=complete.methods,
-            callback=o.in_our_words(tuple(METHODS)),
+            callback=o.in_our_words(METHODS),
         ),
     ] = None,
     criterion: Annotated[

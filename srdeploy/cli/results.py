@@ -7,7 +7,7 @@ import typer
 
 from srdeploy.cli import complete
 from srdeploy.cli import options as o
-from srdeploy.cli.output import emit, mark, say, show, write
+from srdeploy.cli.output import emit, mark, note, say, show, write
 
 
 def register(app: typer.Typer) -> None:
@@ -67,6 +67,7 @@ def devices(json: o.AsJson = False) -> None:
     `srdeploy devices`
     """
     from srdeploy.devices.table import KINDS
+    from srdeploy.plugins import problems
 
     rows = []
     for kind in KINDS.values():
@@ -90,6 +91,8 @@ def devices(json: o.AsJson = False) -> None:
     for row in rows:
         if not row["available"]:
             say(f"{row['kind']} is not usable here: {row['reason']}.")
+    for problem in problems(KINDS):
+        note(problem)
 
 
 def results(

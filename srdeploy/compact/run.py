@@ -11,6 +11,7 @@ from srdeploy.errors import SrdeployError
 from srdeploy.models.count import Counts, count
 from srdeploy.models.network import Network
 from srdeploy.prune.groups import Grouping, find_groups
+from srdeploy.prune.methods import Method
 from srdeploy.prune.oneshot import plan_oneshot
 from srdeploy.prune.options import PruneOptions, departures, excluded_by
 from srdeploy.prune.plan import Plan, apply_masks
@@ -66,7 +67,10 @@ class PruneReport:
 
 
 def prune_oneshot(
-    network: Network, options: PruneOptions, measure: Measure | None = None
+    network: Network,
+    options: PruneOptions,
+    measure: Measure | None = None,
+    method: Method | None = None,
 ) -> tuple[Network, PruneReport]:
     """Choose channels by one-shot scores, remove them, prove it.
 
@@ -74,13 +78,14 @@ def prune_oneshot(
         network: Left as it is.
         options: What to remove.
         measure: If given, called for the dense, the masked and the compact network.
+        method: A row whose kind is ``scored``; None: the plainest.
 
     Raises:
         UserError: options that fit no layer, or nothing to prune.
         SrdeployError: compaction would change the network's output, or its measured quality.
     """
     grouping = find_groups(network)
-    plan = plan_oneshot(network, options, grouping)
+    plan = plan_oneshot(network, options, grouping, method)
     small = compact(network, plan)
     quality: dict[str, dict[str, Any]] = {}
     if measure is not None:

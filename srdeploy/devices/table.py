@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 
+from srdeploy.plugins import Table
 from srdeploy.runtime.table import Availability, Module
 
 _BROWSER = "pip install 'srdeploy[browser]'"
@@ -50,9 +51,9 @@ class Kind:
         return Availability(True, f"{self.program} found")
 
 
-KINDS: dict[str, Kind] = {
-    row.name: row
-    for row in (
+KINDS: Table[Kind] = Table(
+    "devices",
+    (
         Kind(
             "local",
             "this machine",
@@ -117,5 +118,6 @@ KINDS: dict[str, Kind] = {
             "fake://desk?ms=5",
             "srdeploy.devices.fake:FakeDevice",
         ),
-    )
-}
+    ),
+    check=lambda row: row.availability(),
+)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from srdeploy.errors import UserError, unknown_name
+from srdeploy.plugins import Table
 from srdeploy.runtime.table import (
     COREMLTOOLS,
     LITERT,
@@ -213,9 +214,9 @@ _ENGINE_OPTIONS = (
     *("timing_cache", "tf32", "emit_script", *GRAPH_OPTIONS),
 )
 
-TARGETS: dict[str, Target] = {
-    row.name: row
-    for row in (
+TARGETS: Table[Target] = Table(
+    "targets",
+    (
         Target(
             "onnx",
             "ONNX, dynamic sizes",
@@ -295,8 +296,9 @@ TARGETS: dict[str, Target] = {
             options=("sizes",),
             platforms=("linux", "darwin"),
         ),
-    )
-}
+    ),
+    check=lambda row: row.to_dict(),
+)
 
 
 def find_target(name: str) -> Target:

@@ -119,8 +119,7 @@ class Networks:
                 dict.fromkeys((*default_exclude(self._dense), *asked.exclude))
             )
         options, method = PruneOptions(**values), find_method(asked.method)
-        scored = method.kind == "scored"
-        calibrated = asked.refit or not scored
+        calibrated = asked.refit or method.kind != "scored"
 
         def work(folder: Path) -> dict[str, Any]:
             from srdeploy.reconstruct.run import Calibration, prune_at_once
@@ -129,11 +128,13 @@ class Networks:
             found = prune_at_once(self.load("dense"), method, options, images, refits=asked.refit)
             return _keep_pruned(folder, *found)
 
-        by = options.criterion if scored else method.name
+        by = options.criterion if method.scores_by_criterion else method.name
         proven = f"compact, prove{', refit' if calibrated else ''}"
         how = options.model_dump(mode="json")
         if calibrated:
             how |= {"method": method.name, "refit": True}
+        elif not method.scores_by_criterion:
+            how["method"] = method.name
         return Stage(
             name=FOLDERS["pruned"],
             what=f"prune at once by {by}, ratio {options.ratio:g}, {proven}",

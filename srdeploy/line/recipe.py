@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from srdeploy.errors import UserError, unknown_name
 from srdeploy.export.targets import find_target, flag
 from srdeploy.line.axes import FOLDERS, LISTS, resolved, spelt_out
 from srdeploy.measure.scenario import Scenario
 from srdeploy.models.card import Card
-from srdeploy.prune.methods import SCORED, check_settings, find_method
+from srdeploy.prune.methods import SCORED, check_settings, find_method, names
 from srdeploy.prune.options import PruneOptions
 from srdeploy.prune.training import TrainedOptions
 from srdeploy.strict import (
@@ -55,6 +55,21 @@ class Source(Strict):
     res_scale: float | None = None
 
 
+def _at_once(name: str) -> str:
+    known = names("scored", "reconstructed")
+    if name not in known:
+        raise ValueError(f"it is one of {', '.join(known)}, which prune without training")
+    return name
+
+
+def _listed(schema: dict[str, Any]) -> None:
+    schema["enum"] = list(names("scored", "reconstructed"))
+
+
+AtOnce = Annotated[str, AfterValidator(_at_once), Field(json_schema_extra=_listed)]
+"""A method that prunes without training, by its name."""
+
+
 class OneShot(PruneOptions):
     """Pruning at once, without training.
 
@@ -66,7 +81,7 @@ class OneShot(PruneOptions):
         default_exclude: Leave alone what the published runs of the architecture leave alone.
     """
 
-    method: Literal["l1", "obs", "reconstruct"] = "l1"
+    method: AtOnce = SCORED
     ratio: float = 0.5
     refit: bool = False
     calibration: str | None = None

@@ -16,6 +16,7 @@ from srdeploy.errors import UserError, shown, unknown_name
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.models.resize import layer_widths
+from srdeploy.plugins import Table
 
 MAX_SCALE = 16
 
@@ -47,9 +48,9 @@ class Architecture:
         return getattr(importlib.import_module(module), name)
 
 
-ARCHITECTURES: dict[str, Architecture] = {
-    row.name: row
-    for row in (
+ARCHITECTURES: Table[Architecture] = Table(
+    "architectures",
+    (
         Architecture("vdsr", "VDSR, CVPR 2016", "srdeploy.models.vdsr:VDSR", layers=("n_layers",)),
         Architecture(
             "edsr",
@@ -83,8 +84,8 @@ ARCHITECTURES: dict[str, Architecture] = {
             leave_alone=("tail.*",),
             layers=("n_modules", "n_layers"),
         ),
-    )
-}
+    ),
+)
 
 
 def architecture_names() -> list[str]:

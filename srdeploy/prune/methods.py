@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from srdeploy.errors import UserError, unknown_name
+from srdeploy.plugins import Table
 
 Kind = Literal["scored", "reconstructed", "trained"]
 
@@ -27,6 +28,9 @@ class Method:
         rotates: Of the reconstructed: linear streams get another basis first.
         recipe: Of the trained: the shipped recipe (``configs/prune``) that says how it varies a
             published method; None for a published method.
+        chooses: Of the scored, where a method has scores of its own: ``module:function``, called
+            with (network, grouping, counts, options), which returns the indices of the atoms that
+            go by their group's name, as many as ``counts`` says. None: NNI scores by the criterion.
     """
 
     name: str
@@ -34,16 +38,27 @@ class Method:
     summary: str
     rotates: bool = False
     recipe: str | None = None
+    chooses: str | None = None
 
     @property
     def trains(self) -> bool:
         """Whether it takes a recipe, training images and a run folder."""
         return self.kind == "trained"
 
+    @property
+    def scores_by_criterion(self) -> bool:
+        """Whether it can be told how to score filters."""
+        return self.kind == "scored" and self.chooses is None
 
-METHODS = {
-    row.name: row
-    for row in (
+
+def _require_choice(row: Method) -> None:
+    if row.kind != "scored" or row.chooses is None:
+        raise ValueError("a method of a plug-in is scored, and says what chooses")
+
+
+METHODS: Table[Method] = Table(
+    "methods",
+    (
         Method("l1", "scored", "one-shot by filter norm"),
         Method("obs", "reconstructed", "one-shot by cost, then a least-squares refit"),
         Method("reconstruct", "reconstructed", "obs on rotated streams", rotates=True),
@@ -52,8 +67,9 @@ METHODS = {
         Method("gassl", "trained", "ASSL with a global ranking"),
         Method("guided", "trained", "ASSL with the dense network as teacher", recipe="guided"),
         Method("fade", "trained", "SRP, faded out, with a teacher", recipe="fade"),
-    )
-}
+    ),
+    check=_require_choice,
+)
 """Name to row, in the order in which they are told."""
 
 SCORED = "l1"
@@ -124,11 +140,11 @@ def check_settings(
             "Recipes, training images, threads, run folders and fine-tuning belong to the methods "
             f"that train: choose {_one_of(names('trained'))}, or recover with `srdeploy finetune`."
         )
-    if scores and kind == "reconstructed":
-        assert method is not None
-        raise UserError(f"criterion belongs to method l1; {method.name} chooses by cost.")
     if scores and kind == "trained":
         raise UserError("criterion belongs to method l1; here choose the common set.")
+    if scores and method is not None and not method.scores_by_criterion:
+        by = "cost" if kind == "reconstructed" else "scores of its own"
+        raise UserError(f"criterion belongs to method l1; {method.name} chooses by {by}.")
     if rotates and not (method and method.rotates):
         raise UserError("Rotation belongs to method reconstruct; leave --no-rotate out.")
     if budget and kind != "reconstructed":

@@ -103,9 +103,9 @@ def prune_at_once(
             network, options, calibration, measure, rotate=method.rotates, budget=budget
         )
     if not refits:
-        return prune_oneshot(network, options, measure)
+        return prune_oneshot(network, options, measure, method)
     grouping = find_groups(network)
-    plan = plan_oneshot(network, options, grouping)
+    plan = plan_oneshot(network, options, grouping, method)
     x = calibration.inputs(network)
     return _remove_and_refit(network, network, grouping, plan, options, calibration, x, measure)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from srdeploy.errors import unknown_name
+from srdeploy.plugins import Table
 from srdeploy.runtime.providers import REMEDIES
 from srdeploy.synonyms import meaning
 
@@ -202,9 +203,9 @@ def _provider_row(name: str, title: str, **facts: Any) -> Runtime:
 
 _PLATFORM_NAMES = {"darwin": "macOS", "linux": "Linux", "win32": "Windows"}
 
-RUNTIMES: dict[str, Runtime] = {
-    row.name: row
-    for row in (
+RUNTIMES: Table[Runtime] = Table(
+    "runtimes",
+    (
         Runtime(
             "torch",
             "PyTorch, eager",
@@ -290,8 +291,9 @@ RUNTIMES: dict[str, Runtime] = {
             session="srdeploy.runtime.litert_session:LitertSession",
             card="srdeploy.runtime.card_of:card_of_tflite",
         ),
-    )
-}
+    ),
+    check=lambda row: row.availability(),
+)
 
 
 def split_runtime(artifact: str) -> tuple[str, str | None]:
