@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from srdeploy.models.smsr import SMSR, SparseMaskModule
+from srdeploy.models.smsr.network import SMSR, SparseMaskModule
 
 
 class PublishedSMSR(nn.Module):

@@ -17,7 +17,7 @@ from results_io import srdeploy, table, write
 
 from srdeploy.data.benchmark import open_benchmark
 from srdeploy.models.load import load_network
-from srdeploy.models.smsr import SMSR
+from srdeploy.models.smsr.network import SMSR
 from srdeploy.train.journal import read_metrics
 from srdeploy.train.sparsity import hard_density
 

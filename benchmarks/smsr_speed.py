@@ -24,9 +24,9 @@ from results_io import own_command, quiet, table, write
 from srdeploy.data.benchmark import open_benchmark
 from srdeploy.export.onnx import export_onnx
 from srdeploy.models.load import load_network
-from srdeploy.models.smsr import SMSR
+from srdeploy.models.smsr.dense import DenseMasks
+from srdeploy.models.smsr.network import SMSR
 from srdeploy.runtime.onnx_session import OnnxSession
-from srdeploy.sparse.dense import DenseMasks
 from srdeploy.sparse.engine import SparseEngine
 
 PAUSE = 0.04

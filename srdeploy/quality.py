@@ -19,6 +19,7 @@ from srdeploy.data.images import rgb_to_y
 from srdeploy.errors import UserError
 from srdeploy.metrics import PROTOCOLS, SSIM_WINDOW, Protocol, get_protocol, lost, psnr, ssim
 from srdeploy.models.card import Card
+from srdeploy.models.registry import architecture_of
 from srdeploy.progress import track
 from srdeploy.runtime.bicubic_session import BicubicSession
 from srdeploy.runtime.open import open_session
@@ -106,7 +107,8 @@ def psnr_lost(before: Any, after: Any) -> float:
 
 def natural_protocol(card: Card) -> Protocol:
     """The protocol under which networks of this kind are published."""
-    return PROTOCOLS["vdsr" if card.luma_only else "standard"]
+    usual = "vdsr" if card.luma_only else "standard"
+    return PROTOCOLS[architecture_of(card).protocol or usual]
 
 
 def evaluate(

@@ -24,6 +24,7 @@ import runpy
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,7 @@ import pytest
 from PIL import Image
 
 from srdeploy.cli.main import run
+from srdeploy.models.registry import ARCHITECTURES
 
 ROOT = Path(__file__).parents[1]
 TOPS = (ROOT / "srdeploy", ROOT)
@@ -137,7 +139,7 @@ def _network(path: Path, kind: str) -> None:
 
     from srdeploy.compact.run import prune_oneshot
     from srdeploy.export.run import export
-    from srdeploy.models.edsr_pytorch import save_edsr_pytorch
+    from srdeploy.models.edsr.edsr_pytorch import save_edsr_pytorch
     from srdeploy.models.registry import create
     from srdeploy.models.store import save_network
     from srdeploy.prune.options import PruneOptions
@@ -236,7 +238,7 @@ def _ids(path: Path) -> str:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The reader's folder. What ``builtin`` measures on is stood in for, too: it is large."""
     folder = tmp_path / "desk"
     folder.mkdir()
@@ -244,7 +246,10 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(str(folder))
     stand_in(tmp_path / "builtin")
     monkeypatch.setattr("srdeploy.data.benchmark.BENCHMARK_IMAGES", tmp_path / "builtin")
-    return folder
+    known = set(ARCHITECTURES)
+    yield folder
+    for name in set(ARCHITECTURES) - known:  # a page adds one
+        del ARCHITECTURES[name]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_ids)

@@ -60,6 +60,8 @@ def test_natural_protocols(folder: Path) -> None:
     colour = create("ledsr", n_blocks=1, n_feats=4)
     assert natural_protocol(luma.card).name == "vdsr"
     assert natural_protocol(colour.card).name == "standard"
+    own = luma.card.model_copy(update={"arch": "mine:Net"})
+    assert natural_protocol(own).name == "vdsr"  # its channels tell
     assert evaluate(luma, folder, 3).protocol == "psnr[y, crop=3, double, matlab]"
     assert evaluate(colour, folder, 2).protocol == "psnr[y, crop=2, u8, matlab]"
 

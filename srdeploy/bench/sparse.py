@@ -12,7 +12,7 @@ from srdeploy.measure.machine import machine_facts
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.models.smsr import SMSR
+from srdeploy.models.smsr.network import SMSR
 from srdeploy.progress import track
 from srdeploy.runtime.session import default_threads
 from srdeploy.runtime.torch_session import lend_threads

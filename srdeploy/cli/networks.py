@@ -44,7 +44,7 @@ def import_(
     """
     from srdeploy.errors import unknown_name
     from srdeploy.files import check_output, require_suffix
-    from srdeploy.models import edsr_pytorch
+    from srdeploy.models.edsr import edsr_pytorch
     from srdeploy.models.load import load_network
     from srdeploy.models.store import check_network_path, save_network
 

@@ -211,18 +211,16 @@ def _tell(outcomes: "list[Outcome]", upscaler: "Upscaler") -> None:
 
 
 def _remarks(outcome: "Outcome", upscaler: "Upscaler") -> list[str]:
+    from srdeploy.models.registry import architecture_of
+
     remarks = []
     if not outcome.exact and outcome.tiles > 1:
         card = upscaler.session.card
         if card.receptive_field:
             why = "the overlap is smaller than half the receptive field"
-        elif card.arch == "smsr":
-            why = (
-                "its channel attention averages over all that it sees (on photographs the mean "
-                "difference was 0.1 to 0.5 levels of 255); more --memory makes larger tiles"
-            )
         else:
-            why = "how far this network looks is not known, or it is the whole picture"
+            unknown = "how far this network looks is not known, or it is the whole picture"
+            why = architecture_of(card).tiles_differ or unknown
         remarks.append(f"not exactly what the whole picture would give: {why}")
     elif not outcome.exact:
         remarks.append("smaller than what the artifact takes: its borders are mirrored outward")

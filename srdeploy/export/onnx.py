@@ -19,13 +19,12 @@ from srdeploy.export.precision_request import request_of
 from srdeploy.export.probe import missing, trace_operations
 from srdeploy.export.quantise_names import from_card, is_stale
 from srdeploy.export.report import ExportReport, Parity
-from srdeploy.export.smsr_onnx import SPARSE_NOTE, trace_sparse
 from srdeploy.models.card import Card
 from srdeploy.models.digest import weights_sha256
 from srdeploy.models.network import Network
 from srdeploy.models.quantised import Activations, Method
+from srdeploy.models.registry import architecture_of_module
 from srdeploy.runtime.open import open_session
-from srdeploy.sparse.dense import dense_masks
 
 
 def export_onnx(
@@ -71,8 +70,8 @@ def export_onnx(
         activations: ``uint8`` or ``int8``; int8 and mixed. Default: ``int8`` with ``accept``.
         max_drop: dB of PSNR that may be lost on ``data``.
         data: Benchmark set that the loss is measured on.
-        sparse: SMSR in the form that skips pixels (:mod:`srdeploy.export.smsr_onnx`), fp32 only;
-            else it is dense-with-masks, with static shapes.
+        sparse: The form that skips pixels, fp32 only, of architectures that have one (SMSR,
+            :mod:`srdeploy.export.smsr_onnx`); else it is the form with static shapes.
 
     Returns:
         The report; ``parity`` is None with ``check=False``, and the notes say so.
@@ -107,14 +106,22 @@ def export_onnx(
     example = reference.sizes[0]
     trace = trace_operations(network, example)
     notes = []
-    source = dense_masks(network)
+    architecture = architecture_of_module(network.module)
+    source = architecture.inference_form(network)
     if precision == "fp16":
         folded = fold_range(source)
         source = folded.network
         notes.append(folded.note())
     if sparse:
-        model = trace_sparse(network, precision, functools.partial(traced_part, opset=opset))
-        notes.append(SPARSE_NOTE)
+        trace_sparse = architecture.sparse_tracer()
+        if trace_sparse is None:
+            raise UserError(
+                f"The sparse form is SMSR's, this network is {network.card.arch}; "
+                "leave --sparse out."
+            )
+        part = functools.partial(traced_part, opset=opset)
+        model, note = trace_sparse(network, precision, part)
+        notes.append(note)
         exporter = "trace"
     else:
         batch = 2 if reference.batched else 1

@@ -15,6 +15,7 @@ from srdeploy.errors import SrdeployError
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.models.probes import PROBE_SIZES, Size, photograph, run
+from srdeploy.models.registry import architecture_of
 
 INPUT, OUTPUT = "lr", "sr"
 """Names of the only input and output, in every format."""
@@ -56,14 +57,16 @@ class Gap:
     def within(self, tolerance: float, card: Card) -> bool:
         """Whether nothing is off by more than the tolerance, relatively.
 
-        SMSR chooses pixels by a threshold. Coarser arithmetic turns single choices over, which
-        shows around few pixels and costs thousandths of a dB, so there it is enough that the root
-        mean square stays below a quarter of the tolerance. float32 (:data:`TOLERANCE`) does not.
+        Some architectures (SMSR) choose pixels by a threshold. Coarser arithmetic turns single
+        choices over, which shows around few pixels and costs thousandths of a dB, so there it is
+        enough that the root mean square stays below a quarter of the tolerance. float32
+        (:data:`TOLERANCE`) does not.
         """
         # As comparisons with NaN are false, an output of NaN is never within.
         if self.relative <= tolerance:
             return True
-        return card.arch == "smsr" and tolerance > TOLERANCE and self.rms <= tolerance / 4
+        coarse = tolerance > TOLERANCE and architecture_of(card).decides
+        return coarse and self.rms <= tolerance / 4
 
 
 def gap_between(expected: np.ndarray, found: np.ndarray, value_range: float) -> Gap:

@@ -14,9 +14,8 @@ from srdeploy.export.report import ExportReport
 from srdeploy.export.targets import Target, find_target, target_for
 from srdeploy.files import staged_files
 from srdeploy.models.network import Network
-from srdeploy.models.smsr import SMSR
+from srdeploy.models.registry import architecture_of_module
 from srdeploy.runtime.table import Availability
-from srdeploy.sparse.dense import dense_masks
 
 
 def export(network: Network | Path, target: str, path: str | Path, **options: Any) -> ExportReport:
@@ -40,14 +39,11 @@ def export(network: Network | Path, target: str, path: str | Path, **options: An
     from_onnx = not isinstance(network, Network)
     row.check_source(options, from_onnx=from_onnx)
     row.check_options(options)
-    if isinstance(network, Network) and isinstance(network.module, SMSR):
-        network, note = _smsr_form(network, row, bool(sparse), options)
+    note = None
+    if isinstance(network, Network):
+        network, note = _form(network, row, sparse, options)
     elif sparse is not None:
-        raise UserError(
-            "--sparse and --dense-masks choose between forms of SMSR networks; leave them out."
-        )
-    else:
-        note = None
+        raise UserError(_NO_FORMS)
     target_for(path, target)
     if isinstance(network, Path) and _same_file(network, Path(path)):
         raise UserError(
@@ -88,20 +84,24 @@ def _same_file(source: Path, target: Path) -> bool:
     return target.exists() and source.exists() and os.path.samefile(source, target)
 
 
-def _smsr_form(
-    network: Network, row: Target, sparse: bool, options: dict[str, Any]
+_NO_FORMS = "--sparse and --dense-masks choose between forms of SMSR networks; leave them out."
+
+
+def _form(
+    network: Network, row: Target, sparse: bool | None, options: dict[str, Any]
 ) -> tuple[Network, str | None]:
-    """What to hand the exporter of an SMSR network, and what to tell about it."""
-    if row.sparse:
+    """What to hand the exporter, of an architecture that has several forms, and what to tell."""
+    architecture = architecture_of_module(network.module)
+    if sparse is not None and architecture.sparse is None:
+        raise UserError(_NO_FORMS)
+    if row.sparse:  # its exporter writes either
         if sparse:
             options["sparse"] = True
         return network, None
     note = (
-        f"the target {row.name} cannot take the sparse form ({_NO_SPARSE}): this is the dense one"
+        f"the target {row.name} cannot take the sparse form ({architecture.no_sparse}): "
+        "this is the dense one"
     )
-    if row.exporter.startswith("srdeploy.export.trt:"):  # goes through ONNX, dense by default
-        return network, note if sparse else None
-    return dense_masks(network, portable=True), note if sparse else None
-
-
-_NO_SPARSE = "what it computes has no sizes before a mask is known"
+    if not row.exporter.startswith("srdeploy.export.trt:"):  # goes through ONNX, dense by default
+        network = architecture.inference_form(network, portable=True)
+    return network, note if sparse else None

@@ -20,8 +20,8 @@ from srdeploy.errors import UserError
 from srdeploy.export.probe import INPUT, SIZES
 from srdeploy.models.network import Network
 from srdeploy.models.probes import photograph
-from srdeploy.models.smsr import SMSR
-from srdeploy.sparse.dense import DenseModule
+from srdeploy.models.smsr.dense import DenseModule
+from srdeploy.models.smsr.network import SMSR
 from srdeploy.sparse.gathered import MASKED, SPARSE_BELOW, GatheredModule, Traceable
 
 Trace = Callable[[nn.Module, tuple[Tensor, ...], tuple[str, ...]], onnx.ModelProto]
@@ -33,8 +33,8 @@ SPARSE_NOTE = (
 )
 
 
-def trace_sparse(network: Network, precision: str, trace: Trace) -> onnx.ModelProto:
-    """An SMSR network as a model with branches.
+def trace_sparse(network: Network, precision: str, trace: Trace) -> tuple[onnx.ModelProto, str]:
+    """An SMSR network as a model with branches, and the note that tells what they do.
 
     Args:
         network: SMSR, float32.
@@ -42,12 +42,9 @@ def trace_sparse(network: Network, precision: str, trace: Trace) -> onnx.ModelPr
         trace: How to trace the frame and each branch.
 
     Raises:
-        UserError: another network, or another precision.
+        UserError: another precision.
     """
-    if not isinstance(network.module, SMSR):
-        raise UserError(
-            f"The sparse form is SMSR's, this network is {network.card.arch}; leave --sparse out."
-        )
+    assert isinstance(network.module, SMSR)
     if precision != "fp32":
         raise UserError(
             f"The sparse form is written in fp32, not {precision}; use --dense-masks, or leave the "
@@ -57,7 +54,7 @@ def trace_sparse(network: Network, precision: str, trace: Trace) -> onnx.ModelPr
     example = torch.from_numpy(photograph(network.card, SIZES[0]))
     model = trace(module, (example,), (INPUT,))
     put_branches(model, module, trace)
-    return model
+    return model, SPARSE_NOTE
 
 
 class _Branch(nn.Module):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from srdeploy.models.network import Network
-from srdeploy.models.smsr import SMSR
+from srdeploy.models.registry import architecture_of_module
 
 OUTPUT_720P = (720, 1280)
 """Height and width of the *output* every published MACs column refers to."""
@@ -45,16 +44,14 @@ def lr_size_720p(network: Network) -> tuple[int, int]:
 def macs(network: Network, height: int, width: int) -> int:
     """MACs of one input image of the given height and width, frozen mean shifts excepted.
 
-    SMSR is counted as if it skipped nothing; what it skips depends on the image.
+    What skips work depending on the image (SMSR) is counted as if it skipped nothing.
     """
     return sum(macs_by_layer(network, height, width).values())
 
 
 def macs_by_layer(network: Network, height: int, width: int) -> dict[str, int]:
     """The same by layer; what no layer computes (products of activations) has the name ``""``."""
-    original = network.module
-    module = original.without_masks() if isinstance(original, SMSR) else copy.deepcopy(original)
-    module = module.to("meta")
+    module = architecture_of_module(network.module).counted_form(network.module).to("meta")
     x = torch.empty(1, network.card.channels, height, width, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(x)

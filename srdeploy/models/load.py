@@ -6,14 +6,14 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from srdeploy.errors import UserError, unknown_name
+from srdeploy.errors import UserError
 from srdeploy.files import require_file, sha256
 from srdeploy.models.card_file import find_file, is_safetensors, read_card
 from srdeploy.models.importing.assemble import assemble
 from srdeploy.models.importing.state_dict import PREFERRED, StateDict, read_state_dict
 from srdeploy.models.importing.user_module import load_user_network
 from srdeploy.models.network import Factory, Network
-from srdeploy.models.registry import ARCHITECTURES, architecture_names
+from srdeploy.models.registry import architecture_of, find_architecture
 from srdeploy.models.store import EXPORTED, read_network
 
 log = logging.getLogger(__name__)
@@ -59,8 +59,8 @@ def load_network(
     log.info("reading the network %s", file)
     if is_safetensors(file) and read_card(file) is not None:
         return _read_own(file, arch, scale)
-    if isinstance(arch, str) and ":" not in arch and arch not in architecture_names():
-        raise unknown_name("architecture", arch, architecture_names())
+    if isinstance(arch, str) and ":" not in arch:
+        find_architecture(arch)  # an unknown one is told before the file is read
     return _read_foreign(file, arch, scale, res_scale)
 
 
@@ -84,8 +84,8 @@ def _read_own(file: Path, arch: str | Factory | None, scale: int | None) -> Netw
     network = read_network(file, arch=arch)
     card = network.card
     if isinstance(arch, str) and ":" not in arch:
-        row = ARCHITECTURES.get(card.arch)
-        if row is None or (arch != row.name and arch not in row.presets):
+        row = architecture_of(card)
+        if arch != row.name and arch not in row.presets:
             raise UserError(f"'{file}' is of architecture {card.arch}, not {arch}.")
     if scale is None or scale == card.scale:
         return network

@@ -1,97 +1,69 @@
-"""The ordered list of architectures, and how a base network is made from a name."""
+"""The table of architectures, and how a base network is made from a name."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from srdeploy.errors import UserError, shown, unknown_name
+from srdeploy.models.architecture import Architecture
 from srdeploy.models.card import Card
-from srdeploy.models.network import Network
-from srdeploy.models.resize import layer_widths
+from srdeploy.models.edsr import row as edsr
+from srdeploy.models.rirsr import row as rirsr
+from srdeploy.models.smsr import row as smsr
+from srdeploy.models.vdsr import row as vdsr
 from srdeploy.plugins import Table
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from srdeploy.models.network import Network
+
+# torch stays inside the functions, so that an artifact is measured without it in memory.
 
 MAX_SCALE = 16
 
-
-@dataclass(frozen=True)
-class Architecture:
-    """One row of the registry.
-
-    Attributes:
-        name: What ``--arch`` and the card call it.
-        title: One line for lists.
-        source: ``module:class``, imported when first needed.
-        leave_alone: Layer patterns whose outputs the published runs never prune (they only lose
-            inputs): the default of ``srdeploy prune --exclude``.
-        layers: Options that count layers: their product is at most the number of convolutions.
-        presets: Published configurations by name.
-    """
-
-    name: str
-    title: str
-    source: str
-    leave_alone: tuple[str, ...] = ()
-    layers: tuple[str, ...] = ("n_blocks",)
-    presets: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def factory(self) -> type[nn.Module]:
-        """The module class."""
-        module, name = self.source.split(":")
-        return getattr(importlib.import_module(module), name)
-
-
 ARCHITECTURES: Table[Architecture] = Table(
-    "architectures",
-    (
-        Architecture("vdsr", "VDSR, CVPR 2016", "srdeploy.models.vdsr:VDSR", layers=("n_layers",)),
-        Architecture(
-            "edsr",
-            "EDSR, CVPRW 2017",
-            "srdeploy.models.edsr:EDSR",
-            leave_alone=("tail.*",),
-            presets={
-                "edsr-baseline": {"n_blocks": 16, "n_feats": 64, "res_scale": 1.0},
-                "edsr-full": {"n_blocks": 32, "n_feats": 256, "res_scale": 0.1},
-            },
-        ),
-        Architecture(
-            "ledsr",
-            "EDSR with the lite tail (SRPN-Lite, ASSLN, MLPerf Mobile)",
-            "srdeploy.models.edsr:LEDSR",
-            leave_alone=("tail.*",),
-            presets={"ledsr-256": {"n_blocks": 16, "n_feats": 256}},
-        ),
-        Architecture(
-            "rirsr",
-            "RCAN without channel attention (SRPN)",
-            "srdeploy.models.rirsr:RIRSR",
-            leave_alone=("tail.*",),
-            layers=("n_groups", "n_blocks"),
-            presets={"rirsr-96": {"n_groups": 10, "n_blocks": 20, "n_feats": 96}},
-        ),
-        Architecture(
-            "smsr",
-            "SMSR, CVPR 2021",
-            "srdeploy.models.smsr:SMSR",
-            leave_alone=("tail.*",),
-            layers=("n_modules", "n_layers"),
-        ),
-    ),
+    "architectures", (vdsr.VDSR, edsr.EDSR, edsr.LEDSR, rirsr.RIRSR, smsr.SMSR)
 )
+"""By name; a file is the first row's that recognises it."""
+
+OTHER = Architecture("other", "another network", source="", importer="")
+"""What networks without a row have: nothing special."""
 
 
 def architecture_names() -> list[str]:
     """Every name :func:`create` takes: architectures, then presets."""
     presets = [name for row in ARCHITECTURES.values() for name in row.presets]
     return [*ARCHITECTURES, *presets]
+
+
+def find_architecture(name: str) -> Architecture:
+    """The row with a name or a preset of :func:`architecture_names`.
+
+    Raises:
+        UserError: there is none.
+    """
+    for row in ARCHITECTURES.values():
+        if name == row.name or name in row.presets:
+            return row
+    raise unknown_name("architecture", name, architecture_names())
+
+
+def architecture_of(card: Card) -> Architecture:
+    """The row that a card names, or :data:`OTHER`."""
+    return ARCHITECTURES.get(card.arch, OTHER)
+
+
+def architecture_of_module(module: nn.Module) -> Architecture:
+    """The row whose class a module is of, whatever its card calls it, or :data:`OTHER`.
+
+    A form that a row's ``inference`` made is of no row: nothing is left to be done to it.
+    """
+    sources = {row.source: row for row in ARCHITECTURES.values()}
+    kinds = (f"{kind.__module__}:{kind.__qualname__}" for kind in type(module).__mro__)
+    return next((sources[kind] for kind in kinds if kind in sources), OTHER)
 
 
 def create(arch: str, **config: Any) -> Network:
@@ -104,13 +76,8 @@ def create(arch: str, **config: Any) -> Network:
     Raises:
         UserError: unknown architecture or unknown option.
     """
-    for row in ARCHITECTURES.values():
-        if arch == row.name or arch in row.presets:
-            config = {**row.presets.get(arch, {}), **config}
-            break
-    else:
-        raise unknown_name("architecture", arch, architecture_names())
-    config = checked_config(row, config)
+    row = find_architecture(arch)
+    config = checked_config(row, {**row.presets.get(arch, {}), **config})
     return describe(row.factory()(**config), row.name, config)
 
 
@@ -120,19 +87,22 @@ def checked_config(row: Architecture, config: Mapping[str, Any]) -> dict[str, An
     Raises:
         UserError: an option it does not have, or a value of another kind or beyond any network.
     """
-    parameters = inspect.signature(row.factory(), eval_str=True).parameters
+    parameters = row.options()
     for key, value in config.items():
         if key not in parameters:
             raise unknown_name(f"option of {row.name}", shown(key), parameters)
         if not _fits(value, parameters[key].annotation):
             kind = _KINDS[parameters[key].annotation]
             raise UserError(f"{key} of {row.name} is {kind}, not {shown(repr(value), 40)}.")
-    scale = config.get("scale", 2)
-    if row.name == "vdsr" and scale > MAX_SCALE:
+    found = {**{key: p.default for key, p in parameters.items()}, **config}
+    scale = found["scale"]
+    if row.scales is None and scale > MAX_SCALE:
         raise UserError(f"{row.title} has no scale {scale}; choose 2 to {MAX_SCALE}.")
-    if row.name != "vdsr" and scale not in (2, 3, 4, 8):
-        raise UserError(f"{row.title} has no x{scale} upsampler; choose scale 2, 3, 4 or 8.")
-    return {**{key: p.default for key, p in parameters.items()}, **config}
+    if row.scales is not None and scale not in row.scales:
+        *others, last = map(str, row.scales)
+        choices = f"{', '.join(others)} or {last}" if others else last
+        raise UserError(f"{row.title} has no x{scale} upsampler; choose scale {choices}.")
+    return found
 
 
 _MOST = 1 << 16
@@ -152,6 +122,9 @@ def _fits(value: object, kind: type) -> bool:
 
 def describe(module: nn.Module, arch: str, config: dict[str, Any]) -> Network:
     """Wrap a module that offers ``facts()`` into a network with its card."""
+    from srdeploy.models.network import Network
+    from srdeploy.models.resize import layer_widths
+
     module.eval()
     facts: dict[str, Any] = module.facts()  # type: ignore[operator]
     return Network(module, Card(arch=arch, config=config, widths=layer_widths(module), **facts))
@@ -173,5 +146,7 @@ def base_module(card: Card) -> nn.Module:
             f"The network card says {', '.join(f'{key} {config[key]}' for key in row.layers)}, but "
             f"widths of {len(card.widths)} layers; the file is damaged, take another copy."
         )
+    import torch
+
     with torch.device("meta"):
         return row.factory()(**config).eval()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from srdeploy.errors import SrdeployError
 from srdeploy.models.network import Network
-from srdeploy.models.registry import ARCHITECTURES
+from srdeploy.models.registry import architecture_of
 from srdeploy.prune.groups import Grouping, find_groups
 from srdeploy.prune.methods import METHODS, SCORED, Method
 from srdeploy.prune.options import PruneOptions, nothing_to_prune, removals
@@ -17,8 +17,7 @@ from srdeploy.prune.pruners import choose
 
 def default_exclude(network: Network) -> tuple[str, ...]:
     """Layers that the published runs of this architecture leave alone."""
-    row = ARCHITECTURES.get(network.card.arch)
-    return row.leave_alone if row is not None else ()
+    return architecture_of(network.card).leave_alone
 
 
 def plan_oneshot(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from srdeploy.errors import UserError, unknown_name
+from srdeploy.models.registry import architecture_of_module
 from srdeploy.runtime.bicubic_session import NAME as BICUBIC
 from srdeploy.runtime.bicubic_session import BicubicSession
 from srdeploy.runtime.onnx_file import NotComputed
@@ -161,11 +162,8 @@ def _open_network(network: Network, runtime: str | None, threads: int | None) ->
         return SparseSession(network, threads)
     from srdeploy.runtime.torch_session import TorchSession
 
-    if network.card.arch == "smsr":  # the same numbers at half the work
-        from srdeploy.sparse.dense import dense_masks
-
-        network = dense_masks(network)
-    return TorchSession(network, threads)
+    row = architecture_of_module(network.module)
+    return TorchSession(row.inference_form(network), threads)
 
 
 def _with_provider(provider: str, source: str | Path) -> Runtime:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from srdeploy.errors import UserError
 from srdeploy.models.network import Network
-from srdeploy.models.smsr import SMSR
+from srdeploy.models.smsr.network import SMSR
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.torch_session import lend_threads
 from srdeploy.sparse.engine import SparseEngine

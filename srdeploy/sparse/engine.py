@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from srdeploy.allocator import keep_freed_memory
-from srdeploy.models.smsr import SMSR
+from srdeploy.models.smsr.network import SMSR
+from srdeploy.models.smsr.pack import pack
 from srdeploy.sparse.backend import choose_backend
 from srdeploy.sparse.costs import SIDES, FormCosts, Line, Timings
 from srdeploy.sparse.imageframe import ImageFrame
 from srdeploy.sparse.module import RowModule
-from srdeploy.sparse.pack import pack
 from srdeploy.sparse.rowconv import aligned
 from srdeploy.sparse.rowframe import RowFrame
 from srdeploy.sparse.workspace import Arena, Workspace

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from srdeploy.models.smsr import SMSR
-from srdeploy.sparse.dense import DenseMasks, DenseModule, plain_conv
-from srdeploy.sparse.pack import PackedModule, pack
+from srdeploy.models.smsr.dense import DenseMasks, DenseModule, plain_conv
+from srdeploy.models.smsr.network import SMSR
+from srdeploy.models.smsr.pack import PackedModule, pack
 
 SPARSE_BELOW = 0.4
 """Density below which a module gathers (measured with onnxruntime on a CPU, see

@@ -17,9 +17,9 @@ import triton.language as tl
 from torch import Tensor, nn
 from torch.nn import functional
 
-from srdeploy.models.smsr import SMSR
-from srdeploy.sparse.dense import DenseMasks, DenseModule, plain_conv
-from srdeploy.sparse.pack import PackedModule, pack
+from srdeploy.models.smsr.dense import DenseMasks, DenseModule, plain_conv
+from srdeploy.models.smsr.network import SMSR
+from srdeploy.models.smsr.pack import PackedModule, pack
 
 BLOCK = 64
 """Pixels that one program computes."""

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from srdeploy.models.smsr import SMSR
+from srdeploy.models.smsr.dense import DenseMasks, DenseModule
+from srdeploy.models.smsr.network import SMSR
 from srdeploy.sparse.costs import Decide, Timings
-from srdeploy.sparse.dense import DenseMasks, DenseModule
 from srdeploy.sparse.module import RowModule
 from srdeploy.sparse.rowconv import aligned
 from srdeploy.sparse.workspace import Arena, Workspace

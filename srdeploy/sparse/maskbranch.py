@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from srdeploy.models.smsr.pack import PackedModule
 from srdeploy.sparse.backend import Backend
-from srdeploy.sparse.pack import PackedModule
 from srdeploy.sparse.plain import Conv3x3
 from srdeploy.sparse.rowconv import Features, RowConv, Tap, aligned, spatial
 from srdeploy.sparse.workspace import Workspace

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from srdeploy.errors import UserError
 from srdeploy.models.count import macs
 from srdeploy.models.network import Network
-from srdeploy.models.smsr import SMSR
-from srdeploy.sparse.dense import DenseMasks, DenseModule
-from srdeploy.sparse.pack import PackedLayer, pack
+from srdeploy.models.smsr.dense import DenseMasks, DenseModule
+from srdeploy.models.smsr.network import SMSR
+from srdeploy.models.smsr.pack import PackedLayer, pack
 
 
 @dataclass(frozen=True)

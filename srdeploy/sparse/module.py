@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from srdeploy.models.smsr.dense import DenseModule
+from srdeploy.models.smsr.pack import PackedModule
 from srdeploy.sparse.backend import Backend
-from srdeploy.sparse.dense import DenseModule
-from srdeploy.sparse.pack import PackedModule
 from srdeploy.sparse.rowconv import Features, PreparedConv, aligned, pointwise, spatial
 from srdeploy.sparse.workspace import Workspace
 

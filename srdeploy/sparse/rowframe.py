@@ -7,12 +7,12 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn import functional
 
-from srdeploy.models.smsr import SMSR
+from srdeploy.models.smsr.network import SMSR
+from srdeploy.models.smsr.pack import PackedModule
 from srdeploy.sparse.backend import Backend
 from srdeploy.sparse.costs import Decide, FormCosts, Timings
 from srdeploy.sparse.maskbranch import HalfSize, RowMaskBranch
 from srdeploy.sparse.module import RowModule
-from srdeploy.sparse.pack import PackedModule
 from srdeploy.sparse.plain import Conv3x3
 from srdeploy.sparse.rowconv import Features, aligned, pointwise
 from srdeploy.sparse.workspace import Arena, Workspace

@@ -10,6 +10,7 @@ from typing import Any
 from srdeploy.data.builtin import BUILTIN
 from srdeploy.errors import UserError
 from srdeploy.models.card import Card
+from srdeploy.models.registry import architecture_of
 from srdeploy.strict import parse
 from srdeploy.train.patches import count_images, held_out_of
 from srdeploy.train.recipe import HELD_OUT, Data, TrainRecipe, read_recipe
@@ -74,7 +75,6 @@ def finetune_defaults(
     """
     iterations = iterations or (400 if rounded else 1000)
     settings = {
-        **masks_go_on(card),
         "data": {"folders": ["builtin"]},
         "scales": [card.scale],
         "patch": 41 if card.pre_upscaled else 32 if rounded else 48,
@@ -86,15 +86,11 @@ def finetune_defaults(
         "ema": 0.99 if iterations < 5000 else 0.999,
         "precision": "fp32" if rounded else fast_precision(),
         "log_every": max(1, min(100, iterations // 10)),
+        **architecture_of(card).finetune,
     }
     if rounded:
         settings["distill"] = {"output": 1.0}
     return settings
-
-
-def masks_go_on(card: Card) -> dict[str, Any]:
-    """For an SMSR whose masks are trained: they go on training as they ended."""
-    return {"sparsity": {"start": 0.4, "end": 0.4}} if card.arch == "smsr" else {}
 
 
 def fast_precision() -> str:

@@ -19,7 +19,7 @@ from srdeploy.figures_json import dumps
 from srdeploy.files import atomic_path, discard
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
-from srdeploy.models.registry import create
+from srdeploy.models.registry import create, find_architecture
 from srdeploy.models.weight_norm import merge_weight_norm
 from srdeploy.progress import track
 from srdeploy.quality import evaluate
@@ -54,11 +54,9 @@ def starting_network(recipe: TrainRecipe) -> Network:
     """
     if recipe.network is None:
         raise UserError("The recipe has no `network` section; give a network file to start from.")
-    if recipe.network.arch == "smsr" and recipe.sparsity is None:
-        raise UserError(
-            "The recipe trains SMSR without training its masks; add a `sparsity` section "
-            "(`weight: 0` for no sparsity loss)."
-        )
+    for section, sentence in find_architecture(recipe.network.arch).recipe_needs.items():
+        if getattr(recipe, section) is None:
+            raise UserError(sentence)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         network = create(recipe.network.arch, **recipe.network.config)

@@ -15,6 +15,7 @@ from srdeploy.compact.run import Measure, PruneReport, report_on
 from srdeploy.compact.surgery import compact
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
+from srdeploy.models.registry import architecture_of
 from srdeploy.prune.assl import ASSLPruner
 from srdeploy.prune.gassl import GASSLPruner
 from srdeploy.prune.groups import find_groups
@@ -24,7 +25,6 @@ from srdeploy.prune.trained import TrainedPruner
 from srdeploy.prune.training import TrainedOptions, check_fit
 from srdeploy.reconstruct.run import Calibration, refit_to
 from srdeploy.strict import Strict, merged, parse, read_yaml
-from srdeploy.train.defaults import masks_go_on
 from srdeploy.train.evaluator import LoopEvaluator
 from srdeploy.train.hooks import StepHook
 from srdeploy.train.loop import train
@@ -90,7 +90,7 @@ def read_prune_recipe(path: str | Path, changes: Sequence[str] = ()) -> PruneRec
 
 def _defaults(card: Card) -> dict[str, Any]:
     patch = 41 if card.pre_upscaled else 48
-    return {"scales": [card.scale], "patch": patch, **masks_go_on(card)}
+    return {"scales": [card.scale], "patch": patch, **architecture_of(card).finetune}
 
 
 def prune_trained(

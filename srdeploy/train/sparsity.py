@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from srdeploy.errors import UserError
 from srdeploy.models.network import Network
-from srdeploy.models.smsr import SMSR, computed_fraction
+from srdeploy.models.smsr.network import SMSR, computed_fraction
 from srdeploy.train.hooks import Forward, StepHook
 from srdeploy.train.recipe import Sparsity
 

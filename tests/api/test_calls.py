@@ -288,7 +288,7 @@ def test_live_modules_are_wrapped(calls: Calls, opened: list, tmp_path: Path) ->
     api.evaluate(live)
     network = opened.pop()[0]
     assert isinstance(network, Network)
-    assert network.card.arch == "srdeploy.models.edsr:LEDSR"
+    assert network.card.arch == "srdeploy.models.edsr.network:LEDSR"
     for call in (
         lambda: api.plan(live),
         lambda: api.prune(live),

@@ -22,7 +22,7 @@ from tests.cli.reach import STOP, Case, hold
 
 SESSION = SimpleNamespace(
     sizes=None,
-    card=SimpleNamespace(scale=2, luma_only=True),
+    card=SimpleNamespace(arch="vdsr", scale=2, luma_only=True),
     runtime="torch",
     threads=1,
     notes=["read at 1 thread"],
@@ -35,7 +35,7 @@ LOAD = {"srdeploy.models.load:load_network": STOP}
 IMPORT = {
     "srdeploy.models.load:load_network": SimpleNamespace(card=SimpleNamespace(history=[])),
     "srdeploy.models.store:save_network": STOP,
-    "srdeploy.models.edsr_pytorch:save_edsr_pytorch": STOP,
+    "srdeploy.models.edsr.edsr_pytorch:save_edsr_pytorch": STOP,
 }
 
 CASES = [

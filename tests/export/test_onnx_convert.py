@@ -24,7 +24,7 @@ from srdeploy.export.trt_onnx import write_source
 from srdeploy.files import sha256
 from srdeploy.models.load import load_network
 from srdeploy.models.registry import create
-from srdeploy.models.smsr import SMSR
+from srdeploy.models.smsr.network import SMSR
 from srdeploy.quality import evaluate
 from srdeploy.runtime.card_of import read_card_of
 from srdeploy.runtime.open import open_session

@@ -7,10 +7,12 @@ import pytest
 from tests.frozen import assert_frozen
 
 RECORDS = [
+    "srdeploy.models.architecture:Architecture",
     "srdeploy.models.card_file:Header",
     "srdeploy.models.count:Counts",
     "srdeploy.models.quantised:Range",
-    "srdeploy.models.registry:Architecture",
+    "srdeploy.models.smsr.pack:PackedLayer",
+    "srdeploy.models.smsr.pack:PackedModule",
 ]
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from srdeploy.models.edsr import EDSR, LEDSR
+from srdeploy.models.edsr.network import EDSR, LEDSR
 from srdeploy.models.layers import (
     DIV2K_MEAN,
     UPSAMPLER_RADIUS,
@@ -18,9 +18,9 @@ from srdeploy.models.layers import (
     conv3x3,
     upsampler,
 )
-from srdeploy.models.rirsr import RIRSR
-from srdeploy.models.smsr import SMSR, Bicubic, ChannelAttention, SparseMaskModule
-from srdeploy.models.vdsr import VDSR
+from srdeploy.models.rirsr.network import RIRSR
+from srdeploy.models.smsr.network import SMSR, Bicubic, ChannelAttention, SparseMaskModule
+from srdeploy.models.vdsr.network import VDSR
 
 
 def shape(module: nn.Module, *size: int) -> tuple[int, ...]:

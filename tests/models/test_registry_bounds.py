@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -40,6 +41,16 @@ def test_configurations_beyond_the_line(arch: str, config: dict[str, Any], told:
     with pytest.raises(UserError) as caught:
         checked_config(ARCHITECTURES[arch], config)
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("scales", "choices"), [((2, 3, 4, 8), "2, 3, 4 or 8"), ((1, 4), "1 or 4"), ((4,), "4")]
+)
+def test_a_row_says_what_it_is_built_for(scales: tuple[int, ...], choices: str) -> None:
+    row = replace(ARCHITECTURES["edsr"], scales=scales)
+    assert checked_config(row, {"scale": 4})["scale"] == 4
+    with pytest.raises(UserError, match=rf"no x5 upsampler; choose scale {choices}\.$"):
+        checked_config(row, {"scale": 5})
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from srdeploy.compact.surgery import compact
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.registry import ARCHITECTURES, create
-from srdeploy.models.smsr import SMSR
+from srdeploy.models.smsr.network import SMSR
 from srdeploy.models.store import read_network, save_network
 from srdeploy.prune.groups import find_groups
 from srdeploy.prune.options import PruneOptions

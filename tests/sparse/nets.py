@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from srdeploy.models.registry import create
-from srdeploy.models.smsr import SMSR
+from srdeploy.models.smsr.network import SMSR
 
 
 def network(

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch.nn import functional
 
+from srdeploy.models.smsr.dense import BicubicConv, DenseMasks
+from srdeploy.models.smsr.pack import pack
 from srdeploy.sparse.backend import choose_backend
 from srdeploy.sparse.costs import MARGIN, FormCosts, Line
-from srdeploy.sparse.dense import BicubicConv, DenseMasks
 from srdeploy.sparse.engine import SparseEngine
 from srdeploy.sparse.gathered import GatheredModule
 from srdeploy.sparse.native import Unavailable, load_kernel
-from srdeploy.sparse.pack import pack
 from tests.sparse import nets
 
 TOLERANCE = 0.01  # of 255: random weights round worse than trained ones (5e-5)

@@ -16,8 +16,6 @@ RECORDS = [
     "srdeploy.sparse.masks:ModuleMask",
     "srdeploy.sparse.masks:MaskReport",
     "srdeploy.sparse.module:_Layer",
-    "srdeploy.sparse.pack:PackedLayer",
-    "srdeploy.sparse.pack:PackedModule",
     "srdeploy.sparse.rowconv:Tap",
     "srdeploy.sparse.rowconv:RowConv",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from srdeploy.sparse.dense import DenseModule
+from srdeploy.models.smsr.dense import DenseModule
 from srdeploy.sparse.gathered import GatheredModule, Traceable
 from tests.sparse import nets
 

@@ -45,7 +45,7 @@ def test_equals_the_network_in_the_interpreter() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_equals_the_network_without_synchronising(dtype: torch.dtype) -> None:
-    from srdeploy.sparse.dense import DenseMasks
+    from srdeploy.models.smsr.dense import DenseMasks
     from srdeploy.sparse.gpu import GpuSMSR
     from tests.sparse import nets
 

@@ -9,8 +9,8 @@ from srdeploy.errors import UserError
 from srdeploy.models.count import macs
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
+from srdeploy.models.smsr.pack import pack
 from srdeploy.sparse.masks import LayerWork, MaskReport, ModuleMask, find_masks
-from srdeploy.sparse.pack import pack
 from tests.sparse import nets
 
 

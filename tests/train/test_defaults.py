@@ -14,7 +14,7 @@ from srdeploy.errors import UserError
 from srdeploy.models.card import Card
 from srdeploy.models.registry import create
 from srdeploy.train import defaults
-from srdeploy.train.defaults import fast_precision, finetune_defaults, finetune_recipe, masks_go_on
+from srdeploy.train.defaults import fast_precision, finetune_defaults, finetune_recipe
 
 RECIPE = """
 data: {folders: [images]}
@@ -74,8 +74,9 @@ def test_lengths(card: Card, luma: Card) -> None:
 
 
 def test_the_masks_of_smsr_go_on() -> None:
-    assert masks_go_on(create("smsr", scale=2).card) == {"sparsity": {"start": 0.4, "end": 0.4}}
-    assert masks_go_on(create("ledsr", n_blocks=1, n_feats=4).card) == {}
+    smsr, ledsr = create("smsr", scale=2).card, create("ledsr", n_blocks=1, n_feats=4).card
+    assert finetune_defaults(smsr)["sparsity"] == {"start": 0.4, "end": 0.4}
+    assert "sparsity" not in finetune_defaults(ledsr)
 
 
 @pytest.mark.parametrize(

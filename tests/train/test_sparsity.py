@@ -11,7 +11,7 @@ import torch
 from srdeploy.errors import UserError
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.models.smsr import SMSR
+from srdeploy.models.smsr.network import SMSR
 from srdeploy.train.defaults import finetune_recipe
 from srdeploy.train.hooks import Forward, StepHook
 from srdeploy.train.journal import read_metrics

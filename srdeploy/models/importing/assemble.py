@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from srdeploy.errors import UserError, unknown_name
+from srdeploy.errors import UserError
+from srdeploy.models.architecture import Architecture
 from srdeploy.models.importing.layouts import (
-    LAYOUTS,
-    Layout,
     Tensors,
     find_layout,
+    find_naming,
     recognise,
     solve_widths,
 )
-from srdeploy.models.importing.namings import find_naming, rename, split_channel_masks
+from srdeploy.models.importing.namings import rename
 from srdeploy.models.importing.state_dict import StateDict, strip_wrappers
 from srdeploy.models.layers import DIV2K_MEAN, MeanShift
 from srdeploy.models.network import Network
-from srdeploy.models.registry import ARCHITECTURES, architecture_names, create
+from srdeploy.models.registry import ARCHITECTURES, create, find_architecture
 from srdeploy.models.resize import changed_shapes, layer_widths, resize, tensor_shapes
 
 
@@ -48,42 +50,44 @@ def assemble(
         source: The file, for messages.
         arch: An architecture or preset of the registry, instead of recognising one. A preset
             (``edsr-full``, ``ledsr-256``...) also states the base a pruned file came from.
-        scale: Which factor a VDSR shall serve; for others, must agree with the weights.
+        scale: Which factor a network of several (VDSR) shall serve; for others, must agree with
+            the weights.
         res_scale: Residual scaling, which weights do not show.
 
     Raises:
         UserError: unknown or unsupported network, missing, unexpected or misshapen tensors.
     """
     assumed: list[str] = []
-    arch, preset = _resolve(arch)
-    tensors, title, mean_outside = _our_names(found)
-    layout = find_layout(tensors, source, arch)
-    widths = solve_widths(layout, tensors, source)
+    asked, preset = _resolve(arch)
+    named, title, mean_outside = _our_names(found)
+    layout = find_layout(named, source, asked)
+    row = ARCHITECTURES[layout.arch]
+    options = row.options()
+    widths = solve_widths(layout)
+    tensors = dict(layout.tensors)
     if mean_outside:
-        tensors = {**tensors, **_div2k_shift()}
+        tensors |= _div2k_shift()
         layout.config["mean_shift"] = True
         assumed.append("the DIV2K mean is subtracted around the stored layers")
-    config = {**layout.config, "n_feats": _base_width(widths, preset, source, assumed)}
-    _agree(config, preset, source)
-    _set_scale(config, layout.arch, scale, source)
-    if layout.arch != "vdsr":
-        config["value_range"] = _value_range(tensors, assumed)
-    if layout.arch in ("edsr", "ledsr", "rirsr"):
-        config["res_scale"] = _res_scale(config, layout, preset, found, res_scale, assumed)
+    config = {**layout.config, **_base_widths(widths, row, preset, source, assumed)}
+    _agree(config, row, preset, source)
+    _set_scale(config, scale, source)
+    if "value_range" in options:
+        config["value_range"] = _value_range(tensors, options["value_range"].default, assumed)
+    if "res_scale" in options:
+        stated = (res_scale, preset.get("res_scale"), found.res_scale)
+        given = next((float(one) for one in stated if one is not None), None)
+        config["res_scale"] = _res_scale(config, row, assumed) if given is None else given
     network = _load(layout.arch, config, tensors)
-    return Assembled(network, title or ARCHITECTURES[layout.arch].title, tuple(assumed))
+    return Assembled(network, title or row.title, tuple(assumed))
 
 
-def _resolve(arch: str | None) -> tuple[str | None, dict[str, Any]]:
-    """The registry row behind an ``--arch``, and the configuration its preset fixes."""
+def _resolve(arch: str | None) -> tuple[str | None, Mapping[str, Any]]:
+    """The architecture behind an ``--arch``, and the configuration that its preset fixes."""
     if arch is None:
         return None, {}
-    for row in ARCHITECTURES.values():
-        if arch == row.name or arch in row.presets:
-            if row.name not in LAYOUTS:
-                raise UserError(f"{row.title} cannot be imported from foreign files.")
-            return row.name, row.presets.get(arch, {})
-    raise unknown_name("architecture", arch, architecture_names())
+    row = find_architecture(arch)
+    return row.name, row.presets.get(arch, {})
 
 
 def _our_names(found: StateDict) -> tuple[dict[str, torch.Tensor], str | None, bool]:
@@ -95,7 +99,7 @@ def _our_names(found: StateDict) -> tuple[dict[str, torch.Tensor], str | None, b
             return rename(stripped, naming), naming.title, naming.mean_outside
         if recognise(stripped) is not None:
             break
-    return split_channel_masks(stripped), None, False
+    return stripped, None, False
 
 
 def _div2k_shift() -> dict[str, torch.Tensor]:
@@ -106,27 +110,34 @@ def _div2k_shift() -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _base_width(
-    widths: dict[str, int], preset: dict[str, Any], source: str, assumed: list[str]
-) -> int:
-    """Channels of the unpruned network: the preset's, else the widest layer that is left."""
-    # The mask branches and the attention of SMSR are narrow by design.
-    body = [n for name, n in widths.items() if not name.startswith(("mask", "half", "narrow"))]
-    widest = max(body)
-    if "n_feats" in preset:
-        if widest > preset["n_feats"]:
-            raise UserError(
-                f"'{source}' has layers of {widest} channels, more than the "
-                f"{preset['n_feats']} of the architecture asked for."
-            )
-        return preset["n_feats"]
-    if min(body) < widest:
-        assumed.append(f"pruned from {widest} channels, the widest layer left")
-    return widest
+def _base_widths(
+    widths: dict[str, int],
+    row: Architecture,
+    preset: Mapping[str, Any],
+    source: str,
+    assumed: list[str],
+) -> dict[str, int]:
+    """Channels of the unpruned network: the preset's, else those of the widest layers left."""
+    found = {}
+    for option, pattern in row.read_by().widths.items():
+        body = [n for name, n in widths.items() if re.match(pattern, name)]
+        found[option] = widest = max(body)
+        if option in preset:
+            found[option] = preset[option]
+            if widest > preset[option]:
+                raise UserError(
+                    f"'{source}' has layers of {widest} channels, more than the {preset[option]} "
+                    "of the architecture asked for."
+                )
+        elif min(body) < widest:
+            assumed.append(f"pruned from {widest} channels, the widest layer left")
+    return found
 
 
-def _agree(config: dict[str, Any], preset: dict[str, Any], source: str) -> None:
-    for key in ("n_blocks", "n_groups"):
+def _agree(
+    config: dict[str, Any], row: Architecture, preset: Mapping[str, Any], source: str
+) -> None:
+    for key in sorted(row.layers):
         if key in preset and preset[key] != config[key]:
             raise UserError(
                 f"'{source}' has {config[key]} {key[2:]}, not the {preset[key]} of the "
@@ -134,34 +145,29 @@ def _agree(config: dict[str, Any], preset: dict[str, Any], source: str) -> None:
             )
 
 
-def _set_scale(config: dict[str, Any], arch: str, scale: int | None, source: str) -> None:
-    if arch == "vdsr":
+def _set_scale(config: dict[str, Any], scale: int | None, source: str) -> None:
+    if "scale" not in config:  # the weights serve any
         config["scale"] = 2 if scale is None else scale
     elif scale is not None and scale != config["scale"]:
         raise UserError(f"'{source}' upscales by {config['scale']}, not by {scale}.")
 
 
-def _value_range(tensors: Tensors, assumed: list[str]) -> float:
+def _value_range(tensors: Tensors, usual: float, assumed: list[str]) -> float:
     """Pixel range, seen in the size of the stored mean: mean*255 or mean*1."""
     largest = float(tensors["sub_mean.bias"].abs().max()) if "sub_mean.bias" in tensors else 0.0
     if largest == 0.0:
-        assumed.append("pixel values run from 0 to 255")
-    return 1.0 if 0.0 < largest <= 1.0 else 255.0
+        assumed.append(f"pixel values run from 0 to {usual:g}")
+        return usual
+    return 1.0 if largest <= 1.0 else 255.0
 
 
-def _res_scale(
-    config: dict[str, Any],
-    layout: Layout,
-    preset: dict[str, Any],
-    found: StateDict,
-    given: float | None,
-    assumed: list[str],
-) -> float:
-    for stated in (given, preset.get("res_scale"), found.res_scale):
-        if stated is not None:
-            return float(stated)
-    full = layout.arch == "edsr" and config["n_blocks"] == 32 and config["n_feats"] == 256
-    value = 0.1 if full else 1.0
+def _res_scale(config: dict[str, Any], row: Architecture, assumed: list[str]) -> float:
+    """That of the published network of this size, else the usual one."""
+    value = row.options()["res_scale"].default
+    for preset in row.presets.values():
+        size = {key: n for key, n in preset.items() if key != "res_scale"}
+        if "res_scale" in preset and size.items() <= config.items():
+            value = preset["res_scale"]
     assumed.append(f"res_scale {value}, as published for this size (weights do not show it)")
     return value
 

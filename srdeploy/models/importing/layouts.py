@@ -1,9 +1,11 @@
-"""What the tensors of each architecture look like, with widths as unknowns.
+"""What the tensors of an architecture look like, with widths as unknowns.
 
 A layout lists every tensor of an architecture by name, its shape written in named widths: the two
 ends of a residual block are both ``"trunk"``, its inside has a name of its own. Matching a file
 against a layout solves for the widths, so an intact network and one whose channels somebody already
 removed are read the same way, and a channel count that contradicts another one is found.
+
+Each architecture states its own in an :class:`Importer`, in ``layout.py`` of its folder.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from typing import Any
 import torch
 
 from srdeploy.errors import UserError
+from srdeploy.models.importing.namings import Naming
+from srdeploy.models.registry import ARCHITECTURES
 
 Dim = int | str | tuple[str, int]
 """A fixed size, a width by name, or a width times a factor (what feeds a PixelShuffle)."""
@@ -27,10 +31,21 @@ Tensors = Mapping[str, torch.Tensor]
 
 @dataclass
 class Layout:
-    """Names and symbolic shapes of an architecture at one configuration (widths left open)."""
+    """Names and symbolic shapes of an architecture at one configuration (widths left open).
+
+    Attributes:
+        arch: The architecture's name.
+        tensors: What is laid out, under our names.
+        source: The file, for messages.
+        config: Arguments of the architecture's class that names and shapes show, widths excepted.
+            Without a ``scale`` in it, the weights serve any.
+        shapes: Shape of every tensor that there must be.
+    """
 
     arch: str
-    config: dict[str, Any]
+    tensors: Tensors
+    source: str
+    config: dict[str, Any] = field(default_factory=dict)
     shapes: dict[str, tuple[Dim, ...]] = field(default_factory=dict)
 
     def conv(self, name: str, n_out: Dim, n_in: Dim, *, kernel: int = 3, bias: bool = True) -> None:
@@ -39,6 +54,56 @@ class Layout:
         if bias:
             self.shapes[f"{name}.bias"] = (n_out,)
 
+    def count(self, pattern: str) -> int:
+        """One more than the largest index that a pattern's group finds in the names.
+
+        Gaps then show up as missing tensors, by name. An index beyond the number of tensors is no
+        layer of theirs; the layer is left unexpected.
+        """
+        found = _indices(self.tensors, pattern)
+        return max((i for i in found if i < len(self.tensors)), default=-1) + 1
+
+    def channels(self, name: str, dim: int) -> int:
+        """Size of a convolution's weight in one of its four dimensions.
+
+        Raises:
+            UserError: there is no such tensor, or it is no convolution's weight.
+        """
+        if name not in self.tensors:
+            raise UserError(f"Tensor '{name}' is missing from '{self.source}'.")
+        shape = self.tensors[name].shape
+        if len(shape) != 4:
+            raise UserError(
+                f"Tensor '{name}' in '{self.source}' has shape {list(shape)}, "
+                "but a convolution's weight has four dimensions."
+            )
+        return shape[dim]
+
+
+@dataclass(frozen=True)
+class Importer:
+    """How files of one architecture are read.
+
+    Attributes:
+        recognises: Whether tensors, named as ours or as published, are this architecture's. No
+            other row's may be (:func:`has` asks for names).
+        lay_out: Fills an empty layout for its tensors.
+        namings: Other projects' names for the same tensors.
+        prepare: Brings recognised tensors into the form that the layout lists, where it is not the
+            published one.
+        widths: The options of the class that count channels, each with a pattern of the layout's
+            widths: the option is the largest of those.
+        others: Networks without an importer whose files have these names and more: a pattern of
+            such a name, and what the network is.
+    """
+
+    recognises: Callable[[Tensors], bool]
+    lay_out: Callable[[Layout], None]
+    namings: tuple[Naming, ...] = ()
+    prepare: Callable[[Tensors], Tensors] | None = None
+    widths: Mapping[str, str] = field(default_factory=lambda: {"n_feats": ""})
+    others: Mapping[str, str] = field(default_factory=dict)
+
 
 def find_layout(tensors: Tensors, source: str, arch: str | None = None) -> Layout:
     """The layout of an architecture, with everything but widths read off names and shapes.
@@ -46,181 +111,92 @@ def find_layout(tensors: Tensors, source: str, arch: str | None = None) -> Layou
     Args:
         tensors: Under our names.
         source: The file, for messages.
-        arch: A name in :data:`LAYOUTS`; None to recognise it.
+        arch: An architecture; None to recognise it.
 
     Raises:
         UserError: no architecture has such names, or one that cannot be imported has.
     """
-    refuse_known_others(tensors, source)
-    arch = arch or recognise(tensors)
+    recognised = recognise(tensors)
+    if recognised is not None:
+        _refuse_others(recognised, tensors, source)
+    arch = arch or recognised
     if arch is None:
         example = next(iter(tensors))
         raise UserError(
-            f"'{source}' fits no architecture srdeploy knows ({', '.join(LAYOUTS)}): it has "
+            f"'{source}' fits no architecture srdeploy knows ({', '.join(ARCHITECTURES)}): it has "
             f"{len(tensors)} tensors named like '{example}'; pass --arch package.module:callable "
             "naming the code that builds the network."
         )
-    return LAYOUTS[arch](tensors, source)
+    importer = ARCHITECTURES[arch].read_by()
+    layout = Layout(arch, importer.prepare(tensors) if importer.prepare else tensors, source)
+    importer.lay_out(layout)
+    return layout
 
 
 def recognise(tensors: Tensors) -> str | None:
     """Name of the architecture whose tensors are named like these."""
-    if _indices(tensors, r"residual_layer\.(\d+)\.conv\."):
-        return "vdsr"
-    if _indices(tensors, r"body\.(\d+)\.spa_mask\."):
-        return "smsr"
-    if _indices(tensors, r"body\.(\d+)\.body\.\d+\.body\.\d+\."):
-        return "rirsr"
-    if _indices(tensors, r"body\.(\d+)\.body\.[02]\."):
-        return "edsr" if _indices(tensors, r"tail\.0\.(\d+)\.") else "ledsr"
-    return None
+    rows = ARCHITECTURES.values()
+    return next((row.name for row in rows if row.read_by().recognises(tensors)), None)
 
 
-def refuse_known_others(tensors: Tensors, source: str) -> None:
-    """Say what the file is when it is a known network without an importer.
-
-    Raises:
-        UserError: it is RCAN with its channel attention.
-    """
-    attention = any(".conv_du." in name for name in tensors)
-    if attention and not any(".spa_mask." in name for name in tensors):
-        raise UserError(
-            f"'{source}' is RCAN with channel attention, not RIRSR; pass "
-            "--arch package.module:callable naming the code that builds it."
-        )
+def find_naming(names: Mapping[str, object]) -> Naming | None:
+    """The convention of another project that the names follow; None: they may be ours already."""
+    rows = ARCHITECTURES.values()
+    namings = (naming for row in rows for naming in row.read_by().namings)
+    return next((naming for naming in namings if naming.fits(names)), None)
 
 
-# One function per architecture
+def _refuse_others(arch: str, tensors: Tensors, source: str) -> None:
+    """Say what the file is when it is a known network without an importer."""
+    for pattern, title in ARCHITECTURES[arch].read_by().others.items():
+        if has(tensors, pattern):
+            raise UserError(
+                f"'{source}' is {title}, not {arch.upper()}; pass "
+                "--arch package.module:callable naming the code that builds it."
+            )
 
 
-def _vdsr(tensors: Tensors, source: str) -> Layout:
-    n_inner = _count(tensors, r"residual_layer\.(\d+)\.")
-    bias = "input.bias" in tensors
-    layout = Layout("vdsr", {"n_layers": n_inner + 2, "bias": bias})
-    layout.conv("input", "input", 1, bias=bias)
-    before = "input"
-    for i in range(n_inner):
-        layout.conv(f"residual_layer.{i}.conv", f"inner{i}", before, bias=bias)
-        before = f"inner{i}"
-    layout.conv("output", 1, before, bias=bias)
-    return layout
+def has(tensors: Mapping[str, object], pattern: str) -> bool:
+    """Whether a name begins with what a pattern describes."""
+    return any(re.match(pattern, name) for name in tensors)
 
 
-def _edsr(tensors: Tensors, source: str) -> Layout:
-    n_blocks = _count(tensors, r"body\.(\d+)\.body\.")
-    layout = Layout("edsr", {"n_blocks": n_blocks})
-    _edsr_body(layout, tensors, n_blocks)
-    _upsampler_tail(layout, tensors, source)
-    return layout
+def _indices(tensors: Tensors, pattern: str) -> set[int]:
+    return {int(m[1]) for name in tensors if (m := re.match(pattern, name))}
 
 
-def _ledsr(tensors: Tensors, source: str) -> Layout:
-    n_blocks = _count(tensors, r"body\.(\d+)\.body\.")
-    layout = Layout("ledsr", {"n_blocks": n_blocks})
-    _edsr_body(layout, tensors, n_blocks)
-    layout.conv("tail.0", _lite_tail(layout, tensors, source), "trunk")
-    return layout
+# Parts that several architectures have
 
 
-def _rirsr(tensors: Tensors, source: str) -> Layout:
-    n_groups = _count(tensors, r"body\.(\d+)\.body\.")
-    n_blocks = _count(tensors, r"body\.\d+\.body\.(\d+)\.body\.")
-    layout = Layout("rirsr", {"n_groups": n_groups, "n_blocks": n_blocks})
-    _mean_shifts(layout, tensors)
-    layout.conv("head.0", "trunk", 3)
-    for g in range(n_groups):
-        if len(layout.shapes) > len(tensors):
-            break  # some tensor is missing already; numbers of layers may be anything
-        for b in range(n_blocks):
-            layout.conv(f"body.{g}.body.{b}.body.0", f"inner{g}.{b}", "trunk")
-            layout.conv(f"body.{g}.body.{b}.body.2", "trunk", f"inner{g}.{b}")
-        layout.conv(f"body.{g}.body.{n_blocks}", "trunk", "trunk")
-    layout.conv(f"body.{n_groups}", "trunk", "trunk")
-    _upsampler_tail(layout, tensors, source)
-    return layout
-
-
-def _smsr(tensors: Tensors, source: str) -> Layout:
-    n_modules = _count(tensors, r"body\.(\d+)\.spa_mask\.")
-    n_layers = _count(tensors, r"body\.\d+\.body\.body\.(\d+)\.")
-    layout = Layout("smsr", {"n_modules": n_modules, "n_layers": n_layers})
-    _mean_shifts(layout, tensors)
-    layout.conv("head.0", "head", 3)
-    layout.conv("head.2", "trunk", "head")
-    for m in range(n_modules):
-        name = f"body.{m}"
-        layout.conv(f"{name}.spa_mask.0", f"mask{m}", "trunk")
-        layout.conv(f"{name}.spa_mask.3", f"half{m}", f"mask{m}")
-        layout.shapes[f"{name}.spa_mask.5.weight"] = (f"half{m}", 2, 3, 3)  # transposed
-        layout.shapes[f"{name}.spa_mask.5.bias"] = (2,)
-        before: Dim = "trunk"
-        for i in range(n_layers):
-            layout.conv(f"{name}.body.body.{i}", f"layer{m}.{i}", before, bias=False)
-            before = f"layer{m}.{i}"
-            for kind in ("dense", "sparse"):
-                layout.shapes[f"{name}.body.ch_mask.{i}.{kind}"] = (1, before, 1, 1)
-        layers = [f"{name}.body.body.{i}.weight" for i in range(n_layers)]
-        joined = sum(_channels(tensors, layer, 0, source) for layer in layers)
-        layout.conv(f"{name}.body.collect", "trunk", joined, kernel=1)
-        layout.conv(f"{name}.ca.conv_du.0", f"narrow{m}", "trunk", kernel=1)
-        layout.conv(f"{name}.ca.conv_du.2", "trunk", f"narrow{m}", kernel=1)
-    joined = n_modules * _channels(tensors, "head.2.weight", 0, source)
-    layout.conv("collect.0", "collect", joined, kernel=1)
-    layout.conv("collect.2", "trunk", "collect")
-    layout.conv("tail.0", _lite_tail(layout, tensors, source), "trunk")
-    layout.config["mask_feats"] = _channels(tensors, "body.0.spa_mask.0.weight", 0, source)
-    narrow = max(_channels(tensors, "body.0.ca.conv_du.0.weight", 0, source), 1)
-    layout.config["reduction"] = _channels(tensors, "head.2.weight", 0, source) // narrow
-    return layout
-
-
-LAYOUTS: dict[str, Callable[[Tensors, str], Layout]] = {
-    "vdsr": _vdsr,
-    "edsr": _edsr,
-    "ledsr": _ledsr,
-    "rirsr": _rirsr,
-    "smsr": _smsr,
-}
-
-
-def _edsr_body(layout: Layout, tensors: Tensors, n_blocks: int) -> None:
-    _mean_shifts(layout, tensors)
-    layout.conv("head.0", "trunk", 3)
-    for i in range(n_blocks):
-        layout.conv(f"body.{i}.body.0", f"inner{i}", "trunk")
-        layout.conv(f"body.{i}.body.2", "trunk", f"inner{i}")
-    layout.conv(f"body.{n_blocks}", "trunk", "trunk")
-
-
-def _mean_shifts(layout: Layout, tensors: Tensors) -> None:
+def mean_shifts(layout: Layout) -> None:
+    """The frozen convolutions ``sub_mean`` and ``add_mean``, if there are any."""
     names = ("sub_mean", "add_mean")
-    present = any(name.startswith(names) for name in tensors)
+    present = any(name.startswith(names) for name in layout.tensors)
     layout.config["mean_shift"] = present
     if present:
         for name in names:
             layout.conv(name, 3, 3, kernel=1)
 
 
-def _lite_tail(layout: Layout, tensors: Tensors, source: str) -> int:
-    """Channels of a tail of one convolution and a PixelShuffle; sets the scale."""
-    n_out = _channels(tensors, "tail.0.weight", 0, source)
+def lite_tail(layout: Layout) -> None:
+    """One convolution ``tail.0`` and a PixelShuffle; sets the scale."""
+    n_out = layout.channels("tail.0.weight", 0)
     scale = math.isqrt(n_out // 3)
     if 3 * scale**2 != n_out:
         raise UserError(
-            f"Tensor 'tail.0.weight' in '{source}' has {n_out} output channels, but the lite tail "
-            f"of {layout.arch.upper()} has 3*scale^2 (12, 27 or 48)."
+            f"Tensor 'tail.0.weight' in '{layout.source}' has {n_out} output channels, but the "
+            f"lite tail of {layout.arch.upper()} has 3*scale^2 (12, 27 or 48)."
         )
     layout.config["scale"] = scale
-    return n_out
+    layout.conv("tail.0", n_out, "trunk")
 
 
-def _upsampler_tail(layout: Layout, tensors: Tensors, source: str) -> None:
-    """Conv + PixelShuffle stages under tail.0.{0,2,4}, then the last convolution tail.1."""
-    stages = sorted(_indices(tensors, r"tail\.0\.(\d+)\.weight")) or [0]
+def upsampler_tail(layout: Layout) -> None:
+    """Stages ``tail.0.{0,2,4}`` of a convolution and a PixelShuffle, then ``tail.1``."""
+    stages = sorted(_indices(layout.tensors, r"tail\.0\.(\d+)\.weight")) or [0]
     names = [f"tail.0.{i}.weight" for i in stages] + ["tail.1.weight"]
     channels = [
-        (_channels(tensors, name, 0, source), _channels(tensors, after, 1, source))
-        for name, after in pairwise(names)
+        (layout.channels(name, 0), layout.channels(after, 1)) for name, after in pairwise(names)
     ]
     factors = {n_out / max(n_in, 1) for n_out, n_in in channels}
     if len(stages) == 1 and factors == {9.0}:
@@ -229,8 +205,9 @@ def _upsampler_tail(layout: Layout, tensors: Tensors, source: str) -> None:
         factor, scale = 4, 2 ** len(stages)
     else:
         raise UserError(
-            f"The tail of '{source}' is no EDSR upsampler: '{names[0]}' has {channels[0][0]} "
-            f"output channels and '{names[1]}' takes {channels[0][1]}, which is neither x2 nor x3."
+            f"The tail of '{layout.source}' is no EDSR upsampler: '{names[0]}' has "
+            f"{channels[0][0]} output channels and '{names[1]}' takes {channels[0][1]}, which is "
+            "neither x2 nor x3."
         )
     layout.config["scale"] = scale
     before = "trunk"
@@ -240,39 +217,17 @@ def _upsampler_tail(layout: Layout, tensors: Tensors, source: str) -> None:
     layout.conv("tail.1", 3, before)
 
 
-def _indices(tensors: Tensors, pattern: str) -> set[int]:
-    return {int(m[1]) for name in tensors if (m := re.match(pattern, name))}
-
-
-def _count(tensors: Tensors, pattern: str) -> int:
-    """One more than the largest index: gaps then show up as missing tensors, by name.
-
-    An index beyond the number of tensors is no layer of theirs; the layer is left unexpected.
-    """
-    return max((i for i in _indices(tensors, pattern) if i < len(tensors)), default=-1) + 1
-
-
-def _channels(tensors: Tensors, name: str, dim: int, source: str) -> int:
-    if name not in tensors:
-        raise UserError(f"Tensor '{name}' is missing from '{source}'.")
-    if tensors[name].dim() != 4:
-        raise UserError(
-            f"Tensor '{name}' in '{source}' has shape {list(tensors[name].shape)}, "
-            "but a convolution's weight has four dimensions."
-        )
-    return tensors[name].shape[dim]
-
-
 # Matching
 
 
-def solve_widths(layout: Layout, tensors: Tensors, source: str) -> dict[str, int]:
-    """Match every tensor against the layout and return the widths it names.
+def solve_widths(layout: Layout) -> dict[str, int]:
+    """Match every tensor against its layout and return the widths that the layout names.
 
     Raises:
         UserError: a tensor is missing, unexpected, or has a shape that contradicts the layout or
             another tensor; the sentence names it.
     """
+    tensors, source = layout.tensors, layout.source
     for name in layout.shapes:
         if name not in tensors:
             raise UserError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ from torch import nn
 
 from srdeploy.errors import UserError
 from srdeploy.models.count import count
-from srdeploy.models.importing.assemble import Assembled, assemble
-from srdeploy.models.importing.layouts import LAYOUTS, Dim, solve_widths
+from srdeploy.models.importing.assemble import Assembled, _base_widths, assemble
+from srdeploy.models.importing.layouts import Dim, find_layout, solve_widths
 from srdeploy.models.importing.state_dict import StateDict, read_state_dict
 from srdeploy.models.network import Network
-from srdeploy.models.registry import create
+from srdeploy.models.registry import ARCHITECTURES, create
 from srdeploy.models.resize import resize
 from srdeploy.models.store import read_network, save_network
 
@@ -175,8 +176,8 @@ def pruned(arch: str, scale: int) -> tuple[Network, dict[str, int]]:
     """A network with thinner layers: the residual ends of one width, the insides of others."""
     network = create(arch, scale=scale, **SMALL[arch])
     state = network.module.state_dict()
-    layout = LAYOUTS[arch](state, "test")
-    widths = solve_widths(layout, state, "test")
+    layout = find_layout(state, "test", arch)
+    widths = solve_widths(layout)
     widths = {name: 3 + i % 3 for i, name in enumerate(widths)} | {"trunk": 6}
 
     def size(dim: Dim) -> int:
@@ -237,6 +238,21 @@ def test_srpn_lite_is_ledsr_256_with_thin_layers() -> None:
     counts = count(result.network)
     assert round(counts.params, -3) == 609_000
     assert counts.macs_720p // 10**8 == 1399  # the table truncates
+
+
+def test_each_number_of_channels_is_that_of_its_own_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = ARCHITECTURES["vdsr"]
+    importer = replace(row.read_by(), widths={"n_feats": "input", "n_inner": "inner"})
+    monkeypatch.setattr("srdeploy.models.vdsr.layout.VDSR", importer)
+    widths = {"input": 6, "inner0": 4, "inner1": 5}
+    assumed: list[str] = []
+    found = _base_widths(widths, row, {"n_inner": 8}, "a.pt", assumed)
+    assert (found, assumed) == ({"n_feats": 6, "n_inner": 8}, [])
+    found = _base_widths(widths, row, {}, "a.pt", assumed)
+    assert found == {"n_feats": 6, "n_inner": 5}
+    assert assumed == ["pruned from 5 channels, the widest layer left"]
+    with pytest.raises(UserError, match="layers of 5 channels, more than the 4 of"):
+        _base_widths(widths, row, {"n_inner": 4}, "a.pt", assumed)
 
 
 # One clear sentence each

@@ -8,6 +8,7 @@ from tests.frozen import assert_frozen
 
 RECORDS = [
     "srdeploy.models.importing.assemble:Assembled",
+    "srdeploy.models.importing.layouts:Importer",
     "srdeploy.models.importing.namings:Naming",
     "srdeploy.models.importing.state_dict:StateDict",
     "srdeploy.models.importing.state_dict:_Candidate",

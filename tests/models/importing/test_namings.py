@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from srdeploy.models.importing.namings import NAMINGS, find_naming, rename, split_channel_masks
+from srdeploy.models.importing.layouts import find_naming
+from srdeploy.models.importing.namings import rename
+from srdeploy.models.registry import ARCHITECTURES
 
 ONE = torch.zeros(1)
-MLPERF, BASICSR, NESTED = (naming.title for naming in NAMINGS)
+NAMINGS = [naming for row in ARCHITECTURES.values() for naming in row.read_by().namings]
+BASICSR, MLPERF, NESTED = (naming.title for naming in NAMINGS)
 
 
 @pytest.mark.parametrize(
@@ -69,39 +72,8 @@ def test_names_become_ours(title: str) -> None:
 
 
 def test_without_blocks_what_follows_them_is_the_first() -> None:
-    assert list(rename({"bc.weight": ONE}, NAMINGS[0])) == ["body.0.weight"]
+    assert list(rename({"bc.weight": ONE}, NAMINGS[1])) == ["body.0.weight"]
 
 
 def test_whose_code_subtracts_a_mean_that_no_file_holds() -> None:
     assert [naming.title for naming in NAMINGS if naming.mean_outside] == [BASICSR]
-
-
-def test_channel_masks_become_two_for_each_layer() -> None:
-    masks = torch.arange(2 * 3 * 2.0).view(1, 2, 3, 2)  # channels, layers, dense or sparse
-    found = split_channel_masks({"a": ONE, "body.0.body.ch_mask": masks, "b": ONE})
-    assert list(found) == [
-        "a",
-        *(f"body.0.body.ch_mask.{i}.{k}" for i in range(3) for k in ("dense", "sparse")),
-        "b",
-    ]
-    assert {tuple(t.shape) for name, t in found.items() if "mask" in name} == {(1, 2, 1, 1)}
-    values = {name[-8:]: t.flatten().tolist() for name, t in found.items() if "mask" in name}
-    assert values == {
-        "_mask.0.dense"[-8:]: [0, 6], "_mask.0.sparse"[-8:]: [1, 7],
-        "_mask.1.dense"[-8:]: [2, 8], "_mask.1.sparse"[-8:]: [3, 9],
-        "_mask.2.dense"[-8:]: [4, 10], "_mask.2.sparse"[-8:]: [5, 11],
-    }  # fmt: skip
-    assert all(t.is_contiguous() for t in found.values())
-
-
-@pytest.mark.parametrize("shape", [(1, 2, 3, 1), (1, 2, 3, 3), (2, 3, 2), (1, 1, 2, 3, 2)])
-def test_masks_of_another_shape_are_left(shape: tuple[int, ...]) -> None:
-    masks = torch.zeros(shape)
-    assert split_channel_masks({"ch_mask": masks, "0.ch_mask": masks}) == {
-        "ch_mask": masks, "0.ch_mask": masks
-    }  # fmt: skip
-
-
-def test_only_masks_are_split() -> None:
-    table = torch.zeros(1, 2, 3, 2)
-    assert list(split_channel_masks({"ch_mask.weight": table})) == ["ch_mask.weight"]

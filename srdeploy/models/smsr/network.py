@@ -4,9 +4,9 @@ CVPR 2021.
 Each sparse mask module predicts, per image, at which pixels it has to compute (the spatial mask),
 and holds, per layer, which output channels are *dense* (computed everywhere) and which *sparse*
 (computed inside the spatial mask only). Channel masks are parameters, so they are constant after
-training; :mod:`srdeploy.sparse.pack` splits the layers by them. The module here is the plain form:
-every channel is computed everywhere and multiplied by its mask. It trains, it can be pruned, and
-the fast forms are checked against it.
+training; :mod:`srdeploy.models.smsr.pack` splits the layers by them. The module here is the plain
+form: every channel is computed everywhere and multiplied by its mask. It trains, it can be pruned,
+and the fast forms are checked against it.
 
 Where the published code is at fault, the paper's way is taken: the softmax temperature really falls
 (:attr:`SMSR.temperature`), the input of a layer is split by the masks of the layer before it in

@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from srdeploy.models import (
-    edsr_pytorch,
-)
+from srdeploy.models.edsr import edsr_pytorch
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 

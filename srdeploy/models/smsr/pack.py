@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from srdeploy.models.smsr import SMSR, SparseMaskModule
+from srdeploy.models.smsr.network import SMSR, SparseMaskModule
 
 
 @dataclass(frozen=True)

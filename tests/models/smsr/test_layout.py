@@ -11,7 +11,8 @@ import torch
 from srdeploy.errors import UserError
 from srdeploy.models.load import load_network
 from srdeploy.models.registry import create
-from srdeploy.models.smsr import SMSR
+from srdeploy.models.smsr.layout import split_channel_masks
+from srdeploy.models.smsr.network import SMSR
 
 Tensors = dict[str, torch.Tensor]
 
@@ -105,3 +106,35 @@ def test_code_in_a_checkpoint_never_runs(zipped: bool, tmp_path: Path) -> None:
     assert not witness.exists()
     pickle.loads(pickle.dumps(Payload(witness)))  # it would have
     assert witness.exists()
+
+
+def test_channel_masks_become_two_for_each_layer() -> None:
+    one = torch.zeros(1)
+    masks = torch.arange(2 * 3 * 2.0).view(1, 2, 3, 2)  # channels, layers, dense or sparse
+    found = split_channel_masks({"a": one, "body.0.body.ch_mask": masks, "b": one})
+    assert list(found) == [
+        "a",
+        *(f"body.0.body.ch_mask.{i}.{k}" for i in range(3) for k in ("dense", "sparse")),
+        "b",
+    ]
+    assert {tuple(t.shape) for name, t in found.items() if "mask" in name} == {(1, 2, 1, 1)}
+    values = {name[-8:]: t.flatten().tolist() for name, t in found.items() if "mask" in name}
+    assert values == {
+        "_mask.0.dense"[-8:]: [0, 6], "_mask.0.sparse"[-8:]: [1, 7],
+        "_mask.1.dense"[-8:]: [2, 8], "_mask.1.sparse"[-8:]: [3, 9],
+        "_mask.2.dense"[-8:]: [4, 10], "_mask.2.sparse"[-8:]: [5, 11],
+    }  # fmt: skip
+    assert all(t.is_contiguous() for t in found.values())
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 3, 1), (1, 2, 3, 3), (2, 3, 2), (1, 1, 2, 3, 2)])
+def test_masks_of_another_shape_are_left(shape: tuple[int, ...]) -> None:
+    masks = torch.zeros(shape)
+    assert split_channel_masks({"ch_mask": masks, "0.ch_mask": masks}) == {
+        "ch_mask": masks, "0.ch_mask": masks
+    }  # fmt: skip
+
+
+def test_only_masks_are_split() -> None:
+    table = torch.zeros(1, 2, 3, 2)
+    assert list(split_channel_masks({"ch_mask.weight": table})) == ["ch_mask.weight"]

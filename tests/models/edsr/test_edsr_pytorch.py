@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from srdeploy.cli.main import run
 from srdeploy.compact.run import prune_oneshot
 from srdeploy.errors import UserError
-from srdeploy.models.edsr_pytorch import (
+from srdeploy.models.edsr.edsr_pytorch import (
     edsr_pytorch_options,
     edsr_pytorch_state,
     save_edsr_pytorch,

@@ -12,7 +12,7 @@ from torch.nn import functional
 from srdeploy.models.count import count
 from srdeploy.models.load import load_network
 from srdeploy.models.registry import create
-from srdeploy.models.smsr import SMSR, ChannelMask, choose, computed_fraction
+from srdeploy.models.smsr.network import SMSR, ChannelMask, choose, computed_fraction
 from srdeploy.models.store import build, read_network, save_network
 from srdeploy.quality import evaluate
 

@@ -1,9 +1,10 @@
 """Dense-with-masks: everything is computed everywhere, then masked. Shapes are static.
 
 This is the form for exports and for processors that cannot skip. It equals
-:class:`srdeploy.models.smsr.SMSR` at half the work: that module runs dense and sparse inputs of a
-layer through two full convolutions; here packed channels (:mod:`srdeploy.sparse.pack`) leave one
-full convolution and the small corner that is wanted outside the mask.
+:class:`srdeploy.models.smsr.network.SMSR` at half the work: that module runs dense and sparse
+inputs of a layer through two full convolutions; here packed channels
+(:mod:`srdeploy.models.smsr.pack`) leave one full convolution and the small corner that is wanted
+outside the mask.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from srdeploy.models.network import Network
-from srdeploy.models.smsr import SMSR, Bicubic, SMSRForm
-from srdeploy.sparse.pack import PackedLayer, PackedModule, pack
+from srdeploy.models.smsr.network import SMSR, Bicubic, SMSRForm
+from srdeploy.models.smsr.pack import PackedLayer, PackedModule, pack
 
 
 def plain_conv(kernel: Tensor, bias: Tensor | None = None, padding: int = 1) -> nn.Conv2d:
@@ -152,7 +153,6 @@ class DenseMasks(SMSRForm):
 
 
 def dense_masks(network: Network, portable: bool = False) -> Network:
-    """A network whose module is the dense-with-masks form; others come back as they are."""
-    if not isinstance(network.module, SMSR):
-        return network
+    """An SMSR network whose module is the dense-with-masks form."""
+    assert isinstance(network.module, SMSR)
     return Network(DenseMasks(network.module, portable), network.card)

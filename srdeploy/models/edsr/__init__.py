@@ -1,0 +1,1 @@
+"""EDSR, and LEDSR, which has the same body and the lite tail."""

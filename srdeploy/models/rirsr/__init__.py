@@ -1,0 +1,1 @@
+"""RIRSR: RCAN without channel attention."""

@@ -1,0 +1,1 @@
+"""SMSR: the network, its packed weights, and the form that computes everywhere."""

@@ -1,0 +1,1 @@
+"""VDSR: plain convolutions on luma."""
