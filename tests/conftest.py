@@ -86,6 +86,12 @@ def small_builtin(small_images: Path) -> Iterator[None]:
 
 
 @pytest.fixture
+def one_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SMSR does the same at all sizes (test_branches.py); to find that out is most of an export."""
+    monkeypatch.setattr("srdeploy.export.parity.other_ways", lambda *_: [])
+
+
+@pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 64 KB."""
     folder = tmp_path / "disk"

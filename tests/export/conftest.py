@@ -27,12 +27,6 @@ def _quick_measurements(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("small_builtin")
 
 
-@pytest.fixture
-def one_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SMSR does the same at all sizes (test_branches.py); to find that out is most of an export."""
-    monkeypatch.setattr("srdeploy.export.parity.other_ways", lambda *_: [])
-
-
 @pytest.fixture(scope="session")
 def onnx_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """A small x3 network of an architecture as an ONNX file; exported once."""
