@@ -39,12 +39,15 @@ ROOT = Path(__file__).parents[1]
 class StudyMethod(Strict):
     """One way from the dense network to a small one.
 
-    ``kind``: ``scratch`` trains the small shape from random weights, ``oneshot`` prunes once and
-    recovers, ``trained`` is a method of ``srdeploy prune``. The sections are those of a pruning
-    recipe; ``finetune.iterations`` is what the regularised stage leaves of the common budget.
+    ``kind``: ``scratch`` trains the small shape from random weights, ``oneshot`` prunes once by L1
+    and recovers, ``reconstruct`` likewise by what the network computes on the images of
+    ``calibration``, ``trained`` is a method of ``srdeploy prune`` that trains. The sections are
+    those of a pruning recipe; ``finetune.iterations`` is what the regularised stage leaves of the
+    common budget.
     """
 
-    kind: Literal["scratch", "oneshot", "trained"] = "trained"
+    kind: Literal["scratch", "oneshot", "reconstruct", "trained"] = "trained"
+    calibration: str | None = None
     prune: dict[str, Any] = {}
     regularise: dict[str, Any] = {}
     finetune: dict[str, Any] = {}
@@ -117,7 +120,8 @@ def cells_of(study: Study) -> list[Cell]:
 def digest_of(study: Study, cell: Cell, network: str) -> str:
     """What decides a cell's result: its method's settings and the common ones."""
     settings = study.model_dump(mode="json", exclude={"methods", "ratios", "seeds", "controls"})
-    settings |= {"method": study.methods[cell.method].model_dump(mode="json"), "network": network}
+    method = study.methods[cell.method].model_dump(mode="json", exclude_none=True)
+    settings |= {"method": method, "network": network}
     settings |= {"ratio": cell.ratio, "seed": cell.seed}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -174,7 +178,8 @@ def run_cell(study: Study, cell: Cell, network_path: str, folder: Path) -> dict[
         small, report = prune_trained(network, recipe, folder, measure=measure)
         macs, params, quality = report.after.macs_720p, report.after.params, report.quality
     else:
-        small, macs, params, quality = untrained(network, recipe, folder, kind, measure)
+        method = study.methods[cell.method]
+        small, macs, params, quality = untrained(network, recipe, folder, method, measure)
     final = {
         name: figures(evaluate(small, expand(path), small.card.scale, progress=False))
         for name, path in study.benchmarks.items()
@@ -199,25 +204,31 @@ def run_cell(study: Study, cell: Cell, network_path: str, folder: Path) -> dict[
     }
 
 
-def untrained(network: Network, recipe: Any, folder: Path, kind: str, measure: Any) -> Any:
-    """One-shot pruning with recovery, or the same shape from random weights."""
+def untrained(
+    network: Network, recipe: Any, folder: Path, method: StudyMethod, measure: Any
+) -> Any:
+    """Pruning at once with recovery, or the same shape from random weights."""
     import torch
 
-    from srdeploy.compact.run import prune_oneshot
+    from srdeploy.data.builtin import BUILTIN
     from srdeploy.models.store import build
+    from srdeploy.prune.methods import METHODS
     from srdeploy.prune.options import PruneOptions
+    from srdeploy.reconstruct.run import Calibration, prune_at_once
     from srdeploy.train.loop import train
 
     options = recipe.prune
     plain = PruneOptions(ratio=options.ratio, exclude=options.exclude, seed=options.seed)
-    small, report = prune_oneshot(network, plain, measure)
-    if kind == "scratch":
+    row = METHODS["reconstruct" if method.kind == "reconstruct" else "l1"]
+    images = Calibration(method.calibration or BUILTIN)
+    small, report = prune_at_once(network, row, plain, images, measure)
+    if method.kind == "scratch":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
             small = build(small.card)
     settings = recipe.finetune_recipe(network.card)
     small = train(small, settings, folder / "finetune", step="finetune", teacher=network)
-    quality = report.quality if kind == "oneshot" else {}
+    quality = report.quality if method.kind != "scratch" else {}
     return small, report.after.macs_720p, report.after.params, quality
 
 

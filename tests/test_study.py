@@ -57,6 +57,7 @@ def settings(tmp_path: Path) -> dict[str, Any]:
         "methods": {
             "scratch": {"kind": "scratch"},
             "l1": {"kind": "oneshot"},
+            "reconstruct": {"kind": "reconstruct", "calibration": str(images)},
             "srp": {"prune": {"method": "srp", "penalty": PENALTY}},
             "assl": {"prune": {"method": "assl", **aligned}},
             "gassl": {"prune": {"method": "gassl", "search": SEARCH, **aligned}},

@@ -30,7 +30,7 @@ def do(*line):
     assert run(list(line)) == 0, line
 write_png("set/a.png", numpy.full((48, 48, 3), 99, "uint8"))
 save_network(create("ledsr", n_blocks=1, n_feats=8), "dense.safetensors")
-do("prune", "dense.safetensors", "--ratio", "0.5", "--data", "set", "-o", "net.safetensors")
+do("prune", "dense.safetensors", "--method", "l1", "--data", "set", "-o", "net.safetensors")
 do("export", "net.safetensors", "-o", "net.onnx")
 if find_spec("coremltools"):
     do("export", "net.safetensors", "--target", "coreml", "--input", "16x16", "-o", "n.mlpackage")

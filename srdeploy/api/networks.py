@@ -18,6 +18,7 @@ from srdeploy.prune.methods import check_settings, chosen_method
 from srdeploy.prune.oneshot import default_exclude, plan_oneshot
 from srdeploy.prune.options import PruneOptions
 from srdeploy.prune.plan import Plan
+from srdeploy.prune.stage_ratios import read_layer_ratios
 from srdeploy.reconstruct.budget import budget_of
 from srdeploy.reconstruct.run import Calibration, prune_at_once
 from srdeploy.strict import parse
@@ -140,7 +141,7 @@ def prune(
     macs: float | None = None,
     params: float | None = None,
     method: str | None = None,
-    layer_ratios: Mapping[str, float] | None = None,
+    layer_ratios: Mapping[str, float] | str | None = None,
     exclude: str | Sequence[str] = (),
     round_to: int | str | None = None,
     criterion: str | None = None,
@@ -162,10 +163,11 @@ def prune(
             ``"auto"``: each group's own, within ``macs`` or ``params``.
         macs: For ``reconstruct`` and ``obs``: at most so many MACs for a 1280x720 output.
         params: Likewise: at most so many parameters.
-        method: ``l1`` (the default without a recipe); ``reconstruct`` or ``obs``, which choose by
-            cost and refit what stays, without training; or one that trains: ``srp``, ``assl``,
-            ``gassl``, ``guided`` or ``fade``.
-        layer_ratios: Layer pattern to a ratio of its own.
+        method: ``reconstruct`` (the default without a recipe) or ``obs``, which choose by cost and
+            refit what stays, without training; ``l1`` (the default with a criterion), which takes
+            seconds; or one that trains: ``srp``, ``assl``, ``gassl``, ``guided`` or ``fade``.
+        layer_ratios: Layer pattern to a ratio of its own; or ``"[0-15:0.3,16:0.5]"`` by number;
+            or the file of a pruned form of the network, for the shares that its layers have lost.
         exclude: Pattern or patterns of layers whose channels stay, beside those that the published
             runs of its architecture leave alone.
         round_to: Keep multiples of so many channels; ``"auto"``: of what this machine's CPU
@@ -182,7 +184,8 @@ def prune(
             always do.
         calibration: Images for that; default: the shipped training images.
         iterations: Of the recovery, for the methods that train.
-        run_dir: Where those keep checkpoints (the same call resumes) and curves; obligatory.
+        run_dir: Where those keep checkpoints (the same call resumes) and curves; obligatory for
+            them. ``reconstruct`` and ``obs`` keep there what is done until all is.
 
     Returns:
         The small network; what was done and the proof of equality are on its card.
@@ -196,6 +199,9 @@ def prune(
         >>> small = sr.prune(model, method="srp", data="DIV2K/HR", run_dir="runs/srp")
     """
     dense = network_of(network)
+    if isinstance(layer_ratios, str):
+        left = (*default_exclude(dense), *listed(exclude))
+        layer_ratios = read_layer_ratios([layer_ratios], dense, left)
     options = said(
         layer_ratios=layer_ratios,
         exclude=listed(exclude) or None,
@@ -209,10 +215,11 @@ def prune(
         if ratio not in (None, "auto") or budget is None:
             raise UserError('ratio="auto" and a budget, macs or params, belong together.')
         ratio = 0.0
-    row = chosen_method(method, has_recipe=recipe is not None)
+    row = chosen_method(method, has_recipe=recipe is not None, scores=criterion is not None)
     check_settings(
         row,
-        trains=bool(recipe or changes or data or iterations is not None or run_dir),
+        trains=bool(recipe or changes or data or iterations is not None),
+        resumes=run_dir is not None,
         scores=criterion is not None and not (row and row.scores_by_criterion),
         calibrates=calibration is not None,
         refits=refit,
@@ -221,7 +228,9 @@ def prune(
     if row is not None and not row.trains:
         chosen = _oneshot_options(dense, 0.5 if ratio is None else ratio, options)
         images = Calibration() if calibration is None else Calibration(calibration)
-        return prune_at_once(dense, row, chosen, images, refits=refit, budget=budget)[0]
+        folder = None if run_dir is None else Path(run_dir) / "reconstruct"
+        how: dict[str, Any] = {"refits": refit, "budget": budget, "folder": folder}
+        return prune_at_once(dense, row, chosen, images, **how)[0]
     if run_dir is None:
         raise UserError("Name a run_dir: a method that trains keeps its checkpoints there.")
     settings = prune_recipe(

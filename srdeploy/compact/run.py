@@ -148,7 +148,8 @@ def report_on(
     assert small.card.proof is not None
     # What single weights, a ranking over all groups or a budget leave of one is no matter of its
     # ratio.
-    by_ratio = bool(plan.removed) and plan.method != "gassl" and "budget" not in plan.options
+    ranked = plan.method == "gassl" or plan.options.get("compare") == "global"
+    by_ratio = bool(plan.removed) and not ranked and "budget" not in plan.options
     return PruneReport(
         plan,
         rows,

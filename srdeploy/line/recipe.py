@@ -17,7 +17,7 @@ from srdeploy.export.targets import find_target, flag
 from srdeploy.line.axes import FOLDERS, LISTS, resolved, spelt_out
 from srdeploy.measure.scenario import Scenario
 from srdeploy.models.card import Card
-from srdeploy.prune.methods import SCORED, check_settings, find_method, names
+from srdeploy.prune.methods import DEFAULT, SCORED, check_settings, find_method, names
 from srdeploy.prune.options import PruneOptions
 from srdeploy.prune.training import TrainedOptions
 from srdeploy.strict import (
@@ -74,18 +74,25 @@ class OneShot(PruneOptions):
     """Pruning at once, without training.
 
     Attributes:
-        method: ``l1``: by the norm of filters (the criterion may still be another); ``obs``,
-            ``reconstruct``: by what the network computes on calibration images.
+        method: ``obs``, ``reconstruct``: by what the network computes on calibration images;
+            ``l1``: by the norm of filters, the default where a criterion is named.
         refit: Fit what ``l1`` leaves to the dense network by least squares; the others always do.
         calibration: Images for that: a folder, or ``builtin``.
         default_exclude: Leave alone what the published runs of the architecture leave alone.
     """
 
-    method: AtOnce = SCORED
+    method: AtOnce = DEFAULT
     ratio: float = 0.5
     refit: bool = False
     calibration: str | None = None
     default_exclude: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _criterion_names_the_method(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "criterion" in values:
+            return {"method": SCORED, **values}
+        return values
 
     @model_validator(mode="after")
     def _settings_fit_the_method(self) -> OneShot:
@@ -325,7 +332,7 @@ def _with_name(value: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def _parsed_prune(value: dict[str, Any], where: str) -> OneShot | Trained:
-    if not find_method(str(value.get("method", SCORED))).trains:
+    if not find_method(str(value.get("method", DEFAULT))).trains:
         return parse(OneShot, value, where)
     trained = parse(Trained, value, where)
     if trained.weight_group == "weight":

@@ -72,8 +72,11 @@ METHODS: Table[Method] = Table(
 )
 """Name to row, in the order in which they are told."""
 
+DEFAULT = "reconstruct"
+"""Where none is named."""
+
 SCORED = "l1"
-"""The method without any setting."""
+"""Where a criterion is named and no method."""
 
 
 def names(*kinds: Kind) -> tuple[str, ...]:
@@ -92,12 +95,15 @@ def find_method(name: str) -> Method:
     return METHODS[name]
 
 
-def chosen_method(name: str | None, has_recipe: bool) -> Method | None:
+def chosen_method(
+    name: str | None, *, has_recipe: bool = False, scores: bool = False
+) -> Method | None:
     """The method that is meant.
 
     Args:
         name: What was asked for.
         has_recipe: Whether a recipe was given, which names a method of its own.
+        scores: Whether a criterion was, which only one method has.
 
     Returns:
         Its row; None: the recipe's.
@@ -106,7 +112,7 @@ def chosen_method(name: str | None, has_recipe: bool) -> Method | None:
         UserError: there is no such method.
     """
     if name is None:
-        return None if has_recipe else METHODS[SCORED]
+        return None if has_recipe else METHODS[SCORED if scores else DEFAULT]
     return find_method(name)
 
 
@@ -114,6 +120,7 @@ def check_settings(
     method: Method | None,
     *,
     trains: bool = False,
+    resumes: bool = False,
     scores: bool = False,
     calibrates: bool = False,
     rotates: bool = False,
@@ -124,7 +131,8 @@ def check_settings(
 
     Args:
         method: The row; None: a recipe's, which trains.
-        trains: A recipe, training images, iterations, threads or a run folder were given.
+        trains: A recipe, training images, iterations or threads were given.
+        resumes: A run folder was, or it was said to begin anew.
         scores: A criterion other than the usual was.
         calibrates: Calibration images were.
         rotates: It was said whether to rotate.
@@ -137,8 +145,13 @@ def check_settings(
     kind = "trained" if method is None else method.kind
     if trains and kind != "trained":
         raise UserError(
-            "Recipes, training images, threads, run folders and fine-tuning belong to the methods "
-            f"that train: choose {_one_of(names('trained'))}, or recover with `srdeploy finetune`."
+            "Recipes, training images, threads and fine-tuning belong to the methods that train: "
+            f"choose {_one_of(names('trained'))}, or recover with `srdeploy finetune`."
+        )
+    if resumes and kind == "scored":
+        raise UserError(
+            f"Method {SCORED} is done at once and keeps no run folder; leave --run-dir and --fresh "
+            "out."
         )
     if scores and kind == "trained":
         raise UserError("criterion belongs to method l1; here choose the common set.")

@@ -12,7 +12,6 @@ from srdeploy.prune.groups import Grouping, find_groups
 from srdeploy.prune.methods import METHODS, SCORED, Method
 from srdeploy.prune.options import PruneOptions, nothing_to_prune, removals
 from srdeploy.prune.plan import Plan, make_plan
-from srdeploy.prune.pruners import choose
 
 
 def default_exclude(network: Network) -> tuple[str, ...]:
@@ -38,6 +37,8 @@ def plan_oneshot(
         UserError: nothing would be removed (everything is untouchable or excluded).
         SrdeployError: the method chose other channels than it was asked for.
     """
+    from srdeploy.prune.pruners import choose  # NNI is imported where something is pruned by it
+
     grouping = grouping or find_groups(network)
     counts = removals(grouping, options)
     if not counts:

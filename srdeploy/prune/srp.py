@@ -63,15 +63,18 @@ class SRPPruner(TrainedPruner):
     def _choose_weights(self) -> dict[str, Tensor]:
         parameters = dict(self.bound_model.named_parameters())
         masks = {}
+        generator = torch.Generator().manual_seed(self.options.seed)
         for group in self.groups:
             ratio = group_ratio(group, self.options)
             for axis in group.out_axes():
                 weight = live_parameter(parameters, axis.tensor)
                 assert weight is not None
                 flat = weight.detach().abs().flatten()
+                if self.options.pick == "rand":
+                    flat = torch.rand(len(flat), generator=generator)
                 count = min(math.ceil(ratio * len(flat) - 1e-9), len(flat) - 1)
                 mask = torch.zeros_like(flat)
-                mask[flat.topk(count, largest=False).indices] = 1.0
+                mask[flat.topk(count, largest=self.options.pick == "max").indices] = 1.0
                 masks[axis.tensor] = mask.view(weight.shape)
         return masks
 

@@ -110,16 +110,19 @@ class TrainedPruner(AtomMasks, L1NormPruner):
         generator = torch.Generator().manual_seed(self.options.seed)
         for cluster in self._clusters:
             single = len(cluster) == 1 and len(cluster[0].out_axes()) == 1
-            if single and self.options.weight_group != "channel":
+            drawn, highest = (self.options.pick == pick for pick in ("rand", "max"))
+            if single and self.options.weight_group != "channel" and not (drawn or highest):
                 continue
             scores = [self._layer_scores(group, metrics) for group in cluster]
-            agreement = "joint" if single else self.options.agreement
+            agreement = "random" if drawn else "joint" if single else self.options.agreement
             if agreement == "random":
                 common = torch.rand(len(cluster[0].atoms), generator=generator)
             elif agreement == "first-layer":
                 common = scores[0][0]
             else:
                 common = torch.cat(scores).mean(0)
+            if highest:
+                common = common.max() - common
             for group in cluster:
                 self._spread(common, group, metrics)
         return metrics

@@ -113,6 +113,12 @@ class TrainedOptions(PruneOptions):
         search: For GASSL.
         freeze_skipped: Layers that ``exclude`` names do not train meanwhile
             (``freeze_skip_layers``).
+        pick: SRP only: which scores go (``pick_pruned``): the lowest (``min``, the default), the
+            highest (``max``) or any, drawn with ``seed`` (``rand``).
+        compare: SRP only: ``local``, the default: each group loses its ratio; ``global``: mean |W|
+            is ranked over the whole network, which loses as many weights (``compare_mode``).
+        reinit: Patterns of layers that begin at random, drawn with ``seed``, once the removed
+            channels are gone (``reinit_layers``).
     """
 
     ratio: float = 0.5
@@ -124,6 +130,9 @@ class TrainedOptions(PruneOptions):
     alignment: Alignment = Alignment()
     search: Search = Search()
     freeze_skipped: bool = False
+    pick: Literal["min", "max", "rand"] | None = None
+    compare: Literal["local", "global"] | None = None
+    reinit: tuple[str, ...] | None = None
 
     @model_validator(mode="after")
     def _fits_the_method(self) -> TrainedOptions:
@@ -133,6 +142,15 @@ class TrainedOptions(PruneOptions):
             raise ValueError(
                 f"{self.method} penalises the norms of filters, so weight_group "
                 f"'{self.weight_group}' is not possible; use method srp"
+            )
+        if self.method != "srp" and (self.pick or self.compare):
+            raise ValueError("pick and compare belong to method srp; leave them out")
+        if self.compare == "global" and (
+            self.weight_group == "weight" or self.round_to > 1 or self.same_index
+        ):
+            raise ValueError(
+                "compare: global decides how many channels each layer loses; leave weight_group: "
+                "weight, round_to and same_index out"
             )
         return self
 
@@ -163,6 +181,7 @@ def check_fit(grouping: Grouping, options: TrainedOptions) -> dict[str, int]:
             )
     for cluster in clusters(grouping, options):
         _check_cluster(cluster, counts, options)
+    check_patterns(grouping, options.reinit or ())
     if not counts:
         raise nothing_to_prune(grouping, options)
     return counts

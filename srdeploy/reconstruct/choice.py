@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from srdeploy.errors import SrdeployError
 from srdeploy.prune.groups import Group, Grouping
 from srdeploy.prune.marks import Axis
-from srdeploy.prune.pruners import choose
 from srdeploy.reconstruct.linear_form import LinearForm, has_form
 from srdeploy.reconstruct.moments import Moments, input_moments
 
@@ -112,7 +111,11 @@ def choose_by_cost(
         name = next(iter(open_groups))
         raise SrdeployError(f"A layer that reads '{open_groups[name].layers[0]}' never runs.")
     chosen = {name: sorted(removed[name]) for name in counts if name in removed}
-    return chosen | choose(module, grouping, unread, "l1"), costs
+    if unread:
+        from srdeploy.prune.pruners import choose  # NNI is imported where something needs it
+
+        chosen |= choose(module, grouping, unread, "l1")
+    return chosen, costs
 
 
 def readers_of(module: nn.Module, group: Group) -> dict[str, Axis]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from srdeploy.prune.plan import Plan
 from srdeploy.reconstruct.linear_form import LinearForm, has_form
 from srdeploy.reconstruct.lockstep import Targets
 from srdeploy.reconstruct.moments import Moments
+from srdeploy.reconstruct.steps import FITTED, Steps
 from srdeploy.reconstruct.sums import SumWatch, Term
 
 RIDGE = 1e-3
@@ -48,6 +49,7 @@ def refit(
     *,
     ridge: float = RIDGE,
     on_layer: Callable[[LayerFit], None] = lambda fit: None,
+    steps: Steps | None = None,
 ) -> list[LayerFit]:
     """Refit a pruned network in place.
 
@@ -61,6 +63,7 @@ def refit(
         x: Calibration images as the network reads them, ``[N, C, H, W]``.
         ridge: See :data:`RIDGE`.
         on_layer: Called after each layer.
+        steps: Where the layers that are done are kept; those found there are not solved again.
 
     Returns:
         What became of each layer, in the order in which they run.
@@ -68,12 +71,22 @@ def refit(
     once, summed = _running_once(small, x[:1])
     layers = [name for name in once if _free(small.get_submodule(name))]
     summed = summed & set(layers)
+    steps = steps or Steps()
     fits: list[LayerFit] = []
     waiting: dict[str, tuple[LinearForm, Tensor]] = {}
+    solved: list[LayerFit] = []
+    if (found := steps.read(FITTED)) is not None:
+        small.load_state_dict(found[0])  # fitted layers, and the others as they are
+        solved = [LayerFit(**one) for one in found[1]]
 
     def fit(name: str, form: LinearForm, given: Tensor, wanted: Tensor) -> Tensor:
         """Solve for a layer and return its new output."""
-        fits.append(_solve(name, form, given, wanted, ridge))
+        if len(fits) < len(solved):
+            fits.append(solved[len(fits)])
+        else:
+            fits.append(_solve(name, form, given, wanted, ridge))
+            if steps.due():
+                steps.write(FITTED, small.state_dict(), [asdict(one) for one in fits])
         on_layer(fits[-1])
         return type(form.module).forward(form.module, given)
 

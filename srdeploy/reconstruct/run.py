@@ -21,6 +21,7 @@ from srdeploy.compact.run import (
 from srdeploy.compact.surgery import compact
 from srdeploy.data.builtin import BUILTIN
 from srdeploy.models.network import Network
+from srdeploy.models.probes import Size, fit_size, photograph, run
 from srdeploy.progress import track
 from srdeploy.prune.groups import Grouping, find_groups
 from srdeploy.prune.methods import Method
@@ -32,6 +33,7 @@ from srdeploy.reconstruct.budget import Budget
 from srdeploy.reconstruct.choice import choose_by_cost
 from srdeploy.reconstruct.refit import RIDGE, LayerFit, refit
 from srdeploy.reconstruct.rotate import rotate_streams
+from srdeploy.reconstruct.steps import CHOSEN, Steps, origin_of
 from srdeploy.runtime.inputs import network_inputs
 from srdeploy.strict import expand
 
@@ -50,8 +52,9 @@ class Calibration:
     Attributes:
         images: A benchmark folder (``~`` and ``$VARIABLES`` are expanded), or ``builtin``: the
             shipped training images.
-        patches: How many pieces of them.
-        side: Their side in LR pixels.
+        patches: How many pieces of them; fewer where a network needs larger ones.
+        side: Their side in LR pixels; of a network that runs on no image so small, the smallest
+            on which it does.
     """
 
     images: str | Path = BUILTIN
@@ -65,10 +68,24 @@ class Calibration:
             UserError: the folder cannot be read, or its images are too small.
         """
         images = BUILTIN if str(self.images) == BUILTIN else expand(str(self.images))
-        found = network_inputs(images, network.card, patches=self.patches, side=self.side)
+        side = _runnable(network, self.side)
+        patches = max(1, self.patches * self.side**2 // side**2)
+        found = network_inputs(images, network.card, patches=patches, side=side)
         shapes = [x.shape for x in found]
         largest = max(set(shapes), key=lambda s: (shapes.count(s), s))
         return torch.from_numpy(np.concatenate([x for x in found if x.shape == largest]))
+
+
+def _runnable(network: Network, side: int) -> int:
+    """The smallest side near the wanted one, in LR pixels, of a square that the network runs on."""
+    card = network.card
+    enlarged = card.scale // card.network_scale
+
+    def attempt(size: Size) -> None:
+        run(network.module, torch.from_numpy(photograph(card, size)))
+
+    size, _ = fit_size(attempt, (side * enlarged,) * 2, card.size_multiple)
+    return -(-max(size) // enlarged)
 
 
 def prune_at_once(
@@ -80,6 +97,8 @@ def prune_at_once(
     *,
     refits: bool = False,
     budget: Budget | None = None,
+    folder: Path | None = None,
+    resume: bool = True,
 ) -> tuple[Network, PruneReport]:
     """Prune by a method that does not train.
 
@@ -92,6 +111,8 @@ def prune_at_once(
         measure: If given, called for the dense, masked, compact and refitted network.
         refits: Refit what a ``scored`` method leaves, as the others do anyway.
         budget: For a ``reconstructed`` method: what the network may cost, in place of a ratio.
+        folder: Where such a method keeps what is done until all is; the same call goes on from it,
+        resume: unless this is False.
 
     Raises:
         UserError: options that fit no layer, nothing to prune, or no images.
@@ -99,15 +120,21 @@ def prune_at_once(
     """
     calibration = calibration or Calibration()
     if method.kind == "reconstructed":
+        if not resume:
+            Steps(folder).clear()
         return prune_by_cost(
-            network, options, calibration, measure, rotate=method.rotates, budget=budget
-        )
+            network, options, calibration, measure,
+            rotate=method.rotates, budget=budget, folder=folder,
+        )  # fmt: skip
     if not refits:
         return prune_oneshot(network, options, measure, method)
     grouping = find_groups(network)
     plan = plan_oneshot(network, options, grouping, method)
     x = calibration.inputs(network)
-    return _remove_and_refit(network, network, grouping, plan, options, calibration, x, measure)
+    steps = Steps()
+    return _remove_and_refit(
+        network, network, grouping, plan, options, calibration, x, measure, steps
+    )
 
 
 def prune_by_cost(
@@ -118,6 +145,7 @@ def prune_by_cost(
     *,
     rotate: bool = False,
     budget: Budget | None = None,
+    folder: Path | None = None,
 ) -> tuple[Network, PruneReport]:
     """Remove the channels that cost least and refit the rest; nothing is trained.
 
@@ -130,6 +158,8 @@ def prune_by_cost(
         budget: What the network may cost; the ratio of ``options`` is then not used. Groups lose
             what costs least for what it saves, where that comes clearly nearer to the dense network
             on the calibration images, else all the same share.
+        folder: Where the choice and the layers that are fitted are kept until all are; the same
+            call goes on from there. It is taken away at the end.
 
     Raises:
         UserError: options that fit no layer, nothing to prune, or no images.
@@ -138,21 +168,60 @@ def prune_by_cost(
     calibration = calibration or Calibration()
     grouping = find_groups(network)
     settings = options.model_dump(mode="json", exclude={"criterion", "seed"})
+    if budget is not None:
+        settings |= budget.settings()
+    elif not removals(grouping, options):
+        raise nothing_to_prune(grouping, options)
+    x = calibration.inputs(network)
+    steps = _steps(network, x, {**settings, "rotate": rotate}, folder)
+    if (found := steps.read(CHOSEN)) is not None:
+        turned, plan = _as_chosen(network, *found)
+    else:
+        turned, plan = _choose(network, grouping, options, settings, x, rotate, budget)
+        facts = {"plan": plan.model_dump(mode="json"), "history": turned.card.history}
+        steps.write(CHOSEN, turned.module.state_dict(), facts)
+    made = _remove_and_refit(
+        network, turned, grouping, plan, options, calibration, x, measure, steps
+    )
+    steps.clear()
+    return made
+
+
+def _steps(network: Network, x: Tensor, settings: dict[str, Any], folder: Path | None) -> Steps:
+    if folder is None:
+        return Steps()
+    tensors = {**network.module.state_dict(), "calibration inputs": x}
+    return Steps(folder, origin_of(tensors, {**settings, "card": network.card.to_json()}))
+
+
+def _as_chosen(
+    network: Network, tensors: dict[str, Tensor], facts: dict[str, Any]
+) -> tuple[Network, Plan]:
+    """What :func:`_choose` gave, from what was kept of it."""
+    turned = network.copy()
+    turned.module.load_state_dict(tensors)
+    card = turned.card.model_copy(update={"history": facts["history"]})
+    return replace(turned, card=card), Plan.model_validate(facts["plan"])
+
+
+def _choose(
+    network: Network,
+    grouping: Grouping,
+    options: PruneOptions,
+    settings: dict[str, Any],
+    x: Tensor,
+    rotate: bool,
+    budget: Budget | None,
+) -> tuple[Network, Plan]:
+    """The network to remove channels from, and which."""
     if budget is None:
         counts = removals(grouping, options)
-        if not counts:
-            raise nothing_to_prune(grouping, options)
-        x = calibration.inputs(network)
-        turned, plan = _chosen(network, grouping, counts, settings, x, rotate)
-    else:
-        x = calibration.inputs(network)
-        ways = allocations(network, grouping, options, budget, x.split(1), rotate=rotate)
-        settings |= budget.settings()
-        tried = [_chosen(network, grouping, counts, settings, x, rotate) for counts in ways]
-        errors = [_error(network, turned, plan, x) for turned, plan in tried]
-        best = min(range(len(tried)), key=errors.__getitem__)
-        turned, plan = tried[best if errors[best] < GAIN * errors[0] else 0]
-    return _remove_and_refit(network, turned, grouping, plan, options, calibration, x, measure)
+        return _chosen(network, grouping, counts, settings, x, rotate)
+    ways = allocations(network, grouping, options, budget, x.split(1), rotate=rotate)
+    tried = [_chosen(network, grouping, counts, settings, x, rotate) for counts in ways]
+    errors = [_error(network, turned, plan, x) for turned, plan in tried]
+    best = min(range(len(tried)), key=errors.__getitem__)
+    return tried[best if errors[best] < GAIN * errors[0] else 0]
 
 
 def _chosen(
@@ -218,13 +287,14 @@ def _remove_and_refit(
     calibration: Calibration,
     x: Tensor,
     measure: Measure | None,
+    steps: Steps,
 ) -> tuple[Network, PruneReport]:
     small = compact(turned, plan)
     quality: dict[str, dict[str, Any]] = {}
     if measure is not None:
         quality["dense"] = measure("dense", network)
         quality |= measure_removal(turned, plan, small, measure)
-    small = _refitted(turned, small, plan, calibration, x)
+    small = _refitted(turned, small, plan, calibration, x, steps)
     if measure is not None:
         quality["refit"] = measure("refit", small)
         *before, step = small.card.history
@@ -234,14 +304,19 @@ def _remove_and_refit(
 
 
 def _refitted(
-    network: Network, small: Network, plan: Plan, calibration: Calibration, x: Tensor
+    network: Network,
+    small: Network,
+    plan: Plan,
+    calibration: Calibration,
+    x: Tensor,
+    steps: Steps | None = None,
 ) -> Network:
     with track("refit", sum(1 for _ in small.module.modules())) as bar:
 
         def done(fit: LayerFit) -> None:
             bar.update()
 
-        fits = refit(network.module, small.module, plan, x, on_layer=done)
+        fits = refit(network.module, small.module, plan, x, on_layer=done, steps=steps)
     images = Path(calibration.images).name
     step = {"images": images, "patches": len(x), "ridge": RIDGE, "layers": len(fits)}
     return replace(small, card=small.card.step(step="refit", **step))

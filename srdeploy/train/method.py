@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pydantic import model_validator
@@ -16,19 +17,18 @@ from srdeploy.compact.surgery import compact
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.models.registry import architecture_of
-from srdeploy.prune.assl import ASSLPruner
-from srdeploy.prune.gassl import GASSLPruner
-from srdeploy.prune.groups import find_groups
+from srdeploy.prune.groups import Grouping, find_groups
 from srdeploy.prune.plan import Plan, make_plan
-from srdeploy.prune.srp import SRPPruner
-from srdeploy.prune.trained import TrainedPruner
+from srdeploy.prune.ranking import counts_by_rank, mean_weights
 from srdeploy.prune.training import TrainedOptions, check_fit
 from srdeploy.reconstruct.run import Calibration, refit_to
 from srdeploy.strict import Strict, merged, parse, read_yaml
-from srdeploy.train.evaluator import LoopEvaluator
 from srdeploy.train.hooks import StepHook
 from srdeploy.train.loop import train
 from srdeploy.train.recipe import TrainRecipe
+
+if TYPE_CHECKING:
+    from srdeploy.prune.trained import TrainedPruner
 
 
 class PruneRecipe(Strict):
@@ -119,9 +119,17 @@ def prune_trained(
         TrainingStopped: SIGINT or SIGTERM; the state is saved.
         SrdeployError: training diverged, or compaction would change the output.
     """
+    # NNI is imported where something is pruned by it.
+    from srdeploy.prune.assl import ASSLPruner
+    from srdeploy.prune.gassl import GASSLPruner
+    from srdeploy.prune.srp import SRPPruner
+    from srdeploy.train.evaluator import LoopEvaluator
+
     options = recipe.prune
     grouping = find_groups(network)
     counts = check_fit(grouping, options)
+    if options.compare == "global":
+        counts = _ranked(network, grouping, counts)
     training = recipe.regularise_recipe(network.card)
     recovery = recipe.finetune_recipe(network.card)
     quality: dict[str, dict[str, Any]] = {}
@@ -157,6 +165,7 @@ def prune_trained(
         plan = make_plan(grouping, pruner.removed, options.method, _settings(options))
         small = compact(regularised, plan)
     note("compact", small)
+    small = _begun_anew(small, options)
     if recipe.refit and plan.removed:
         images = Calibration(recipe.calibration) if recipe.calibration else None
         small = refit_to(network, small, plan, images)
@@ -198,6 +207,32 @@ class HoldZeros(StepHook):
     def after_step(self, module: nn.Module, iteration: int) -> None:
         """Zero what the optimiser moved."""
         torch._foreach_mul_([w for w, _ in self._held], [keep for _, keep in self._held])
+
+
+def _ranked(network: Network, grouping: Grouping, counts: dict[str, int]) -> dict[str, int]:
+    """What each group loses where mean |W| is ranked over the whole network (SRP)."""
+    groups = [group for group in grouping.groups if group.name in counts]
+    scores = {group.name: mean_weights(network.module, group) for group in groups}
+    shapes = {name: list(t.shape) for name, t in network.module.state_dict().items()}
+    return counts_by_rank(groups, scores, counts, shapes)
+
+
+def _begun_anew(network: Network, options: TrainedOptions) -> Network:
+    """The network with new weights in the layers that ``reinit`` names."""
+    if not options.reinit:
+        return network
+    named = [
+        (name, layer)
+        for name, layer in network.module.named_modules()
+        if any(fnmatchcase(name, pattern) for pattern in options.reinit)
+    ]
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(options.seed)
+        for _, layer in named:
+            if callable(reset := getattr(layer, "reset_parameters", None)):
+                reset()
+    card = network.card.step(step="reinit", layers=[name for name, _ in named])
+    return replace(network, card=card)
 
 
 def _settings(options: TrainedOptions) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def test_a_package_imported_first_can_still_be_called() -> None:
     code = (
         "from srdeploy.prune.options import PruneOptions; import srdeploy as sr; "
         "import srdeploy.prune.plan as plan; assert plan.Plan; "
-        "print(sr.prune('edsr-s-x2', 0.5).card.widths['head.0'])"
+        "print(sr.prune('edsr-s-x2', 0.5, method='l1').card.widths['head.0'])"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "16"
@@ -132,7 +132,7 @@ def test_the_line(tmp_path: Path) -> None:
     sr.save(dense, tmp_path / "dense.safetensors")
     plan = sr.plan(tmp_path / "dense.safetensors", 0.5)
     small = sr.compact(dense, plan)
-    again = sr.prune(dense, 0.5)
+    again = sr.prune(dense, 0.5, method="l1")
     for name, tensor in small.module.state_dict().items():
         assert torch.equal(tensor, again.module.state_dict()[name])
     assert small.card.widths["head.0"] == 4

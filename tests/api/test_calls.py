@@ -73,9 +73,9 @@ def test_prune_at_once(calls: Calls, given: dict, ratio: float, method: str | No
     assert api.prune(NETWORK, **given, method=method, round_to=2) == "small"
     (network, row, options, images), named = calls.pop()
     assert network is NETWORK
-    assert row == METHODS[method or "l1"]
+    assert row == METHODS[method or "reconstruct"]
     assert (options.ratio, options.round_to, images) == (ratio, 2, Calibration())
-    assert named == {"refits": False, "budget": None}
+    assert named == {"refits": False, "budget": None, "folder": None}
     api.prune(NETWORK, **given, method=method, refit=True, calibration="dir")
     (*_, images), named = calls.pop()
     assert (images.images, named["refits"]) == ("dir", True)
@@ -94,20 +94,20 @@ def test_prune_within_a_budget(calls: Calls, budget: dict, unit: str, ratio: str
         with pytest.raises(UserError, match="belong together"):
             api.prune(NETWORK, method="obs", **wrong)
     with pytest.raises(UserError, match="A budget of MACs or parameters belongs to method obs"):
-        api.prune(NETWORK, **budget)
+        api.prune(NETWORK, method="l1", **budget)
 
 
 def test_settings_of_other_methods_are_refused(calls: Calls) -> None:
     with pytest.raises(UserError, match="l1; obs chooses by cost"):
         api.prune(NETWORK, method="obs", criterion="l2")
     with pytest.raises(UserError, match="Calibration images belong to method obs or reconstruct"):
-        api.prune(NETWORK, calibration="dir")
+        api.prune(NETWORK, criterion="l2", calibration="dir")
     assert calls == []
 
 
 @pytest.mark.parametrize(
     "given",
-    [{"changes": ["a=1"]}, {"data": "x"}, {"iterations": 0}, {"run_dir": "r"},
+    [{"changes": ["a=1"]}, {"data": "x"}, {"iterations": 0},
      {"recipe": "r.yaml", "method": "l1"}],
 )  # fmt: skip
 def test_pruning_at_once_takes_nothing_of_training(calls: Calls, given: dict) -> None:

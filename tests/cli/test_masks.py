@@ -121,7 +121,7 @@ def test_prune_tune_export(method: str, command: Command, smsr: Path, tmp_path: 
     tuned, artifact = tmp_path / "tuned.safetensors", tmp_path / "tuned.onnx"
     if method == "l1":
         small = tmp_path / "small.safetensors"
-        report = command("prune", smsr, "--ratio", "0.5", "-o", small, "--no-quality")
+        report = command("prune", smsr, "--method", "l1", "-o", small, "--no-quality")
         quick = ("--iterations", "4", "--patch", "8", "--eval", "none")
         command("finetune", small, "-o", tuned, "--run-dir", tmp_path / "run", *quick)
         journal = tmp_path / "run" / "metrics.jsonl"

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from srdeploy.cli import prune
 from srdeploy.prune.methods import METHODS
 from tests.cli.reach import ALL, STOP, Case, calls, exit_code, hold
 
@@ -42,6 +41,8 @@ AT_ONCE = {
     "prune_at_once.network": "SimpleNamespace",
     "prune_at_once.options.ratio": 0.5,
     "prune_at_once.refits": False,
+    "prune_at_once.folder": "runs/out/reconstruct",
+    "prune_at_once.resume": True,
     **{f"prune_at_once.calibration.{name}": value for name, value in SHIPPED.items()},
 }
 
@@ -107,6 +108,8 @@ CASES = [
         AT_ONCE | by("reconstruct"),
         {
             "--calibration DIR": {"prune_at_once.calibration.images": "DIR"},
+            "--run-dir r": {"prune_at_once.folder": "r/reconstruct"},
+            "--fresh": {"prune_at_once.resume": False},
             "--no-rotate": {k: v for k, v in by("obs").items() if v != by("reconstruct")[k]},
             "--rotate": {},
             "--refit": {"prune_at_once.refits": True},
@@ -124,7 +127,19 @@ CASES = [
         ALL,
     ),
     Case(
-        "prune n.st -o d/out.st",
+        "prune n.st -o d/out.st --no-default-exclude",
+        ONESHOT,
+        AT_ONCE | by("reconstruct"),
+        {
+            "--criterion l2": {
+                **{k: v for k, v in by("l1").items() if v != by("reconstruct")[k]},
+                "prune_at_once.options.criterion": "l2",
+            },
+        },
+        ALL,
+    ),
+    Case(
+        "prune n.st -o d/out.st --method l1",
         ONESHOT,
         {
             **AT_ONCE,
@@ -209,15 +224,16 @@ def test_what_is_printed(
         "  checked on 30x20 pixels",
         "written to out.st",
         "next (builtin stands for your own training images):",
-        "  srdeploy finetune out.st --train-data builtin -o out-tuned.safetensors",
+        "  srdeploy finetune out.st --teacher n.st --train-data builtin \\",
+        "    -o out-tuned.safetensors",
     ]
     calls("prune n.st -o out.st", done(ONCE, proof={"claim": "Nothing was removed."}))
-    assert capsys.readouterr().out.splitlines()[-4] == "Nothing was removed."
+    assert capsys.readouterr().out.splitlines()[-5] == "Nothing was removed."
     calls("prune n.st -o d/out.st --method srp", done(SLOWLY))
-    told = capsys.readouterr().out.splitlines()[-3]
+    told = capsys.readouterr().out.splitlines()[-4]
     assert told == "written to d/out.st; the run's curves are in runs/out"
     calls("prune n.st -o out.st --method srp --run-dir r", done(SLOWLY))
-    assert capsys.readouterr().out.splitlines()[-3].endswith("curves are in r")
+    assert capsys.readouterr().out.splitlines()[-4].endswith("curves are in r")
     remark = (
         "of 32 channels 50% go where 30% was asked for: --round-to 16 keeps a multiple of 16; x"
     )
@@ -231,17 +247,17 @@ def test_what_is_printed(
     ("line", "card", "command"),
     [
         ("-o 'my nets/a.st' --data Set5", {},
-         "finetune 'my nets/a.st' --train-data builtin --eval-data Set5 "
+         "finetune 'my nets/a.st' --teacher n.st --train-data builtin --eval-data Set5 "
          "-o 'my nets/a-tuned.safetensors'"),
         ("-o a.st", {"arch": "my.nets:Net"},
          "finetune a.st --arch my.nets:Net --train-data builtin -o a-tuned.safetensors"),
         ("-o a.st --method srp --iterations 0 --train-data 'D 1' --train-data E", {},
-         "finetune a.st --train-data 'D 1' --train-data E -o a-tuned.safetensors"),
+         "finetune a.st --teacher n.st --train-data 'D 1' --train-data E -o a-tuned.safetensors"),
         ("-o a.st --method srp", {"history": [{"step": "finetune"}]}, "export a.st -o a.onnx"),
         ("-o a.st --method srp", {"history": [{"step": "finetune"}], "arch": "m:N"},
          "export a.st --arch m:N -o a.onnx"),
         ("-o a.st", {"history": [{"step": "finetune"}, {"step": "prune"}]},
-         "finetune a.st --train-data builtin -o a-tuned.safetensors"),
+         "finetune a.st --teacher n.st --train-data builtin -o a-tuned.safetensors"),
     ],
 )  # fmt: skip
 def test_the_next_command(
@@ -285,7 +301,9 @@ def test_a_run_folder_of_another_network_is_left_alone(
 def test_the_document(capsys: pytest.CaptureFixture[str]) -> None:
     calls("prune n.st -o out.st --json", done(ONCE))
     document = json.loads(capsys.readouterr().out)
-    command = "srdeploy finetune out.st --train-data builtin -o out-tuned.safetensors"
+    command = (
+        "srdeploy finetune out.st --teacher n.st --train-data builtin -o out-tuned.safetensors"
+    )
     facts = {"method": "l1", "widths": {"head.0": 32}, "next": command}
     assert document == {"output": "out.st", **facts}
     for words, run in (("", "runs/out"), ("--run-dir r", "r")):
@@ -336,14 +354,14 @@ def test_quality_is_measured_on_the_data_and_told(
     [
         *((words, "belong to the methods that train") for words in (
             "--recipe r.yaml --method l1", "--set a=1", "--common-set joint", "--train-data d",
-            "--iterations 0", "--run-dir r", "--fresh", "--threads 2",
+            "--iterations 0", "--threads 2",
         )),
         ("--method srp --criterion l2", "criterion belongs to method l1"),
         ("--recipe r.yaml --criterion l2", "criterion belongs to method l1"),
         ("--method srp --set a=1", "name one with --recipe"),
         ("--method l2", "no pruning method named 'l2'"),
-        ("--calibration d", "belong to method obs or reconstruct, and to any other with --refit"),
-        ("--no-rotate", "Rotation belongs to method reconstruct"),
+        ("--method l1 --calibration d", "belong to method obs or reconstruct, and to any other"),
+        ("--method l1 --no-rotate", "Rotation belongs to method reconstruct"),
         ("--method srp --macs 1G", "A budget of MACs or parameters belongs to method obs or"),
         ("--method obs --ratio auto", "--ratio auto needs a budget"),
         ("--method obs --ratio .5 --macs 1G", "exclude each other"),
@@ -366,8 +384,3 @@ def test_options_that_would_do_nothing_are_refused(
 ) -> None:
     assert exit_code(f"prune n.st -o out.st {words}", {**TRAINED, **ONESHOT}) == 2
     assert told in capsys.readouterr().err
-
-
-def test_a_patterns_last_sign_divides() -> None:
-    assert prune._ratios(["a=b=0.5", "c=1e-1"]) == {"a=b": 0.5, "c": 0.1}
-    assert prune._ratios([]) == {}

@@ -12,7 +12,9 @@ from srdeploy.compact.run import prune_oneshot
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.models.store import read_network, save_network
+from srdeploy.prune.methods import METHODS
 from srdeploy.prune.options import CRITERIA, PruneOptions
+from srdeploy.reconstruct.run import prune_at_once
 
 TAIL = ("tail.*",)
 
@@ -37,7 +39,6 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 CASES: list[tuple[list[str], dict[str, Any]]] = [
     ([], {}),
-    (["--method", "l1"], {}),
     (["--ratio", "0.25"], {"ratio": 0.25}),
     *((["--criterion", criterion], {"criterion": criterion}) for criterion in CRITERIA),
     (["--criterion", "random", "--seed", "5"], {"criterion": "random", "seed": 5}),
@@ -53,7 +54,9 @@ def test_options_reach_the_choice(
     command: Any, network: Network, tmp_path: Path, typed: list[str], meant: dict[str, Any]
 ) -> None:
     output = tmp_path / "small.safetensors"
-    result = command("prune", tmp_path / "net.safetensors", *typed, "--no-quality", "-o", output)
+    method = () if "--criterion" in typed else ("--method", "l1")
+    asked = ("prune", tmp_path / "net.safetensors", *method, *typed)
+    result = command(*asked, "--no-quality", "-o", output)
     assert same(read_network(output).module.state_dict(), pruned(network, **meant))
     options = PruneOptions(**{"ratio": 0.5, "exclude": TAIL, **meant}).model_dump(mode="json")
     assert result["options"] == {**options, "exclude": list(options["exclude"])}
@@ -63,4 +66,19 @@ def test_options_reach_the_choice(
 def test_the_cases_differ(network: Network) -> None:
     outcomes = [pruned(network, **meant) for _, meant in CASES if meant.get("criterion") != "l1"]
     for index, one in enumerate(outcomes[1:], 1):
-        assert index == 1 or not any(same(one, other) for other in outcomes[:index])
+        assert not any(same(one, other) for other in outcomes[:index])
+
+
+def test_without_a_method_it_is_reconstructed(
+    command: Any, network: Network, tmp_path: Path
+) -> None:
+    output = tmp_path / "small.safetensors"
+    result = command("prune", tmp_path / "net.safetensors", "--no-quality", "-o", output)
+    wanted, _ = prune_at_once(
+        network, METHODS["reconstruct"], PruneOptions(ratio=0.5, exclude=TAIL)
+    )
+    small = read_network(output)
+    assert same(small.module.state_dict(), wanted.module.state_dict())
+    assert not same(small.module.state_dict(), pruned(network))
+    assert [step["step"] for step in small.card.history] == ["rotate", "prune", "refit"]
+    assert "criterion" not in result["options"]

@@ -27,7 +27,8 @@ def test_defaults(tmp_path: Path) -> None:
     assert [one.name for one in made.scenarios] == ["default"]
     pruned = line(tmp_path, prune={}).prune
     assert pruned is not None
-    assert (pruned.method, pruned.ratio, pruned.default_exclude) == ("l1", 0.5, True)
+    assert (pruned.method, pruned.ratio, pruned.default_exclude) == ("reconstruct", 0.5, True)
+    assert line(tmp_path, prune={"criterion": "l2"}).prune.method == "l1"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,8 @@ def test_every_kind_has_methods_and_every_recipe_is_there() -> None:
 
 def test_the_method_meant_is_the_one_named_or_the_recipes_or_the_plainest() -> None:
     assert chosen_method(None, has_recipe=True) is None
-    assert chosen_method(None, has_recipe=False) == METHODS["l1"]
+    assert chosen_method(None) == METHODS["reconstruct"]
+    assert chosen_method(None, scores=True) == METHODS["l1"]
     assert chosen_method("fade", has_recipe=True) == METHODS["fade"]
     assert plain(METHODS["reconstruct"]) == METHODS["obs"]
     with pytest.raises(UserError, match="'reconstruct'"):
@@ -81,3 +82,16 @@ def test_looking_at_the_table_imports_nothing_heavy() -> None:
     code = "import sys, srdeploy.prune.methods; print({'torch', 'nni', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_nni_is_imported_where_something_is_pruned_by_it() -> None:
+    code = (
+        "import sys, srdeploy as sr\n"
+        "from srdeploy.models.registry import create\n"
+        "net = create('ledsr', n_blocks=1, n_feats=4)\n"
+        "sr.load('edsr-s-x2'), sr.finetune, sr.plan, sr.prune(net, 0.5)\n"
+        "assert not [m for m in sys.modules if m.split('.')[0] == 'nni']\n"
+        "sr.prune(net, 0.5, method='l1')\n"
+        "assert 'nni' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

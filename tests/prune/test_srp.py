@@ -12,6 +12,7 @@ from srdeploy.errors import UserError
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.prune.groups import find_groups
+from srdeploy.prune.training import TrainedOptions
 from tests.prune.helpers import group_with
 from tests.prune.walk import Walk, pruner_of, set_filters
 
@@ -222,3 +223,45 @@ def test_masks_that_nni_gets(network: Network) -> None:
                 gone = [i for i in range(6) if not alive[i]]
                 assert gone == pruner.removed[group.name]
                 assert set(mask.unique().tolist()) == {0.0, 1.0}
+
+
+def test_the_highest_go_where_that_is_asked(network: Network) -> None:
+    pruner = pruner_of(network, Walk(), **options(pick="max"))
+    pruner.begin()
+    grouping = find_groups(network)
+    means = torch.stack([weight_of(network, n).abs().mean((1, 2, 3)) for n in ENDS]).mean(0)
+    assert pruner.removed[group_with(grouping, "head.0").name] == lowest(-means, 3)
+    free = weight_of(network, FREE).abs().mean((1, 2, 3))
+    assert pruner.removed[group_with(grouping, FREE).name] == lowest(-free, 3)
+    single = pruner_of(network, Walk(), **options(pick="max", weight_group="weight", ratio=0.3))
+    single.begin()
+    size, mask = weight_of(network, FREE).abs(), single.loose[f"{FREE}.weight"].bool()
+    assert size[mask].min() >= size[~mask].max()
+
+
+def test_any_go_where_they_are_drawn(network: Network) -> None:
+    def chosen(seed: int, **more: Any) -> Any:
+        pruner = pruner_of(network, Walk(), **options(pick="rand", seed=seed, **more))
+        pruner.begin()
+        return {k: v.tolist() for k, v in pruner.loose.items()} or pruner.removed
+
+    for more in ({}, {"weight_group": "weight"}):
+        draws = [chosen(seed, **more) for seed in range(6)]
+        assert chosen(0, **more) == draws[0]
+        for layer in draws[0]:
+            assert any(draw[layer] != draws[0][layer] for draw in draws)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"method": "assl", "pick": "max"},
+        {"method": "gassl", "compare": "global"},
+        {"method": "srp", "compare": "global", "round_to": 4},
+        {"method": "srp", "compare": "global", "weight_group": "weight"},
+        {"method": "srp", "compare": "global", "same_index": ("a",)},
+    ],
+)
+def test_settings_that_do_not_go_together(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"belong to method srp|leave weight_group"):
+        TrainedOptions(**given)

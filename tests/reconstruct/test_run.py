@@ -81,9 +81,15 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "refit" in told.err
     assert read_network(out).card.history[-1]["step"] == "refit"
     for wrong, words in (
-        (["--calibration", "X"], "Calibration images belong to method obs or reconstruct"),
+        (
+            ["--method", "l1", "--calibration", "X"],
+            "Calibration images belong to method obs or reconstruct",
+        ),
         (["--method", "obs", "--no-rotate"], "Rotation belongs to method reconstruct"),
-        (["--macs", "1G"], "A budget of MACs or parameters belongs to method obs or"),
+        (
+            ["--method", "l1", "--macs", "1G"],
+            "A budget of MACs or parameters belongs to method obs or",
+        ),
         (["--method", "obs", "--ratio", "auto"], "--ratio auto needs a budget"),
         (["--method", "obs", "--ratio", "half"], "--ratio 'half' is no fraction"),
         (["--method", "obs", "--ratio", "0.5", "--macs", "1G"], "exclude each other"),

@@ -479,3 +479,37 @@ def test_counted_parameters_leave_the_mean_shift_out(
     small, report = prune_trained(tiny, pruning(), tmp_path)
     trainable = sum(p.numel() for p in small.module.parameters() if p.requires_grad)
     assert count(small).params == report.after.params == trainable
+
+
+def test_a_ranking_over_the_whole_network(tiny: Network, pruning: Make, tmp_path: Path) -> None:
+    layer = tiny.module.get_submodule("body.0.body.0")
+    with torch.no_grad():
+        layer.weight.mul_(1e-3)  # type: ignore[operator]
+    recipe = pruning(compare="global", common_set="joint", finetune={"iterations": 0})
+    small, report = prune_trained(tiny, recipe, tmp_path)
+    even, _ = prune_trained(
+        tiny, pruning(common_set="joint", finetune={"iterations": 0}), tmp_path / "even"
+    )
+    assert small.card.widths["body.0.body.0"] == 1
+    assert count(small).params <= count(even).params
+    assert report.remarks == []
+
+
+def test_layers_begin_anew_where_that_is_asked(
+    tiny: Network, pruning: Make, tmp_path: Path
+) -> None:
+    stages: dict[str, Network] = {}
+    recipe = pruning(reinit=("body.0.*",), seed=3, finetune={"iterations": 0})
+    small, _ = prune_trained(
+        tiny, recipe, tmp_path, measure=lambda stage, n: stages.update({stage: n.copy()}) or {}
+    )
+    compact, final = stages["compact"].module.state_dict(), small.module.state_dict()
+    changed = {name for name in final if not torch.equal(final[name], compact[name])}
+    assert changed
+    assert all(name.startswith("body.0.") for name in changed)
+    entry = next(step for step in small.card.history if step["step"] == "reinit")
+    assert {name.rpartition(".")[0] for name in changed} <= set(entry["layers"])
+    again, _ = prune_trained(tiny, recipe, tmp_path / "again")
+    assert all(torch.equal(t, again.module.state_dict()[n]) for n, t in final.items())
+    with pytest.raises(UserError, match=r"No layer matches 'nothing\*'"):
+        prune_trained(tiny, pruning(reinit=("nothing*",)), tmp_path / "none")

@@ -118,8 +118,10 @@ def test_it_is_pruned_twice_saved_and_loaded_without_an_import(tmp_path: Path) -
     torch.manual_seed(0)
     dense = wrap(Own(16), value_range=1)
     once = sr.prune(dense, 0.5)
-    small = sr.prune(sr.finetune(once, run_dir=tmp_path / "r", iterations=1, batch=1, patch=8), 0.5)
-    assert [n["step"] for n in small.card.history] == ["import", "prune", "finetune", "prune"]
+    tuned = sr.finetune(once, run_dir=tmp_path / "r", iterations=1, batch=1, patch=8)
+    small = sr.prune(tuned, 0.5, method="l1")
+    steps = ["import", "prune", "refit", "finetune", "prune"]
+    assert [n["step"] for n in small.card.history] == steps
     assert small.card.widths == {"head": 4, "body": 4, "tail": 12}
     assert small.card.shapes["body.weight"] == [4, 4, 3, 3]
     sr.save(small, tmp_path / "small.safetensors")
