@@ -18,7 +18,9 @@ CRITERIA = ("l1", "l2", "fpgm", "random")
 Completion = Callable[[str], list[str]]
 
 
-def _starting(names: Callable[[], Iterable[str]]) -> Completion:
+def starting(names: Callable[[], Iterable[str]]) -> Completion:
+    """Completion with those of some names that begin with what is typed."""
+
     def complete(incomplete: str) -> list[str]:
         return [name for name in sorted(names()) if name.startswith(incomplete)]
 
@@ -27,7 +29,7 @@ def _starting(names: Callable[[], Iterable[str]]) -> Completion:
 
 def _listed(names: Callable[[], Iterable[str]]) -> Completion:
     """The same for a list with commas: its last part is completed."""
-    whole = _starting(names)
+    whole = starting(names)
 
     def complete(incomplete: str) -> list[str]:
         before, comma, last = incomplete.rpartition(",")
@@ -36,18 +38,18 @@ def _listed(names: Callable[[], Iterable[str]]) -> Completion:
     return complete
 
 
-networks = _starting(lambda: shipped("networks", ".safetensors"))
-artifacts = _starting(lambda: (*shipped("networks", ".safetensors"), "bicubic"))
-recipes = _starting(lambda: shipped(LINES))
+networks = starting(lambda: shipped("networks", ".safetensors"))
+artifacts = starting(lambda: (*shipped("networks", ".safetensors"), "bicubic"))
+recipes = starting(lambda: shipped(LINES))
 scenarios = _listed(lambda: shipped("scenarios"))
-scenario = _starting(lambda: shipped("scenarios"))
-targets = _starting(lambda: TARGETS)
-runtimes = _starting(lambda: RUNTIMES)
-precisions = _starting(lambda: ONNX_PRECISIONS)
-methods = _starting(lambda: METHODS)
-criteria = _starting(lambda: CRITERIA)
-protocols = _starting(lambda: PROTOCOLS)
-sets = _starting(lambda: ("builtin",))
+scenario = starting(lambda: shipped("scenarios"))
+targets = starting(lambda: TARGETS)
+runtimes = starting(lambda: RUNTIMES)
+precisions = starting(lambda: ONNX_PRECISIONS)
+methods = starting(lambda: METHODS)
+criteria = starting(lambda: CRITERIA)
+protocols = starting(lambda: PROTOCOLS)
+sets = starting(lambda: ("builtin",))
 
 
 def _kinds() -> Iterable[str]:

@@ -7,20 +7,14 @@ import typer
 
 from srdeploy.cli import complete
 from srdeploy.cli import options as o
+from srdeploy.cli.exporters import with_options
 from srdeploy.cli.output import emit, essential, mark, note, say, show, write
-from srdeploy.export.targets import (
-    EXPORTERS,
-    ONNX_PRECISIONS,
-    PIXEL_SHUFFLES,
-    TARGETS,
-    find_target,
-    target_for,
-)
+from srdeploy.export.targets import TARGETS, find_target, target_for
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    app.command()(export)
+    app.command("export", cls=with_options(export), help=export.__doc__)(lambda: None)
     app.command()(rebuild)
     app.command()(targets)
 
@@ -51,115 +45,12 @@ def export(
             callback=o.in_our_words(TARGETS),
         ),
     ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            help="What the artifact computes in; see `srdeploy targets`.",
-            autocompletion=complete.precisions,
-            callback=o.in_our_words(ONNX_PRECISIONS),
-        ),
-    ] = None,
-    opset: Annotated[
-        int | None, typer.Option(help="ONNX operator set; default 17, which everything reads.")
-    ] = None,
-    exporter: Annotated[
-        str | None,
-        typer.Option(
-            metavar="|".join(EXPORTERS),
-            help="torch's way to ONNX; default: trace, and dynamo where that refuses.",
-        ),
-    ] = None,
-    pixel_shuffle: Annotated[
-        str | None,
-        typer.Option(
-            metavar="|".join(PIXEL_SHUFFLES) + "|auto",
-            help="How PixelShuffle is written: crd (one operator, default), reshape (four "
-            "dimensions), deconv (fixed weights), or auto: the fastest here.",
-        ),
-    ] = None,
-    input_size: Annotated[
-        str | None,
-        typer.Option(
-            "--input",
-            metavar="SIZES",
-            help="480x270; coreml: also 480x270,640x360 or 64..1024; engines: also "
-            "64x64..1920x1080, or tuned for the middle, 64x64..480x270..1920x1080.",
-        ),
-    ] = None,
-    sm: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LIST", help="Compute capabilities (trt-rtx), e.g. 8.6,8.9; default: all RTX."
-        ),
-    ] = None,
-    workspace: Annotated[
-        int | None, typer.Option(min=1, metavar="MIB", help="Scratch memory of engines.")
-    ] = None,
-    tf32: Annotated[
-        bool, typer.Option("--tf32", help="Let fp32 engines round factors to 10 bits (faster).")
-    ] = False,
-    sparse: Annotated[
-        bool | None,
-        typer.Option(
-            "--sparse/--dense-masks",
-            help="SMSR: skip pixels outside the masks (onnx), or compute and mask them (default).",
-            show_default=False,
-        ),
-    ] = None,
-    check: Annotated[
-        str | None, typer.Option(metavar="trt", help="TensorRT's parser must accept the ONNX.")
-    ] = None,
-    emit_script: Annotated[
-        Path | None,
-        typer.Option(help="Also write what rebuilds the engine: .py, or .sh for trtexec."),
-    ] = None,
-    images: Annotated[
-        bool, typer.Option("--images", help="Image input and output (coreml).")
-    ] = False,
-    palettize: Annotated[
-        int | None, typer.Option(metavar="BITS", help="Weights from a palette (coreml).")
-    ] = None,
-    quantise: Annotated[
-        str | None, typer.Option(metavar="w8|a8|w8a8", help="8-bit weights, inputs (coreml).")
-    ] = None,
-    calibration: Annotated[
-        str | None,
-        typer.Option(metavar="DIR", help="Images to find ranges on (onnx; coreml a8)."),
-    ] = None,
-    calibration_method: Annotated[
-        str | None,
-        typer.Option(
-            metavar="minmax|percentile|entropy|mse",
-            help="How many extremes int8 clips (onnx); default mse.",
-        ),
-    ] = None,
-    activations: Annotated[
-        str | None,
-        typer.Option(
-            metavar="uint8|int8",
-            help="int8 layers' inputs (onnx): uint8 is fastest in onnxruntime (default), int8 is "
-            "what TensorRT reads (default with --check trt).",
-        ),
-    ] = None,
-    max_drop: Annotated[
-        float | None,
-        typer.Option(
-            metavar="DB", help="Fail when more PSNR is lost on --eval-data (onnx); mixed: 0.05."
-        ),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--eval-data", metavar="DIR", help="Set the loss is measured on (onnx); `builtin`."
-        ),
-    ] = None,
-    minimum_deployment: Annotated[
-        str | None, typer.Option(metavar="iOS15..iOS26", help="Oldest system (coreml).")
-    ] = None,
+    *,
     arch: o.Arch = None,
     scale: o.Scale = None,
     value_range: o.ValueRange = None,
     json: o.AsJson = False,
+    **asked: Any,
 ) -> None:
     """Turn a network, or an ONNX file, into an artifact, and check it against what it is made of.
 
@@ -179,43 +70,21 @@ def export(
     from srdeploy.export.run import export as run_export
 
     row = find_target(target or "onnx") if output is None else target_for(output, target)
-    asked: dict[str, Any] = {
-        "precision": precision,
-        "sparse": sparse,
-        "sizes": input_size,
-        "opset": opset,
-        "exporter": exporter,
-        "pixel_shuffle": pixel_shuffle,
-        "capabilities": tuple(sm.replace(" ", "").split(",")) if sm else None,
-        "workspace_mb": workspace,
-        "tf32": tf32 or None,
-        "accept": check,
-        "emit_script": emit_script,
-        "value_range": value_range,
-        "images": images or None,
-        "palettize": palettize,
-        "quantize": quantise,
-        "calibration": calibration,
-        "calibration_method": calibration_method,
-        "activations": activations,
-        "max_drop": max_drop,
-        "data": data,
-        "minimum_deployment": minimum_deployment,
-    }
     source: Any = Path(file)
     from_onnx = source.suffix.lower() == ".onnx"
     if from_onnx:
         if arch is not None:
             raise UserError("--arch is for checkpoints; an .onnx file says what it computes.")
         asked["scale"] = scale
-    options = {name: value for name, value in asked.items() if value is not None}
+    options = o.given(value_range=value_range, **asked)
     row.check_source(options, from_onnx=from_onnx)
     row.check_options(options)
     if not from_onnx:
         from srdeploy.models.load import load_network
 
         source = load_network(file, arch=arch, scale=scale)
-    ending = f"-{precision or row.precisions[0]}" if from_onnx and row.suffix == ".onnx" else ""
+    precision = asked["precision"] or row.precisions[0]
+    ending = f"-{precision}" if from_onnx and row.suffix == ".onnx" else ""
     path = output or Path(f"{Path(file).stem}{ending}{row.suffix}")
     report = run_export(source, row.name, path, **options)
     _tell(report, json, from_onnx)

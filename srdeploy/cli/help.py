@@ -45,7 +45,8 @@ class Group(typer.core.TyperGroup):
 def give(app: typer.Typer) -> None:
     """Have all commands of an application, and of the groups in it, show such help."""
     for command in app.registered_commands:
-        command.cls = Command
+        if not issubclass(command.cls or Command, Command):
+            command.cls = Command
     for group in app.registered_groups:
         if group.typer_instance is not None:
             give(group.typer_instance)

@@ -30,7 +30,7 @@ from srdeploy.export.coreml_convert import (
     quantize_activations,
 )
 from srdeploy.export.coreml_options import (
-    CoremlOptions,
+    CoremlRequest,
     check_options,
     compute_units,
     default_size,
@@ -158,7 +158,7 @@ def export_coreml(
 def _build(
     network: Network,
     card: Card,
-    options: CoremlOptions,
+    options: CoremlRequest,
     calibration: str | Path,
     reference: Reference,
 ) -> tuple[Any, list[str]]:
@@ -181,7 +181,7 @@ def _build(
     return compress_weights(model, options), notes
 
 
-def _write(model: Any, path: Path, card: Card, options: CoremlOptions) -> None:
+def _write(model: Any, path: Path, card: Card, options: CoremlRequest) -> None:
     """Save the package with its labels, its sizes stated, the same bytes every time."""
     factor = f" x{card.scale}" if not card.pre_upscaled else ", input already upscaled"
     model.short_description = f"Super-resolution {card.arch}{factor}, {card.channels} channel(s)"
@@ -202,7 +202,7 @@ def _write(model: Any, path: Path, card: Card, options: CoremlOptions) -> None:
     _make_reproducible(path, card, options)
 
 
-def _make_reproducible(package: Path, card: Card, options: CoremlOptions) -> None:
+def _make_reproducible(package: Path, card: Card, options: CoremlRequest) -> None:
     """Replace random identifiers and protobuf's arbitrary map order; state the output's sizes."""
     import coremltools as ct
 
@@ -224,7 +224,7 @@ def _make_reproducible(package: Path, card: Card, options: CoremlOptions) -> Non
     program.write_bytes(spec.SerializeToString(deterministic=True))
 
 
-def _state_image_sizes(kind: Any, card: Card, options: CoremlOptions) -> None:
+def _state_image_sizes(kind: Any, card: Card, options: CoremlRequest) -> None:
     """Write what comes out: coremltools leaves flexible output images at 1x1 pixels."""
     factor = card.network_scale
     sizes = options.sizes.times(factor)

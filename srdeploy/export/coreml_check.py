@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srdeploy.errors import SrdeployError
-from srdeploy.export.coreml_options import CoremlOptions
+from srdeploy.export.coreml_options import CoremlRequest
 from srdeploy.export.diverge import parting
 from srdeploy.export.parity import FAULT, Probe, Reference, check_parity_of
 from srdeploy.export.probe import INPUT, OUTPUT, TOLERANCE, Trace, missing
@@ -32,7 +32,7 @@ ONE_LEVEL = 1 / 255
 
 
 def check_structure(
-    package: Path, card: Card, trace: Trace, options: CoremlOptions
+    package: Path, card: Card, trace: Trace, options: CoremlRequest
 ) -> dict[str, int]:
     """Read the program back; return how often each operator occurs (constants left out).
 
@@ -80,7 +80,7 @@ def check_structure(
     return dict(sorted(Counter(op.type for op in block.operations if op.type != "const").items()))
 
 
-def parity_reference(network: Network, options: CoremlOptions) -> Reference:
+def parity_reference(network: Network, options: CoremlRequest) -> Reference:
     """The network at the sizes that a package of these options is compared at.
 
     Of a list: the first (which is traced), the smallest and the largest. Of a range: the usual
@@ -114,7 +114,7 @@ def _clipped(size: Size, sizes: InputSizes, multiple: int) -> Size:
 
 
 def check_results(
-    reference: Reference, package: Path, options: CoremlOptions, *, lossy: bool
+    reference: Reference, package: Path, options: CoremlRequest, *, lossy: bool
 ) -> Parity:
     """Interpret the package and compare it with torch.
 
@@ -157,7 +157,7 @@ def check_results(
         )
 
 
-def tolerance_of(options: CoremlOptions) -> float:
+def tolerance_of(options: CoremlRequest) -> float:
     """How far a program whose weights are not compressed may be off, over the value range."""
     half = options.precision == "fp16"
     return (HALF_TOLERANCE if half else TOLERANCE) + (ONE_LEVEL if options.images else 0)

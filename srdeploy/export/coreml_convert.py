@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from srdeploy.errors import SrdeployError
-from srdeploy.export.coreml_options import CoremlOptions, default_size
+from srdeploy.export.coreml_options import CoremlRequest, default_size
 from srdeploy.export.fold import change_range, fold_range
 from srdeploy.export.probe import INPUT, OUTPUT
 from srdeploy.models.network import Network
@@ -42,7 +42,7 @@ class _Image(nn.Module):
         return (self.network(x * self.per_level) / self.per_level).clamp(0, 255).round()
 
 
-def prepare(network: Network, options: CoremlOptions) -> tuple[Network, list[str]]:
+def prepare(network: Network, options: CoremlRequest) -> tuple[Network, list[str]]:
     """The module to convert, and what was done to it.
 
     Half precision gets the value range folded away (:func:`fold_range`); image ends work in
@@ -64,7 +64,7 @@ def prepare(network: Network, options: CoremlOptions) -> tuple[Network, list[str
     return Network(_Image(network.module, per_level).eval(), network.card), notes
 
 
-def convert(network: Network, options: CoremlOptions, example: Size) -> Any:
+def convert(network: Network, options: CoremlRequest, example: Size) -> Any:
     """A ``coremltools`` model, not loaded.
 
     Args:
@@ -114,7 +114,7 @@ def convert(network: Network, options: CoremlOptions, example: Size) -> Any:
         ) from error
 
 
-def compress_weights(model: Any, options: CoremlOptions) -> Any:
+def compress_weights(model: Any, options: CoremlRequest) -> Any:
     """The model with a palette or 8-bit integers for its larger weights."""
     import coremltools.optimize.coreml as cto
 

@@ -23,7 +23,7 @@ MOST_SHAPES = 128  # enumerated shapes; Core ML's limit
 
 
 @dataclass(frozen=True)
-class CoremlOptions:
+class CoremlRequest:
     """One export's choices, as :func:`check_options` completes them.
 
     Attributes:
@@ -86,7 +86,7 @@ def check_options(
     palettize: int | None,
     quantize: str | None,
     minimum_deployment: str | None,
-) -> CoremlOptions:
+) -> CoremlRequest:
     """The options of one export, completed.
 
     Raises:
@@ -114,7 +114,7 @@ def check_options(
     if compressed and DEPLOYMENTS.index(system) < DEPLOYMENTS.index(lowest):
         what = "Quantised activations need" if lowest == "iOS17" else "Compressed weights need"
         raise UserError(f"{what} {lowest} or later; raise --minimum-deployment.")
-    return CoremlOptions(precision, images, _sizes(card, sizes), palettize, quantize, system)
+    return CoremlRequest(precision, images, _sizes(card, sizes), palettize, quantize, system)
 
 
 def _sizes(card: Card, sizes: str | InputSizes | None) -> InputSizes:
@@ -147,7 +147,7 @@ def default_size(sizes: InputSizes, multiple: int) -> Size:
     return height, width
 
 
-def compute_units(options: CoremlOptions) -> tuple[str, str]:
+def compute_units(options: CoremlRequest) -> tuple[str, str]:
     """The compute units to ask Core ML for (as Swift spells them), and why.
 
     The facts are Apple's: the Neural Engine computes in float16 only; with enumerated sizes each

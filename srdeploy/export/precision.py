@@ -40,6 +40,7 @@ from srdeploy.export.quantise_search import (
     spare_fewest,
     usual_layers,
 )
+from srdeploy.models.calibration import DEFAULT_CALIBRATION
 from srdeploy.models.card import Card
 from srdeploy.models.quantised import Activations, Method
 from srdeploy.runtime.inputs import network_inputs
@@ -185,7 +186,7 @@ class _Quantiser:
                 f"`quantise: {{activations: {self.activations}}}` in the recipe, or calibrate with "
                 "--calibration."
             )
-        self.method: Method = request.method or "mse"
+        self.method: Method = request.method or DEFAULT_CALIBRATION
         self.layers = layers_of(model)
         self.usual = self.trained.layers if self.trained else usual_layers(model)
         self.ranges = dict(self.trained.ranges) if self.trained else {}

@@ -8,8 +8,9 @@ from typing import Any
 
 from srdeploy.data.builtin import BUILTIN
 from srdeploy.errors import UserError, unknown_name
-from srdeploy.export.quantise_ranges import METHODS
+from srdeploy.export.options import flag
 from srdeploy.export.targets import ONNX_PRECISIONS
+from srdeploy.models.calibration import CALIBRATION_METHODS
 from srdeploy.models.quantised import ACTIVATIONS, Activations, Method
 
 
@@ -24,7 +25,7 @@ class PrecisionRequest:
         precision: One of :data:`ONNX_PRECISIONS`.
         calibration: Images that ranges are found on: a benchmark folder; ``builtin``: for 8 bits
             the training images that come with srdeploy. None: ``builtin``; for fp16, ``data``.
-        method: How many extremes 8 bits leave out (:mod:`srdeploy.export.quantise_ranges`);
+        method: How many extremes 8 bits leave out (:mod:`srdeploy.models.calibration`);
             None: mse.
         activations: ``uint8`` (asymmetric, fastest in onnxruntime), or ``int8`` (symmetric: what
             TensorRT reads); None: uint8.
@@ -48,7 +49,7 @@ class PrecisionRequest:
         """Raise UserError unless all of it is offered."""
         for kind, name, known in (
             ("precision of ONNX files", self.precision, ONNX_PRECISIONS),
-            ("calibration method", self.method, METHODS),
+            ("calibration method", self.method, CALIBRATION_METHODS),
             ("type of activations", self.activations, ACTIVATIONS),
         ):
             if name is not None and name not in known:
@@ -87,7 +88,5 @@ def request_of(precision: str, *, accept: str | None = None, **given: Any) -> Pr
 
 
 def _flags(names: Iterable[str]) -> str:
-    return ", ".join(_FLAGS.get(name, f"--{name.replace('_', '-')}") for name in sorted(names))
-
-
-_FLAGS = {"method": "--calibration-method", "data": "--eval-data"}
+    keywords = ("calibration_method" if name == "method" else name for name in sorted(names))
+    return ", ".join(flag(keyword) for keyword in keywords)

@@ -1,15 +1,8 @@
-"""Which interval of each tensor eight bits should cover: found on images, by four methods.
+"""Which interval of each tensor eight bits should cover: found on images, by a method of the table.
 
 Covering everything wastes steps on values that hardly occur; covering less clips those. The methods
-differ in where they stop:
-
-* ``minmax``: nothing is clipped.
-* ``percentile``: the 99.99 % of values around the median stay.
-* ``entropy``: the interval whose rounded histogram tells most of the original one, by the
-  Kullback-Leibler divergence (Migacz, "8-bit inference with TensorRT", GTC 2017), at both ends.
-* ``mse``: the interval with the least mean squared error of rounding and clipping together.
-
-Extrema are exact; the rest works on histograms of :data:`BINS` bins over the full range.
+(:data:`srdeploy.models.calibration.CALIBRATION_METHODS`) differ in where they stop. Extrema are
+exact; the rest works on histograms of :data:`BINS` bins over the full range.
 """
 
 from __future__ import annotations
@@ -25,6 +18,7 @@ from numpy.typing import NDArray
 from srdeploy.errors import SrdeployError, unknown_name
 from srdeploy.export.precision_graph import with_outputs
 from srdeploy.export.probe import INPUT
+from srdeploy.models.calibration import CALIBRATION_METHODS
 from srdeploy.models.quantised import Method, Range
 from srdeploy.progress import track
 from srdeploy.runtime.session import default_threads
@@ -126,15 +120,15 @@ def choose_range(statistics: Statistics, method: Method, *, symmetric: bool = Fa
 
     Args:
         statistics: Of the tensor.
-        method: As the module's text tells.
+        method: A name of the table.
         symmetric: The grid will be symmetric around 0.
 
     Raises:
         UserError: an unknown method.
     """
-    if method not in METHODS:
-        raise unknown_name("calibration method", method, METHODS)
-    return METHODS[method](statistics, symmetric)
+    if method not in CALIBRATION_METHODS:
+        raise unknown_name("calibration method", method, CALIBRATION_METHODS)
+    return CALIBRATION_METHODS[method].function()(statistics, symmetric)
 
 
 def _extremes(found: dict[str, Statistics], name: str, values: NDArray) -> None:
@@ -145,12 +139,14 @@ def _extremes(found: dict[str, Statistics], name: str, values: NDArray) -> None:
     entry.low, entry.high = min(low, entry.low), max(high, entry.high)
 
 
-def _minmax(statistics: Statistics, symmetric: bool) -> Range:
+def minmax(statistics: Statistics, symmetric: bool) -> Range:
+    """All that occurs, and 0."""
     del symmetric
     return Range(min(statistics.low, 0.0), max(statistics.high, 0.0))
 
 
-def _percentile(statistics: Statistics, symmetric: bool) -> Range:
+def percentile(statistics: Statistics, symmetric: bool) -> Range:
+    """The :data:`_PERCENTILE` % of the values around the median, and 0."""
     del symmetric
     share = np.cumsum(statistics.counts) / statistics.counts.sum()
     tail = (1 - _PERCENTILE / 100) / 2
@@ -160,11 +156,16 @@ def _percentile(statistics: Statistics, symmetric: bool) -> Range:
     return Range(min(float(low), 0.0), max(float(high), 0.0))
 
 
-def _mse(statistics: Statistics, symmetric: bool) -> Range:
+def mse(statistics: Statistics, symmetric: bool) -> Range:
+    """Where rounding and clipping together have the least mean squared error."""
     return _search(statistics, symmetric, _squared_error)
 
 
-def _entropy(statistics: Statistics, symmetric: bool) -> Range:
+def entropy(statistics: Statistics, symmetric: bool) -> Range:
+    """Where the rounded histogram diverges least from the original one (Kullback-Leibler).
+
+    Migacz, "8-bit inference with TensorRT", GTC 2017; here at both ends of the interval.
+    """
     return _search(statistics, symmetric, _divergence)
 
 
@@ -174,7 +175,7 @@ def _search(
     cost: Callable[[Statistics, Range, bool], float],
 ) -> Range:
     """Shrink one end, then the other, then the first again; both at once where symmetric."""
-    full = _minmax(statistics, symmetric)
+    full = minmax(statistics, symmetric)
     if symmetric:
         candidates = [Range(full.low * s, full.high * s) for s in _SHRINKS]
         return min(candidates, key=lambda r: cost(statistics, r, True))
@@ -225,11 +226,3 @@ def _divergence(statistics: Statistics, interval: Range, symmetric: bool) -> flo
     p, q = clipped / clipped.sum(), rounded / rounded.sum()
     there = p > 0
     return float((p[there] * np.log(p[there] / np.maximum(q[there], 1e-12))).sum())
-
-
-METHODS: dict[str, Callable[[Statistics, bool], Range]] = {
-    "minmax": _minmax,
-    "percentile": _percentile,
-    "entropy": _entropy,
-    "mse": _mse,
-}

@@ -2,14 +2,15 @@
 
 One row per target. The command line's help and validation, ``srdeploy targets``, ``doctor``,
 ``bench`` (through the row's runtime) and ``export/TARGETS.md`` are all read off it. Looking at it
-imports nothing heavy.
+imports nothing heavy; a row's options are imported when they are asked for.
 """
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from srdeploy.errors import UserError, unknown_name
 from srdeploy.plugins import Table
@@ -30,6 +31,9 @@ from srdeploy.runtime.table import (
     nvidia_driver,
     platform_availability,
 )
+
+if TYPE_CHECKING:
+    from srdeploy.export.options import Option
 
 PIXEL_SHUFFLES = ("crd", "reshape", "deconv")
 """Forms of PixelShuffle, see :mod:`srdeploy.export.lower`."""
@@ -54,16 +58,6 @@ NO_ONNX = {
 }
 """Why a target cannot start from an ONNX file."""
 
-GRAPH_OPTIONS = ("scale", "value_range")
-"""Options about an ONNX file, which says less of itself than a network's card; and"""
-
-NETWORK_OPTIONS = ("opset", "exporter")
-"""those about writing a network's graph, which an ONNX file has already."""
-
-
-_OF_ALL = ("precision", "sparse")
-"""Options that may be asked of every target."""
-
 
 @dataclass(frozen=True)
 class Target:
@@ -81,8 +75,9 @@ class Target:
         exporter: ``module:function`` taking (network, path, **options).
         converter: The same, taking an ONNX file in place of the network; empty where none can be
             taken (:data:`NO_ONNX`).
-        options: Keyword arguments the exporter takes; ``precision`` and ``sparse`` may be asked of
-            every row, and reach exporters that can have them.
+        option_class: ``module:class`` of its options (:mod:`srdeploy.export.options`), a field for
+            each keyword of the exporter; empty: it has none. ``precision`` and ``sparse`` may be
+            asked of every row, and reach exporters that can have them.
         pixel_shuffles: Forms of PixelShuffle it can be given, the default first; empty where the
             format has one of its own.
         platforms: Values of ``sys.platform`` it can be built on; empty for all.
@@ -102,7 +97,7 @@ class Target:
     runtime: str
     exporter: str
     converter: str = ""
-    options: tuple[str, ...] = ()
+    option_class: str = ""
     pixel_shuffles: tuple[str, ...] = ()
     platforms: tuple[str, ...] = ()
     nvidia: bool = False
@@ -128,6 +123,20 @@ class Target:
             return [usual]  # engines end alike, but each is its own runtime's
         return [usual, *(r for r in RUNTIMES.values() if self.suffix in r.suffixes and r != usual)]
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Keyword arguments the exporter takes."""
+        return tuple(self.own_options())
+
+    def own_options(self) -> dict[str, Option]:
+        """What is known of each of them."""
+        if not self.option_class:
+            return {}
+        from srdeploy.export.options import options_of
+
+        module, name = self.option_class.split(":")
+        return options_of(getattr(importlib.import_module(module), name))
+
     def check_source(self, options: dict[str, Any], *, from_onnx: bool) -> None:
         """See that it can be made of a network, or of an ONNX file, and that the options fit that.
 
@@ -141,10 +150,14 @@ class Target:
                 "the network that it was exported from, or its weights with --arch and the code "
                 "that makes it."
             )
-        for name in NETWORK_OPTIONS if from_onnx else GRAPH_OPTIONS:
-            if name in options:
+        from srdeploy.export.options import find_option
+
+        own, source = self.own_options(), "onnx" if from_onnx else "network"
+        for name in options:
+            option = own.get(name) or find_option(name)
+            if option.source not in (None, source):
                 kind = "networks" if from_onnx else ".onnx files"
-                raise UserError(f"{flag(name)} is for {kind}; leave it out here.")
+                raise UserError(f"{option.spelling} is for {kind}; leave it out here.")
 
     def check_options(self, options: dict[str, Any]) -> None:
         """See that the row offers what is asked.
@@ -153,8 +166,11 @@ class Target:
             UserError: an option of another target, or a precision, exporter or form of PixelShuffle
                 that this one does not have.
         """
+        from srdeploy.export.options import Common, flag, options_of
+
+        known = {*options_of(Common), *self.options}
         for name in options:
-            if name not in (*self.options, *_OF_ALL):
+            if name not in known:
                 raise UserError(
                     f"{flag(name)} does not apply to --target {self.name}; leave it out."
                 )
@@ -198,22 +214,6 @@ class Target:
         }
 
 
-_FLAGS = {
-    **{"sizes": "input", "accept": "check", "data": "eval-data", "quantize": "quantise"},
-    **{"workspace_mb": "workspace", "capabilities": "sm"},
-}
-
-
-def flag(option: str) -> str:
-    """How the command line spells an exporter's keyword."""
-    return "--" + _FLAGS.get(option, option).replace("_", "-")
-
-
-_ENGINE_OPTIONS = (
-    *("opset", "exporter", "pixel_shuffle", "precision", "sizes", "workspace_mb"),
-    *("timing_cache", "tf32", "emit_script", *GRAPH_OPTIONS),
-)
-
 TARGETS: Table[Target] = Table(
     "targets",
     (
@@ -228,10 +228,7 @@ TARGETS: Table[Target] = Table(
             runtime="onnxruntime",
             exporter="srdeploy.export.onnx:export_onnx",
             converter="srdeploy.export.onnx_convert:convert_onnx",
-            options=(
-                *("opset", "exporter", "pixel_shuffle", "accept", "precision", "calibration"),
-                *("calibration_method", "activations", "max_drop", "data", *GRAPH_OPTIONS),
-            ),
+            option_class="srdeploy.export.options:OnnxOptions",
             pixel_shuffles=PIXEL_SHUFFLES,
             sparse=True,
         ),
@@ -246,7 +243,7 @@ TARGETS: Table[Target] = Table(
             runtime="tensorrt",
             exporter="srdeploy.export.trt:export_trt",
             converter="srdeploy.export.trt:export_trt",
-            options=_ENGINE_OPTIONS,
+            option_class="srdeploy.export.options:TensorrtOptions",
             pixel_shuffles=PIXEL_SHUFFLES,
             platforms=NVIDIA_PLATFORMS,
             nvidia=True,
@@ -263,7 +260,7 @@ TARGETS: Table[Target] = Table(
             runtime="tensorrt_rtx",
             exporter="srdeploy.export.trt:export_trt_rtx",
             converter="srdeploy.export.trt:export_trt_rtx",
-            options=(*(o for o in _ENGINE_OPTIONS if o != "timing_cache"), "capabilities"),
+            option_class="srdeploy.export.options:TensorrtRtxOptions",
             pixel_shuffles=PIXEL_SHUFFLES,
             platforms=NVIDIA_PLATFORMS,
         ),
@@ -277,10 +274,7 @@ TARGETS: Table[Target] = Table(
             runs_on="iPhones, iPads and Macs (iOS 15, macOS 12 and later)",
             runtime="coreml",
             exporter="srdeploy.export.coreml:export_coreml",
-            options=(
-                *("precision", "images", "sizes", "palettize", "quantize", "calibration"),
-                "minimum_deployment",
-            ),
+            option_class="srdeploy.export.options:CoremlOptions",
             platforms=("linux", "darwin"),
         ),
         Target(
@@ -293,11 +287,11 @@ TARGETS: Table[Target] = Table(
             runs_on="Android, and anything with LiteRT",
             runtime="litert",
             exporter="srdeploy.export.litert:export_litert",
-            options=("sizes",),
+            option_class="srdeploy.export.options:LitertOptions",
             platforms=("linux", "darwin"),
         ),
     ),
-    check=lambda row: row.to_dict(),
+    check=lambda row: (row.to_dict(), row.options),
 )
 
 

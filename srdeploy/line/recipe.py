@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, create_model, model_validator
 
 from srdeploy.errors import UserError, unknown_name
-from srdeploy.export.targets import find_target, flag
+from srdeploy.export.options import all_options, recipe_fields
+from srdeploy.export.targets import find_target
 from srdeploy.line.axes import FOLDERS, LISTS, resolved, spelt_out
 from srdeploy.measure.scenario import Scenario
 from srdeploy.models.card import Card
@@ -36,6 +37,15 @@ from srdeploy.train.prune_defaults import short_recipe, with_method
 from srdeploy.train.recipe import TrainRecipe
 
 Version = Literal["dense", "pruned", "tuned"]
+
+
+def with_export_options(model: type[Strict]) -> type[Strict]:
+    """A class decorator: what all exporters can be asked for become fields, to be left out."""
+    found: type[Strict] = create_model(
+        model.__name__, __base__=model, __module__=model.__module__, **recipe_fields()
+    )
+    found.__doc__ = model.__doc__
+    return found
 
 
 class Source(Strict):
@@ -156,6 +166,7 @@ class Trained(TrainedOptions):
         return parse(PruneRecipe, values, where="prune")
 
 
+@with_export_options
 class TargetSpec(Strict):
     """One thing the networks are turned into; the options are those of `srdeploy export`.
 
@@ -168,25 +179,6 @@ class TargetSpec(Strict):
     name: Name
     target: str
     versions: tuple[Version, ...] | None = None
-    precision: str | None = None
-    input: str | None = None
-    opset: PositiveInt | None = None
-    exporter: str | None = None
-    pixel_shuffle: str | None = None
-    check: str | None = None
-    sm: tuple[str, ...] | None = None
-    workspace: PositiveInt | None = None
-    tf32: bool | None = None
-    sparse: bool | None = None
-    images: bool | None = None
-    palettize: PositiveInt | None = None
-    quantize: str | None = None
-    calibration: str | None = None
-    calibration_method: str | None = None
-    activations: str | None = None
-    max_drop: Annotated[float, Field(gt=0)] | None = None
-    data: str | None = None
-    minimum_deployment: str | None = None
 
     def options(self) -> dict[str, Any]:
         """Keywords for :func:`srdeploy.export.run.export`.
@@ -194,11 +186,10 @@ class TargetSpec(Strict):
         Raises:
             UserError: no such target, or an option it does not have.
         """
-        row = find_target(self.target)
-        keywords = {flag(option)[2:].replace("-", "_"): option for option in row.options}
         given = self.model_dump(exclude={"name", "target", "versions"}, exclude_none=True)
-        options = {keywords.get(name, name): value for name, value in given.items()}
-        row.check_options(options)
+        keywords = {option.recipe_key: keyword for keyword, option in all_options().items()}
+        options = {keywords[key]: value for key, value in given.items()}
+        find_target(self.target).check_options(options)
         return options
 
     @property

@@ -10,19 +10,24 @@ is exported from it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+
+from srdeploy.models.calibration import CALIBRATION_METHODS
 
 Activations = Literal["uint8", "int8"]
 ACTIVATIONS: tuple[Activations, ...] = ("uint8", "int8")
 STEPS: dict[Activations, tuple[int, int]] = {"uint8": (0, 255), "int8": (-128, 127)}
 """Lowest and highest step of activations."""
 
-Method = Literal["minmax", "percentile", "entropy", "mse"]
-"""How an interval is found on images (:mod:`srdeploy.export.quantise_ranges`)."""
+if TYPE_CHECKING:
+    Method = str
+else:
+    Method = Literal[tuple(CALIBRATION_METHODS)]
+"""How an interval is found on images: a name of the table."""
 
 WEIGHT_STEPS = 127
 SMALLEST_SCALE = 1e-9

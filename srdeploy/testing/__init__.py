@@ -7,7 +7,8 @@ Import a suite's class and its fixtures into a test module, and subclass the cla
 * :mod:`srdeploy.testing.runtimes`: runtimes of ONNX files,
 * :mod:`srdeploy.testing.targets`: export targets.
 
-For architectures, call :func:`srdeploy.testing.architectures.check_architecture`.
+For architectures, call :func:`srdeploy.testing.architectures.check_architecture`; for calibration
+methods, :func:`srdeploy.testing.calibration.check_calibration_method`.
 
 They need pytest: ``pip install 'srdeploy[testing]'``.
 """

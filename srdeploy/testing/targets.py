@@ -14,7 +14,7 @@ import pytest
 from srdeploy.errors import UserError
 from srdeploy.export.probe import run_torch
 from srdeploy.export.run import export
-from srdeploy.export.targets import GRAPH_OPTIONS, NETWORK_OPTIONS, TARGETS, Target
+from srdeploy.export.targets import TARGETS, Target
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.runtime.card_of import read_card_of
@@ -64,13 +64,14 @@ class TargetContract:
         assert row.builds_on
         assert row.runs_on
         assert row.suffix in RUNTIMES[row.runtime].suffixes
-        for place, others in ((row.exporter, GRAPH_OPTIONS), (row.converter, NETWORK_OPTIONS)):
+        for place, source in ((row.exporter, "network"), (row.converter, "onnx")):
             if place:
                 module, function = place.split(":")
                 known = inspect.signature(
                     getattr(importlib.import_module(module), function)
                 ).parameters
-                assert {*row.options} - {*others} <= {*known} or "options" in known
+                taken = {k for k, o in row.own_options().items() if o.source in (None, source)}
+                assert taken <= {*known} or "options" in known
 
     def test_the_artifact_is_the_network(
         self, row: Target, network: Network, tmp_path: Path

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
+from srdeploy.models.calibration import DEFAULT_CALIBRATION
 from srdeploy.models.quantised import Activations, Method
 from srdeploy.strict import Strict, read_yaml
 
@@ -177,7 +178,7 @@ class Quantise(Strict):
     """
 
     precision: Literal["int8"] = "int8"
-    method: Method = "mse"
+    method: Method = DEFAULT_CALIBRATION
     calibration: str | None = None
     activations: Activations = "uint8"
     learn: Fraction = 0.5

@@ -21,7 +21,7 @@ from srdeploy.export.coreml_convert import (
     prepare,
     quantize_activations,
 )
-from srdeploy.export.coreml_options import CoremlOptions
+from srdeploy.export.coreml_options import CoremlRequest
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
@@ -29,10 +29,10 @@ from srdeploy.runtime.session import Session
 from srdeploy.runtime.sizes import InputSizes
 
 
-def options(**changes: Any) -> CoremlOptions:
+def options(**changes: Any) -> CoremlRequest:
     asked = {"precision": "fp32", "images": False, "sizes": InputSizes(((8, 12),)),
              "palettize": None, "quantize": None, "minimum_deployment": "iOS16"}  # fmt: skip
-    return CoremlOptions(**(asked | changes))
+    return CoremlRequest(**(asked | changes))
 
 
 class Plain(nn.Module):

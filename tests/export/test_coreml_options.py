@@ -6,7 +6,7 @@ import pytest
 
 from srdeploy.errors import UserError
 from srdeploy.export.coreml_options import (
-    CoremlOptions,
+    CoremlRequest,
     check_options,
     compute_units,
     default_size,
@@ -17,7 +17,7 @@ from srdeploy.runtime.sizes import InputSizes
 CARD = Card(arch="edsr", scale=2, scales=(2,), channels=3, value_range=255.0, size_multiple=4)
 
 
-def check(**changes: Any) -> CoremlOptions:
+def check(**changes: Any) -> CoremlRequest:
     asked: dict[str, Any] = {
         "precision": "fp32",
         "images": False,

@@ -10,7 +10,6 @@ from onnx import TensorProto, helper, numpy_helper
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.quantise_ranges import (
     BINS,
-    METHODS,
     Statistics,
     _divergence,
     _squared_error,
@@ -20,6 +19,7 @@ from srdeploy.export.quantise_ranges import (
     runner,
     watch,
 )
+from srdeploy.models.calibration import CALIBRATION_METHODS
 from srdeploy.models.quantised import Range
 
 
@@ -142,7 +142,7 @@ def test_divergence_of_what_is_kept_and_lost() -> None:
 
 
 def test_methods_by_name() -> None:
-    assert set(METHODS) == {"minmax", "percentile", "entropy", "mse"}
+    assert set(CALIBRATION_METHODS) == {"minmax", "percentile", "entropy", "mse"}
     with pytest.raises(UserError, match=r"no calibration method named 'mze'; did you mean 'mse'\?"):
         choose_range(Statistics(0, 1, np.ones(BINS, np.int64)), "mze")  # type: ignore[arg-type]
 
