@@ -8,9 +8,10 @@ what was chosen is measured in every runtime installed here that runs the file.
 from __future__ import annotations
 
 import math
+import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +34,35 @@ APART = 0.05
 class Gate:
     """Measures what a model loses on a set against the float32 one.
 
+    A model is saved once for all that open it.
+
     Attributes:
-        reference: The float32 model's figures.
         runtime: What measured the last model.
     """
 
     def __init__(self, model: onnx.ModelProto, card: Card, data: str) -> None:
-        self.card, self.data = card, data
-        self.reference = self._measure(model)
+        self.model, self.card, self.data = model, card, data
+        self._folder = Path(tempfile.mkdtemp())
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._saved: onnx.ModelProto | None = None
+        self._reference: Quality | None = None
         self._lost: dict[str, float] = {}  # by runtime, of the last model that facts are of
+
+    def check(self, compare: Callable[[Path, str], object]) -> None:
+        """See that the float32 model is the network itself, and then how good it is.
+
+        Args:
+            compare: Called with the model's file and ``fp32``; raises if it is another network.
+        """
+        compare(self._file(self.model), "fp32")
+        self._reference = self._measure(self.model)
+
+    @property
+    def reference(self) -> Quality:
+        """The float32 model's figures."""
+        if self._reference is None:
+            self._reference = self._measure(self.model)
+        return self._reference
 
     def drop(self, model: onnx.ModelProto) -> float:
         """Loss in dB in the usual runtime; negative where the model does better."""
@@ -59,17 +80,16 @@ class Gate:
         found = quality_facts(self.data, self.reference.protocol, before, before - drop, drop)
         runtimes, refused = {self.runtime: before - drop}, {}
         self._lost = {self.runtime: drop}
-        with self._file(model) as path:
-            for row in others(self.runtime):
-                try:
-                    with open_session(path, runtime=row.name) as session:
-                        figures = self._figures(session)
-                    runtimes[row.name] = figures.psnr
-                    self._lost[row.name] = psnr_lost(self.reference, figures)
-                except NotComputed:  # told where that is the reason for another runtime
-                    continue
-                except UserError as error:
-                    refused[row.name] = str(error)
+        for row in others(self.runtime):
+            try:
+                with open_session(self._file(model), runtime=row.name) as session:
+                    figures = self._figures(session)
+                runtimes[row.name] = figures.psnr
+                self._lost[row.name] = psnr_lost(self.reference, figures)
+            except NotComputed:  # told where that is the reason for another runtime
+                continue
+            except UserError as error:
+                refused[row.name] = str(error)
         return {**found, "runtimes": runtimes, "not_run_in": refused}
 
     def require(self, precision: str, quality: dict[str, Any], limit: float | None) -> None:
@@ -96,7 +116,7 @@ class Gate:
         )
 
     def _measure(self, model: onnx.ModelProto) -> Quality:
-        with self._file(model) as path, open_session(path) as session:
+        with open_session(self._file(model)) as session:
             self.runtime = session.runtime
             return self._figures(session)
 
@@ -104,15 +124,16 @@ class Gate:
         pairs = fitting(session.sizes, self.card, self.data)
         return evaluate(session, pairs, self.card.scale, progress=False)
 
-    @contextmanager
-    def _file(self, model: onnx.ModelProto) -> Iterator[Path]:
-        labelled = onnx.ModelProto()
-        labelled.CopyFrom(model)
-        onnx.helper.set_model_props(labelled, {CARD_KEY: self.card.to_json()})
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model.onnx"
+    def _file(self, model: onnx.ModelProto) -> Path:
+        """The model in a file, which it is saved to unless it was the last one."""
+        path = self._folder / "model.onnx"
+        if model is not self._saved:
+            labelled = onnx.ModelProto()
+            labelled.CopyFrom(model)
+            onnx.helper.set_model_props(labelled, {CARD_KEY: self.card.to_json()})
             path.write_bytes(labelled.SerializeToString())
-            yield path
+            self._saved = model
+        return path
 
 
 def others(usual: str) -> list[Runtime]:

@@ -7,7 +7,6 @@ into it afterwards, and compared again.
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -92,10 +91,13 @@ def write_onnx(
     model, precision, notes = draft.model, request.precision, list(draft.notes)
     written = None
     if precision != "fp32":
-        if compare is not None:
-            _compare_float(draft, compare)
         written = write_precision(
-            model, draft.card, request, trained=draft.trained, measure=compare is not None
+            model,
+            draft.card,
+            request,
+            trained=draft.trained,
+            measure=compare is not None,
+            compare=compare,
         )
         model = written.model
         notes += written.notes
@@ -172,17 +174,6 @@ def too_coarse(precision: str) -> str:
 def opset_of(model: onnx.ModelProto) -> int:
     """The model's set of standard operators."""
     return next(int(one.version) for one in model.opset_import if one.domain in ("", "ai.onnx"))
-
-
-def _compare_float(draft: Draft, compare: Compare) -> None:
-    """The float32 graph that a precision is written into must be the network itself."""
-    plain = onnx.ModelProto()
-    plain.CopyFrom(draft.model)
-    _label(plain, draft.card)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "float.onnx"
-        path.write_bytes(plain.SerializeToString())
-        compare(path, "fp32")
 
 
 def _label(model: onnx.ModelProto, card: Card) -> None:

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,7 @@ def write_precision(
     *,
     trained: Trained | None = None,
     measure: bool = True,
+    compare: Callable[[Path, str], object] | None = None,
 ) -> Written:
     """Write a precision into a float32 model.
 
@@ -89,6 +91,8 @@ def write_precision(
         request: What to write; not fp32.
         trained: What fine-tuning for 8 bits found; int8 and mixed write it.
         measure: Measure the loss on ``request.data`` (a limit is always measured).
+        compare: Where the loss is measured, called first with a file of the model and ``fp32``;
+            raises if that is not the network itself.
 
     Raises:
         UserError: a folder that cannot be read, another grid than was trained, or a network
@@ -98,6 +102,8 @@ def write_precision(
     """
     wanted = measure or request.max_drop is not None or request.precision == "mixed"
     gate = Gate(model, card, request.data) if wanted else None
+    if gate is not None and compare is not None:
+        gate.check(compare)
     if request.precision == "fp16":
         written = _half(model, card, request)
     elif request.precision == "bf16":
