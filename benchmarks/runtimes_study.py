@@ -35,6 +35,7 @@ from srdeploy.runtime.card_of import read_card_of
 from srdeploy.runtime.onnx_session import OnnxSession
 from srdeploy.runtime.openvino_session import OpenvinoSession
 from srdeploy.runtime.session import Session
+from srdeploy.runtime.sizes import parse_size
 
 THREADS = 2
 PAUSE = 0.05  # both runtimes' threads spin for a while after a run
@@ -310,8 +311,8 @@ def main() -> None:
     if options.stage == "prepare":
         prepare(options.network, name, options.data / "Set5", options.work)
         return
-    width, height = (int(n) for n in options.input.split("x"))
-    measure(name, options.work, (height, width), options.seconds)
+    size = parse_size(options.input)
+    measure(name, options.work, size, options.seconds)
 
 
 if __name__ == "__main__":

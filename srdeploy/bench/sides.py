@@ -14,9 +14,7 @@ from srdeploy.errors import UserError, unknown_name
 from srdeploy.measure.export import read_json
 from srdeploy.measure.measurement import Measurement
 from srdeploy.measure.scenario import Scenario
-from srdeploy.measure.store import Store
-
-_SQLITE = b"SQLite format 3\0"
+from srdeploy.measure.store import Store, is_sqlite
 
 
 @dataclass(frozen=True)
@@ -34,8 +32,7 @@ def is_kept(text: str) -> bool:
     if path.suffix.lower() == ".json":
         return True
     try:
-        with open(path, "rb") as stream:
-            return stream.read(len(_SQLITE)) == _SQLITE
+        return is_sqlite(path)
     except OSError:
         return path.suffix.lower() in (".sqlite", ".db")
 

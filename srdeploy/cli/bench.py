@@ -209,7 +209,7 @@ def scenarios_of(
     from srdeploy.strict import parse
 
     changes = o.given(
-        inputs=o.parse_size(input_size) if input_size else None,
+        inputs=o.size_of(input_size) if input_size else None,
         min_runs=runs,
         min_seconds=seconds,
         protocol=protocol,

@@ -42,7 +42,7 @@ def compare(
     from srdeploy.strict import parse
 
     settings = o.given(
-        inputs=o.parse_size(input_size) if input_size else None,
+        inputs=o.size_of(input_size) if input_size else None,
         min_runs=runs,
         min_seconds=seconds,
     )

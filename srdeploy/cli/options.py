@@ -146,12 +146,16 @@ def given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Height and width of ``WIDTHxHEIGHT``."""
+def size_of(text: str) -> tuple[int, int]:
+    """Height and width of the value of ``--input``.
+
+    Raises:
+        UserError: it is no size.
+    """
     from srdeploy.errors import UserError
+    from srdeploy.runtime.sizes import parse_size
 
     try:
-        width, height = (int(part) for part in text.lower().split("x"))
+        return parse_size(text)
     except ValueError:
         raise UserError(f"--input '{text}' is no size; write WIDTHxHEIGHT, e.g. 480x270.") from None
-    return height, width

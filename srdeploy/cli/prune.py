@@ -11,6 +11,7 @@ from srdeploy.cli import complete
 from srdeploy.cli import options as o
 from srdeploy.cli.output import emit, note, quantity, say, say_command
 from srdeploy.prune.methods import METHODS, Method, check_settings, chosen_method, plain
+from srdeploy.train.run_folder import CHECKPOINT, usual_folder
 
 
 def register(app: typer.Typer) -> None:
@@ -193,7 +194,7 @@ def prune(
         return {k: v for k, v in figures.as_dict().items() if k != "per_image"} | {"data": data}
 
     show = measure if quality else None
-    folder = run_dir or Path("runs") / output.stem
+    folder = run_dir or usual_folder(output.stem)
     if row is not None and not row.trains:
         images = Calibration(calibration or BUILTIN)
         small, report = _at_once(
@@ -314,9 +315,9 @@ def _next(small: Any, file: str, output: Path, data: str, train_data: Sequence[s
 
 def _free_run_folder(name: str) -> list[str]:
     """The option that names a run folder where the usual one holds another network's run."""
-    usual, number = Path("runs") / name, 1
+    usual, number = usual_folder(name), 1
     free = usual
-    while (free / "checkpoint.pt").exists():
+    while (free / CHECKPOINT).exists():
         number += 1
         free = usual.with_name(f"{name}-{number}")
     return [] if number == 1 else ["--run-dir", str(free)]

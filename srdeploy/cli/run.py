@@ -72,9 +72,10 @@ def run(
     from srdeploy.line.axes import find_line
     from srdeploy.line.recipe import read_line
     from srdeploy.line.run import left_over, plan_line
+    from srdeploy.train.run_folder import usual_folder
 
     line = read_line(find_line(recipe), changes or ())
-    root = run_dir or Path("runs") / line.name
+    root = run_dir or usual_folder(line.name)
     if not dry_run:
         _run(line, root, _again(recipe, changes or (), run_dir, allow_code), allow_code, json)
         return
@@ -133,8 +134,8 @@ def _show(planned: list[Any], root: Path, left: list[str]) -> None:
 
 
 def _run(line: Any, root: Path, again: str, allow_code: bool, json: bool) -> None:
-    from srdeploy.line.artifacts import BENCH, PAGE, REPORT, ROWS, TABLE
     from srdeploy.line.run import run_line
+    from srdeploy.report.run_folder import BENCH, PAGE, REPORT, ROWS, TABLE
 
     def before(stage: Any, state: Any) -> None:
         doing = {"current": "unchanged", "resume": "going on"}.get(state.kind, state.why)

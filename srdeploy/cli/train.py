@@ -8,6 +8,7 @@ import typer
 from srdeploy.cli import options as o
 from srdeploy.cli.output import emit, note, say
 from srdeploy.figures_json import figure
+from srdeploy.train.run_folder import METRICS, usual_folder
 
 RunDir = Annotated[
     Path | None,
@@ -154,7 +155,7 @@ def _run(
     from srdeploy.train.processes import joined
 
     check_network_path(output)
-    folder = run_dir or Path("runs") / output.stem
+    folder = run_dir or usual_folder(output.stem)
     int8 = settings.quantise is not None and step == "finetune"
     quality: dict[str, Any] = {}
     with joined() as processes:
@@ -190,7 +191,7 @@ def _run(
                  f"{figures['what']}")  # fmt: skip
     for sentence in remarks:
         say(sentence)
-    say(f"written to {output}; the run's curves are in {folder / 'metrics.jsonl'}")
+    say(f"written to {output}; the run's curves are in {folder / METRICS}")
 
 
 def _before_rounding(network: Any, watch: Any) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def tell_why(
         *artifacts,
         data=data,
         scale=scale or scale_of(artifacts[0], **options),
-        size=o.parse_size(input_size) if input_size else None,
+        size=o.size_of(input_size) if input_size else None,
         runs=runs or 20,
         threads=threads,
         options=options,

@@ -42,7 +42,7 @@ def zoo(
     if time:
         settings = {
             "quality": False,
-            "inputs": o.parse_size(input_size or "240x160"),
+            "inputs": o.size_of(input_size or "240x160"),
             **o.given(min_runs=runs, min_seconds=seconds),
         }
         rows = timed(rows, parse(Scenario, settings, where="These conditions"), threads)

@@ -21,21 +21,14 @@ from srdeploy.figures_json import dumps
 from srdeploy.files import atomic_path
 from srdeploy.line.code import require_device
 from srdeploy.line.digest import benchmark_folder
-from srdeploy.line.networks import FOLDERS, Networks
+from srdeploy.line.networks import Networks
 from srdeploy.line.recipe import DeviceSpec, TargetSpec
 from srdeploy.line.stage import Stage
 from srdeploy.measure.scenario import Scenario
 from srdeploy.measure.store import Store
+from srdeploy.report.run_folder import BENCH, NETWORKS, PAGE, QUALITY, REPORT, ROWS, STORE, TABLE
 from srdeploy.runtime.table import RUNTIMES
 from srdeploy.strict import expand_variables
-
-BENCH = "70_bench"
-STORE = "results.sqlite"
-ROWS = "rows.json"
-QUALITY = "quality.json"
-TABLE = "table.txt"
-REPORT = "80_report"
-PAGE = "report.html"
 
 
 @dataclass(frozen=True)
@@ -71,7 +64,7 @@ class Artifacts:
         found = []
         for version in self.line.made():
             if not self.line.targets and version in self.line.wanted():
-                stage = FOLDERS[version]
+                stage = NETWORKS[version]
                 found.append(Exported(stage, None, self.networks.file(version)))
             for target in self.line.targets:
                 if version in self.line.wanted(target):
@@ -118,7 +111,7 @@ class Artifacts:
             what=f"{', '.join(versions)} as {row.title}, {precision}",
             how=target.model_dump(mode="json", exclude={"name", "versions"}, exclude_none=True),
             inputs=inputs,
-            parents=tuple(FOLDERS[version] for version in versions),
+            parents=tuple(NETWORKS[version] for version in versions),
             outputs=tuple(files),
             work=work,
             check=check,
@@ -137,7 +130,7 @@ class Artifacts:
                 for scenario in line.scenarios:
                     self._for_device(device, scenario)
 
-        networks = [FOLDERS[version] for version in line.made()] if measures_quality else []
+        networks = [NETWORKS[version] for version in line.made()] if measures_quality else []
         return Stage(
             name=BENCH,
             what=f"{', '.join(s.name for s in line.scenarios)} "

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from srdeploy.figures_json import dumps
 from srdeploy.files import atomic_path, sha256
 from srdeploy.line.digest import digest_of
+from srdeploy.report.run_folder import CARD
 from srdeploy.strict import Strict
 
-CARD = "card.json"
 BEGUN = ".begun"
 """Holds the key of a stage that has begun: while it is the same, work goes on where it stopped."""
 

@@ -22,12 +22,10 @@ from srdeploy.models.store import save_network
 from srdeploy.prune.methods import find_method
 from srdeploy.prune.oneshot import default_exclude
 from srdeploy.prune.options import PruneOptions
+from srdeploy.report.run_folder import NETWORKS, PLAN, file_name
 from srdeploy.strict import expand, merged, parse
 from srdeploy.train.defaults import finetune_defaults
 from srdeploy.train.recipe import HELD_OUT, TrainRecipe, Validation
-
-FOLDERS: dict[Version, str] = {"dense": "10_model", "pruned": "20_pruned", "tuned": "40_tuned"}
-"""Stage that makes each version of the network."""
 
 RUN = "run"
 """Checkpoints and curves of a stage that trains, in its folder."""
@@ -49,7 +47,7 @@ class Networks:
 
     def file(self, version: Version) -> Path:
         """Where a version lies once it is made."""
-        return self.root / FOLDERS[version] / f"{version}.safetensors"
+        return self.root / NETWORKS[version] / file_name(version)
 
     def load(self, version: Version) -> Network:
         """A version that is made."""
@@ -75,7 +73,7 @@ class Networks:
             "tuned": "fine-tune",
         }
         return [
-            Stage(name=FOLDERS[one], what=what[one], how={}, outputs=(), work=lambda folder: {})
+            Stage(name=NETWORKS[one], what=what[one], how={}, outputs=(), work=lambda folder: {})
             for one in line.made()
         ]
 
@@ -95,15 +93,15 @@ class Networks:
         card = self._dense.card
 
         def work(folder: Path) -> dict[str, Any]:
-            save_network(self._dense, folder / "dense.safetensors")
+            save_network(self._dense, folder / file_name("dense"))
             return _size(self._dense)
 
         return Stage(
-            name=FOLDERS["dense"],
+            name=NETWORKS["dense"],
             what=f"{Path(self.line.model.file).name}: {card.arch} x{card.scale}",
             how=self.line.model.model_dump(mode="json", exclude={"file"}, exclude_none=True),
             inputs={"network": lambda: self._source},
-            outputs=("dense.safetensors",),
+            outputs=(file_name("dense"),),
             work=work,
         )
 
@@ -136,12 +134,12 @@ class Networks:
         elif not method.scores_by_criterion:
             how["method"] = method.name
         return Stage(
-            name=FOLDERS["pruned"],
+            name=NETWORKS["pruned"],
             what=f"prune at once by {by}, ratio {options.ratio:g}, {proven}",
             how=how,
             inputs=_calibration_inputs(asked.calibration) if calibrated else {},
-            parents=(FOLDERS["dense"],),
-            outputs=("plan.json", "pruned.safetensors"),
+            parents=(NETWORKS["dense"],),
+            outputs=(PLAN, file_name("pruned")),
             work=work,
         )
 
@@ -159,7 +157,7 @@ class Networks:
 
         options = recipe.prune
         return Stage(
-            name=FOLDERS["pruned"],
+            name=NETWORKS["pruned"],
             what=f"prune by {asked.name or asked.method}, ratio {options.ratio:g}, compact, prove",
             how={
                 "prune": options.decisive(),
@@ -170,8 +168,8 @@ class Networks:
                 **_training_inputs(training),
                 **(_calibration_inputs(recipe.calibration) if recipe.refit else {}),
             },
-            parents=(FOLDERS["dense"],),
-            outputs=("plan.json", "pruned.safetensors"),
+            parents=(NETWORKS["dense"],),
+            outputs=(PLAN, file_name("pruned")),
             work=work,
         )
 
@@ -183,14 +181,14 @@ class Networks:
             return self._tune(folder, before, recipe)
 
         rounding = " for int8" if recipe.quantise is not None else ""
-        parents = dict.fromkeys((FOLDERS[before], FOLDERS["dense"]))
+        parents = dict.fromkeys((NETWORKS[before], NETWORKS["dense"]))
         return Stage(
-            name=FOLDERS["tuned"],
+            name=NETWORKS["tuned"],
             what=f"fine-tune{rounding}, {recipe.iterations} iterations",
             how={**_decisive(recipe), **_chosen_by(recipe.validation)},
             inputs={**_training_inputs(recipe), **_measured_inputs(recipe.validation)},
-            parents=tuple(parents) if recipe.distill else (FOLDERS[before],),
-            outputs=("tuned.safetensors",),
+            parents=tuple(parents) if recipe.distill else (NETWORKS[before],),
+            outputs=(file_name("tuned"),),
             work=work,
         )
 
@@ -205,7 +203,7 @@ class Networks:
         else:
             teacher = self.load("dense") if recipe.distill else None
             result = train(network, recipe, folder / RUN, step="finetune", teacher=teacher)
-        save_network(result, folder / "tuned.safetensors")
+        save_network(result, folder / file_name("tuned"))
         entry = result.card.history[-1]
         told: dict[str, Any] = {n: entry[n] for n in ("trained_on", "kept") if n in entry}
         curve = read_curve(folder / RUN, recipe.validation)
@@ -280,8 +278,8 @@ def _size(network: Network) -> dict[str, Any]:
 
 
 def _keep_pruned(folder: Path, small: Network, report: Any) -> dict[str, Any]:
-    with atomic_path(folder / "plan.json") as temporary:
+    with atomic_path(folder / PLAN) as temporary:
         temporary.write_text(report.plan.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    save_network(small, folder / "pruned.safetensors")
+    save_network(small, folder / file_name("pruned"))
     told = report.to_dict()
     return {key: told[key] for key in ("params", "macs_720p", "proof")}

@@ -19,10 +19,8 @@ from srdeploy.line.code import own_arch, require_arch
 from srdeploy.line.networks import Networks
 from srdeploy.line.recipe import Line
 from srdeploy.line.stage import Stage, State
+from srdeploy.report.run_folder import RECIPE, stage_cards
 from srdeploy.train.interrupt import TrainingStopped
-
-RECIPE = "line.yaml"
-"""The recipe with all names resolved, in the run's folder: it runs again as it is."""
 
 
 class LineStopped(SrdeployError):
@@ -112,7 +110,7 @@ def _planned(stages: Sequence[Stage], root: Path) -> list[Planned]:
 def left_over(stages: Sequence[Stage], root: Path) -> list[str]:
     """Folders of stages that the recipe no longer has."""
     known = {stage.name for stage in stages}
-    found = sorted(root.glob("[0-9][0-9]_*/card.json")) if root.is_dir() else []
+    found = stage_cards(root) if root.is_dir() else []
     return [path.parent.name for path in found if path.parent.name not in known]
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from srdeploy.errors import unknown_name
+from srdeploy.runtime.sizes import parse_size
 from srdeploy.strict import Strict, read_yaml
 
 Seconds = Annotated[float, Field(ge=0, le=86400)]
@@ -17,12 +18,12 @@ Side = Annotated[int, Field(ge=1, le=16384)]
 
 def _size(value: Any) -> Any:
     """``480x270`` as people write it, width first, to (270, 480); anything else as it is."""
-    if isinstance(value, str) and value != "median":
-        width, times, height = value.lower().partition("x")
-        if not (times and width.isdecimal() and height.isdecimal()):
-            raise ValueError(f"'{value}' is no size; write WIDTHxHEIGHT (480x270) or median")
-        return int(height), int(width)
-    return value
+    if not isinstance(value, str) or value == "median":
+        return value
+    try:
+        return parse_size(value)
+    except ValueError as error:
+        raise ValueError(f"{error} or median") from None
 
 
 def _listed(value: Any) -> Any:

@@ -51,6 +51,7 @@ MIGRATIONS = [
 """Scripts that lead from one schema version to the next; ``user_version`` counts those applied."""
 
 _BUSY_SECONDS = 60.0
+_SQLITE = b"SQLite format 3\0"
 _BODY = "CAST(body AS BLOB)"  # bytes that are no text are one row's trouble, not the store's
 
 log = logging.getLogger(__name__)
@@ -249,6 +250,16 @@ class Store:
     def __len__(self) -> int:
         with self._lock, _readable_errors(self.path):
             return self._connection.execute("SELECT count(*) FROM measurements").fetchone()[0]
+
+
+def is_sqlite(path: Path) -> bool:
+    """Whether a file begins like an SQLite database, whatever its name is.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as stream:
+        return stream.read(len(_SQLITE)) == _SQLITE
 
 
 def _connect(path: Path, how: str) -> sqlite3.Connection:

@@ -6,7 +6,8 @@ import shlex
 
 from srdeploy.bench.row import Row
 from srdeploy.measure.scenario import shipped_scenarios
-from srdeploy.report.sources import Evidence, RunFolder
+from srdeploy.report.run_folder import RECIPE, RunFolder
+from srdeploy.report.sources import Evidence
 from srdeploy.runtime.table import RUNTIMES
 
 
@@ -29,7 +30,7 @@ def commands_of(evidence: Evidence, report: str) -> list[str]:
 
 def _run(run: RunFolder) -> str:
     root = shlex.quote(str(run.root))
-    return f"srdeploy run {root}/line.yaml --run-dir {root}"
+    return f"srdeploy run {root}/{RECIPE} --run-dir {root}"
 
 
 def _options(row: Row) -> str:

@@ -18,7 +18,8 @@ from srdeploy.data.images import rgb_to_y, to_uint8
 from srdeploy.errors import SrdeployError
 from srdeploy.metrics import PROTOCOLS, psnr
 from srdeploy.progress import track
-from srdeploy.report.sources import VERSIONS, Evidence, RunFolder
+from srdeploy.report.run_folder import NETWORKS, RunFolder
+from srdeploy.report.sources import Evidence
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.pixels import upscale_rgb
 from srdeploy.upscaling.compare import find_region
@@ -66,7 +67,7 @@ class Crop:
 
 def find_artifacts(run: RunFolder, evidence: Evidence) -> dict[str, Path]:
     """The versions of a run that are still there: its networks, and its 8-bit artifact."""
-    found = {name: path for name in VERSIONS if (path := run.network(name)) is not None}
+    found = {name: path for name in NETWORKS if (path := run.network(name)) is not None}
     for entry in evidence.entries:
         if entry.folder == run.root and "int8" in (entry.row.precision or ""):
             path = next(iter(sorted(run.root.glob(f"*/{entry.row.artifact}"))), None)

@@ -12,7 +12,8 @@ from typing import Any
 from srdeploy.bench.row import Row
 from srdeploy.bench.table import milliseconds
 from srdeploy.metrics import lost
-from srdeploy.report.sources import Entry, Evidence, RunFolder
+from srdeploy.report.run_folder import NETWORKS, RunFolder
+from srdeploy.report.sources import Entry, Evidence
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ def summarise(evidence: Evidence, groups: Sequence[Group]) -> list[str]:
 
 def _of_run(run: RunFolder) -> list[str]:
     sentences = []
-    pruned: dict[str, Any] = next((c for c in run.cards if c["stage"] == "20_pruned"), {})
+    pruned = run.card(NETWORKS["pruned"])
     shares = [
         f"{_share(pruned, key):.0%} of its {word}"
         for key, word in (("macs_720p", "multiply-accumulates"), ("params", "parameters"))

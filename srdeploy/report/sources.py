@@ -15,12 +15,8 @@ from srdeploy.errors import UserError
 from srdeploy.figures_json import dumps
 from srdeploy.measure.measurement import Conditions, DeviceFacts, Measurement, Quality
 from srdeploy.measure.scenario import Scenario
-from srdeploy.measure.store import Store
-
-VERSIONS = {"dense": "10_model", "pruned": "20_pruned", "tuned": "40_tuned"}
-"""Networks of a run, and the stages that hold them."""
-
-_SQLITE = b"SQLite format 3\0"
+from srdeploy.measure.store import Store, is_sqlite
+from srdeploy.report.run_folder import BENCH, STORE, RunFolder, read_run_folder
 
 
 @dataclass(frozen=True)
@@ -36,26 +32,6 @@ class Entry:
     row: Row
     measurement: Measurement
     folder: Path
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """What a folder of ``srdeploy run`` holds.
-
-    Attributes:
-        root: The folder.
-        cards: Each complete stage's card, in the order of the stages.
-        quality: Figures of the networks in PyTorch, by version.
-    """
-
-    root: Path
-    cards: list[dict[str, Any]]
-    quality: dict[str, dict[str, Any]]
-
-    def network(self, version: str) -> Path | None:
-        """The file of a version, if it is still there."""
-        path = self.root / VERSIONS[version] / f"{version}.safetensors"
-        return path if path.is_file() else None
 
 
 @dataclass
@@ -100,15 +76,15 @@ def read_sources(sources: Sequence[str | Path | Row]) -> Evidence:
         if isinstance(source, Row):
             found = [Entry(source, measurement_of(source), path.parent)]
         elif path.is_dir():
-            evidence.runs.append(_run_folder(path))
-            store = path / "70_bench" / "results.sqlite"
+            evidence.runs.append(read_run_folder(path))
+            store = path / BENCH / STORE
             found = list(_of_store(store, path)) if store.is_file() else []
         elif not path.exists():
             raise UserError(
                 f"There is no file or folder of results '{path}'; `srdeploy bench ARTIFACT... "
                 f"--store {path}` makes a store."
             )
-        elif _is_store(path):
+        elif _holds_store(path):
             found = list(_of_store(path, path.parent))
         else:
             found = list(_of_json(path))
@@ -124,10 +100,9 @@ def read_sources(sources: Sequence[str | Path | Row]) -> Evidence:
     return evidence
 
 
-def _is_store(path: Path) -> bool:
+def _holds_store(path: Path) -> bool:
     try:
-        with open(path, "rb") as stream:
-            return stream.read(len(_SQLITE)) == _SQLITE
+        return is_sqlite(path)
     except OSError as error:
         raise UserError(f"'{path}' cannot be read ({error.strerror}).") from error
 
@@ -220,26 +195,3 @@ def measurement_of(row: Row) -> Measurement:
         after=Conditions.model_validate(row.after),
         quality=quality,
     )
-
-
-def _run_folder(root: Path) -> RunFolder:
-    cards = []
-    for path in sorted(root.glob("[0-9][0-9]_*/card.json")):
-        try:
-            card = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"'{path}' is damaged; run the stage again.") from error
-        if isinstance(card, dict) and "stage" in card and card["stage"] != "80_report":
-            cards.append(card)
-    if not cards:
-        raise UserError(
-            f"'{root}' is no folder of `srdeploy run`: no stage in it is complete; name the "
-            "folder of a run, or a file of results."
-        )
-    quality: dict[str, dict[str, Any]] = {}
-    try:
-        document = json.loads((root / "70_bench" / "quality.json").read_text(encoding="utf-8"))
-        quality = {name: document[name] for name in VERSIONS if name in document}
-    except (OSError, ValueError, TypeError):
-        pass  # quality was not asked for, or the stage is not complete
-    return RunFolder(root, cards, quality)

@@ -38,12 +38,12 @@ class InputSizes:
         Raises:
             UserError: the text is none of these.
         """
-        low, dots, high = text.lower().replace(" ", "").partition("..")
+        low, dots, high = text.partition("..")
         try:
             if dots:
-                sizes = cls(low=_size(low, square=True), high=_size(high, square=True))
+                sizes = cls(low=parse_size(low, square=True), high=parse_size(high, square=True))
             else:
-                sizes = cls(tuple(dict.fromkeys(_size(part) for part in low.split(","))))
+                sizes = cls(tuple(dict.fromkeys(parse_size(part) for part in low.split(","))))
         except ValueError:
             raise UserError(
                 f"'{text}' names no sizes; write WIDTHxHEIGHT (480x270), several with commas "
@@ -102,9 +102,19 @@ class InputSizes:
         return f"{self.low[1]}x{self.low[0]}..{self.high[1]}x{self.high[0]}"
 
 
-def _size(text: str, square: bool = False) -> Size:
-    match = re.fullmatch(r"([1-9]\d{0,5})(?:x([1-9]\d{0,5}))?", text)
+def parse_size(text: str, square: bool = False) -> Size:
+    """Height and width of a size as people write it, the width first: ``480x270``.
+
+    Args:
+        text: Sides of 1 to 999999 pixels; case and spaces do not matter.
+        square: Let one number stand for a square, too.
+
+    Raises:
+        ValueError: the text is no size.
+    """
+    side = r"([1-9][0-9]{0,5})"
+    match = re.fullmatch(f"{side}(?:x{side})?", text.lower().replace(" ", ""))
     if match is None or (match[2] is None and not square):
-        raise ValueError(text)
+        raise ValueError(f"'{text}' is no size; write WIDTHxHEIGHT (480x270)")
     width = int(match[1])
-    return (int(match[2]) if match[2] else width, width)
+    return (int(match[2] or width), width)

@@ -18,8 +18,8 @@ from srdeploy.models.card_file import read_card
 from srdeploy.models.network import Network
 from srdeploy.models.store import read_into, save_network
 from srdeploy.train.recipe import Validation
+from srdeploy.train.run_folder import BEST
 
-BEST = "best.safetensors"
 _STEP = "kept"
 
 

@@ -12,6 +12,7 @@ from srdeploy.figures_json import dumps, figure
 from srdeploy.files import atomic_path, space_for
 from srdeploy.progress import Tracker
 from srdeploy.train.recipe import Validation
+from srdeploy.train.run_folder import METRICS
 
 SHOWN = ("psnr_y", "loss", "density", "penalty", "pruned", "kept", "lr")
 """What stands below the progress bar where a run reports it, most important first."""
@@ -29,7 +30,7 @@ class Journal:
         Raises:
             UserError: TensorBoard is asked for and not installed.
         """
-        self._path = run_dir / "metrics.jsonl"
+        self._path = run_dir / METRICS
         self._bar = bar
         self._latest: dict[str, float] = {}
         self._shown: dict[str, str] = {}
@@ -83,7 +84,7 @@ def psnr_of(entry: dict[str, Any]) -> float:
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     """The entries of a run's journal in order; a line cut short or damaged is skipped."""
-    path = run_dir / "metrics.jsonl"
+    path = run_dir / METRICS
     if not path.exists():
         return []
     entries = []

@@ -25,7 +25,7 @@ from srdeploy.progress import track
 from srdeploy.quality import evaluate
 from srdeploy.runtime.open import open_session
 from srdeploy.strict import expand
-from srdeploy.train.best import BEST, Best, read_best
+from srdeploy.train.best import Best, read_best
 from srdeploy.train.checkpoint import Origin, load_state, save_state, weights_digest
 from srdeploy.train.distill import DistillHook
 from srdeploy.train.fake_quant import as_rounded
@@ -40,9 +40,8 @@ from srdeploy.train.processes import Processes, environment, joined
 from srdeploy.train.quantise import QuantiseHook
 from srdeploy.train.recipe import HELD_OUT, Quantise, TrainRecipe
 from srdeploy.train.run import Run
+from srdeploy.train.run_folder import BEST, CHECKPOINT, METRICS, RECIPE
 from srdeploy.train.sparsity import SparsityHook
-
-CHECKPOINT = "checkpoint.pt"
 
 
 def starting_network(recipe: TrainRecipe) -> Network:
@@ -145,7 +144,7 @@ def train(
         hooks = [*_distillation(network, recipe, teacher), *_sparsity(network, recipe), *hooks]
         origin = Origin.of(recipe, network, source.digest)
         if processes.is_first and not (resume and (run_dir / CHECKPOINT).exists()):
-            for name in (CHECKPOINT, BEST, "metrics.jsonl"):
+            for name in (CHECKPOINT, BEST, METRICS):
                 discard(run_dir / name, run_dir)
         processes.wait()
         # Of all GPUs only this process's: the state of another could not be read without using it.
@@ -163,7 +162,7 @@ def train(
         stack.enter_context(mixed(run.module, recipe.precision, run.device))
         journal = None
         if processes.is_first:
-            with atomic_path(run_dir / "recipe.yaml") as temporary:
+            with atomic_path(run_dir / RECIPE) as temporary:
                 settings = recipe.model_dump(mode="json", exclude_none=True)
                 temporary.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
             title = f"{step} from {run.iteration}" if run.iteration else step

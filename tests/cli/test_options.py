@@ -25,7 +25,7 @@ def test_lists_and_sizes() -> None:
     assert options.listed(" a ,b,, c,") == ["a", "b", "c"]
     assert options.listed("") == []
     assert options.given(a=0, b=None, c=False, d="") == {"a": 0, "c": False, "d": ""}
-    assert options.parse_size("480X270") == (270, 480)
+    assert options.size_of("480X270") == (270, 480)
     for text in ("480", "480x270x3", "axb", ""):
         with pytest.raises(UserError, match="WIDTHxHEIGHT"):
-            options.parse_size(text)
+            options.size_of(text)

@@ -9,7 +9,8 @@ import pytest
 from srdeploy.bench.row import Row, row_of
 from srdeploy.measure.scenario import Scenario
 from srdeploy.report import commands
-from srdeploy.report.sources import Entry, Evidence, RunFolder
+from srdeploy.report.run_folder import RunFolder
+from srdeploy.report.sources import Entry, Evidence
 from tests.report.material import measurement
 
 

@@ -20,7 +20,8 @@ from srdeploy.errors import UserError
 from srdeploy.metrics import psnr
 from srdeploy.report import crops
 from srdeploy.report.crops import SHOWN, data_uri, find_artifacts, make_crops, try_crops
-from srdeploy.report.sources import Entry, Evidence, RunFolder
+from srdeploy.report.run_folder import RunFolder
+from srdeploy.report.sources import Entry, Evidence
 from tests.report.material import measurement
 
 SIZE = (160, 256)

@@ -24,7 +24,8 @@ from srdeploy.report.figures import (
     summarise,
     told_apart,
 )
-from srdeploy.report.sources import Entry, Evidence, RunFolder
+from srdeploy.report.run_folder import RunFolder
+from srdeploy.report.sources import Entry, Evidence
 from tests.report.material import measurement
 
 BICUBIC = 30.5

@@ -14,7 +14,8 @@ from srdeploy.bench.verdict import Limits, Line, Verdict
 from srdeploy.errors import UserError
 from srdeploy.report import page
 from srdeploy.report.figures import Group
-from srdeploy.report.sources import Entry, Evidence, RunFolder
+from srdeploy.report.run_folder import RunFolder
+from srdeploy.report.sources import Entry, Evidence
 from tests.report.material import measurement, measurements, write_store
 
 

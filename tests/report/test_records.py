@@ -9,7 +9,8 @@ import pytest
 from srdeploy.report.crops import Crop, Version
 from srdeploy.report.figures import Group
 from srdeploy.report.page import ReportSummary
-from srdeploy.report.sources import Entry, RunFolder
+from srdeploy.report.run_folder import RunFolder
+from srdeploy.report.sources import Entry
 from srdeploy.report.svg import Bubble, Curve, Frame
 from srdeploy.report.widths import Widths
 

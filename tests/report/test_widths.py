@@ -10,7 +10,8 @@ import pytest
 from srdeploy.bench.row import row_of
 from srdeploy.errors import SrdeployError
 from srdeploy.report import widths
-from srdeploy.report.sources import Entry, Evidence, RunFolder
+from srdeploy.report.run_folder import RunFolder
+from srdeploy.report.sources import Entry, Evidence
 from srdeploy.report.widths import Widths, find_widths
 from tests.report.material import measurement
 

@@ -12,8 +12,9 @@ import torch
 
 from srdeploy.models.network import Network
 from srdeploy.models.store import read_network, save_network
-from srdeploy.train.best import BEST, Best, read_best
+from srdeploy.train.best import Best, read_best
 from srdeploy.train.recipe import Validation
+from srdeploy.train.run_folder import BEST
 
 Make = Callable[..., Network]
 CHECK = Validation(data="builtin", every=5)

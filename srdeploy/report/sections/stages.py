@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from srdeploy.report import html, svg
 from srdeploy.report.figures import stages_of
-from srdeploy.report.sources import RunFolder
+from srdeploy.report.run_folder import NETWORKS, RunFolder
 
 if TYPE_CHECKING:
     from srdeploy.report.data import ReportData
@@ -33,8 +33,7 @@ def stages(data: ReportData) -> str | None:
 
 
 def _recovery(run: RunFolder) -> tuple[str, list[tuple[float, float]]] | None:
-    card = next((card for card in run.cards if card["stage"] == "40_tuned"), None)
-    curve = card.get("figures", {}).get("curve", []) if card else []
+    curve = run.card(NETWORKS["tuned"]).get("figures", {}).get("curve", [])
     points = []
     for entry in curve:
         psnr = entry.get("psnr_y", entry.get("psnr_rgb"))
