@@ -200,7 +200,7 @@ def _read_farm(path: Path) -> Any:
 
 
 def _scenario(folder: Path) -> Path:
-    from srdeploy.measure.scenario import shipped_scenarios
+    from srdeploy.shipped import shipped_scenarios
 
     return Path(shutil.copy(next(iter(shipped_scenarios().values())), folder / "own.yaml"))
 

@@ -40,6 +40,7 @@ LAYERS = [
         "allocator",
         "memory",
         "pickles",
+        "shipped",
     ],
     ["terminal"],
     ["errors", "synonyms", "plugins", ""],

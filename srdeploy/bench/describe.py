@@ -12,8 +12,8 @@ from srdeploy import __version__
 from srdeploy.errors import UserError
 from srdeploy.files import atomic_path, cache_dir, locked, sha256
 from srdeploy.models.card import Card
-from srdeploy.models.card_file import shipped_networks
 from srdeploy.runtime.table import split_runtime
+from srdeploy.shipped import shipped_networks
 
 
 def content_hash(artifact: str) -> str | None:

@@ -10,10 +10,10 @@ from typing import Any
 from srdeploy.bench.run import bench
 from srdeploy.export.run import export
 from srdeploy.measure.scenario import Scenario
-from srdeploy.models.card_file import shipped_networks
 from srdeploy.models.count import count
 from srdeploy.models.load import load_network
 from srdeploy.progress import track
+from srdeploy.shipped import shipped_networks
 
 RUNTIME = "onnxruntime"
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from srdeploy.data.builtin import BUILTIN
 from srdeploy.export.targets import ONNX_PRECISIONS, TARGETS
-from srdeploy.line.shipped import LINES, shipped
-from srdeploy.prune.methods import METHODS, names
+from srdeploy.prune.methods import CRITERIA, METHODS, names
 from srdeploy.runtime.table import RUNTIMES
+from srdeploy.shipped import LINES, shipped, shipped_networks, shipped_scenarios
 
 PROTOCOLS = ("standard", "vdsr", "srcnn", "rgb")
 """Of quality."""
-
-CRITERIA = ("l1", "l2", "fpgm", "random")
-"""Of `srdeploy prune --method l1`."""
 
 Completion = Callable[[str], list[str]]
 
@@ -38,18 +36,18 @@ def _listed(names: Callable[[], Iterable[str]]) -> Completion:
     return complete
 
 
-networks = starting(lambda: shipped("networks", ".safetensors"))
-artifacts = starting(lambda: (*shipped("networks", ".safetensors"), "bicubic"))
+networks = starting(shipped_networks)
+artifacts = starting(lambda: (*shipped_networks(), "bicubic"))
 recipes = starting(lambda: shipped(LINES))
-scenarios = _listed(lambda: shipped("scenarios"))
-scenario = starting(lambda: shipped("scenarios"))
+scenarios = _listed(shipped_scenarios)
+scenario = starting(shipped_scenarios)
 targets = starting(lambda: TARGETS)
 runtimes = starting(lambda: RUNTIMES)
 precisions = starting(lambda: ONNX_PRECISIONS)
 methods = starting(lambda: METHODS)
 criteria = starting(lambda: CRITERIA)
 protocols = starting(lambda: PROTOCOLS)
-sets = starting(lambda: ("builtin",))
+sets = starting(lambda: (BUILTIN,))
 
 
 def _kinds() -> Iterable[str]:

@@ -28,8 +28,8 @@ def doctor(
 
     `srdeploy doctor --all`
     """
-    from srdeploy.models.card_file import shipped_networks
     from srdeploy.plugins import installed
+    from srdeploy.shipped import shipped_networks
 
     rows = _rows()
     plugins = installed()

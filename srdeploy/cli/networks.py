@@ -89,9 +89,10 @@ def inspect(
 
     `srdeploy inspect EDSR_baseline_x2.pt --groups`
     """
-    from srdeploy.models.card_file import has_digest, shipped_networks
+    from srdeploy.models.card_file import has_digest
     from srdeploy.models.load import load_network
     from srdeploy.models.proof_text import tell_proof
+    from srdeploy.shipped import shipped_networks
 
     network = load_network(file, arch=arch, scale=scale)
     digest = has_digest(shipped_networks().get(str(file), file))

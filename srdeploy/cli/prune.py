@@ -10,7 +10,14 @@ import typer
 from srdeploy.cli import complete
 from srdeploy.cli import options as o
 from srdeploy.cli.output import emit, note, quantity, say, say_command
-from srdeploy.prune.methods import METHODS, Method, check_settings, chosen_method, plain
+from srdeploy.prune.methods import (
+    CRITERIA,
+    METHODS,
+    Method,
+    check_settings,
+    chosen_method,
+    plain,
+)
 from srdeploy.train.run_folder import CHECKPOINT, usual_folder
 
 
@@ -52,7 +59,7 @@ def prune(
         typer.Option(
             help="l1 only: how NNI scores filters: l1 (default), l2, fpgm or random.",
             autocompletion=complete.criteria,
-            callback=o.in_our_words(complete.CRITERIA),
+            callback=o.in_our_words(CRITERIA),
         ),
     ] = None,
     calibration: Annotated[

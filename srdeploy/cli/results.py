@@ -37,7 +37,8 @@ def scenarios(
 
     `srdeploy scenarios mobile-540p`
     """
-    from srdeploy.measure.scenario import find_scenario, shipped_scenarios
+    from srdeploy.measure.scenario import find_scenario
+    from srdeploy.shipped import shipped_scenarios
 
     if name is not None:
         one = find_scenario(name)

@@ -138,7 +138,7 @@ def parse_memory(text: str | None) -> int | None:
 def _identity(file: str) -> str:
     """What tells a network from others: its content, else its name."""
     from srdeploy.files import sha256
-    from srdeploy.models.card_file import shipped_networks
+    from srdeploy.shipped import shipped_networks
 
     path = Path(file)
     if not path.exists():

@@ -5,11 +5,8 @@ Training never sees what is measured: as training data it means one set, as a be
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import srdeploy
+from srdeploy.shipped import ASSETS
 
 BUILTIN = "builtin"
-_FOLDER = Path(srdeploy.__file__).parent / "assets" / "images"
-BENCHMARK_IMAGES = _FOLDER / "benchmark"
-TRAINING_IMAGES = _FOLDER / "train"
+BENCHMARK_IMAGES = ASSETS / "images" / "benchmark"
+TRAINING_IMAGES = ASSETS / "images" / "train"

@@ -7,10 +7,10 @@ from pathlib import Path
 from srdeploy.devices.protocol import Job
 from srdeploy.errors import UserError
 from srdeploy.models.card import Card
-from srdeploy.models.card_file import shipped_networks
 from srdeploy.runtime.card_of import read_card_of
 from srdeploy.runtime.open import artifact_runtime
 from srdeploy.runtime.trt_sidecar import read_sidecar, require_source
+from srdeploy.shipped import shipped_networks
 
 
 def card_of(job: Job) -> Card:

@@ -27,9 +27,10 @@ from pathlib import Path
 from srdeploy.devices.native_build import ARCHITECTURES, runner_path
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.files import atomic_path, cache_dir
+from srdeploy.shipped import ASSETS
 from srdeploy.terminal import plain
 
-NATIVE = Path(__file__).resolve().parents[1] / "assets" / "native"
+NATIVE = (ASSETS / "native").resolve()
 """What the program is made of: in the package, so that `pip install` brings it, too."""
 
 TARGETS = {

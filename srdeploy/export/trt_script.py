@@ -6,12 +6,12 @@ import pprint
 import re
 import shlex
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 from srdeploy.errors import UserError
 from srdeploy.files import atomic_path
 from srdeploy.runtime.trt_sidecar import Profile, Sidecar, Tensor
+from srdeploy.shipped import ASSETS
 
 _MARK = "REQUEST: dict[str, Any] = {}  # filled in by srdeploy\n"
 
@@ -81,7 +81,7 @@ def python_script(facts: Sidecar | Unbuilt, engine: str) -> str:
         "workspace_mb": facts.workspace_mb,
         "tf32": facts.tf32,
     }
-    template = (files("srdeploy") / "assets/scripts/build_engine.py").read_text(encoding="utf-8")
+    template = (ASSETS / "scripts" / "build_engine.py").read_text(encoding="utf-8")
     assert _MARK in template
     return template.replace(
         _MARK, f"REQUEST: dict[str, Any] = {pprint.pformat(request, sort_dicts=False)}\n"

@@ -19,8 +19,8 @@ from typing import Any
 
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.files import cache_dir, discard, locked, settle, sha256
-from srdeploy.models.card_file import shipped_networks
 from srdeploy.runtime.trt_sidecar import onnx_path, sidecar_path
+from srdeploy.shipped import shipped_networks
 
 CHUNK = 1 << 21
 KEEP_DAYS = 30.0

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from srdeploy.errors import UserError, unknown_name
-from srdeploy.line.shipped import LINES, shipped
-from srdeploy.prune.methods import METHODS, SCORED
-from srdeploy.prune.options import CRITERIA
+from srdeploy.prune.methods import CRITERIA, METHODS, SCORED
+from srdeploy.shipped import LINES, shipped
 from srdeploy.strict import merged, read_mapping
 
 FOLDERS = {

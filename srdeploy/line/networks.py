@@ -15,7 +15,6 @@ from srdeploy.line.code import own_arch, require_arch
 from srdeploy.line.digest import benchmark_folder, training_folder
 from srdeploy.line.recipe import Line, OneShot, Trained, Version
 from srdeploy.line.stage import Stage
-from srdeploy.models.card_file import shipped_networks
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.store import save_network
@@ -23,6 +22,7 @@ from srdeploy.prune.methods import find_method
 from srdeploy.prune.oneshot import default_exclude
 from srdeploy.prune.options import PruneOptions
 from srdeploy.report.run_folder import NETWORKS, PLAN, file_name
+from srdeploy.shipped import shipped_networks
 from srdeploy.strict import expand, merged, parse
 from srdeploy.train.defaults import finetune_defaults
 from srdeploy.train.recipe import HELD_OUT, TrainRecipe, Validation

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from srdeploy.errors import unknown_name
 from srdeploy.runtime.sizes import parse_size
+from srdeploy.shipped import shipped_scenarios
 from srdeploy.strict import Strict, read_yaml
 
 Seconds = Annotated[float, Field(ge=0, le=86400)]
@@ -112,12 +113,6 @@ class Scenario(Strict):
     def each(self) -> list[Scenario]:
         """One scenario per input."""
         return [self.model_copy(update={"inputs": (one,)}) for one in self.inputs]
-
-
-def shipped_scenarios() -> dict[str, Path]:
-    """The scenarios that come with the package: file by name."""
-    folder = Path(__file__).parents[1] / "assets" / "scenarios"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def find_scenario(name: str) -> Scenario:

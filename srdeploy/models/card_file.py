@@ -1,4 +1,4 @@
-"""What networks are here, and the cards in their files, read without importing PyTorch.
+"""Files of networks, and the cards in them, read without importing PyTorch.
 
 Whoever only sends a network somewhere, or hands it to a device, starts in a fraction of a second.
 """
@@ -7,22 +7,16 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
 from srdeploy.errors import UserError, shown, unknown_name
 from srdeploy.models.card import CARD_KEY, Card
+from srdeploy.shipped import shipped_networks
 
 _CARD_DIGEST = "srdeploy.card.sha256"
 _WEIGHTS_DIGEST = "srdeploy.weights.sha256"
-
-
-def shipped_networks() -> dict[str, Path]:
-    """The networks that come with the package, by name."""
-    folder = Path(str(resources.files("srdeploy") / "assets" / "networks"))
-    return {file.stem: file for file in sorted(folder.glob("*.safetensors"))}
 
 
 def find_file(name: str | Path) -> Path:

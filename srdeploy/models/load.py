@@ -35,7 +35,7 @@ def load_network(
     file wanted called).
 
     Args:
-        path: A file, or a name from :func:`shipped_networks`.
+        path: A file, or a name from :func:`srdeploy.shipped.shipped_networks`.
         arch: A name of ours (forces that layout; a preset such as ``edsr-full`` also states the
             base of a pruned file), or ``package.module:callable``, which is imported and called:
             see :mod:`srdeploy.models.importing.user_module` for the attributes it may have. Or

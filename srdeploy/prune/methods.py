@@ -78,6 +78,9 @@ DEFAULT = "reconstruct"
 SCORED = "l1"
 """Where a criterion is named and no method."""
 
+CRITERIA = ("l1", "l2", "fpgm", "random")
+"""How the scored method ranks filters (``--criterion``)."""
+
 
 def names(*kinds: Kind) -> tuple[str, ...]:
     """Names of the methods of some kinds, in the table's order."""

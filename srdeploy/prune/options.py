@@ -11,9 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from srdeploy.errors import UserError, unknown_name
 from srdeploy.prune.blocks import BLOCKS, HERE, find_block, targets
 from srdeploy.prune.groups import Group, Grouping
-
-CRITERIA = ("l1", "l2", "fpgm", "random")
-"""How NNI's pruners score filters."""
+from srdeploy.prune.methods import CRITERIA
 
 
 def _channels(value: Any) -> Any:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 
 from srdeploy.bench.row import Row
-from srdeploy.measure.scenario import shipped_scenarios
 from srdeploy.report.run_folder import RECIPE, RunFolder
 from srdeploy.report.sources import Evidence
 from srdeploy.runtime.table import RUNTIMES
+from srdeploy.shipped import shipped_scenarios
 
 
 def commands_of(evidence: Evidence, report: str) -> list[str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import html
 import io
-from importlib import resources
 from string import Template
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from srdeploy.shipped import ASSETS
 from srdeploy.sparse.masks import LayerWork, MaskReport, ModuleMask
 
 SKIPPED = (16, 20, 48)
@@ -46,7 +46,7 @@ def masks_page(report: MaskReport, image: NDArray[np.uint8], title: str, network
         network: Name of the network.
     """
     height, width = image.shape[:2]
-    template = resources.files("srdeploy") / "assets" / "pages" / "masks.html"
+    template = ASSETS / "pages" / "masks.html"
     modules = report.modules
     ramp = ", ".join(f"rgb({r} {g} {b})" for r, g, b in _HEAT)
     return Template(template.read_text(encoding="utf-8")).substitute(

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from html import escape
-from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -39,6 +38,7 @@ from srdeploy.report.figures import (
 from srdeploy.report.sections.table import SECTIONS
 from srdeploy.report.sources import Evidence, read_sources
 from srdeploy.report.widths import find_widths
+from srdeploy.shipped import ASSETS
 from srdeploy.terminal import plain
 
 
@@ -252,7 +252,7 @@ def _page(
     tiles: Sequence[tuple[str, str]],
     parts: Sequence[tuple[str, str, str]],
 ) -> str:
-    template = resources.files("srdeploy") / "assets" / "pages" / "report.html"
+    template = ASSETS / "pages" / "report.html"
     made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     return Template(template.read_text(encoding="utf-8")).substitute(
         title=escape(title),

@@ -97,8 +97,8 @@ def scale_of(source: str | Path, **options: Any) -> int:
     Raises:
         UserError: there is no card, and it cannot be opened.
     """
-    from srdeploy.models.card_file import shipped_networks
     from srdeploy.runtime.card_of import read_card_of
+    from srdeploy.shipped import shipped_networks
 
     name, _ = split_runtime(str(source))
     with suppress(UserError):

@@ -10,11 +10,10 @@ from srdeploy.bounded_yaml import read_file
 from srdeploy.models.network import Network
 from srdeploy.prune.methods import find_method
 from srdeploy.prune.oneshot import default_exclude
+from srdeploy.shipped import shipped
 from srdeploy.strict import merged, parse
 from srdeploy.train.defaults import fast_precision
 from srdeploy.train.method import PruneRecipe, read_prune_recipe
-
-_RECIPES = Path(__file__).parents[1] / "assets" / "prune"
 
 
 def prune_recipe(
@@ -78,7 +77,7 @@ def _own(method: str) -> dict[str, Any]:
     recipe = find_method(method).recipe
     if recipe is None:
         return {"prune": {"method": method}}
-    values: dict[str, Any] = read_file(_RECIPES / f"{recipe}.yaml")
+    values: dict[str, Any] = read_file(shipped("prune")[recipe])
     del values["base"]
     return values
 

@@ -11,9 +11,9 @@ import pytest
 from srdeploy.bench import describe
 from srdeploy.bench.describe import content_hash, counts
 from srdeploy.files import sha256
-from srdeploy.models.card_file import shipped_networks
 from srdeploy.models.count import count
 from srdeploy.models.registry import create
+from srdeploy.shipped import shipped_networks
 
 
 def test_content_of_files_and_shipped_networks(tmp_path: Path) -> None:

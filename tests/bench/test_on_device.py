@@ -26,7 +26,7 @@ from srdeploy.devices.uri import DeviceUri
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.measure.measurement import Conditions, DeviceFacts, Reading
 from srdeploy.measure.scenario import Scenario
-from srdeploy.models.card_file import shipped_networks
+from srdeploy.shipped import shipped_networks
 
 NAME = "edsr-s-x2"
 SHORT = Scenario(

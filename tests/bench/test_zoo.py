@@ -11,7 +11,7 @@ import pytest
 from srdeploy.bench import zoo as module
 from srdeploy.bench.zoo import Shipped, shipped, timed
 from srdeploy.measure.scenario import Scenario
-from srdeploy.models.card_file import shipped_networks
+from srdeploy.shipped import shipped_networks
 
 
 def test_by_scale_and_size() -> None:

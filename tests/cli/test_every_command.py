@@ -156,11 +156,9 @@ def test_the_completion_script(shell: str) -> None:
 
 def test_what_completes_exists() -> None:
     from srdeploy.data.benchmark import BUILTIN
-    from srdeploy.measure.scenario import shipped_scenarios
     from srdeploy.metrics import PROTOCOLS
-    from srdeploy.models.card_file import shipped_networks
-    from srdeploy.prune.methods import METHODS
-    from srdeploy.prune.options import CRITERIA
+    from srdeploy.prune.methods import CRITERIA, METHODS
+    from srdeploy.shipped import shipped_networks, shipped_scenarios
 
     assert complete.networks("") == sorted(shipped_networks())
     assert complete.scenarios("") == sorted(shipped_scenarios())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from srdeploy.cli.main import run
-from srdeploy.models.card_file import shipped_networks
 from srdeploy.models.load import load_network
+from srdeploy.shipped import shipped_networks
 
 
 def test_lists_every_shipped_network(command, capsys: pytest.CaptureFixture[str]) -> None:

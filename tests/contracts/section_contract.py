@@ -13,8 +13,8 @@ from srdeploy.bench.verdict import judge
 from srdeploy.measure.measurement import Measurement
 from srdeploy.report.crops import Crop, Version
 from srdeploy.report.data import LIMITS, ReportData
-from srdeploy.report.sections.table import SECTIONS
 from srdeploy.report.run_folder import RunFolder
+from srdeploy.report.sections.table import SECTIONS
 from srdeploy.report.sources import Evidence
 from srdeploy.report.widths import Widths
 from tests.report.material import Tags, entries, measurements

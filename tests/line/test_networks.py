@@ -13,12 +13,12 @@ from srdeploy.line import networks as module
 from srdeploy.line.networks import Networks
 from srdeploy.line.recipe import read_line
 from srdeploy.line.stage import Stage
-from srdeploy.models.card_file import shipped_networks
 from srdeploy.models.count import count
 from srdeploy.models.load import load_network
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
 from srdeploy.prune.oneshot import default_exclude
+from srdeploy.shipped import shipped_networks
 from srdeploy.train.defaults import finetune_defaults
 
 NAME = "edsr-s-x2"

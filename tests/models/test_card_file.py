@@ -12,9 +12,10 @@ from srdeploy.models import (
     digest,
     store,
 )
-from srdeploy.models.card_file import find_file, shipped_networks
+from srdeploy.models.card_file import find_file
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
+from srdeploy.shipped import shipped_networks
 
 
 @pytest.fixture

@@ -16,11 +16,12 @@ from benchmarks.fuzzing import mutations
 from srdeploy.cli.main import run
 from srdeploy.errors import UserError
 from srdeploy.models.card import CARD_KEY
-from srdeploy.models.card_file import has_digest, read_card, read_header, shipped_networks
+from srdeploy.models.card_file import has_digest, read_card, read_header
 from srdeploy.models.digest import weights_sha256
 from srdeploy.models.load import load_network
 from srdeploy.models.registry import create
 from srdeploy.models.store import read_network, save_network
+from srdeploy.shipped import shipped_networks
 
 
 @pytest.fixture(scope="module")

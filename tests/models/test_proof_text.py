@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from srdeploy.models.card_file import shipped_networks
 from srdeploy.models.load import load_network
 from srdeploy.models.proof_text import tell_proof
+from srdeploy.shipped import shipped_networks
 
 OLD = {
     "claim": "masked(x) == compact(x)",

@@ -13,8 +13,9 @@ from srdeploy.models.registry import create
 from srdeploy.models.resize import layer_numbers
 from srdeploy.models.store import build
 from srdeploy.prune.groups import find_groups
+from srdeploy.prune.methods import CRITERIA
 from srdeploy.prune.oneshot import plan_oneshot
-from srdeploy.prune.options import CRITERIA, PruneOptions, removals
+from srdeploy.prune.options import PruneOptions, removals
 from srdeploy.prune.pruners import choose
 from tests.prune.blocks import BLOCKS
 from tests.prune.helpers import FACTORY, groups_of, user_network

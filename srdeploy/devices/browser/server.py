@@ -22,7 +22,6 @@ from typing import Any
 from tornado import httpserver, netutil, web
 from tornado.iostream import StreamClosedError
 
-import srdeploy
 from srdeploy.devices.answers import Implausible, read_json
 from srdeploy.devices.browser.address import in_url
 from srdeploy.devices.browser.agent import browser_name, system_name
@@ -32,8 +31,9 @@ from srdeploy.devices.browser.phone import Phone
 from srdeploy.devices.browser.runtime_files import FILES
 from srdeploy.devices.browser.told import hello_of, state_of
 from srdeploy.errors import UserError
+from srdeploy.shipped import ASSETS
 
-PAGE = Path(srdeploy.__file__).parent / "assets" / "browser"
+PAGE = ASSETS / "browser"
 
 _POLL_SECONDS = 20.0
 _SMALL = 1 << 20  # what strangers may send; outputs are let in by their exact size

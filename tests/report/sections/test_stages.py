@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from srdeploy.report.data import ReportData
-from srdeploy.report.sections.stages import stages
 from srdeploy.report.run_folder import RunFolder
+from srdeploy.report.sections.stages import stages
 from srdeploy.report.sources import Evidence
 from tests.golden import by_tags, same_as
 
