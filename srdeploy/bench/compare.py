@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srdeploy.bench.feed import choose_image, network_input
+from srdeploy.bench.feed import choose_image
 from srdeploy.bench.row import Row
 from srdeploy.bench.run import bench
 from srdeploy.errors import SrdeployError, UserError
@@ -22,7 +22,7 @@ from srdeploy.export.layers import Activations, activations_of
 from srdeploy.measure.scenario import Scenario
 from srdeploy.metrics import lost, psnr
 from srdeploy.runtime.open import open_session
-from srdeploy.runtime.pixels import upscale_rgb
+from srdeploy.runtime.pixels import network_input, upscale_rgb
 
 LAYER_SIDE = 64
 """Height and width that layers are compared at: all of them are in memory at once."""

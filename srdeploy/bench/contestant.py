@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srdeploy.bench.describe import content_hash, counts
-from srdeploy.bench.feed import network_input
 from srdeploy.bench.power import Window, power_of, within
 from srdeploy.bench.request import Outcome, Request
 from srdeploy.bench.tiles import Tiled, timed_input
@@ -25,6 +24,7 @@ from srdeploy.errors import SrdeployError, UserError
 from srdeploy.measure.measurement import Measurement, Power, Quality, Reading
 from srdeploy.metrics import get_protocol
 from srdeploy.quality import bicubic_psnr, evaluate, natural_protocol
+from srdeploy.runtime.pixels import input_shape
 from srdeploy.runtime.table import split_runtime
 
 _TOLD = ("runtime", "runtime_version", "provider", "precision", "threads", "build_ms", "load_ms")
@@ -173,7 +173,7 @@ class Contestant:
         shapes[_shape(timed_input(card, lr, request.scale, scenario).x)] = None
         if scenario.quality:
             for pair in open_benchmark(request.folder, request.scale):
-                shapes[_shape(network_input(card, pair.lr(), request.scale))] = None
+                shapes[input_shape(card, pair.lr().shape[:2], request.scale)] = None
         return replace(job, shapes=tuple(shapes))
 
     def _quality(self) -> Quality:

@@ -1,4 +1,4 @@
-"""The tensor that latency is measured on: a real image, prepared as quality's images are."""
+"""The image that latency is measured on: a real one, of the size that was asked for."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srdeploy.data.benchmark import open_benchmark
-from srdeploy.models.card import Card
-from srdeploy.runtime.pixels import upscale_rgb
-from srdeploy.runtime.session import Session
 
 
 def choose_image(
@@ -44,32 +41,3 @@ def fitted(image: NDArray[np.uint8], size: tuple[int, int] | None) -> NDArray[np
     height, width = size
     below, right = max(0, height - image.shape[0]), max(0, width - image.shape[1])
     return np.pad(image, ((0, below), (0, right), (0, 0)), mode="symmetric")[:height, :width]
-
-
-class _Catcher(Session):
-    """Keeps what it is asked to run and answers with nothing."""
-
-    runtime = "none"
-
-    def _run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        self.caught = x
-        s = self.card.network_scale
-        return np.zeros((*x.shape[:2], x.shape[2] * s, x.shape[3] * s), np.float32)
-
-
-def network_input(
-    card: Card, lr: NDArray[np.uint8], scale: int, batch: int = 1
-) -> NDArray[np.float32]:
-    """What the network is given for this image: range, luma, padding and pre-upscaling included.
-
-    It is caught on the very path that pictures take, so the two can't drift apart.
-
-    Returns:
-        ``float32 [batch, C, H, W]`` in 0..card.value_range.
-
-    Raises:
-        UserError: the network does not serve this scale.
-    """
-    with _Catcher(card, threads=1) as catcher:
-        upscale_rgb(catcher, lr, scale)
-        return np.repeat(catcher.caught, batch, axis=0)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from srdeploy.bench.feed import network_input
 from srdeploy.devices.protocol import Loaded, LoadedModel, Turn
 from srdeploy.measure.scenario import Scenario
 from srdeploy.models.card import Card
+from srdeploy.runtime.pixels import network_input
 from srdeploy.runtime.tiling import plan_grid
 
 

@@ -6,13 +6,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from srdeploy.bench.feed import choose_image, network_input
+from srdeploy.bench.feed import choose_image
 from srdeploy.bench.on_device import check_artifacts
 from srdeploy.bench.profile import profile
 from srdeploy.bench.why import Why, explain
 from srdeploy.errors import UserError
 from srdeploy.prune.blocks import find_block
 from srdeploy.runtime.open import artifact_runtime
+from srdeploy.runtime.pixels import network_input
 from srdeploy.runtime.session import default_threads
 
 

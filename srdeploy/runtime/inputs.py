@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,29 +12,13 @@ from srdeploy.data.benchmark import open_benchmark
 from srdeploy.data.builtin import BUILTIN, TRAINING_IMAGES
 from srdeploy.models.card import Card
 from srdeploy.runtime.fitting import fitting
-from srdeploy.runtime.pixels import upscale_rgb
-from srdeploy.runtime.session import Session
+from srdeploy.runtime.pixels import network_input
 from srdeploy.runtime.sizes import InputSizes
 
 PATCH, MOST_PATCHES = 64, 32
 """Side of a patch in LR pixels, and the largest number of patches, spread over all images."""
 
 _LEAST = 8  # images, where each is as large as a graph wants it
-
-
-class _Recorder(Session):
-    """A session that keeps what it is fed: inputs come about here exactly as in real use."""
-
-    runtime: ClassVar[str] = "recorder"
-
-    def __init__(self, card: Card) -> None:
-        super().__init__(card, threads=1)
-        self.inputs: list[NDArray[np.float32]] = []
-
-    def _run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        self.inputs.append(x)
-        s = self.card.network_scale
-        return np.zeros((*x.shape[:2], x.shape[2] * s, x.shape[3] * s), np.float32)
 
 
 def network_inputs(
@@ -70,10 +53,8 @@ def network_inputs(
     else:
         cut = [pair.lr() for pair in fitting(sizes, card, str(folder), math.inf)]
         patches = max(_LEAST, patches * side**2 // cut[0][..., 0].size)
-    recorder = _Recorder(card)
-    for patch in cut[:: -(-len(cut) // patches)]:
-        upscale_rgb(recorder, patch, card.scale)
-    return recorder.inputs
+    chosen = cut[:: -(-len(cut) // patches)]
+    return [network_input(card, patch, card.scale) for patch in chosen]
 
 
 def _patches(image: NDArray[np.uint8], side: int = PATCH) -> list[NDArray[np.uint8]]:

@@ -126,6 +126,35 @@ def plan_image(
     return replace(grid, exact=False) if enlarged else grid
 
 
+def network_input(card: Card, image: NDArray, scale: int, batch: int = 1) -> NDArray[np.float32]:
+    """The tensor that a network reads for an image: value range, luma, padding, pre-upscaling.
+
+    Args:
+        card: Of the network.
+        image: ``[h, w, 3]`` in 0..255, ``uint8`` or floating, or ``uint16`` in 0..65535.
+        scale: Output size over ``image`` size.
+        batch: How often the image stands in the tensor.
+
+    Returns:
+        ``float32``, of :func:`input_shape`, in 0..``card.value_range``.
+
+    Raises:
+        UserError: the network does not serve this scale.
+    """
+    grid = plan_image(card, image.shape[:2], scale)
+    x = _Input(card, image, scale, grid).window(slice(grid.height), slice(grid.width))
+    return np.repeat(x, batch, axis=0)
+
+
+def input_shape(card: Card, size: Size, scale: int, batch: int = 1) -> tuple[int, int, int, int]:
+    """Shape ``(N, C, H, W)`` of :func:`network_input` for an image of this height and width.
+
+    Raises:
+        UserError: the network does not serve this scale.
+    """
+    return (batch, card.channels, *_input_size(card, size, scale))
+
+
 def check_scale(card: Card, scale: int) -> None:
     """Raise UserError unless the network serves this scale."""
     if scale not in card.scales:

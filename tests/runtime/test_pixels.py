@@ -9,7 +9,14 @@ from srdeploy.data.bicubic import imresize
 from srdeploy.data.images import rgb_to_y, rgb_to_ycbcr
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.models.card import Card
-from srdeploy.runtime.pixels import plan_image, upscale_parts, upscale_rgb, upscale_y
+from srdeploy.runtime.pixels import (
+    input_shape,
+    network_input,
+    plan_image,
+    upscale_parts,
+    upscale_rgb,
+    upscale_y,
+)
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.sizes import InputSizes
 
@@ -107,6 +114,52 @@ def test_broken_values_are_an_error(image: np.ndarray) -> None:
     session.gain = float("nan")
     with pytest.raises(SrdeployError, match="not finite"):
         upscale_rgb(session, image, 2)
+
+
+# Inputs
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16, np.float64])
+@pytest.mark.parametrize("multiple", [1, 4])
+@pytest.mark.parametrize(
+    "card",
+    [
+        {},
+        {"value_range": 1.0},
+        {"channels": 1, "luma_only": True, "value_range": 1.0},
+        {"pre_upscaled": True},
+        {"channels": 1, "luma_only": True, "pre_upscaled": True, "value_range": 1.0},
+    ],
+    ids=["rgb", "range", "luma", "pre-upscaled", "luma-pre-upscaled"],
+)
+def test_the_input_is_the_one_that_upscaling_runs(
+    image: np.ndarray, card: dict, multiple: int, depth: type
+) -> None:
+    session = recorder(3, size_multiple=multiple, **card)
+    image = image.astype(depth) * (257 if depth is np.uint16 else 1)
+    upscale_rgb(session, image, 3)
+    x = network_input(session.card, image, 3)
+    np.testing.assert_array_equal(x, session.x)
+    assert x.dtype == session.x.dtype == np.float32
+    assert x.flags.c_contiguous
+    assert x.shape == input_shape(session.card, (7, 10), 3)
+    batch = network_input(session.card, image, 3, batch=2)
+    assert batch.shape == input_shape(session.card, (7, 10), 3, batch=2)
+    np.testing.assert_array_equal(batch, np.concatenate([x, x]))
+
+
+def test_rgb_network_gets_the_image(image: np.ndarray) -> None:
+    x = network_input(recorder().card, image, 2, batch=3)
+    assert x.shape == (3, 3, 7, 10)
+    assert x.dtype == np.float32
+    np.testing.assert_array_equal(x[2].transpose(1, 2, 0), image)
+
+
+def test_no_input_for_a_scale_that_is_not_served(image: np.ndarray) -> None:
+    for ask in (lambda: network_input(recorder().card, image, 3),
+                lambda: input_shape(recorder().card, (7, 10), 3)):  # fmt: skip
+        with pytest.raises(UserError, match="not by x3"):
+            ask()
 
 
 # Plans
