@@ -10,14 +10,7 @@ import typer
 from srdeploy.cli import complete
 from srdeploy.cli import options as o
 from srdeploy.cli.output import emit, note, quantity, say, say_command
-from srdeploy.prune.methods import (
-    CRITERIA,
-    METHODS,
-    Method,
-    check_settings,
-    chosen_method,
-    plain,
-)
+from srdeploy.prune.methods import CRITERIA, METHODS, Method, check_settings, chosen_method, plain
 from srdeploy.train.run_folder import CHECKPOINT, usual_folder
 
 

@@ -15,8 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.models.card import Card
@@ -29,6 +27,7 @@ from srdeploy.models.probes import (
     photograph,
     run,
 )
+from srdeploy.models.watch import OperationWatch, tensors_in
 
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 2e-5}
 """Largest accepted difference by precision, as a fraction of the value range or of the output."""
@@ -199,21 +198,18 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-class _Narrowing(TorchDispatchMode):
+class _Narrowing(OperationWatch):
     """Notes whether anything in float64 is made into something coarser."""
 
     seen = False
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # else torch imports its compiler
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
+    def called(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run an operation, and compare what it reads with what it makes."""
+        out = func(*args, **kwargs)
         if not self.seen and _holds((args, kwargs), {torch.float64}):
             self.seen = _holds(out, {torch.float32, torch.float16, torch.bfloat16})
         return out
 
 
 def _holds(tree: Any, dtypes: set[torch.dtype]) -> bool:
-    return any(isinstance(leaf, Tensor) and leaf.dtype in dtypes for leaf in tree_leaves(tree))
+    return any(tensor.dtype in dtypes for tensor in tensors_in(tree))

@@ -9,15 +9,15 @@ the sequence of operations is the network's way. Up to full HD that takes a mome
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from srdeploy.models.network import Network
 from srdeploy.models.probes import Size
+from srdeploy.models.watch import CallWatch, name_of
 
 _TINY: Size = (12, 12)
 
@@ -33,18 +33,17 @@ _NOWHERE = torch.device("meta")  # tensors have a shape there and no content
 Way = tuple[str, ...] | None
 
 
-class _Names(TorchFunctionMode):
+class _Names(CallWatch):
     """The names of the operations, in order."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.called: list[str] = []
+        self.names: list[str] = []
 
-    def __torch_function__(
-        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
-    ) -> Any:
-        self.called.append(getattr(func, "__name__", str(func)))
-        return func(*args, **(kwargs or {}))
+    def called(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run a call, and note its name."""
+        self.names.append(name_of(func))
+        return func(*args, **kwargs)
 
 
 def other_ways(
@@ -103,8 +102,8 @@ def _above(size: Size, multiple: int) -> Size:
 def _way(module: nn.Module, shape: tuple[int, ...]) -> Way:
     """A module's operations on an input of no content; None where it cannot be run so."""
     try:
-        with _NOWHERE, torch.no_grad(), _Names() as names:
+        with _NOWHERE, torch.no_grad(), _Names() as watch:
             module(torch.empty(shape))
     except Exception:  # whatever the network's own code raises: it takes no such size
         return None
-    return tuple(names.called)
+    return tuple(watch.names)

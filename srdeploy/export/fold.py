@@ -27,13 +27,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from srdeploy.errors import SrdeployError
 from srdeploy.export.probe import SIZES
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.models.probes import CannotRunError, Size, fit_sizes, photograph, run
+from srdeploy.models.watch import CallWatch, argument, name_of, tensors_in
 
 _AFFINE = {"conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "linear"}
 _THROUGH = {
@@ -331,30 +331,30 @@ class _Classes:
             pending = [p for p in pending if p not in solved]
 
 
-class _Watch(TorchFunctionMode):
+class _Watch(CallWatch):
     """Tells the classes what each call does."""
 
     def __init__(self, classes: _Classes) -> None:
         super().__init__()
         self._classes = classes
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def called(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run a call, and note what it does."""
         out = func(*args, **kwargs)
-        read = [t for t in _tensors((args, kwargs)) if self._classes.knows(t)]
+        read = [t for t in tensors_in((args, kwargs)) if self._classes.knows(t)]
         if read:
-            self._note(getattr(func, "__name__", str(func)), args, kwargs, read, out)
+            self._note(name_of(func), args, kwargs, read, out)
         return out
 
     def _note(self, name: str, args: Any, kwargs: Any, read: list[Tensor], out: Any) -> None:
         classes = self._classes
-        written = _tensors(out)
+        written = tensors_in(out)
         plain = name if name in ("__get__", "__getitem__", "__setitem__") else name.strip("_")
         if not written and plain != "__setitem__":  # a size or a flag
             return
         nodes = [classes.of(t) for t in (*read, *written)]
-        if plain in _AFFINE and len(read) == 1 and read[0] is _given(args, kwargs, 0, "input"):
-            weight, bias = _given(args, kwargs, 1, "weight"), _given(args, kwargs, 2, "bias")
+        if plain in _AFFINE and len(read) == 1 and read[0] is argument(args, kwargs, 0, "input"):
+            weight, bias = argument(args, kwargs, 1, "weight"), argument(args, kwargs, 2, "bias")
             classes.affine(read[0], weight, bias, written[0])
         elif plain in _PRODUCT and "mul" in plain and len(read) == 2:
             classes.products.append((nodes[0], nodes[1], nodes[2]))
@@ -375,10 +375,6 @@ def _trace(network: Network) -> _Classes:
     return classes
 
 
-def _given(args: Any, kwargs: Any, position: int, name: str) -> Any:
-    return args[position] if len(args) > position else kwargs.get(name)
-
-
 def _lets_through(name: str, args: Any, kwargs: Any, read: list[Tensor]) -> bool:
     """Whether a positive factor on all images read comes out as the same factor."""
     if name in _SUM:  # a constant would have to be scaled too
@@ -386,18 +382,8 @@ def _lets_through(name: str, args: Any, kwargs: Any, read: list[Tensor]) -> bool
     if name in _PRODUCT:
         return len(read) == 1 and ("div" not in name or read[0] is args[0])
     if name == "pad":
-        mode = _given(args, kwargs, 2, "mode") or "constant"
-        return mode != "constant" or not _given(args, kwargs, 3, "value")
+        mode = argument(args, kwargs, 2, "mode") or "constant"
+        return mode != "constant" or not argument(args, kwargs, 3, "value")
     if name == "prelu":
         return True
-    return name in _THROUGH and len(read) == len(_tensors((args, kwargs)))
-
-
-def _tensors(tree: Any) -> list[Tensor]:
-    if isinstance(tree, Tensor):
-        return [tree]
-    if isinstance(tree, dict):
-        tree = tree.values()
-    elif not isinstance(tree, (list, tuple)):
-        return []
-    return [tensor for branch in tree for tensor in _tensors(branch)]
+    return name in _THROUGH and len(read) == len(tensors_in((args, kwargs)))

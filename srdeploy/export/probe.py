@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from torch.overrides import TorchFunctionMode
 
 from srdeploy.errors import SrdeployError
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.models.probes import PROBE_SIZES, Size, photograph, run
 from srdeploy.models.registry import architecture_of
+from srdeploy.models.watch import CallWatch, argument
 
 INPUT, OUTPUT = "lr", "sr"
 """Names of the only input and output, in every format."""
@@ -97,7 +96,7 @@ class Trace:
     conv_weights: list[tuple[int, ...]] = field(default_factory=list)
 
 
-class _Spy(TorchFunctionMode):
+class _Spy(CallWatch):
     """Counts calls rather than modules: a layer used twice, or used functionally, counts so."""
 
     convs = (torch.conv1d, torch.conv2d, torch.conv_transpose1d, torch.conv_transpose2d)
@@ -106,16 +105,13 @@ class _Spy(TorchFunctionMode):
         super().__init__()
         self.trace = Trace()
 
-    def __torch_function__(
-        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
-    ) -> Any:
-        named = kwargs or {}
+    def called(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run a call, and note it if an export must have it."""
         if func is torch.pixel_shuffle:
-            self.trace.shuffles.append(args[1] if len(args) > 1 else named["upscale_factor"])
+            self.trace.shuffles.append(argument(args, kwargs, 1, "upscale_factor"))
         elif func in self.convs:
-            weight = args[1] if len(args) > 1 else named["weight"]
-            self.trace.conv_weights.append(tuple(weight.shape))
-        return func(*args, **named)
+            self.trace.conv_weights.append(tuple(argument(args, kwargs, 1, "weight").shape))
+        return func(*args, **kwargs)
 
 
 def trace_operations(network: Network, size: Size) -> Trace:

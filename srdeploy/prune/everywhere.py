@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from srdeploy.models.network import Network
@@ -33,6 +32,7 @@ from srdeploy.models.probes import (
     fit_size,
     photograph,
 )
+from srdeploy.models.watch import OperationWatch, name_of
 from srdeploy.prune.marks import Axis, UnsupportedOperationError
 from srdeploy.prune.trace import Trace, trace
 
@@ -167,7 +167,7 @@ def _lister(network: Network) -> Callable[[int, Size], _Calls]:
     return operations
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(OperationWatch):
     """Lists operations."""
 
     def __init__(self, place: Place) -> None:
@@ -175,13 +175,9 @@ class _Watch(TorchDispatchMode):
         self.calls: list[tuple[str, str, str]] = []
         self._place = place
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # else torch imports its compiler, which takes longer than a trace
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        name = func.overloadpacket.__name__
+    def called(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """List an operation, and run it."""
+        name = name_of(func)
         cuts = name in ("slice", "select", "narrow", "split", "split_with_sizes", "index_select")
         numbers = [leaf for leaf in tree_leaves((args, kwargs)) if not isinstance(leaf, Tensor)]
         if cuts:

@@ -21,12 +21,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.models.probes import cannot_run
+from srdeploy.models.watch import CallWatch, OperationWatch, name_of, tensors_in
 from srdeploy.prune.marks import Axis, Ledger, Marks
 from srdeploy.prune.rules.call import Call, unsupported
 from srdeploy.prune.rules.table import READS_WEIGHT, rule_for
@@ -107,45 +106,40 @@ def _check_plain(module: nn.Module) -> None:
             )
 
 
-class _ChunkWatch(TorchFunctionMode):
+class _ChunkWatch(CallWatch):
     """Notes when a split comes from ``chunk``, whose sizes follow the number of channels."""
 
     def __init__(self, ledger: Ledger) -> None:
         super().__init__()
         self._ledger = ledger
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def called(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run a call; the ledger knows meanwhile if it is ``chunk``."""
         if func not in (torch.chunk, Tensor.chunk):
-            return func(*args, **(kwargs or {}))
+            return func(*args, **kwargs)
         self._ledger.in_chunk = True
         try:
-            return func(*args, **(kwargs or {}))
+            return func(*args, **kwargs)
         finally:
             self._ledger.in_chunk = False
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(OperationWatch):
     """Runs each operation, then the rule that says what it did to channels."""
 
     def __init__(self, ledger: Ledger) -> None:
         super().__init__()
         self._ledger = ledger
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # else torch imports its compiler, which takes longer than a trace
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+    def called(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run an operation, and enter into the ledger what it did."""
         ledger = self._ledger
-        kwargs = kwargs or {}
-        name = func.overloadpacket.__name__
+        name = name_of(func)
         written = [i for i, a in enumerate(func._schema.arguments) if _is_written(a)]
         in_place = written == [0]
         before = tree_map(_clone, args[:1]) + args[1:] if in_place else args
         out = func(*args, **kwargs)
-        tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+        tensors = tensors_in((args, kwargs))
         if name in ("t", "transpose", "permute") and _is_swapped_parameter(ledger, args[0], out):
             ledger.record_transposed(out, args[0])
             return out

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+
+from srdeploy.models.watch import CallWatch
 
 _ADD = (torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__radd__, Tensor.__iadd__)
 _MULTIPLY = (
@@ -37,7 +38,7 @@ class Term:
     factor: float = 1.0
 
 
-class SumWatch(TorchFunctionMode):
+class SumWatch(CallWatch):
     """Tells of the additions that the latest layer's output goes straight into.
 
     Args:
@@ -54,14 +55,8 @@ class SumWatch(TorchFunctionMode):
         """A layer has run: its output is followed, an earlier one no longer."""
         self._term = Term(layer, output)
 
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
+    def called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a call, and follow the term through it."""
         term = self._term
         if term is None or not any(one is term.value for one in args):
             return func(*args, **kwargs)

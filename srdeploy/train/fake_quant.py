@@ -2,7 +2,7 @@
 
 :mod:`srdeploy.export.quantise_graph` writes pairs of QuantizeLinear and DequantizeLinear; this is
 the same placement, found again while the network runs: each call to a convolution, a sum, a ReLU or
-a pixel shuffle is seen by a :class:`torch.overrides.TorchFunctionMode`, so that any module can be
+a pixel shuffle is seen by a :class:`srdeploy.models.watch.CallWatch`, so that any module can be
 rounded without being rewritten. What an 8-bit layer makes is rounded for all who read it; what any
 other makes is rounded only where an 8-bit layer reads it, and goes on as it is elsewhere.
 
@@ -20,11 +20,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from srdeploy.models.network import Network
 from srdeploy.models.quantised import INPUT, SMALLEST_SCALE, STEPS, WEIGHT_STEPS, Quantised, Range
+from srdeploy.models.watch import CallWatch, argument, name_of
 
 Grid = tuple[Tensor, Tensor]
 """Scale and zero point, scalars; the zero point need not be whole yet."""
@@ -174,7 +174,7 @@ class _Mark:
     rounded: Tensor | None = None
 
 
-class _Watch(TorchFunctionMode):
+class _Watch(CallWatch):
     """One forward pass, seen call by call."""
 
     def __init__(self, rounding: Rounding, names: dict[int, str], stored: set[int]) -> None:
@@ -214,15 +214,15 @@ class _Watch(TorchFunctionMode):
             self._marks[y] = _Mark(mark.name, exact=True)
         return mark.rounded
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
+    def called(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run a call on what its 8-bit form reads, and note what it made."""
+        name = name_of(func)
         if name == "__get__":  # a size, a type
             return func(*args, **kwargs)
         plain = name.strip("_")
         if "input" in kwargs:
             args, kwargs = (kwargs["input"],), {k: v for k, v in kwargs.items() if k != "input"}
-        if plain in _CONVOLUTIONS and id(_weight(args, kwargs)) in self._names:
+        if plain in _CONVOLUTIONS and id(argument(args, kwargs, 1, "weight")) in self._names:
             return self._convolve(func, _CONVOLUTIONS[plain], args, kwargs)
         if plain in _SUMS and self._is_sum(args):
             return self._add(func, args, kwargs)
@@ -238,7 +238,7 @@ class _Watch(TorchFunctionMode):
         return out
 
     def _convolve(self, func: Any, axis: int, args: Any, kwargs: Any) -> Tensor:
-        weight = _weight(args, kwargs)
+        weight = argument(args, kwargs, 1, "weight")
         name = self._names[id(weight)]
         due = name in self._rounding.layers
         x = self._feed(args[0], name, 0) if due else self.read(args[0])
@@ -257,10 +257,6 @@ class _Watch(TorchFunctionMode):
     def _is_sum(self, args: Any) -> bool:
         images = [a for a in args[:2] if isinstance(a, Tensor) and id(a) not in self._stored]
         return len(images) == 2
-
-
-def _weight(args: Any, kwargs: Any) -> Any:
-    return args[1] if len(args) > 1 else kwargs.get("weight")
 
 
 def _changes(name: str, kwargs: dict[str, Any]) -> bool:

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from srdeploy.models.probes import CannotRunError, run
+from srdeploy.models.watch import OperationWatch, name_of
 
 _LENGTHS = (65, 257, 1025)
 """Lengths of the strips that are tried, while the poison reaches their ends."""
@@ -102,16 +102,17 @@ def _poison(
     return max(place - touched[0] // scale, touched[-1] // scale - place, 0)
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(OperationWatch):
     """Notes whether an operation hid what it was given."""
 
     hidden = False
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__.rstrip("_")
+    def called(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run an operation; one of those that hide may have been given a NaN."""
+        name = name_of(func).rstrip("_")
         if name in _HIDING and any(
             isinstance(arg, Tensor) and arg.is_floating_point() and arg.isnan().any()
-            for arg in (*args, *(kwargs or {}).values())
+            for arg in (*args, *kwargs.values())
         ):
             self.hidden = True
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
+from srdeploy.models.watch import tensors_in
 from srdeploy.prune.marks import Ledger, Marks, UnsupportedOperationError
 
 
@@ -45,7 +45,7 @@ class Call:
 
     def tensors_out(self) -> list[Tensor]:
         """Every tensor it returned."""
-        return [t for t in tree_leaves(self.out) if isinstance(t, Tensor)]
+        return tensors_in(self.out)
 
 
 Rule = Callable[[Ledger, Call], None]

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
+from srdeploy.models.watch import tensors_in
 from srdeploy.prune.marks import Ledger, Marks
 from srdeploy.prune.rules.call import Call, marks_of_first, unsupported
 
@@ -20,8 +21,8 @@ def pointwise(ledger: Ledger, call: Call) -> None:
     """Any operation that computes each element from the elements at the same place."""
     if not isinstance(call.out, Tensor):
         raise unsupported(ledger, call, "several results")
-    originals = [t for t in tree_leaves((call.original, call.kwargs)) if isinstance(t, Tensor)]
-    values = [t for t in tree_leaves((call.args, call.kwargs)) if isinstance(t, Tensor)]
+    originals = tensors_in((call.original, call.kwargs))
+    values = tensors_in((call.args, call.kwargs))
     marks = [ledger.marks_of(t) for t in originals]
     shared = _shared_by_channels(ledger, originals, marks)
     for i in shared:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
+from srdeploy.models.watch import tensors_in
 from srdeploy.prune.marks import Ledger, Marks
 from srdeploy.prune.rules.call import Call, marks_of_first, unsupported
 from srdeploy.prune.rules.layers import tie_positions
@@ -46,7 +47,7 @@ def structural(ledger: Ledger, call: Call) -> None:
             return pick(marks).clone(memory_format=torch.contiguous_format)
 
         args, kwargs = tree_map(substitute, (call.original, call.kwargs))
-        return [t for t in tree_leaves(call.func(*args, **kwargs)) if isinstance(t, Tensor)]
+        return tensors_in(call.func(*args, **kwargs))
 
     labels, clean = moved(Marks.full_labels), moved(Marks.full_clean)
     for out, label, own in zip(call.tensors_out(), labels, clean, strict=True):
@@ -96,7 +97,7 @@ def unfold(ledger: Ledger, call: Call) -> None:
 def pick(ledger: Ledger, call: Call) -> None:
     """Elements at given indices, which are fixed positions."""
     x, *rest = call.original
-    if any(ledger.marks_of(t) is not None for t in tree_leaves(rest)):
+    if any(ledger.marks_of(t) is not None for t in tensors_in(rest)):
         raise unsupported(ledger, call, "positions that depend on the image")
     marks = marks_of_first(ledger, call)
     _freeze_where_varying(ledger, call, range(x.dim()))
