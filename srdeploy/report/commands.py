@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
+from pathlib import Path
 
 from srdeploy.bench.row import Row
 from srdeploy.report.run_folder import RECIPE, RunFolder
@@ -54,3 +56,14 @@ def _options(row: Row) -> str:
 def _default(row: Row) -> str | None:
     """The runtime that needs not be asked for."""
     return "onnxruntime" if row.artifact.endswith(".onnx") else row.runtime
+
+
+def own_command(
+    sources: Sequence[str | Path | Row], output: Path, baseline: Sequence[str | Path]
+) -> str:
+    """What to type to get the page itself again."""
+    files = [str(source) for source in sources if not isinstance(source, Row)]
+    words = ["srdeploy", "report", *(files or ["RESULTS"]), "-o", str(output)]
+    for one in baseline:
+        words += ["--baseline", str(one)]
+    return shlex.join(words)

@@ -5,7 +5,6 @@ The page is one HTML file: pictures and plots lie inside it, and it asks for not
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -21,7 +20,7 @@ from srdeploy.bench.verdict import Limits, Verdict, judge
 from srdeploy.errors import UserError
 from srdeploy.files import atomic_path, check_output
 from srdeploy.report import html
-from srdeploy.report.commands import commands_of
+from srdeploy.report.commands import commands_of, own_command
 from srdeploy.report.crops import try_crops
 from srdeploy.report.data import LIMITS, ReportData
 from srdeploy.report.figures import (
@@ -122,7 +121,7 @@ def write_report(
         limits=limits,
         crops=crops,
         widths=find_widths(evidence),
-        commands=commands_of(evidence, _own_command(sources, output, before)),
+        commands=commands_of(evidence, own_command(sources, output, before)),
     )
     title = title or _title(evidence)
     sentences = summarise(evidence, data.groups) + _verdict_sentence(verdict)
@@ -180,16 +179,6 @@ def _title(evidence: Evidence) -> str:
     names = [run.root.resolve().name for run in evidence.runs]
     names += [Path(name).name for name in evidence.names if not Path(name).is_dir()]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
-
-
-def _own_command(
-    sources: Sequence[str | Path | Row], output: Path, baseline: Sequence[str | Path]
-) -> str:
-    files = [str(source) for source in sources if not isinstance(source, Row)]
-    words = ["srdeploy", "report", *(files or ["RESULTS"]), "-o", str(output)]
-    for one in baseline:
-        words += ["--baseline", str(one)]
-    return shlex.join(words)
 
 
 def _tiles(groups: Sequence[Group]) -> tuple[str, list[tuple[str, str]]]:

@@ -77,3 +77,11 @@ def test_commands_name_each_artifact_once_and_skip_those_of_runs() -> None:
 def test_a_scenario_of_ones_own_is_repeated_by_its_size() -> None:
     one = measurement("n.onnx", 5, None, 1e9, scenario=Scenario(name="mine", inputs=((64, 80),)))
     assert " --input 80x64" in commands._options(row_of(one, one))
+
+
+def test_the_command_repeats_what_was_asked() -> None:
+    one = row()
+    assert commands.own_command(["a b.json", one], Path("out.html"), ["x.json", Path("y")]) == (
+        "srdeploy report 'a b.json' -o out.html --baseline x.json --baseline y"
+    )
+    assert commands.own_command([one], Path("o.html"), []) == "srdeploy report RESULTS -o o.html"

@@ -42,14 +42,6 @@ def test_titles_name_three_and_count_the_rest(tmp_path: Path) -> None:
     assert page._title(Evidence(runs=runs, names=names)) == ("run, one.json, two.sqlite and 2 more")
 
 
-def test_the_command_repeats_what_was_asked() -> None:
-    one = row()
-    assert page._own_command(["a b.json", one], Path("out.html"), ["x.json", Path("y")]) == (
-        "srdeploy report 'a b.json' -o out.html --baseline x.json --baseline y"
-    )
-    assert page._own_command([one], Path("o.html"), []) == "srdeploy report RESULTS -o o.html"
-
-
 def test_the_usual_limits() -> None:
     assert Limits(max_slowdown=0.05, max_drop=0.05) == page.LIMITS
 
