@@ -162,7 +162,14 @@ def bench(
         places = o.places(device)
     batches = plan(
         places,
-        scenarios_of(scenario, input_size, runs, seconds, protocol, quality),
+        scenarios_of(
+            scenario,
+            input_size,
+            quality,
+            min_runs=runs,
+            min_seconds=seconds,
+            protocol=protocol,
+        ),
         repeats=repeats,
         scale=scale or scale_of(artifacts[0], **options),
         data=data,
@@ -197,23 +204,23 @@ def bench(
 
 
 def scenarios_of(
-    names: str | None,
-    input_size: str | None,
-    runs: int | None,
-    seconds: float | None,
-    protocol: str | None,
-    quality: bool,
+    names: str | None, input_size: str | None, quality: bool, **conditions: Any
 ) -> list[Any]:
-    """The scenarios asked for, with what the options change in them."""
+    """The scenarios asked for, with what the options change in them.
+
+    Args:
+        names: As the option has them.
+        input_size: Likewise.
+        quality: Whether to measure it, where the scenario does.
+        conditions: Fields of a scenario, each None where no option was given.
+    """
     from srdeploy.measure.scenario import Scenario, find_scenario
     from srdeploy.strict import parse
 
     changes = o.given(
         inputs=o.size_of(input_size) if input_size else None,
-        min_runs=runs,
-        min_seconds=seconds,
-        protocol=protocol,
         quality=None if quality else False,
+        **conditions,
     )
     if names is None:
         return [parse(Scenario, changes, where="These conditions")]

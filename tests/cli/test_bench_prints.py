@@ -118,10 +118,10 @@ def test_what_compare_prints(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_scenario_that_options_change_has_another_name() -> None:
-    same, changed = bench.scenarios_of("quick,frame-360p", None, None, None, None, False)
+    same, changed = bench.scenarios_of("quick,frame-360p", None, False)
     assert (same.name, same.quality) == ("quick (changed)", False)
     assert changed.name == "frame-360p"  # which measures no quality anyway
-    (plain,) = bench.scenarios_of(None, None, None, None, None, True)
+    (plain,) = bench.scenarios_of(None, None, True)
     assert (plain.name, plain.quality) == ("default", True)
 
 
