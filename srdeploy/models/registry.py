@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 MAX_SCALE = 16
 
 ARCHITECTURES: Table[Architecture] = Table(
-    "architectures", (vdsr.VDSR, edsr.EDSR, edsr.LEDSR, rirsr.RIRSR, smsr.SMSR)
+    "architectures",
+    (
+        vdsr.VDSR,
+        edsr.EDSR,
+        edsr.LEDSR,
+        rirsr.RIRSR,
+        smsr.SMSR,
+    ),
 )
 """By name; a file is the first row's that recognises it."""
 

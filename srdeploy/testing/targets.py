@@ -40,7 +40,7 @@ class TargetContract:
     tolerance: ClassVar[float] = 1e-4
     reproducible: ClassVar[bool] = True
 
-    @pytest.fixture(autouse=True, scope="class")
+    @pytest.fixture(autouse=True)
     def _small_builtin(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         with measured_on(write_middles(tmp_path_factory.mktemp("builtin"))):
             yield
