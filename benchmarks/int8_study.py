@@ -32,7 +32,7 @@ from srdeploy.export.quantise_search import ranges_of, usual_layers
 from srdeploy.files import sha256
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
-from srdeploy.quality import evaluate
+from srdeploy.quality.evaluate import evaluate
 from srdeploy.runtime.inputs import network_inputs
 from srdeploy.runtime.onnx_session import OnnxSession
 

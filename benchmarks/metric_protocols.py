@@ -20,7 +20,8 @@ from torch.nn import functional
 
 from srdeploy.data.benchmark import Pair, open_benchmark
 from srdeploy.data.images import rgb_to_y, to_uint8
-from srdeploy.metrics import PROTOCOLS, psnr, ssim
+from srdeploy.quality.metrics import psnr, ssim
+from srdeploy.quality.protocol import PROTOCOLS
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.pixels import upscale_rgb
 from srdeploy.runtime.session import Session

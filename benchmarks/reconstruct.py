@@ -23,7 +23,8 @@ import numpy as np
 from results_io import quiet, table, write
 
 from srdeploy.data.benchmark import open_benchmark
-from srdeploy.metrics import get_protocol, psnr
+from srdeploy.quality.metrics import psnr
+from srdeploy.quality.protocol import get_protocol
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.pixels import upscale_rgb
 

@@ -30,7 +30,7 @@ from srdeploy.bench.feed import choose_image
 from srdeploy.bench.stats import Latency, Ratio, paired_speedup
 from srdeploy.measure.machine import machine_facts
 from srdeploy.models.card import Card
-from srdeploy.quality import evaluate
+from srdeploy.quality.evaluate import evaluate
 from srdeploy.runtime.card_of import read_card_of
 from srdeploy.runtime.onnx_session import OnnxSession
 from srdeploy.runtime.openvino_session import OpenvinoSession

@@ -24,8 +24,9 @@ from results_io import own_command, table, write
 
 from srdeploy.data.benchmark import open_benchmark
 from srdeploy.data.images import to_uint8
-from srdeploy.metrics import PROTOCOLS, psnr
 from srdeploy.progress import track
+from srdeploy.quality.metrics import psnr
+from srdeploy.quality.protocol import PROTOCOLS
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.pixels import plan_image, upscale_rgb
 from srdeploy.runtime.session import Session

@@ -159,7 +159,7 @@ def run_cell(study: Study, cell: Cell, network_path: str, folder: Path) -> dict[
     """Run one cell to its end and return its result."""
     from srdeploy.models.load import load_network
     from srdeploy.prune.oneshot import default_exclude
-    from srdeploy.quality import evaluate
+    from srdeploy.quality.evaluate import evaluate
     from srdeploy.train.journal import read_metrics
     from srdeploy.train.method import prune_trained
 

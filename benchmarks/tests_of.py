@@ -3,7 +3,7 @@
 A test holds a module of the package when it is named after it, or imports it, or lies in its
 folder and reaches it through what it imports. ``make mutants`` and ``make check`` ask here.
 
-python benchmarks/tests_of.py srdeploy/metrics.py     # the tests of a file, nearest first
+python benchmarks/tests_of.py srdeploy/data/images.py # the tests of a file, nearest first
 python benchmarks/tests_of.py --changed               # those of what changed since main
 """
 

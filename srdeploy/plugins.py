@@ -27,6 +27,7 @@ TABLES = {
     "targets": "srdeploy.export.targets:TARGETS",
     "runtimes": "srdeploy.runtime.table:RUNTIMES",
     "devices": "srdeploy.devices.table:KINDS",
+    "metrics": "srdeploy.quality.metrics:METRICS",
 }
 """Names of the tables, and where each is."""
 

@@ -33,6 +33,7 @@ from PIL import Image
 
 from srdeploy.cli.main import run
 from srdeploy.models.registry import ARCHITECTURES
+from srdeploy.quality.metrics import METRICS
 
 ROOT = Path(__file__).parents[1]
 TOPS = (ROOT / "srdeploy", ROOT)
@@ -246,10 +247,11 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(str(folder))
     stand_in(tmp_path / "builtin")
     monkeypatch.setattr("srdeploy.data.benchmark.BENCHMARK_IMAGES", tmp_path / "builtin")
-    known = set(ARCHITECTURES)
+    known = {id(table): set(table) for table in (ARCHITECTURES, METRICS)}
     yield folder
-    for name in set(ARCHITECTURES) - known:  # a page adds one
-        del ARCHITECTURES[name]
+    for table in (ARCHITECTURES, METRICS):
+        for name in set(table) - known[id(table)]:  # a page adds one
+            del table[name]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_ids)

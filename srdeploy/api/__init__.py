@@ -26,7 +26,7 @@ from srdeploy.measure.scenario import Scenario
 from srdeploy.models.importing.live_module import wrap
 from srdeploy.models.network import Network
 from srdeploy.prune.plan import Plan
-from srdeploy.quality import Quality
+from srdeploy.quality.result import Quality
 from srdeploy.report.page import ReportSummary
 
 __all__ = [

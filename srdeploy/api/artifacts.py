@@ -20,8 +20,8 @@ from srdeploy.export.run import export as _export
 from srdeploy.export.targets import target_for
 from srdeploy.measure.scenario import Scenario
 from srdeploy.models.network import Network
-from srdeploy.quality import Quality
-from srdeploy.quality import evaluate as _evaluate
+from srdeploy.quality.evaluate import evaluate as _evaluate
+from srdeploy.quality.result import Quality
 from srdeploy.report.page import ReportSummary, write_report
 from srdeploy.runtime.open import open_session, scale_of
 from srdeploy.upscaling.image import picture_of, upscale_picture

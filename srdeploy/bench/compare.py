@@ -20,7 +20,7 @@ from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.diverge import TOLERANCE, Divergence, find_divergence
 from srdeploy.export.layers import Activations, activations_of
 from srdeploy.measure.scenario import Scenario
-from srdeploy.metrics import lost, psnr
+from srdeploy.quality.metrics import lost, psnr
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.pixels import network_input, upscale_rgb
 
@@ -128,8 +128,7 @@ def psnr_drop(first: Row, other: Row) -> float | None:
     """Loss of mean PSNR, dB; None where the two were not measured under one protocol."""
     if first.protocol is None or first.protocol != other.protocol:
         return None
-    before = first.psnr_y if first.psnr_y is not None else first.psnr_rgb
-    after = other.psnr_y if other.psnr_y is not None else other.psnr_rgb
+    before, after = first.figure("psnr"), other.figure("psnr")
     return None if before is None or after is None else lost(before, after)
 
 

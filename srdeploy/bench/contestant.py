@@ -21,9 +21,10 @@ from srdeploy.devices.artifact import card_of
 from srdeploy.devices.protocol import Device, Job, LoadedModel, Shape, Watch
 from srdeploy.devices.session import DeviceSession
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.measure.measurement import Measurement, Power, Quality, Reading
-from srdeploy.metrics import get_protocol
-from srdeploy.quality import bicubic_psnr, evaluate, natural_protocol
+from srdeploy.measure.measurement import Measurement, Power, Reading
+from srdeploy.quality.evaluate import bicubic_psnr, evaluate, natural_protocol
+from srdeploy.quality.protocol import get_protocol
+from srdeploy.quality.result import Quality
 from srdeploy.runtime.pixels import input_shape
 from srdeploy.runtime.table import split_runtime
 
@@ -182,16 +183,8 @@ class Contestant:
         named = request.scenario.protocol
         protocol = get_protocol(named) if named else natural_protocol(session.card)
         found = evaluate(session, request.folder, request.scale, protocol, progress=False)
-        return Quality(
-            psnr=found.psnr,
-            ssim=found.ssim,
-            colour=found.colour,  # type: ignore[arg-type]
-            protocol=found.protocol,
-            n_images=found.n_images,
-            data=Path(request.folder).name,
-            bicubic=bicubic_psnr(request.folder, request.scale, protocol),
-            per_image=found.per_image,
-        )
+        bicubic = bicubic_psnr(request.folder, request.scale, protocol)
+        return found.model_copy(update={"bicubic": bicubic})
 
     def _opened(self) -> LoadedModel:
         assert self._model is not None

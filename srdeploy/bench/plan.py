@@ -22,7 +22,7 @@ from srdeploy.errors import SrdeployError
 from srdeploy.measure.measurement import DeviceFacts, Measurement
 from srdeploy.measure.scenario import Scenario
 from srdeploy.measure.store import Store
-from srdeploy.metrics import get_protocol
+from srdeploy.quality.protocol import get_protocol
 
 
 @dataclass(frozen=True)

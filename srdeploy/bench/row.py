@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from srdeploy.bench.drift import drift_of
 from srdeploy.bench.stats import Latency, paired_speedup, turns_of
 from srdeploy.measure.measurement import Measurement
+from srdeploy.quality.metrics import METRICS, Colour
+from srdeploy.quality.result import COLOURS, is_key, key_of, with_infinity
 
 _SHOWN = (
     *("artifact", "device", "runtime", "precision", "p50_ms", "speedup", "psnr_y", "psnr_rgb"),
@@ -23,6 +24,10 @@ class Row(BaseModel):
     """Everything measured on one artifact, with the conditions that make it comparable.
 
     Figures are None where they were not measured; ``error`` then says why.
+
+    Beside the fields there is one figure per metric and planes, the mean over the set: ``psnr_y``,
+    ``ssim_y``, ``psnr_rgb``, ``ssim_rgb`` and so on. Those of luma are None under a protocol that
+    compares colours, and the other way round.
 
     Attributes:
         artifact: Name of the file, or of a shipped network.
@@ -68,10 +73,6 @@ class Row(BaseModel):
         speedup_high: upper end.
         peak_mb: Peak memory of its process (runtime included), before quality was measured.
         data: Name of the benchmark set.
-        psnr_y: Mean PSNR of the set, dB; named for luma, compared as ``protocol`` says.
-        ssim_y: Mean SSIM.
-        psnr_rgb: In place of ``psnr_y`` under a protocol that compares colours.
-        ssim_rgb: Likewise.
         psnr_bicubic: What bicubic upscaling has on the same set under the same protocol, dB.
         n_images: Images of the set.
         protocol: Label of the quality protocol.
@@ -79,7 +80,8 @@ class Row(BaseModel):
         error: One sentence if something failed.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="allow")  # and what is no figure is refused
+    __pydantic_extra__: dict[str, float | None] = Field(init=False)
 
     artifact: str
     sha256: str | None = None
@@ -126,10 +128,6 @@ class Row(BaseModel):
     speedup_high: float | None = None
     peak_mb: float | None = None
     data: str | None = None
-    psnr_y: float | None = None
-    ssim_y: float | None = None
-    psnr_rgb: float | None = None
-    ssim_rgb: float | None = None
     psnr_bicubic: float | None = None
     n_images: int | None = None
     protocol: str | None = None
@@ -143,16 +141,32 @@ class Row(BaseModel):
             if value is not None:
                 yield name, round(value, 3) if isinstance(value, float) else value
 
+    def figures(self, colour: Colour) -> dict[str, float]:
+        """By metric, the means of the figures of these planes that were measured."""
+        end = f"_{colour}"
+        told = self.__pydantic_extra__.items()
+        return {
+            key.removesuffix(end): value
+            for key, value in told
+            if key.endswith(end) and value is not None
+        }
+
+    def figure(self, metric: str) -> float | None:
+        """The mean of a metric, of whichever planes the protocol compares."""
+        told = (self.figures(colour).get(metric) for colour in COLOURS)
+        return next((value for value in told if value is not None), None)
+
     @model_validator(mode="before")
     @classmethod
-    def _with_infinity(cls, values: Any) -> Any:
-        """Earlier JSON has null for an infinite PSNR; SSIM tells it from one not measured."""
-        if isinstance(values, dict):
-            for colour in ("y", "rgb"):
-                psnr, ssim = values.get(f"psnr_{colour}", 0), values.get(f"ssim_{colour}")
-                if psnr is None and ssim is not None:
-                    values = {**values, f"psnr_{colour}": math.inf}
-        return values
+    def _figures(cls, values: Any) -> Any:
+        """Every known metric has a value, if only None, and nothing but figures is added."""
+        if not isinstance(values, dict):
+            return values
+        foreign = [key for key in values if key not in cls.model_fields and not is_key(key)]
+        if foreign:
+            raise ValueError(f"a row has no {foreign[0]!r}")
+        untold = {key_of(metric, colour): None for metric in METRICS for colour in COLOURS}
+        return untold | with_infinity(values)
 
 
 def row_of(measurement: Measurement, base: Measurement) -> Row:
@@ -178,8 +192,7 @@ def row_of(measurement: Measurement, base: Measurement) -> Row:
     if (quality := measurement.quality) is not None:
         figures |= {
             "data": quality.data,
-            f"psnr_{quality.colour}": quality.psnr,
-            f"ssim_{quality.colour}": quality.ssim,
+            **{key_of(name, quality.colour): mean for name, mean in quality.figures.items()},
             "psnr_bicubic": quality.bicubic,
             "n_images": quality.n_images,
             "protocol": quality.protocol,

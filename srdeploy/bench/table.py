@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby
 
 from rich.box import SIMPLE_HEAD
@@ -10,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from srdeploy.bench.row import Row
+from srdeploy.quality.metrics import METRICS, Metric
 from srdeploy.tables import WIDTH, fitted, wrapped
 
 Columns = dict[str, Callable[[Row], str]]
@@ -46,7 +48,7 @@ def group_tables(
     """
     if not rows:
         return []
-    there = [name for name, show in _COLUMNS.items() if _has(rows, name, show)]
+    there = [name for name, show in _columns().items() if _has(rows, name, show)]
     shown = there if everything else _fitting(rows, there, width)
     hidden = [name.replace("/\n", "/").replace("\n", " ") for name in there if name not in shown]
     notes = _notes(rows, hidden)
@@ -70,7 +72,7 @@ def _fitting(rows: Sequence[Row], there: Sequence[str], width: int) -> list[str]
 
     chosen = set(_ESSENTIAL) & set(there)
     essential = len(_drawn(rows, order(chosen), width))
-    for name in _OTHERS:
+    for name in _others():
         more = order({*chosen, name})
         if name in there and len(_drawn(rows, more, width)) == essential:
             chosen.add(name)
@@ -85,9 +87,10 @@ def _drawn(rows: Sequence[Row], columns: Sequence[str], width: int) -> list[Tabl
         table.add_column("runtime")
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
+    show = _columns()
     for row in rows:
         names = [row.artifact, row.runtime or _NONE] if several else [row.artifact]
-        table.add_row(*map(Text, names), *(Text(_COLUMNS[name](row)) for name in columns))
+        table.add_row(*map(Text, names), *(Text(show[name](row)) for name in columns))
     together = several + sum(name in _ESSENTIAL for name in columns)
     return fitted(table, width, together)
 
@@ -199,34 +202,39 @@ def _interval(low: float | None, high: float | None) -> str:
     return _NONE if low is None or high is None else f"{low:.2f}-{high:.2f}"
 
 
-def _quality(luma: float | None, rgb: float | None, digits: int) -> str:
-    return _number(luma if luma is not None else rgb, digits)
+def _columns() -> Columns:
+    """All columns, in the order of the table."""
+    return {
+        "p50\nms": lambda row: milliseconds(row.p50_ms),
+        "p90\nms": lambda row: milliseconds(row.p90_ms),
+        "times\nfaster": lambda row: _number(row.speedup, 2),
+        "95 %\ninterval": lambda row: _interval(row.speedup_low, row.speedup_high),
+        **{metric.heading("\n"): partial(_figure, metric) for metric in METRICS.values()},
+        "first\nms": lambda row: milliseconds(row.first_ms),
+        "peak\nMB": lambda row: _number(row.peak_mb, 0),
+        "params": lambda row: _NONE if row.params is None else f"{row.params / 1e3:.0f}K",
+        "MACs\n720p": lambda row: _NONE if row.macs_720p is None else f"{row.macs_720p / 1e9:.1f}G",
+        "compute\nms": lambda row: milliseconds(row.compute_p50_ms),
+        "drift": lambda row: _number(row.drift, 2),
+        "drift\n95 %": lambda row: _interval(row.drift_low, row.drift_high),
+        "W": lambda row: _number(row.power_w, 1),
+        "mJ/\nimage": lambda row: milliseconds(row.energy_mj),
+    }
 
 
-_COLUMNS: Columns = {
-    "p50\nms": lambda row: milliseconds(row.p50_ms),
-    "p90\nms": lambda row: milliseconds(row.p90_ms),
-    "times\nfaster": lambda row: _number(row.speedup, 2),
-    "95 %\ninterval": lambda row: _interval(row.speedup_low, row.speedup_high),
-    "PSNR\ndB": lambda row: _quality(row.psnr_y, row.psnr_rgb, 2),
-    "SSIM": lambda row: _quality(row.ssim_y, row.ssim_rgb, 4),
-    "first\nms": lambda row: milliseconds(row.first_ms),
-    "peak\nMB": lambda row: _number(row.peak_mb, 0),
-    "params": lambda row: _NONE if row.params is None else f"{row.params / 1e3:.0f}K",
-    "MACs\n720p": lambda row: _NONE if row.macs_720p is None else f"{row.macs_720p / 1e9:.1f}G",
-    "compute\nms": lambda row: milliseconds(row.compute_p50_ms),
-    "drift": lambda row: _number(row.drift, 2),
-    "drift\n95 %": lambda row: _interval(row.drift_low, row.drift_high),
-    "W": lambda row: _number(row.power_w, 1),
-    "mJ/\nimage": lambda row: milliseconds(row.energy_mj),
-}
+def _figure(metric: Metric, row: Row) -> str:
+    return metric.number(row.figure(metric.name), _NONE)
+
 
 _ALWAYS = ("p50\nms", "p90\nms")
 
-_ESSENTIAL = (*_ALWAYS, "times\nfaster", "95 %\ninterval", "PSNR\ndB")
+_ESSENTIAL = (*_ALWAYS, "times\nfaster", "95 %\ninterval", METRICS["psnr"].heading("\n"))
 
-_OTHERS = (
-    *("drift", "drift\n95 %", "W", "mJ/\nimage", "compute\nms", "SSIM", "MACs\n720p", "params"),
-    *("peak\nMB", "first\nms"),
-)
-"""All others, the dearest first."""
+
+def _others() -> tuple[str, ...]:
+    """All that need not be there, the dearest first."""
+    return (
+        *("drift", "drift\n95 %", "W", "mJ/\nimage", "compute\nms"),
+        *(metric.heading("\n") for metric in METRICS.values()),
+        *("MACs\n720p", "params", "peak\nMB", "first\nms"),
+    )

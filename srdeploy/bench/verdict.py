@@ -21,9 +21,9 @@ from typing import Any, Literal
 
 from srdeploy.bench.stats import Ratio, paired_ratio, rounds_of, turns_of, unpaired_ratio
 from srdeploy.errors import UserError
-from srdeploy.measure.measurement import Measurement, Quality
-from srdeploy.metrics import lost
-from srdeploy.quality import psnr_lost
+from srdeploy.measure.measurement import Measurement
+from srdeploy.quality.metrics import METRICS, lost
+from srdeploy.quality.result import Quality, psnr_lost
 
 Word = Literal["pass", "fail", "noisy"]
 WORST_FIRST: tuple[Word, ...] = ("fail", "noisy", "pass")
@@ -64,6 +64,8 @@ class Line:
         quality: Verdict on the drop; None without a limit or PSNR.
         verdict: The worse of the two.
         reasons: Sentences on failures, and on conditions that differ.
+        figures: Of every metric that both sides have: ``base`` and ``new``, the worst of several
+            runs, and ``lost``, in its unit. They decide nothing: the limit is on PSNR.
     """
 
     artifact: str
@@ -83,6 +85,7 @@ class Line:
     quality: Word | None = None
     verdict: Word | None = None
     reasons: list[str] = field(default_factory=list)
+    figures: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -198,8 +201,13 @@ def _figures(line: Line, base: list[Measurement], new: list[Measurement]) -> Non
 
     times = [[one.p50_ms for one in side if one.p50_ms is not None] for side in (base, new)]
     line.base_ms, line.new_ms = (median(side) if side else None for side in times)
-    psnrs = [[one.quality.psnr for one in side if one.quality] for side in (base, new)]
-    line.base_psnr, line.new_psnr = (min(side) if side else None for side in psnrs)
+    before, after = _worst(base), _worst(new)
+    line.base_psnr, line.new_psnr = before.get("psnr"), after.get("psnr")
+    line.figures = {
+        name: {"base": old, "new": after[name], "lost": METRICS[name].lost(old, after[name])}
+        for name, old in before.items()
+        if name in after
+    }
     if line.base_psnr is not None and line.new_psnr is not None:
         line.drop = _drop(line.base_psnr, line.new_psnr, base[-1].quality, new[-1].quality)
     ratio = _slowdown(line, base, new)
@@ -207,6 +215,13 @@ def _figures(line: Line, base: list[Measurement], new: list[Measurement]) -> Non
         line.slowdown, line.slowdown_low, line.slowdown_high = (
             None if end is None else end - 1 for end in (ratio.value, ratio.low, ratio.high)
         )
+
+
+def _worst(side: list[Measurement]) -> dict[str, float]:
+    """By metric, the worst mean of several runs."""
+    means = [one.quality.figures for one in side if one.quality]
+    found = {name: [mean[name] for mean in means if name in mean] for name in METRICS}
+    return {name: METRICS[name].worst(*told) for name, told in found.items() if told}
 
 
 def _drop(before: float, after: float, base: Quality | None, new: Quality | None) -> float | None:

@@ -171,7 +171,8 @@ def eval_(
 
     `srdeploy eval pruned.onnx --eval-data B100 --protocol standard --json`
     """
-    from srdeploy.quality import evaluate, natural_protocol
+    from srdeploy.quality.evaluate import evaluate, natural_protocol
+    from srdeploy.quality.result import key_of
     from srdeploy.runtime.bicubic_session import BicubicSession
     from srdeploy.runtime.open import open_session
 
@@ -200,10 +201,7 @@ def eval_(
             beside = evaluate(BicubicSession(), data, factor, judged)
             several.append(document | {"bicubic": beside.as_dict()})
             if not json:
-                say(
-                    f"x{factor}: {quality.psnr:.3f} dB, SSIM {quality.ssim:.4f}; bicubic "
-                    f"{beside.psnr:.3f} dB, {beside.ssim:.4f}"
-                )
+                say(f"x{factor}: {quality.told()}; bicubic {beside.told(titles=False)}")
         if json:
             emit({"scales": several})
             return
@@ -215,16 +213,13 @@ def eval_(
     if json:
         emit(document)
         return
-    rows = [
-        (row["name"], *(value for key, value in row.items() if key != "name"))
-        for row in quality.per_image
-    ]
-    for name, psnr, ssim, *_ in essential(rows, lambda row: -row[1], "images", most=20):
-        say(f"{name:>24}  {psnr:7.3f} dB  {ssim:.4f}")
-    say(
-        f"{quality.n_images} images: {quality.psnr:.3f} dB, SSIM {quality.ssim:.4f}  "
-        f"{quality.protocol}"
-    )
+
+    def badness(row: dict[str, Any]) -> float:
+        return -row[key_of("psnr", quality.colour)]
+
+    for row in essential(quality.per_image, badness, "images", most=20):
+        say("  ".join([f"{row['name']:>24}", *quality.cells(row)]))
+    say(f"{quality.n_images} images: {quality.told()}  {quality.protocol}")
     for remark in document["notes"]:
         note(remark)
 

@@ -186,7 +186,7 @@ def prune(
         choice |= {**listed, "exclude": (*(exclude or ()), *listed["exclude"])}
 
     def measure(stage: str, version: Any) -> dict[str, Any]:
-        from srdeploy.quality import evaluate
+        from srdeploy.quality.evaluate import evaluate
 
         figures = evaluate(version, data, version.card.scale)
         if not json:

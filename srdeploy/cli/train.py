@@ -196,7 +196,7 @@ def _run(
 
 def _before_rounding(network: Any, watch: Any) -> dict[str, Any]:
     """What the network has in float, where it can be measured before its data are opened."""
-    from srdeploy.quality import evaluate
+    from srdeploy.quality.evaluate import evaluate
     from srdeploy.strict import expand
     from srdeploy.train.recipe import HELD_OUT
 

@@ -19,9 +19,10 @@ import onnx
 
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.kept import quality_facts
-from srdeploy.metrics import lost
 from srdeploy.models.card import CARD_KEY, Card
-from srdeploy.quality import Quality, evaluate, psnr_lost
+from srdeploy.quality.evaluate import evaluate
+from srdeploy.quality.metrics import lost
+from srdeploy.quality.result import Quality, psnr_lost
 from srdeploy.runtime.fitting import fitting
 from srdeploy.runtime.onnx_file import NotComputed
 from srdeploy.runtime.open import open_session

@@ -11,7 +11,8 @@ from srdeploy.data.builtin import BUILTIN
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.report import ExportReport
 from srdeploy.models.network import Network
-from srdeploy.quality import Quality, evaluate, psnr_lost
+from srdeploy.quality.evaluate import evaluate
+from srdeploy.quality.result import Quality, psnr_lost
 from srdeploy.runtime.fitting import fitting
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.session import Session

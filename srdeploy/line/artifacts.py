@@ -218,7 +218,7 @@ class Artifacts:
 
     def _quality(self) -> dict[str, Any]:
         """Each network's figures in PyTorch: what a stage cost and what it won back."""
-        from srdeploy.quality import evaluate
+        from srdeploy.quality.evaluate import evaluate
 
         found: dict[str, Any] = {}
         for version in self.line.made():

@@ -15,6 +15,7 @@ from srdeploy.errors import UserError
 from srdeploy.figures_json import dumps
 from srdeploy.files import atomic_path, check_output
 from srdeploy.measure.measurement import Measurement
+from srdeploy.quality.metrics import METRICS
 
 SUFFIXES = (".json", ".csv")
 
@@ -107,8 +108,8 @@ def summary(one: Measurement) -> dict[str, Any]:
         "load_before": one.before.load_1min,
         "hottest_before_c": max(one.before.temperatures_c.values(), default=None),
         "hottest_after_c": max(one.after.temperatures_c.values(), default=None),
-        "psnr": quality.psnr if quality else None,
-        "ssim": quality.ssim if quality else None,
+        **dict.fromkeys(METRICS),
+        **(quality.figures if quality else {}),
         "protocol": quality.protocol if quality else None,
         "data": quality.data if quality else None,
         "params": one.params,
@@ -123,7 +124,8 @@ def _text(found: Iterable[Measurement], suffix: str, samples: bool) -> str:
     stream = io.StringIO()
     rows = [line for one in found for line in (_samples(one) if samples else [summary(one)])]
     if rows:
-        writer = csv.DictWriter(stream, rows[0].keys(), lineterminator="\n")
+        columns = dict.fromkeys(name for row in rows for name in row)  # some have more metrics
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     return stream.getvalue()

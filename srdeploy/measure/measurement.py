@@ -6,15 +6,15 @@ between processes, hosts and versions of Python, and into the store.
 
 from __future__ import annotations
 
-import math
 from statistics import median
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
 from srdeploy.errors import UserError
-from srdeploy.figures_json import dumps, figure
+from srdeploy.figures_json import dumps
 from srdeploy.measure.scenario import Scenario
+from srdeploy.quality.result import Quality
 from srdeploy.strict import Strict
 
 Shape = tuple[int, int, int, int]
@@ -108,51 +108,6 @@ class Power(Strict):
     readings: int
 
 
-class Quality(Strict):
-    """PSNR and SSIM of the outputs of this very device, as :class:`srdeploy.quality.Quality`.
-
-    ``bicubic`` is the PSNR that bicubic upscaling has on the same set under the same protocol: what
-    a network has to beat. None in results of older versions.
-
-    PSNR is infinite where outputs equal the originals. Of older files, which have null in its
-    place, it is known again: SSIM is a number there, and is none where an output was none.
-    """
-
-    psnr: float
-    ssim: float
-    colour: Literal["y", "rgb"]
-    protocol: str
-    n_images: int
-    data: str
-    bicubic: float | None = None
-    per_image: list[dict[str, Any]] = []
-
-    @model_validator(mode="before")
-    @classmethod
-    def _with_infinity(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        images = values.get("per_image")
-        known = [_known(one) for one in images] if isinstance(images, list) else images
-        return {**_known(values), **({} if images is None else {"per_image": known})}
-
-
-def _known(figures: Any) -> Any:
-    """PSNR and SSIM of a set or an image as numbers, for what stands in JSON in their place."""
-    if not isinstance(figures, dict):
-        return figures
-    found = dict(figures)
-    for key in figures:
-        if key.startswith("psnr") and figures[key] is None:
-            ssim = figure(figures.get(key.replace("psnr", "ssim")))
-            found[key] = math.nan if ssim is None or math.isnan(ssim) else math.inf
-        elif key.startswith("ssim") and figures[key] is None:
-            found[key] = math.nan
-        elif key.startswith(("psnr", "ssim")) and isinstance(figures[key], str):
-            found[key] = figure(figures[key])
-    return found
-
-
 class Measurement(Strict):
     """One artifact on one device under one scenario.
 
@@ -191,7 +146,7 @@ class Measurement(Strict):
         readings: Sensors while they were taken.
         power: Their summary; None where the device has no power sensors.
         peak_mb: Peak memory in MB (10^6 bytes), the runtime's included.
-        quality: Figures on the benchmark set; None where not asked.
+        quality: Figures of the outputs of this very device; None where not asked.
         notes: Sentences on what the figures leave out or rest on.
         error: One sentence if something failed; what was measured until then is kept.
     """

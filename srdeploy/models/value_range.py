@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from srdeploy.data.bicubic import imresize
 from srdeploy.data.builtin import BENCHMARK_IMAGES
 from srdeploy.data.images import read_rgb, rgb_to_y
-from srdeploy.metrics import psnr
 from srdeploy.models.card import Card
+from srdeploy.quality.metrics import psnr
 
 VALUE_RANGES = (1.0, 255.0)
 """What pixels may run to."""

@@ -16,8 +16,9 @@ from srdeploy.data.benchmark import Pair, open_benchmark
 from srdeploy.data.bicubic import imresize
 from srdeploy.data.images import rgb_to_y, to_uint8
 from srdeploy.errors import SrdeployError
-from srdeploy.metrics import PROTOCOLS, psnr
 from srdeploy.progress import track
+from srdeploy.quality.metrics import psnr
+from srdeploy.quality.protocol import PROTOCOLS
 from srdeploy.report.run_folder import NETWORKS, RunFolder
 from srdeploy.report.sources import Evidence
 from srdeploy.runtime.open import open_session

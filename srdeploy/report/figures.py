@@ -11,7 +11,7 @@ from typing import Any
 
 from srdeploy.bench.row import Row
 from srdeploy.bench.table import milliseconds
-from srdeploy.metrics import lost
+from srdeploy.quality.metrics import lost
 from srdeploy.report.run_folder import NETWORKS, RunFolder
 from srdeploy.report.sources import Entry, Evidence
 
@@ -117,12 +117,7 @@ def usual_kind(rows: Sequence[Row]) -> tuple[str | None, str | None]:
 
 def psnr_of(row: Row) -> float | None:
     """PSNR, of whichever planes the protocol compares."""
-    return row.psnr_y if row.psnr_y is not None else row.psnr_rgb
-
-
-def ssim_of(row: Row) -> float | None:
-    """SSIM likewise."""
-    return row.ssim_y if row.ssim_y is not None else row.ssim_rgb
+    return row.figure("psnr")
 
 
 def scenario_of(row: Row) -> str:

@@ -13,9 +13,10 @@ from pydantic import ValidationError
 from srdeploy.bench.row import Row, row_of
 from srdeploy.errors import UserError
 from srdeploy.figures_json import dumps
-from srdeploy.measure.measurement import Conditions, DeviceFacts, Measurement, Quality
+from srdeploy.measure.measurement import Conditions, DeviceFacts, Measurement
 from srdeploy.measure.scenario import Scenario
 from srdeploy.measure.store import Store, is_sqlite
+from srdeploy.quality.result import ALWAYS, COLOURS, Quality
 from srdeploy.report.run_folder import BENCH, STORE, RunFolder, read_run_folder
 
 
@@ -167,15 +168,12 @@ def _unwrapped(record: Any) -> Any:
 
 def measurement_of(row: Row) -> Measurement:
     """The measurement behind a row, without what a row does not hold (sensors, their peak)."""
-    colour = "rgb" if row.psnr_rgb is not None else "y"
-    psnr = row.psnr_rgb if colour == "rgb" else row.psnr_y
-    ssim = row.ssim_rgb if colour == "rgb" else row.ssim_y
+    colour = next((c for c in COLOURS if row.figures(c).keys() >= ALWAYS), None)
     quality = None
-    if psnr is not None and ssim is not None:
+    if colour is not None:
         quality = Quality(
-            psnr=psnr,
-            ssim=ssim,
-            colour=colour,  # type: ignore[arg-type]
+            figures=row.figures(colour),
+            colour=colour,
             protocol=row.protocol or "",
             n_images=row.n_images or 0,
             data=row.data or "",

@@ -8,7 +8,8 @@ Import a suite's class and its fixtures into a test module, and subclass the cla
 * :mod:`srdeploy.testing.targets`: export targets.
 
 For architectures, call :func:`srdeploy.testing.architectures.check_architecture`; for calibration
-methods, :func:`srdeploy.testing.calibration.check_calibration_method`.
+methods, :func:`srdeploy.testing.calibration.check_calibration_method`; for metrics,
+:func:`srdeploy.testing.metrics.check_metric`.
 
 They need pytest: ``pip install 'srdeploy[testing]'``.
 """

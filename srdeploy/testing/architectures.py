@@ -11,7 +11,6 @@ from torch import Tensor
 
 from srdeploy.compact.run import prune_oneshot
 from srdeploy.export.run import export
-from srdeploy.metrics import PROTOCOLS
 from srdeploy.models.architecture import Architecture
 from srdeploy.models.count import count
 from srdeploy.models.facts import check_card
@@ -29,6 +28,7 @@ from srdeploy.models.registry import (
 from srdeploy.models.resize import layer_widths
 from srdeploy.models.store import read_network, save_network
 from srdeploy.prune.options import PruneOptions
+from srdeploy.quality.protocol import PROTOCOLS
 from srdeploy.runtime.open import open_session
 from srdeploy.strict import parse
 from srdeploy.train.defaults import finetune_defaults

@@ -22,7 +22,7 @@ from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.onnx import export_onnx
 from srdeploy.measure.measurement import DeviceFacts
 from srdeploy.models.load import load_network
-from srdeploy.quality import evaluate
+from srdeploy.quality.evaluate import evaluate
 
 SHAPE = (1, 3, 16, 24)
 NETWORK = "edsr-s-x2-p70"

@@ -29,7 +29,7 @@ def write_middles(folder: Path) -> Path:
 @contextmanager
 def measured_on(folder: Path) -> Iterator[None]:
     """``builtin`` measures on the images of a folder meanwhile."""
-    from srdeploy.quality import bicubic_psnr
+    from srdeploy.quality.evaluate import bicubic_psnr
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("srdeploy.data.benchmark.BENCHMARK_IMAGES", folder)

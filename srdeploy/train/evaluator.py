@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.prune.evaluator import StepEvaluator
-from srdeploy.quality import evaluate
+from srdeploy.quality.evaluate import evaluate
 from srdeploy.strict import expand
 from srdeploy.train.hooks import Forward, StepHook
 from srdeploy.train.loop import train

@@ -22,7 +22,7 @@ from srdeploy.models.network import Network
 from srdeploy.models.registry import create, find_architecture
 from srdeploy.models.weight_norm import merge_weight_norm
 from srdeploy.progress import track
-from srdeploy.quality import evaluate
+from srdeploy.quality.evaluate import evaluate
 from srdeploy.runtime.open import open_session
 from srdeploy.strict import expand
 from srdeploy.train.best import Best, read_best

@@ -17,7 +17,7 @@ from srdeploy.data.images import eight_bits, list_images, rgb_to_y, to_uint8
 from srdeploy.data.picture import Picture, read_picture
 from srdeploy.errors import UserError
 from srdeploy.files import atomic_path
-from srdeploy.metrics import PROTOCOLS
+from srdeploy.quality.protocol import PROTOCOLS
 from srdeploy.upscaling.image import Upscaler, hidden_bytes
 from srdeploy.upscaling.sheet import Panel, draw_sheet
 

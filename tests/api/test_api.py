@@ -92,7 +92,10 @@ def test_what_functions_return_is_a_line() -> None:
         artifact="a.onnx", scale=2, scenario={"x": [1] * 99}, machine={}, p50_ms=1.23456,
         samples_ms=[1.0] * 999, psnr_y=31.61234,
     )  # fmt: skip
-    quality = sr.Quality(34.4, 0.93, 1, "y", "psnr[y]", [{"name": "a"}] * 99)
+    quality = sr.Quality(
+        figures={"psnr": 34.4, "ssim": 0.93}, colour="y", protocol="psnr[y]", n_images=1,
+        per_image=[{"name": "a"}] * 99,
+    )  # fmt: skip
     summary = sr.ReportSummary(
         Path("r.html"), "t", [], ["It is fast.", "And more."], [{}] * 3, {}, {}, [], None, [], []
     )

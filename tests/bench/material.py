@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from srdeploy.measure.measurement import Conditions, DeviceFacts, Measurement, Power, Quality
+from srdeploy.measure.measurement import Conditions, DeviceFacts, Measurement, Power
 from srdeploy.measure.scenario import Scenario
+from srdeploy.quality.result import Quality
 
 FACTS = DeviceFacts(kind="fake", model="board", arch="aarch64", cpu="A78", cpus=6)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from srdeploy.bench.row import Row, row_of
-from srdeploy.measure.measurement import Quality
+from srdeploy.quality.result import Quality
 from tests.bench.material import FACTS, FULL, measured
 
 
@@ -82,3 +82,17 @@ def test_an_infinite_psnr_of_earlier_rows(given: dict[str, Any], read: float | N
     assert Row.model_validate(told | given).psnr_y == read
     other = {name.replace("_y", "_rgb"): value for name, value in given.items()}
     assert Row.model_validate(told | other).psnr_rgb == read
+
+
+def test_the_keys_of_its_json() -> None:
+    one = measured([10.0], **FULL)
+    assert set(row_of(one, one).model_dump(mode="json")) == {
+        "artifact", "sha256", "device", "session", "repeat", "started", "runtime",
+        "runtime_version", "provider", "precision", "threads", "scenario", "machine", "before",
+        "after", "scale", "lr_size", "input", "params", "macs_720p", "build_ms", "load_ms",
+        "first_ms", "p50_ms", "p90_ms", "p99_ms", "mean_ms", "min_ms", "iqr_ms", "n_samples",
+        "samples_ms", "turns", "compute_p50_ms", "compute_ms", "drift", "drift_low", "drift_high",
+        "power_w", "energy_mj", "power_source", "speedup", "speedup_low", "speedup_high",
+        "peak_mb", "data", "psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb", "psnr_bicubic", "n_images",
+        "protocol", "note", "error",
+    }  # fmt: skip

@@ -12,8 +12,9 @@ from srdeploy.bench import stats
 from srdeploy.bench.verdict import Limits, Verdict, judge
 from srdeploy.bench.verdict_table import markdown, notes, verdict_table
 from srdeploy.errors import UserError
-from srdeploy.measure.measurement import Conditions, DeviceFacts, Measurement, Quality
+from srdeploy.measure.measurement import Conditions, DeviceFacts, Measurement
 from srdeploy.measure.scenario import Scenario
+from srdeploy.quality.result import Quality
 
 FACTS = DeviceFacts(kind="fake", model="board", cpu="cpu", cpus=4)
 FIVE = Limits(max_slowdown=0.05)

@@ -13,8 +13,9 @@ from srdeploy.bench.stats import Ratio
 from srdeploy.bench.verdict import Limits, Line, Verdict, judge
 from srdeploy.bench.verdict_table import markdown, notes, verdict_table
 from srdeploy.errors import UserError
-from srdeploy.measure.measurement import Measurement, Quality
+from srdeploy.measure.measurement import Measurement
 from srdeploy.measure.scenario import Scenario
+from srdeploy.quality.result import Quality
 from tests.bench.material import measured
 
 FIVE = Limits(max_slowdown=0.05)

@@ -6,17 +6,18 @@ import json
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from srdeploy.cli import networks
 from srdeploy.cli.main import run
 from srdeploy.cli.output import quantity
-from srdeploy.metrics import PROTOCOLS
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
-from srdeploy.quality import Quality
+from srdeploy.quality.protocol import PROTOCOLS
+from srdeploy.quality.result import Quality
 from srdeploy.runtime.bicubic_session import BicubicSession
 from tests.cli.reach import STOP, Case, hold
 
@@ -29,7 +30,7 @@ SESSION = SimpleNamespace(
 )
 EVAL = {
     "srdeploy.runtime.open:open_session": nullcontext(SESSION),
-    "srdeploy.quality:evaluate": STOP,
+    "srdeploy.quality.evaluate:evaluate": STOP,
 }
 LOAD = {"srdeploy.models.load:load_network": STOP}
 IMPORT = {
@@ -152,12 +153,22 @@ def test_what_inspect_prints(
     assert [line for line in groups if "rotates" in line] == ["  rotates: yes"]
 
 
+def quality_of(psnr: float, ssim: float, images: int, rows: list[dict[str, Any]]) -> Quality:
+    return Quality(
+        figures={"psnr": psnr, "ssim": ssim},
+        colour="y",
+        protocol="psnr[y]",
+        n_images=images,
+        per_image=rows,
+    )
+
+
 def test_what_eval_prints(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [{"name": "a.png", "psnr_y": 30.12345, "ssim_y": 0.98765}]
-    quality = Quality(30.12345, 0.98765, 1, "y", "psnr[y]", rows)
-    monkeypatch.setattr("srdeploy.quality.evaluate", lambda *_: quality)
+    quality = quality_of(30.12345, 0.98765, 1, rows)
+    monkeypatch.setattr("srdeploy.quality.evaluate.evaluate", lambda *_: quality)
     monkeypatch.setattr("srdeploy.runtime.open.open_session", lambda *_, **__: nullcontext(SESSION))
     assert run(["eval", "net.st"]) == 0
     told = capsys.readouterr()
@@ -191,9 +202,9 @@ def test_several_scales_have_bicubic_beside_them(
     def measure(source: object, data: str, scale: int, protocol: object) -> Quality:
         asked.append((source is SESSION, data, scale, protocol))
         psnr = 40.0 - scale - 5 * isinstance(source, BicubicSession)
-        return Quality(psnr, psnr / 50, 5, "y", "psnr[y]", [])
+        return quality_of(psnr, psnr / 50, 5, [])
 
-    monkeypatch.setattr("srdeploy.quality.evaluate", measure)
+    monkeypatch.setattr("srdeploy.quality.evaluate.evaluate", measure)
     monkeypatch.setattr("srdeploy.runtime.open.open_session", lambda *_, **__: nullcontext(SESSION))
     assert run(["eval", "net.st", "--eval-data", "Set5", "--scale", "2,4,2"]) == 0
     assert asked == [

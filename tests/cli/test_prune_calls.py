@@ -335,7 +335,7 @@ def test_quality_is_measured_on_the_data_and_told(
     monkeypatch.setattr(SLOWLY.replace(":", "."), pruned)
     replaced = {
         **{name: one for name, one in {**ONESHOT, **TRAINED, **SAVE}.items() if one is not STOP},
-        "srdeploy.quality:evaluate": quality,
+        "srdeploy.quality.evaluate:evaluate": quality,
     }
     line = f"prune n.st -o out.st --method {method}"
     seen = calls(f"{line} --eval-data Set5", replaced)

@@ -141,7 +141,7 @@ def trained(settings: Any, result: Any = None, **more: Any) -> dict[str, Any]:
         "srdeploy.train.loop:train": result or result_of(),
         "srdeploy.export.quantise_finetune:finetune_int8": result or result_of(),
         "srdeploy.models.store:save_network": None,
-        "srdeploy.quality:evaluate": QUALITY,
+        "srdeploy.quality.evaluate:evaluate": QUALITY,
         "srdeploy.train.journal:read_curve": CURVE,
         **more,
     }

@@ -21,7 +21,7 @@ from srdeploy.devices.open import open_device
 from srdeploy.devices.protocol import Device, Job
 from srdeploy.export.onnx import export_onnx
 from srdeploy.models.load import load_network
-from srdeploy.quality import evaluate
+from srdeploy.quality.evaluate import evaluate
 from srdeploy.runtime.open import open_session
 from tests.devices.ssh.loopback import REPLAY, Loopback, require_openssh
 from tests.emulated.aarch64 import enter, fetch_busybox, make_root, require_tools

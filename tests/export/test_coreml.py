@@ -18,7 +18,7 @@ from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.probes import Size, photograph
 from srdeploy.models.registry import create
-from srdeploy.quality import evaluate
+from srdeploy.quality.evaluate import evaluate
 from srdeploy.runtime.coreml_reference import CoremlReferenceSession
 from srdeploy.runtime.sizes import InputSizes
 from tests.export.coreml_zoo import ZOO, own, small

@@ -13,7 +13,7 @@ from srdeploy.export.onnx import export_onnx
 from srdeploy.export.run import export
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.quality import evaluate
+from srdeploy.quality.evaluate import evaluate
 from srdeploy.runtime.fitting import nearest
 from srdeploy.runtime.sizes import InputSizes
 

@@ -25,7 +25,7 @@ from srdeploy.files import sha256
 from srdeploy.models.load import load_network
 from srdeploy.models.registry import create
 from srdeploy.models.smsr.network import SMSR
-from srdeploy.quality import evaluate
+from srdeploy.quality.evaluate import evaluate
 from srdeploy.runtime.card_of import read_card_of
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.table import RUNTIMES

@@ -26,7 +26,7 @@ from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.models.probes import photograph
 from srdeploy.models.registry import create
-from srdeploy.quality import evaluate
+from srdeploy.quality.evaluate import evaluate
 from srdeploy.runtime.onnx_reference import OnnxReferenceSession, widen
 from srdeploy.runtime.onnx_session import OnnxSession
 from srdeploy.runtime.open import BF16_RUNTIMES, open_session

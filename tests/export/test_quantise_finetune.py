@@ -28,7 +28,7 @@ from srdeploy.models.probes import photograph
 from srdeploy.models.quantised import Quantised, Range
 from srdeploy.models.registry import create
 from srdeploy.models.store import read_network, save_network
-from srdeploy.quality import Quality
+from srdeploy.quality.result import Quality
 from srdeploy.runtime.inputs import network_inputs
 from srdeploy.runtime.onnx_session import OnnxSession
 from srdeploy.runtime.open import open_session
@@ -179,7 +179,8 @@ def test_the_network_that_is_kept_has_the_ranges_of_its_weights(
 
     def evaluate(session: Any, *_: Any, **__: Any) -> Quality:
         seen.append(session.run(np.full((1, 3, 16, 16), 100.0, np.float32)))
-        return Quality(figures[len(seen) - 1], 0.9, 1, "y", "psnr[y]", [])
+        mean = {"psnr": figures[len(seen) - 1], "ssim": 0.9}
+        return Quality(figures=mean, colour="y", protocol="psnr[y]", n_images=1)
 
     monkeypatch.setattr(loop, "evaluate", evaluate)
     network = made("ledsr")

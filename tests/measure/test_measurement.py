@@ -13,10 +13,10 @@ from srdeploy.measure.measurement import (
     DeviceFacts,
     Measurement,
     Power,
-    Quality,
     Reading,
 )
 from srdeploy.measure.scenario import Scenario
+from srdeploy.quality.result import Quality
 
 FULL = Measurement(
     artifact="net.onnx",

@@ -18,9 +18,10 @@ import pytest
 
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.measure import store as store_module
-from srdeploy.measure.measurement import DeviceFacts, Measurement, Quality
+from srdeploy.measure.measurement import DeviceFacts, Measurement
 from srdeploy.measure.scenario import Scenario
 from srdeploy.measure.store import Store, measurement_key
+from srdeploy.quality.result import Quality
 
 BASE: dict[str, Any] = {
     "artifact": "net.onnx",

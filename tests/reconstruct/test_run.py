@@ -12,7 +12,7 @@ from srdeploy.models.load import load_network
 from srdeploy.models.registry import create
 from srdeploy.models.store import read_network, save_network
 from srdeploy.prune.options import PruneOptions
-from srdeploy.quality import evaluate
+from srdeploy.quality.evaluate import evaluate
 from srdeploy.reconstruct.run import Calibration, prune_by_cost
 
 FEW = Calibration(patches=8)

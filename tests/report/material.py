@@ -15,11 +15,11 @@ from srdeploy.measure.measurement import (
     DeviceFacts,
     Measurement,
     Power,
-    Quality,
     Reading,
 )
 from srdeploy.measure.scenario import Scenario
 from srdeploy.measure.store import Store
+from srdeploy.quality.result import Quality
 from srdeploy.report.data import ReportData
 from srdeploy.report.sources import Entry, Evidence
 

@@ -17,7 +17,7 @@ from srdeploy.bench.row import row_of
 from srdeploy.data.bicubic import imresize
 from srdeploy.data.images import rgb_to_y, to_uint8
 from srdeploy.errors import UserError
-from srdeploy.metrics import psnr
+from srdeploy.quality.metrics import psnr
 from srdeploy.report import crops
 from srdeploy.report.crops import SHOWN, data_uri, find_artifacts, make_crops, try_crops
 from srdeploy.report.run_folder import RunFolder

@@ -10,7 +10,7 @@ import pytest
 from srdeploy.errors import UserError
 from srdeploy.models.load import load_network
 from srdeploy.models.registry import create
-from srdeploy.quality import evaluate
+from srdeploy.quality.evaluate import evaluate
 from srdeploy.runtime.open import open_session
 
 

@@ -15,7 +15,7 @@ from srdeploy.models.network import Network
 from srdeploy.prune.groups import find_groups
 from srdeploy.prune.srp import SRPPruner
 from srdeploy.prune.training import TrainedOptions, check_fit
-from srdeploy.quality import evaluate
+from srdeploy.quality.evaluate import evaluate
 from srdeploy.train.evaluator import LoopEvaluator
 from srdeploy.train.journal import read_metrics
 from srdeploy.train.recipe import TrainRecipe

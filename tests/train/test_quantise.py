@@ -163,7 +163,7 @@ def test_low_precision_trains_and_validation_measures_eight_bits(
     )  # fmt: skip
     coarse = start(reach=5000.0)  # so coarse that it shows
     tuned = train(tiny, settings, tmp_path, hooks=[QuantiseHook(coarse, settings)])
-    from srdeploy.quality import evaluate
+    from srdeploy.quality.evaluate import evaluate
 
     seen = read_metrics(tmp_path)[-1]["psnr_rgb"]
     rounded = evaluate(as_rounded(tuned.copy()), photographs, 2, "rgb", progress=False).psnr

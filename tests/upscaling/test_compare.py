@@ -10,8 +10,9 @@ from srdeploy.data.bicubic import imresize
 from srdeploy.data.images import rgb_to_y, write_png
 from srdeploy.data.picture import Picture
 from srdeploy.errors import UserError
-from srdeploy.metrics import PROTOCOLS, psnr
 from srdeploy.models.registry import create
+from srdeploy.quality.metrics import psnr
+from srdeploy.quality.protocol import PROTOCOLS
 from srdeploy.runtime.open import open_session
 from srdeploy.upscaling import compare
 from srdeploy.upscaling.compare import Comparison, Version, find_original, find_region

@@ -14,7 +14,8 @@ from srdeploy.data.bicubic import imresize
 from srdeploy.data.images import rgb_to_y, to_uint8, write_png
 from srdeploy.data.picture import Picture
 from srdeploy.errors import UserError
-from srdeploy.metrics import PROTOCOLS, psnr
+from srdeploy.quality.metrics import psnr
+from srdeploy.quality.protocol import PROTOCOLS
 from srdeploy.upscaling import compare
 from srdeploy.upscaling.compare import Comparison, Version, find_original, find_region
 from srdeploy.upscaling.sheet import Panel

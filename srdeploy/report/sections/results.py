@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from srdeploy.bench.row import Row
 from srdeploy.bench.table import milliseconds
+from srdeploy.quality.metrics import METRICS
 from srdeploy.report import html
 from srdeploy.report.figures import (
     Group,
@@ -15,7 +16,6 @@ from srdeploy.report.figures import (
     name_of,
     psnr_of,
     quantity,
-    ssim_of,
     told_apart,
 )
 from srdeploy.report.sources import Entry
@@ -53,8 +53,9 @@ def _has_figures(row: Row) -> bool:
 
 def _results(entries: Sequence[Entry], group: Group) -> str:
     rows = [_result(entry, group.on_front(entry)) for entry in entries]
-    head = ["artifact", "runtime", "median ms", "90 %", "faster", "PSNR dB", "SSIM", "MACs"]
-    head += ["params", "memory MB", "energy mJ"]
+    head = ["artifact", "runtime", "median ms", "90 %", "faster"]
+    head += [metric.heading() for metric in METRICS.values()]
+    head += ["MACs", "params", "memory MB", "energy mJ"]
     used = [i for i in range(len(head)) if any(row[i] not in ("", "–") for row in rows)]
     return html.table(
         [head[i] for i in used],
@@ -68,7 +69,6 @@ def _result(entry: Entry, front: bool) -> list[str]:
     mark = '<b class="badge">front</b>' if front else ""
     if below_bicubic(row):
         mark = '<b class="verdict fail">below bicubic</b>'
-    psnr, ssim = psnr_of(row), ssim_of(row)
     where = ", ".join(part for part in (row.provider, row.precision) if part)
     return [
         f"<strong>{escape(name_of(row))}</strong>{mark}",
@@ -76,8 +76,7 @@ def _result(entry: Entry, front: bool) -> list[str]:
         milliseconds(row.p50_ms) if row.p50_ms is not None else "–",
         milliseconds(row.p90_ms) if row.p90_ms is not None else "–",
         speedup(row),
-        "–" if psnr is None else f"{psnr:.2f}",
-        "–" if ssim is None else f"{ssim:.4f}",
+        *(metric.number(row.figure(metric.name), "–") for metric in METRICS.values()),
         quantity(row.macs_720p),
         quantity(row.params),
         "–" if row.peak_mb is None else f"{row.peak_mb:.0f}",

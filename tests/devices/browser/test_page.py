@@ -30,9 +30,9 @@ from srdeploy.devices.protocol import Job
 from srdeploy.devices.session import DeviceSession
 from srdeploy.export.onnx import export_onnx
 from srdeploy.measure.scenario import Scenario
-from srdeploy.metrics import psnr
 from srdeploy.models.registry import create
-from srdeploy.quality import evaluate
+from srdeploy.quality.evaluate import evaluate
+from srdeploy.quality.metrics import psnr
 from srdeploy.runtime.onnx_session import OnnxSession
 from tests.devices.browser.real_browser import (
     browser,  # noqa: F401

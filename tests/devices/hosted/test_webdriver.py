@@ -22,8 +22,8 @@ from srdeploy.devices.open import open_device
 from srdeploy.devices.protocol import Job
 from srdeploy.errors import UserError
 from srdeploy.export.onnx import export_onnx
-from srdeploy.metrics import psnr
 from srdeploy.models.registry import create
+from srdeploy.quality.metrics import psnr
 from srdeploy.runtime.onnx_session import OnnxSession
 from tests.devices.browser.real_browser import ort_web  # noqa: F401
 

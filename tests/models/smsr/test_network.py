@@ -14,7 +14,7 @@ from srdeploy.models.load import load_network
 from srdeploy.models.registry import create
 from srdeploy.models.smsr.network import SMSR, ChannelMask, choose, computed_fraction
 from srdeploy.models.store import build, read_network, save_network
-from srdeploy.quality import evaluate
+from srdeploy.quality.evaluate import evaluate
 
 
 def smsr(**config: int) -> SMSR:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from hashlib import sha256
@@ -16,7 +15,8 @@ from srdeploy.errors import UserError
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.quality import Quality, evaluate, natural_protocol, psnr_lost
+from srdeploy.quality.evaluate import evaluate, natural_protocol
+from srdeploy.quality.result import Quality, psnr_lost
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.torch_session import TorchSession
 
@@ -172,7 +172,13 @@ def test_mlperf_edsr_on_set5(shared_data: Path, n_feats: int, psnr: float) -> No
 
 def _figures(*psnrs: float) -> Quality:
     images = [{"name": str(n), "psnr_y": psnr} for n, psnr in enumerate(psnrs)]
-    return Quality(float(np.mean(psnrs)), 1.0, len(psnrs), "y", "psnr[y]", images)
+    return Quality(
+        figures={"psnr": float(np.mean(psnrs)), "ssim": 1.0},
+        colour="y",
+        protocol="psnr[y]",
+        n_images=len(psnrs),
+        per_image=images,
+    )
 
 
 @pytest.mark.parametrize(
@@ -192,6 +198,6 @@ def test_a_perfect_picture_hides_no_loss(
 
 
 def test_a_loss_of_means_alone() -> None:
-    flat = dataclasses.replace(_figures(math.inf), per_image=[])
+    flat = _figures(math.inf).model_copy(update={"per_image": []})
     assert psnr_lost(flat, flat) == 0.0
     assert psnr_lost(flat, _figures(30.0)) == math.inf

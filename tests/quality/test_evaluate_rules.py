@@ -5,20 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from srdeploy import quality as module
 from srdeploy.data.benchmark import open_benchmark
 from srdeploy.data.bicubic import imresize
 from srdeploy.data.images import rgb_to_y, write_png
 from srdeploy.errors import UserError
-from srdeploy.metrics import PROTOCOLS, SSIM_WINDOW, Protocol, lost, psnr, ssim
 from srdeploy.models.registry import create
-from srdeploy.quality import Quality, bicubic_psnr, evaluate, psnr_lost
+from srdeploy.quality import evaluate as module
+from srdeploy.quality.evaluate import bicubic_psnr, evaluate
+from srdeploy.quality.metrics import SSIM_WINDOW, lost, psnr, ssim
+from srdeploy.quality.protocol import PROTOCOLS, Protocol
+from srdeploy.quality.result import Quality, psnr_lost
 from srdeploy.runtime.bicubic_session import BicubicSession
 
 
@@ -121,7 +123,13 @@ def test_each_picture_advances_the_bar(
 
 def figures(*psnrs: float, colour: str = "y") -> Quality:
     images = [{"name": str(n), f"psnr_{colour}": psnr} for n, psnr in enumerate(psnrs)]
-    return Quality(float(np.mean(psnrs)), 0.9, len(psnrs), colour, "label", images)
+    return Quality(
+        figures={"psnr": float(np.mean(psnrs)), "ssim": 0.9},
+        colour=colour,
+        protocol="label",
+        n_images=len(psnrs),
+        per_image=images,
+    )
 
 
 def test_figures_are_named_after_their_planes() -> None:
@@ -185,5 +193,5 @@ def test_sides_of_the_window() -> None:
 
 
 def test_figures_do_not_change() -> None:
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(ValidationError):
         figures(30.0).psnr = 31.0  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""PSNR and SSIM, and the protocols that make a number comparable with a published one.
+"""The protocols that make a quality figure comparable with a published one.
 
 A figure such as 37.65 dB means nothing without its protocol: which colour plane, how wide a border
 was cut, what was rounded to 8 bits and what the low-resolution input was. Here a protocol is a row
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from srdeploy.data.images import rgb_to_y, to_uint8
 from srdeploy.errors import unknown_name
+from srdeploy.quality.metrics import Colour
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Protocol:
     """
 
     name: str
-    colour: Literal["y", "rgb"]
+    colour: Colour
     lr: Literal["u8", "double"]
     rounding: Literal["rgb", "y", "none"]
     luma: Literal["matlab"] | None
@@ -127,70 +128,3 @@ def get_protocol(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise unknown_name("protocol", name, PROTOCOLS)
     return PROTOCOLS[name]
-
-
-def lost(before: float, after: float) -> float:
-    """PSNR lost from one to the other, dB: nothing, too, from infinite to infinite."""
-    return 0.0 if before == after else before - after
-
-
-def psnr(a: NDArray, b: NDArray) -> float:
-    """Peak signal-to-noise ratio in dB of two arrays of one shape, peak 255; inf if they are equal.
-
-    Raises:
-        ValueError: the shapes differ, or are empty.
-    """
-    _check_pair(a, b)
-    error = np.mean(np.square(a.astype(np.float64) - b.astype(np.float64)))
-    return float("inf") if error == 0 else float(10 * np.log10(255.0**2 / error))
-
-
-# Wang, Bovik, Sheikh, Simoncelli, IEEE TIP 2004, section III.B and III.C.
-_WINDOW = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
-_WINDOW /= _WINDOW.sum()
-_C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-SSIM_WINDOW = len(_WINDOW)
-
-
-def ssim(a: NDArray, b: NDArray) -> float:
-    """Mean structural similarity (Wang et al. 2004) as the super-resolution tables compute it.
-
-    An 11x11 Gaussian window of sigma 1.5 at every position where it fits whole, K1 = 0.01,
-    K2 = 0.03, range 255, no downsampling; the authors' MATLAB ``ssim_index``. The Gaussian is
-    separable, so it is applied along each side in turn.
-
-    Args:
-        a: ``[H, W]`` or ``[H, W, C]`` in 0..255 (C planes are averaged).
-        b: the same shape.
-
-    Raises:
-        ValueError: the shapes differ, or a side is shorter than the window.
-    """
-    _check_pair(a, b)
-    if min(a.shape[:2]) < SSIM_WINDOW:
-        raise ValueError(f"SSIM needs at least {SSIM_WINDOW} pixels a side, got {a.shape}")
-    x, y = a.astype(np.float64), b.astype(np.float64)
-    mean_x, mean_y = _blur(x), _blur(y)
-    var_x = _blur(x * x) - mean_x**2
-    var_y = _blur(y * y) - mean_y**2
-    covariance = _blur(x * y) - mean_x * mean_y
-    luminance = (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1)
-    structure = (2 * covariance + _C2) / (var_x + var_y + _C2)
-    return float(np.mean(luminance * structure))
-
-
-def _blur(image: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The Gaussian window's weighted mean at every valid position of the first two axes."""
-    for axis in (0, 1):
-        n = image.shape[axis] - SSIM_WINDOW + 1
-        shifted = np.moveaxis(image, axis, 0)
-        total = _WINDOW[0] * shifted[:n]
-        for offset in range(1, SSIM_WINDOW):
-            total += _WINDOW[offset] * shifted[offset : offset + n]
-        image = np.moveaxis(total, 0, axis)
-    return image
-
-
-def _check_pair(a: NDArray, b: NDArray) -> None:
-    if a.shape != b.shape or a.size == 0:
-        raise ValueError(f"cannot compare images of shapes {a.shape} and {b.shape}")

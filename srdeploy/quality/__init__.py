@@ -1,0 +1,1 @@
+"""How good images are: metrics, protocols, and figures of a network on a benchmark set."""
