@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from srdeploy.bench.drift import drift_of
 from srdeploy.bench.stats import Latency, paired_speedup, turns_of
-from srdeploy.measure.measurement import Measurement
+from srdeploy.measure.measurement import Conditions, DeviceFacts, Measured, Measurement
+from srdeploy.measure.scenario import Scenario
 from srdeploy.quality.metrics import METRICS, Colour
-from srdeploy.quality.result import COLOURS, is_key, key_of, with_infinity
+from srdeploy.quality.result import ALWAYS, COLOURS, Quality, is_key, key_of, with_infinity
 
 _SHOWN = (
     *("artifact", "device", "runtime", "precision", "p50_ms", "speedup", "psnr_y", "psnr_rgb"),
@@ -20,48 +21,30 @@ _SHOWN = (
 """What a row is printed with."""
 
 
-class Row(BaseModel):
+class Row(Measured):
     """Everything measured on one artifact, with the conditions that make it comparable.
 
-    Figures are None where they were not measured; ``error`` then says why.
+    Figures are None where they were not measured; ``error`` then says why. What a row has from its
+    measurement as it is stands in :class:`srdeploy.measure.measurement.Measured`.
 
     Beside the fields there is one figure per metric and planes, the mean over the set: ``psnr_y``,
     ``ssim_y``, ``psnr_rgb``, ``ssim_rgb`` and so on. Those of luma are None under a protocol that
     compares colours, and the other way round.
 
     Attributes:
-        artifact: Name of the file, or of a shipped network.
-        sha256: Its content; None for what is no file.
         device: Where it was measured.
-        session: Shared by the artifacts whose turns were interleaved.
-        repeat: Number of the repetition.
         started: When, UTC.
-        runtime: What ran it, and
-        runtime_version: its version;
-        provider: where in it.
-        precision: What was really computed in.
-        threads: CPU threads of one run.
         scenario: The conditions, in full.
         machine: What the device is, and its load before (``load_1min``).
         before: Power mode, clocks and temperatures before the samples, and
         after: after them; what is missing was not told.
         scale: Upscaling factor.
-        lr_size: Height and width of the LR image.
-        input: Shape of the tensor that was run, [N, C, H, W].
-        params: Trainable parameters.
-        macs_720p: Multiply-accumulates for a 1280x720 output.
-        build_ms: Building an engine; 0 where one was cached.
-        load_ms: Opening the artifact, runtime's import included.
-        first_ms: The first run after that, never part of the samples.
         p50_ms: Median of the samples; ``p90_ms`` and ``p99_ms`` likewise.
         mean_ms: Their mean.
         min_ms: The fastest.
         iqr_ms: Distance between their quartiles.
         n_samples: How many.
-        samples_ms: All of them, in the order taken.
-        turns: How many of them each round gave, in order.
-        compute_p50_ms: Median of the accelerator alone, where the runtime tells it apart from
-        compute_ms: those samples.
+        compute_p50_ms: Median of the accelerator alone, where the runtime tells it apart.
         drift: Of runs of a minute and more: times slower in the last tenth than in the first,
         drift_low: lower end of its 95 % interval,
         drift_high: upper end.
@@ -71,41 +54,23 @@ class Row(BaseModel):
         speedup: Times faster than the first artifact of the same call, paired by round.
         speedup_low: Lower end of its 95 % interval (bootstrap over rounds);
         speedup_high: upper end.
-        peak_mb: Peak memory of its process (runtime included), before quality was measured.
         data: Name of the benchmark set.
         psnr_bicubic: What bicubic upscaling has on the same set under the same protocol, dB.
         n_images: Images of the set.
         protocol: Label of the quality protocol.
         note: One sentence on what these figures leave out.
-        error: One sentence if something failed.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow")  # and what is no figure is refused
+    model_config = ConfigDict(extra="allow")  # and what is no figure is refused
     __pydantic_extra__: dict[str, float | None] = Field(init=False)
 
-    artifact: str
-    sha256: str | None = None
     device: str = "local"
-    session: str | None = None
-    repeat: int = 0
     started: str | None = None
-    runtime: str | None = None
-    runtime_version: str | None = None
-    provider: str | None = None
-    precision: str | None = None
-    threads: int | None = None
     scenario: dict[str, Any]
     machine: dict[str, Any]
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
     scale: int
-    lr_size: tuple[int, int] | None = None
-    input: tuple[int, int, int, int] | None = None
-    params: int | None = None
-    macs_720p: int | None = None
-    build_ms: float | None = None
-    load_ms: float | None = None
-    first_ms: float | None = None
     p50_ms: float | None = None
     p90_ms: float | None = None
     p99_ms: float | None = None
@@ -113,10 +78,7 @@ class Row(BaseModel):
     min_ms: float | None = None
     iqr_ms: float | None = None
     n_samples: int = 0
-    samples_ms: list[float] = []
-    turns: list[int] = []
     compute_p50_ms: float | None = None
-    compute_ms: list[float] = []
     drift: float | None = None
     drift_low: float | None = None
     drift_high: float | None = None
@@ -126,13 +88,11 @@ class Row(BaseModel):
     speedup: float | None = None
     speedup_low: float | None = None
     speedup_high: float | None = None
-    peak_mb: float | None = None
     data: str | None = None
     psnr_bicubic: float | None = None
     n_images: int | None = None
     protocol: str | None = None
     note: str | None = None
-    error: str | None = None
 
     def __repr_args__(self) -> Iterator[tuple[str, Any]]:
         """The main figures only: a list of rows is read, not scrolled through."""
@@ -197,9 +157,10 @@ def row_of(measurement: Measurement, base: Measurement) -> Row:
             "n_images": quality.n_images,
             "protocol": quality.protocol,
         }
-    same = {name: getattr(measurement, name) for name in _SAME}
     return Row(
-        **same,
+        **_same(measurement),
+        device=measurement.device,
+        started=measurement.started,
         **figures,
         scenario=measurement.scenario.model_dump(mode="json"),
         machine={**facts, "load_1min": measurement.before.load_1min},
@@ -212,10 +173,33 @@ def row_of(measurement: Measurement, base: Measurement) -> Row:
     )
 
 
-_SAME = (
-    *("artifact", "sha256", "device", "session", "repeat", "started", "runtime"),
-    *("runtime_version", "provider", "precision", "threads", "lr_size", "input", "params"),
-    *("macs_720p", "build_ms", "load_ms", "first_ms", "samples_ms", "turns", "compute_ms"),
-    *("peak_mb", "error"),
-)
-"""Fields that a row has from its measurement as they are."""
+def measurement_of(row: Row) -> Measurement:
+    """The measurement behind a row, without what a row does not hold (sensors, their peak)."""
+    colour = next((c for c in COLOURS if row.figures(c).keys() >= ALWAYS), None)
+    quality = None
+    if colour is not None:
+        quality = Quality(
+            figures=row.figures(colour),
+            colour=colour,
+            protocol=row.protocol or "",
+            n_images=row.n_images or 0,
+            data=row.data or "",
+            bicubic=row.psnr_bicubic,
+        )
+    facts = {key: value for key, value in row.machine.items() if key in DeviceFacts.model_fields}
+    return Measurement(
+        **_same(row),
+        device=row.device,
+        facts=DeviceFacts(**{"kind": "local", "model": "unknown", **facts}),
+        scenario=Scenario.model_validate(row.scenario),
+        started=row.started or "",
+        scale=row.scale,
+        before=Conditions.model_validate(row.before),
+        after=Conditions.model_validate(row.after),
+        quality=quality,
+    )
+
+
+def _same(one: Measured) -> dict[str, Any]:
+    """What the other of the two has as it is."""
+    return {name: getattr(one, name) for name in Measured.model_fields}

@@ -108,28 +108,21 @@ class Power(Strict):
     readings: int
 
 
-class Measurement(Strict):
-    """One artifact on one device under one scenario.
+class Measured(Strict):
+    """What a measurement and the row that is made of it have in common.
 
     Attributes:
-        format: Version of this description.
         artifact: Name of the file or shipped network.
-        sha256: Its content.
-        device: The device's name: its URI, or what a farm calls it.
-        facts: What the device is.
-        scenario: The conditions asked, in full, with one input.
+        sha256: Its content; None for what is no file.
         session: An id that the artifacts of one run share, whose turns were interleaved: their
             ratios are paired by round.
         repeat: Which repetition of a scenario that asks for several.
-        started: When, in UTC (ISO 8601),
-        ended: and until when.
         runtime: What ran the network (``onnxruntime``, ``tensorrt``, ``browser (wasm)``...).
         runtime_version: Its version.
         provider: Where in the runtime: an execution provider, a GPU, a delegate.
         precision: What was really computed in, read back from what ran; None where unknown.
         threads: CPU threads of one run.
         input: Shape of the tensor that was run, [N, C, H, W].
-        scale: Upscaling factor.
         lr_size: Height and width of the LR image.
         params: Trainable parameters.
         macs_720p: Multiply-accumulates for a 1280x720 output.
@@ -141,33 +134,21 @@ class Measurement(Strict):
         compute_ms: Of the same runs, the accelerator alone without transfers; empty where the
             runtime does not tell them apart.
         turns: How many samples each turn gave, in order.
-        before: The device's conditions before the samples,
-        after: and after them.
-        readings: Sensors while they were taken.
-        power: Their summary; None where the device has no power sensors.
-        peak_mb: Peak memory in MB (10^6 bytes), the runtime's included.
-        quality: Figures of the outputs of this very device; None where not asked.
-        notes: Sentences on what the figures leave out or rest on.
+        peak_mb: Peak memory in MB (10^6 bytes), the runtime's included, before quality was
+            measured.
         error: One sentence if something failed; what was measured until then is kept.
     """
 
-    format: Literal[1] = 1
     artifact: str
     sha256: str | None = None
-    device: str
-    facts: DeviceFacts
-    scenario: Scenario
     session: str | None = None
     repeat: int = 0
-    started: str
-    ended: str | None = None
     runtime: str | None = None
     runtime_version: str | None = None
     provider: str | None = None
     precision: str | None = None
     threads: int | None = None
     input: Shape | None = None
-    scale: int | None = None
     lr_size: tuple[int, int] | None = None
     params: int | None = None
     macs_720p: int | None = None
@@ -177,14 +158,42 @@ class Measurement(Strict):
     samples_ms: list[Annotated[float, Field(ge=0)]] = []
     compute_ms: list[Annotated[float, Field(ge=0)]] = []
     turns: list[int] = []
+    peak_mb: float | None = None
+    error: str | None = None
+
+
+class Measurement(Measured):
+    """One artifact on one device under one scenario.
+
+    Attributes:
+        format: Version of this description.
+        device: The device's name: its URI, or what a farm calls it.
+        facts: What the device is.
+        scenario: The conditions asked, in full, with one input.
+        started: When, in UTC (ISO 8601),
+        ended: and until when.
+        scale: Upscaling factor.
+        before: The device's conditions before the samples,
+        after: and after them.
+        readings: Sensors while they were taken.
+        power: Their summary; None where the device has no power sensors.
+        quality: Figures of the outputs of this very device; None where not asked.
+        notes: Sentences on what the figures leave out or rest on.
+    """
+
+    format: Literal[1] = 1
+    device: str
+    facts: DeviceFacts
+    scenario: Scenario
+    started: str
+    ended: str | None = None
+    scale: int | None = None
     before: Conditions = Conditions()
     after: Conditions = Conditions()
     readings: list[Reading] = []
     power: Power | None = None
-    peak_mb: float | None = None
     quality: Quality | None = None
     notes: list[str] = []
-    error: str | None = None
 
     @property
     def p50_ms(self) -> float | None:

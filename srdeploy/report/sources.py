@@ -10,13 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from srdeploy.bench.row import Row, row_of
+from srdeploy.bench.row import Row, measurement_of, row_of
 from srdeploy.errors import UserError
 from srdeploy.figures_json import dumps
-from srdeploy.measure.measurement import Conditions, DeviceFacts, Measurement
-from srdeploy.measure.scenario import Scenario
+from srdeploy.measure.measurement import Measurement
 from srdeploy.measure.store import Store, is_sqlite
-from srdeploy.quality.result import ALWAYS, COLOURS, Quality
 from srdeploy.report.run_folder import BENCH, STORE, RunFolder, read_run_folder
 
 
@@ -164,32 +162,3 @@ def _unwrapped(record: Any) -> Any:
     if record["event"] != "row":
         return None
     return {key: value for key, value in record.items() if key != "event"}
-
-
-def measurement_of(row: Row) -> Measurement:
-    """The measurement behind a row, without what a row does not hold (sensors, their peak)."""
-    colour = next((c for c in COLOURS if row.figures(c).keys() >= ALWAYS), None)
-    quality = None
-    if colour is not None:
-        quality = Quality(
-            figures=row.figures(colour),
-            colour=colour,
-            protocol=row.protocol or "",
-            n_images=row.n_images or 0,
-            data=row.data or "",
-            bicubic=row.psnr_bicubic,
-        )
-    facts = {key: value for key, value in row.machine.items() if key in DeviceFacts.model_fields}
-    same = ("artifact", "sha256", "device", "session", "repeat", "runtime", "runtime_version",
-            "provider", "precision", "threads", "input", "scale", "lr_size", "params",
-            "macs_720p", "build_ms", "load_ms", "first_ms", "samples_ms", "compute_ms", "turns",
-            "peak_mb", "error")  # fmt: skip
-    return Measurement(
-        **{name: getattr(row, name) for name in same},
-        facts=DeviceFacts(**{"kind": "local", "model": "unknown", **facts}),
-        scenario=Scenario.model_validate(row.scenario),
-        started=row.started or "",
-        before=Conditions.model_validate(row.before),
-        after=Conditions.model_validate(row.after),
-        quality=quality,
-    )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from srdeploy.bench.compare import Comparison, Parity
-from srdeploy.bench.row import Row, row_of
+from srdeploy.bench.row import Row, measurement_of, row_of
 from srdeploy.bench.table import group_tables
 from srdeploy.bench.verdict import Limits, judge
 from srdeploy.cli.main import run
@@ -25,7 +25,6 @@ from srdeploy.quality.metrics import METRICS, Metric
 from srdeploy.quality.protocol import PROTOCOLS
 from srdeploy.quality.result import Quality
 from srdeploy.report.page import write_report
-from srdeploy.report.sources import measurement_of
 from srdeploy.runtime.bicubic_session import BicubicSession
 from srdeploy.testing.metrics import check_metric
 from tests.bench.material import measured
