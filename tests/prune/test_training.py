@@ -121,7 +121,7 @@ def test_what_is_not_said_is_as_published() -> None:
         },
         "alignment": {"iterations": 17260, "weight": 1.0},
         "search": {"growth": 1e-4, "every": 20, "limit": 0.05, "hold": 0, "keep": 0.5},
-        "freeze_skipped": False,
+        "freeze_skipped": False, "pick": None, "compare": None, "reinit": None,
     }  # fmt: skip
 
 
