@@ -16,10 +16,11 @@ import re
 import threading
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points, packages_distributions
+from operator import attrgetter
 from typing import Any, Protocol, TypeVar
 
-from srdeploy.errors import shown
+from srdeploy.errors import SrdeployError, shown
 
 TABLES = {
     "architectures": "srdeploy.models.registry:ARCHITECTURES",
@@ -154,6 +155,25 @@ class Table(MutableMapping[str, R]):
         return None
 
 
+def code_of(place: str) -> Any:
+    """What a row names as ``module:name``, imported.
+
+    Raises:
+        SrdeployError: code of a plug-in that cannot be imported.
+    """
+    module, _, name = place.partition(":")
+    try:
+        return attrgetter(name)(importlib.import_module(module))
+    except Exception as error:
+        if module.split(".")[0] == __name__.split(".")[0]:
+            raise
+        owners = packages_distributions().get(module.split(".")[0], [module])
+        raise SrdeployError(
+            f"{place} cannot be imported ({_told(error)}); update {owners[0]}, or remove it with "
+            f"`pip uninstall {owners[0]}`."
+        ) from error
+
+
 def problems(*tables: object) -> list[str]:
     """What is wrong with the plug-ins of some tables, a sentence each."""
     found = (plugin for table in tables for plugin in getattr(table, "plugins", list)())
@@ -165,8 +185,7 @@ def installed() -> list[Plugin]:
     found = []
     for name, place in TABLES.items():
         if entry_points(group=f"srdeploy.{name}"):
-            module, table = place.split(":")
-            found += getattr(importlib.import_module(module), table).plugins()
+            found += code_of(place).plugins()
     return found
 
 

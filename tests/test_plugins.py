@@ -16,8 +16,8 @@ import pytest
 
 from srdeploy.cli.main import run
 from srdeploy.devices.table import KINDS, Kind
-from srdeploy.errors import unknown_name
-from srdeploy.plugins import NAME, TABLES, Plugin, Table, installed, problems
+from srdeploy.errors import SrdeployError, unknown_name
+from srdeploy.plugins import NAME, TABLES, Plugin, Table, code_of, installed, problems
 
 KIND = "from srdeploy.devices.table import Kind\n"
 MINE = f'{KIND}ROW = Kind("mine", "my device", "mine", "m:C")\n'
@@ -211,3 +211,32 @@ def test_help_names_the_rows(command: str, name: str, capsys: pytest.CaptureFixt
     shown = " ".join(capsys.readouterr().out.split())
     assert name in shown
     assert "{" not in shown
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("import nothing_there", "(ModuleNotFoundError: No module named 'nothing_there')"),
+        ("", "(AttributeError: module 'tiny' has no attribute 'Device')"),
+        ("1 / 0", "(ZeroDivisionError: division by zero)"),
+    ],
+)
+def test_code_that_cannot_be_imported_is_the_plugins_fault(
+    code: str, told: str, packages: Packages
+) -> None:
+    packages.add("tiny-one", "ROW = []")
+    (packages.folder / "tiny.py").write_text(code)
+    (packages.folder / "tiny_one-1.2.dist-info" / "RECORD").write_text("tiny.py,,\n")
+    packages.modules.append("tiny")
+    with pytest.raises(SrdeployError) as caught:
+        code_of("tiny:Device")
+    assert str(caught.value) == (
+        f"tiny:Device cannot be imported {told}; update tiny-one, or remove it with `pip uninstall "
+        "tiny-one`."
+    )
+
+
+def test_ours_that_cannot_be_imported_is_not() -> None:
+    assert code_of("srdeploy.devices.table:Kind.availability") is Kind.availability
+    with pytest.raises(ModuleNotFoundError):
+        code_of("srdeploy.nothing:there")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-
 from srdeploy.devices.protocol import Device
 from srdeploy.devices.table import KINDS
 from srdeploy.devices.uri import DeviceUri
 from srdeploy.errors import UserError, unknown_name
+from srdeploy.plugins import code_of
 
 
 def open_device(uri: str) -> Device:
@@ -28,5 +27,4 @@ def open_device(uri: str) -> Device:
     kind = KINDS[parsed.kind]
     if not (found := kind.availability()):
         raise UserError(f"'{uri}' cannot be used from here: {found.reason}.")
-    module, name = kind.opens.split(":")
-    return getattr(importlib.import_module(module), name)(parsed)
+    return code_of(kind.opens)(parsed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from srdeploy.export.targets import Target, find_target, target_for
 from srdeploy.files import staged_files
 from srdeploy.models.network import Network
 from srdeploy.models.registry import architecture_of_module
+from srdeploy.plugins import code_of
 from srdeploy.runtime.table import Availability
 
 
@@ -54,8 +54,7 @@ def export(network: Network | Path, target: str, path: str | Path, **options: An
         way = _elsewhere(row, can, options)
     if "precision" not in row.options:  # checked above: it is the only one the exporter writes
         options.pop("precision", None)
-    module, function = way.split(":")
-    exporter = getattr(importlib.import_module(module), function)
+    exporter = code_of(way)
     with staged_files(path) as place:
         report: ExportReport = exporter(network, place, **options)
         if note:

@@ -7,13 +7,12 @@ imports nothing heavy; a row's options are imported when they are asked for.
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srdeploy.errors import UserError, unknown_name
-from srdeploy.plugins import Table
+from srdeploy.plugins import Table, code_of
 from srdeploy.runtime.table import (
     COREMLTOOLS,
     LITERT,
@@ -134,8 +133,7 @@ class Target:
             return {}
         from srdeploy.export.options import options_of
 
-        module, name = self.option_class.split(":")
-        return options_of(getattr(importlib.import_module(module), name))
+        return options_of(code_of(self.option_class))
 
     def check_source(self, options: dict[str, Any], *, from_onnx: bool) -> None:
         """See that it can be made of a network, or of an ONNX file, and that the options fit that.

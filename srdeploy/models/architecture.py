@@ -6,12 +6,12 @@ Whoever meets a network asks its row what is special about it, never for its nam
 from __future__ import annotations
 
 import copy
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
+
+from srdeploy.plugins import code_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -75,7 +75,7 @@ class Architecture:
 
     def factory(self) -> type[nn.Module]:
         """The module class."""
-        return _imported(self.source)
+        return code_of(self.source)
 
     def options(self) -> Mapping[str, inspect.Parameter]:
         """The arguments of the module class, annotations evaluated."""
@@ -83,25 +83,20 @@ class Architecture:
 
     def read_by(self) -> Importer:
         """How its files are read."""
-        return _imported(self.importer)
+        return code_of(self.importer)
 
     def inference_form(self, network: Network, *, portable: bool = False) -> Network:
         """What runs and is exported in place of a network; the network itself where that is so."""
         if self.inference is None:
             return network
-        return _imported(self.inference)(network, portable)
+        return code_of(self.inference)(network, portable)
 
     def counted_form(self, module: nn.Module) -> nn.Module:
         """A copy of a module, as published tables count it."""
         if self.counted is None:
             return copy.deepcopy(module)
-        return _imported(self.counted)(module)
+        return code_of(self.counted)(module)
 
     def sparse_tracer(self) -> Callable[..., Any] | None:
         """What :attr:`sparse` names."""
-        return None if self.sparse is None else _imported(self.sparse)
-
-
-def _imported(spec: str) -> Any:
-    module, _, name = spec.partition(":")
-    return attrgetter(name)(importlib.import_module(module))
+        return None if self.sparse is None else code_of(self.sparse)

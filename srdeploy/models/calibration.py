@@ -6,10 +6,11 @@ The command line's help and completion, recipes, their schema, the documentation
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from srdeploy.plugins import code_of
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,7 @@ class CalibrationMethod:
 
     def function(self) -> Callable[[Any, bool], Any]:
         """The function."""
-        module, name = self.source.split(":")
-        return getattr(importlib.import_module(module), name)
+        return code_of(self.source)
 
 
 CALIBRATION_METHODS: dict[str, CalibrationMethod] = {

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 
 from srdeploy.errors import SrdeployError
 from srdeploy.models.network import Network
 from srdeploy.models.registry import architecture_of
+from srdeploy.plugins import code_of
 from srdeploy.prune.groups import Grouping, find_groups
 from srdeploy.prune.methods import METHODS, SCORED, Method
 from srdeploy.prune.options import PruneOptions, nothing_to_prune, removals
@@ -47,8 +47,7 @@ def plan_oneshot(
     if method.chooses is None:
         removed = choose(network.module, grouping, counts, options.criterion, options.seed)
         return make_plan(grouping, removed, options.criterion, options.model_dump(mode="json"))
-    module, name = method.chooses.split(":")
-    chosen = getattr(importlib.import_module(module), name)(network, grouping, counts, options)
+    chosen = code_of(method.chooses)(network, grouping, counts, options)
     settings = options.model_dump(mode="json", exclude={"criterion"})
     return make_plan(grouping, _checked(chosen, grouping, counts, method), method.name, settings)
 

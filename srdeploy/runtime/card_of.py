@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
 from srdeploy.errors import UserError
 from srdeploy.files import require_file
 from srdeploy.models.card import CARD_KEY, Card
+from srdeploy.plugins import code_of
 from srdeploy.runtime.table import LITERT, RUNTIMES
 
 
@@ -24,11 +24,7 @@ def read_card_of(path: str | Path) -> Card:
     reader = next(
         (row.card for row in RUNTIMES.values() if suffix in row.suffixes and row.card), None
     )
-    if reader is None:
-        card = _of_network(path)
-    else:
-        module, function = reader.split(":")
-        card = getattr(importlib.import_module(module), function)(path)
+    card = _of_network(path) if reader is None else code_of(reader)(path)
     if card is None:
         raise UserError(
             f"'{path}' carries no srdeploy card, so nothing is known of how it was made; a "

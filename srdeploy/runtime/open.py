@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from srdeploy.errors import UserError, unknown_name
 from srdeploy.models.registry import architecture_of_module
+from srdeploy.plugins import code_of
 from srdeploy.runtime.bicubic_session import NAME as BICUBIC
 from srdeploy.runtime.bicubic_session import BicubicSession
 from srdeploy.runtime.onnx_file import NotComputed
@@ -134,8 +134,7 @@ def _open_artifact(
         raise UserError(f"There is no file '{path}'.")
     if row.session is None:
         raise UserError(f"'{path}' cannot be run here: {row.availability().reason}.")
-    module, name = row.session.split(":")
-    return getattr(importlib.import_module(module), name)(path, threads=threads, **foreign)
+    return code_of(row.session)(path, threads=threads, **foreign)
 
 
 def _that_computes(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from srdeploy.export.run import export
 from srdeploy.export.targets import TARGETS, Target
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
+from srdeploy.plugins import code_of
 from srdeploy.runtime.card_of import read_card_of
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.table import RUNTIMES
@@ -66,10 +66,7 @@ class TargetContract:
         assert row.suffix in RUNTIMES[row.runtime].suffixes
         for place, source in ((row.exporter, "network"), (row.converter, "onnx")):
             if place:
-                module, function = place.split(":")
-                known = inspect.signature(
-                    getattr(importlib.import_module(module), function)
-                ).parameters
+                known = inspect.signature(code_of(place)).parameters
                 taken = {k for k, o in row.own_options().items() if o.source in (None, source)}
                 assert taken <= {*known} or "options" in known
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -44,11 +43,7 @@ def _exporters(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every target is here, and its exporter is :func:`exporter`."""
     ASKED.clear()
     monkeypatch.setattr(Target, "availability", lambda self: Availability(True, ""))
-    module = ModuleType("exporters")
-    for row in TARGETS.values():
-        for place in filter(None, (row.exporter, row.converter)):
-            setattr(module, place.split(":")[1], exporter)
-    monkeypatch.setattr(stage, "importlib", SimpleNamespace(import_module=lambda name: module))
+    monkeypatch.setattr(stage, "code_of", lambda place: exporter)
 
 
 @pytest.fixture
@@ -160,9 +155,11 @@ def test_what_is_compared_is_also_measured(
     monkeypatch.setattr(stage, "require_kept", lambda report: seen.append("required"))
     monkeypatch.setattr(sys.modules[__name__], "PARITY", Parity(0, 0, []) if parity else None)
     if measured:
-        module = ModuleType("measuring")
-        module.export_onnx = lambda *a, **o: replace(exporter(*a, **o), quality={"psnr": 1})  # type: ignore[attr-defined]
-        monkeypatch.setattr(stage, "importlib", SimpleNamespace(import_module=lambda name: module))
+        monkeypatch.setattr(
+            stage,
+            "code_of",
+            lambda place: lambda *a, **o: replace(exporter(*a, **o), quality={"psnr": 1}),
+        )
     report = export(plain if network else tmp_path / "a.onnx", "onnx", tmp_path / "net.onnx")
     assert seen == (["measured", "required"] if asked else [])
     assert ("loses nothing" in report.notes) == asked

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -38,15 +37,11 @@ class Noted:
 def _noted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every runtime is here, and its sessions are :class:`Noted`."""
 
-    class Modules:
-        def __init__(self, module: str) -> None:
-            self.module = module
-
-        def __getattr__(self, name: str) -> Any:
-            return lambda path, **options: Noted(f"{self.module}:{name}", path, options)
+    def noted(place: str) -> Any:
+        return lambda path, **options: Noted(place, path, options)
 
     OPENED.clear()
-    monkeypatch.setattr(open_module, "importlib", SimpleNamespace(import_module=Modules))
+    monkeypatch.setattr(open_module, "code_of", noted)
     monkeypatch.setattr(Runtime, "availability", lambda row: Availability(True, ""))
 
 
