@@ -122,6 +122,8 @@ def _compare(session: Session, pair: Pair, protocol: Protocol) -> dict[str, floa
     for name, metric in METRICS.items():
         try:
             figures[name] = metric.measure(result, original)
+        except SrdeployError:
+            raise
         except Exception as error:  # whatever the code of others raises
             raise SrdeployError(
                 f"The metric '{name}' fails on '{pair.name}' ({shown(error)}); correct it, or "

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from srdeploy.plugins import Table
+from srdeploy.plugins import Table, code_of
 
 Colour = Literal["y", "rgb"]
 """Which planes of an image are compared."""
@@ -72,11 +71,9 @@ class Metric:
 
         Raises:
             ValueError: the shapes differ, or a side is shorter than :attr:`smallest`.
+            SrdeployError: the function is a plug-in's and cannot be imported.
         """
-        function = self.function
-        if isinstance(function, str):
-            module, name = function.split(":")
-            function = getattr(import_module(module), name)
+        function = code_of(self.function) if isinstance(self.function, str) else self.function
         return float(function(result, original))
 
     def lost(self, before: float, after: float) -> float:

@@ -205,3 +205,10 @@ def test_a_row_takes_figures_and_nothing_else(key: str) -> None:
         Row.model_validate(told | {key: 2.0})
     with pytest.raises(ValueError, match="mae_y"):
         Row.model_validate(told | {"mae_y": "much"})
+
+
+def test_code_of_a_plug_in_that_is_not_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METRICS, "mae", Metric(**(vars(MAE) | {"function": "not_there:f"})))
+    told = r"^not_there:f cannot be imported .*; update not_there"
+    with pytest.raises(SrdeployError, match=told):
+        evaluate(BicubicSession(), folder, 2)
