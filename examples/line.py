@@ -30,7 +30,7 @@ print(report.parity)
 # %% Measure in turns: ratios refer to the first
 rows = sr.bench("dense.onnx", "small.onnx")
 for row in rows:
-    print(row.artifact, row.p50_ms, "ms", row.psnr_y, "dB")
+    print(row.artifact, row.p50_ms, "ms", row.figure("psnr"), "dB")
 
 # %% One page for a colleague
 print(sr.report(*rows, output="report.html").sentences)

@@ -1,7 +1,7 @@
 """srdeploy: from published super-resolution weights to a small, proven, fast network on devices.
 
 ``import srdeploy as sr`` is instant; the first name that needs something heavy loads it. The names
-are those of :mod:`srdeploy.api`, and type checkers see them there.
+are those of :mod:`srdeploy.api`, and type checkers see them as they are there.
 
 Libraries' telemetry is switched off here, before any of them can be imported, and with it in every
 process that is started from here. It is no default that an environment can undo: what is measured
@@ -15,35 +15,37 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from srdeploy.api import *  # noqa: F403
-
 __version__ = "0.2.0"
 
 os.environ.update(ORT_DISABLE_TELEMETRY="1", DO_NOT_TRACK="1")
 # OpenVINO knows no switch: it tells Google Analytics of every import, unless this is missing.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
-# Five functions have the name of the package that does their work. `sr.prune` is always the
-# function, in whatever order things are imported: Python sets a package on its parent once, when
-# it is first imported, so that is done here (nothing in them is heavy), and the names are given up
-# again. The function shares the package's namespace, so that `import srdeploy.prune.plan as plan`
-# finds its module like `from srdeploy.prune.plan import Plan` does, which needs no more than this.
-_PACKAGES = {name: import_module(f"{__name__}.{name}") for name in (
-    "bench", "compact", "export", "prune", "report")}  # fmt: skip
+# Five functions have the name of the package that does their work. `sr.prune` is the function, in
+# whatever order things are imported: Python sets a package on its parent only when it is first
+# imported, so that is done here (nothing in them is heavy), and the names are given up again.
+_PACKAGES = {
+    name: import_module(f"{__name__}.{name}")
+    for name in ("bench", "compact", "export", "prune", "report")
+}
 for _name in _PACKAGES:
     del globals()[_name]
 
+if TYPE_CHECKING:
+    from srdeploy.api import *  # noqa: F403
+else:  # a checker that saw this would take any name
 
-def __getattr__(name: str) -> Any:
-    if not name.startswith("_"):
-        api = import_module("srdeploy.api")
-        if name in api.__all__:
-            found = getattr(api, name)
-            if name in _PACKAGES:
-                found.__dict__ = vars(_PACKAGES[name])
-            return found
-    raise AttributeError(f"module 'srdeploy' has no attribute '{name}'")
+    def __getattr__(name: str) -> Any:
+        if not name.startswith("_"):
+            api = import_module("srdeploy.api")
+            if name in api.__all__:
+                found = getattr(api, name)
+                if name in _PACKAGES:
+                    # `import srdeploy.prune.plan as plan` looks for `plan` on what `srdeploy.prune`
+                    # is; `from srdeploy.prune.plan import Plan` needs no such help.
+                    found.__dict__ = vars(_PACKAGES[name])
+                return found
+        raise AttributeError(f"module 'srdeploy' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:

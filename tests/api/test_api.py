@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -22,6 +23,8 @@ from srdeploy.models.registry import create
 from srdeploy.prune.options import PruneOptions
 
 pytestmark = pytest.mark.usefixtures("small_builtin")
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "line.py"
 
 
 def test_importing_loads_nothing_heavy() -> None:
@@ -69,6 +72,51 @@ def test_help_shows_the_function(name: str) -> None:
     for line in re.findall(r">>> (.*)", example):
         compile(line, name, "exec")
     assert f"sr.{name}(" in example
+
+
+CHECKED = """
+import srdeploy as sr
+import srdeploy.prune.plan as plan
+reveal_type(sr.prune("edsr-s-x2", 0.5))
+reveal_type(sr.bench("a.onnx")[0].p50_ms)
+reveal_type(sr.report("a.sqlite").sentences)
+reveal_type(plan.Plan.removed)
+sr.nonsense
+"""
+
+
+@pytest.mark.slow
+def test_a_type_checker_sees_what_there_is(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    (tmp_path / "user.py").write_text(CHECKED)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", str(tmp_path / "user.py")],
+        capture_output=True, text=True, cwd=EXAMPLE.parents[1],
+    )  # fmt: skip
+    told = re.findall(r"user\.py:\d+: (.*)", done.stdout)
+    assert told == [
+        'note: Revealed type is "srdeploy.models.network.Network"',
+        'note: Revealed type is "float | None"',
+        'note: Revealed type is "list[str]"',
+        'note: Revealed type is "dict[str, list[int]]"',
+        'error: Module has no attribute "nonsense"  [attr-defined]',
+    ]
+
+
+def test_nothing_but_names_is_special_about_the_module() -> None:
+    assert type(sr) is ModuleType
+    code = (
+        "import srdeploy as sr; from srdeploy import prune; import srdeploy.prune.plan as plan; "
+        "from srdeploy.prune.plan import Plan; import srdeploy.export.targets; "
+        "assert plan.Plan is Plan is sr.Plan; assert prune is sr.prune; "
+        "assert srdeploy.export.targets.TARGETS; "
+        "print(type(sr.prune).__name__, type(sr.export).__name__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["function", "function"]
 
 
 def test_stages_are_functions_and_packages() -> None:
@@ -219,9 +267,6 @@ def test_upscale(tmp_path: Path) -> None:
         sr.upscale(network, np.dstack([pixels, pixels[..., :1]]), tmp_path / "b.jpg")
     with pytest.raises(UserError, match="jpeg has 8 bits"):
         sr.upscale(network, pixels.astype(np.uint16), tmp_path / "b.jpg")
-
-
-EXAMPLE = Path(__file__).parents[2] / "examples" / "line.py"
 
 
 def test_the_example_fits_a_screen_and_runs(
