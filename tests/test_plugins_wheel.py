@@ -37,6 +37,7 @@ json.dump({
     "export": do("export small.safetensors -o small.npz --json"),
     "explain": do("explain small.npz"),
     "bench": do("bench small.npz --device one-thread --runs 2 --seconds 0 --input 32x24 --json"),
+    "eval": do("eval small.npz --eval-data set --json"),
     "plan": do("run recipe.yaml --dry-run"),
     "help": do("export --help"),
     "complete": [complete.targets("np"), complete.devices("one"), complete.runtimes("np")],
@@ -90,6 +91,10 @@ def python(desk: Path, *words: str) -> str:
 @pytest.fixture(scope="module")
 def told(desk: Path) -> dict[str, Any]:
     """What the commands answer."""
+    from srdeploy.testing.pictures import write_middles
+
+    (desk / "set").mkdir()
+    write_middles(desk / "set")
     (desk / "recipe.yaml").write_text(RECIPE)
     return json.loads(python(desk, "-c", SESSION))
 
@@ -97,7 +102,7 @@ def told(desk: Path) -> dict[str, Any]:
 def test_its_rows_are_listed(told: dict[str, Any]) -> None:
     assert "npz" in {row["name"] for row in told["targets"]}
     assert "one-thread" in {row["kind"] for row in told["devices"]}
-    added = "architecture espcn, target npz, runtime npz, device one-thread"
+    added = "architecture espcn, target npz, runtime npz, device one-thread, metric mae"
     (line,) = re.findall(r"plug-in srdeploy-example 0\.1: (.*)", told["doctor"])
     assert sorted(line.split(", ")) == sorted(added.split(", "))
     assert "npz;" in " ".join(told["help"].split())
@@ -122,6 +127,10 @@ def test_its_device_measures_what_its_runtime_runs(told: dict[str, Any]) -> None
     assert row["runtime"] == "npz"
     assert row["threads"] == 1
     assert row["p50_ms"] > 0
+
+
+def test_its_metric_is_measured(told: dict[str, Any]) -> None:
+    assert 0 < told["eval"]["mae_y"] < 255
 
 
 def test_recipes_name_its_rows(told: dict[str, Any]) -> None:

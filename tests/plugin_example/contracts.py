@@ -4,6 +4,7 @@ import pytest
 
 from srdeploy.testing.architectures import check_architecture
 from srdeploy.testing.devices import DeviceContract, onnx_artifact, small_set  # noqa: F401
+from srdeploy.testing.metrics import check_metric
 from srdeploy.testing.targets import TargetContract
 
 
@@ -19,3 +20,7 @@ class TestOneThread(DeviceContract):
 
 def test_espcn():
     check_architecture("espcn")
+
+
+def test_mae():
+    check_metric("mae")

@@ -1,1 +1,1 @@
-"""A plug-in of srdeploy: a target with its runtime, a device and an architecture."""
+"""A plug-in of srdeploy: a target with its runtime, a device, an architecture and a metric."""
