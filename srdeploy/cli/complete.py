@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterable
 from srdeploy.data.builtin import BUILTIN
 from srdeploy.export.targets import ONNX_PRECISIONS, TARGETS
 from srdeploy.prune.methods import CRITERIA, METHODS, names
+from srdeploy.quality.protocol import PROTOCOLS
 from srdeploy.runtime.table import RUNTIMES
 from srdeploy.shipped import LINES, shipped, shipped_networks, shipped_scenarios
-
-PROTOCOLS = ("standard", "vdsr", "srcnn", "rgb")
-"""Of quality."""
 
 Completion = Callable[[str], list[str]]
 

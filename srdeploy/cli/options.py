@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from srdeploy.cli import complete
+from srdeploy.quality.protocol import PROTOCOLS
 from srdeploy.runtime.table import RUNTIMES
 from srdeploy.synonyms import meaning
 
@@ -73,7 +74,7 @@ ProtocolName = Annotated[
         "--protocol",
         help="standard, vdsr, srcnn or rgb; default: the network's customary one.",
         autocompletion=complete.protocols,
-        callback=in_our_words(complete.PROTOCOLS),
+        callback=in_our_words(PROTOCOLS),
     ),
 ]
 RuntimeName = Annotated[

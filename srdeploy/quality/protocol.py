@@ -8,14 +8,15 @@ of data, and every number is printed beside its label.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from srdeploy.data.images import rgb_to_y, to_uint8
 from srdeploy.errors import unknown_name
-from srdeploy.quality.metrics import Colour
+
+if TYPE_CHECKING:  # the shell's completion reads the table and waits for nothing
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from srdeploy.quality.metrics import Colour
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,10 @@ class Protocol:
         Returns:
             ``float64``, ``[H', W']`` for luma or ``[H', W', 3]`` for RGB.
         """
+        import numpy as np
+
+        from srdeploy.data.images import rgb_to_y, to_uint8
+
         if self.rounding == "rgb":
             image = to_uint8(image)
         if self.colour == "y" and image.ndim == 3:
