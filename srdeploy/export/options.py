@@ -16,7 +16,14 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import Field, PositiveInt
 
-from srdeploy.export.targets import AUTO, EXPORTERS, ONNX_PRECISIONS, PIXEL_SHUFFLES, TARGETS
+from srdeploy.export.targets import (
+    AUTO,
+    EXPORTERS,
+    ONNX_PRECISIONS,
+    PIXEL_SHUFFLES,
+    TARGETS,
+    Target,
+)
 from srdeploy.models.calibration import CALIBRATION_METHODS, DEFAULT_CALIBRATION
 from srdeploy.strict import Strict
 
@@ -273,6 +280,25 @@ def all_options() -> dict[str, Option]:
     for row in TARGETS.values():
         found = {**row.own_options(), **found}
     return dict(sorted(found.items(), key=lambda item: item[1].place))
+
+
+def check_plugin(row: Target) -> None:
+    """See that a plug-in's target can be used, and its options can stand beside those of others.
+
+    Raises:
+        Exception: whatever its code raises; or ValueError: ``srdeploy export`` has an option of
+            that name for something else.
+    """
+    row.to_dict()
+    known = {flag: o.keyword for o in all_options().values() for flag in o.flags.split("/")}
+    known |= {f"--{name}": "" for name in _OF_THE_COMMAND}
+    for option in row.own_options().values():
+        for flag in (*option.flags.split("/"), f"--{option.keyword}"):
+            if known.get(flag, option.keyword) != option.keyword:
+                raise ValueError(f"`srdeploy export` has another option {flag}")
+
+
+_OF_THE_COMMAND = ("file", "output", "target", "arch", "json", "help")
 
 
 def find_option(keyword: str) -> Option:

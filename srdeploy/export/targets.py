@@ -212,6 +212,12 @@ class Target:
         }
 
 
+def _check_plugin(row: Target) -> None:
+    from srdeploy.export.options import check_plugin
+
+    check_plugin(row)
+
+
 TARGETS: Table[Target] = Table(
     "targets",
     (
@@ -289,7 +295,7 @@ TARGETS: Table[Target] = Table(
             platforms=("linux", "darwin"),
         ),
     ),
-    check=lambda row: (row.to_dict(), row.options),
+    check=_check_plugin,
 )
 
 

@@ -6,16 +6,26 @@ import importlib
 import inspect
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
 import typer
-from pydantic import ValidationError
+from pydantic import ValidationError, create_model
 
 from srdeploy.cli.main import app, run
+from srdeploy.errors import SrdeployError
 from srdeploy.export import options as stage
-from srdeploy.export.options import Common, Option, all_options, flag, options_of, recipe_fields
+from srdeploy.export.options import (
+    Common,
+    Option,
+    all_options,
+    check_plugin,
+    flag,
+    options_of,
+    recipe_fields,
+)
 from srdeploy.export.targets import TARGETS, Target
 from srdeploy.export.trt import export_engine
 from srdeploy.line.recipe import TargetSpec
@@ -170,6 +180,36 @@ def test_the_first_target_that_has_an_option_tells_of_it(monkeypatch: pytest.Mon
     before = all_options()
     monkeypatch.setitem(TARGETS, "pt9", row)
     assert all_options() == before
+
+
+@pytest.mark.parametrize(
+    ("keyword", "flag", "why"),
+    [
+        ("dims", "--input", "has another option --input"),
+        ("target", "--goal", "has another option --target"),
+        ("goal", "--target", "has another option --target"),
+        ("masks", "--masks/--sparse", "has another option --sparse"),
+        ("sizes", "--input", ""),
+        ("depth", "", ""),
+    ],
+)
+def test_a_plugins_option_takes_no_others_place(
+    keyword: str, flag: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = create_model("Made", __base__=Strict, **{keyword: (bool, False)})  # type: ignore[call-overload]
+    made.model_fields[keyword].metadata.append(Option("Whatever.", flag=flag))
+    monkeypatch.setattr(stage, "Made", made, raising=False)
+    row = replace(TARGETS["litert"], name="pt9", option_class="srdeploy.export.options:Made")
+    if not why:
+        check_plugin(row)
+        return
+    with pytest.raises(ValueError, match=why):
+        check_plugin(row)
+
+
+def test_a_plugin_without_its_class_is_not_sound() -> None:
+    with pytest.raises(SrdeployError, match="absent:Options cannot be imported"):
+        check_plugin(replace(TARGETS["litert"], option_class="absent:Options"))
 
 
 def test_help_without_a_command_reads_no_options() -> None:
