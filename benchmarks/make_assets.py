@@ -4,16 +4,23 @@ Only photographs that scikit-image documents as CC0 or public domain are taken. 
 our bicubic, which also removes the source's compression artefacts, and cut to a textured part whose
 sides are multiples of 12, so that x2, x3 and x4 use the whole image.
 
-    pip install scikit-image && python benchmarks/make_assets.py
+    pip install scikit-image && pip download --no-deps scipy==1.9.3
+    python benchmarks/make_assets.py scipy-1.9.3-*.whl
+
+The raccoon is inside that wheel of SciPy, and in no later one.
 """
 
 from __future__ import annotations
 
+import bz2
+import sys
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import skimage
+from numpy.typing import NDArray
 
 import srdeploy
 from srdeploy.data.bicubic import imresize
@@ -49,6 +56,8 @@ ROCKET = "SpaceX, launch of DSCOVR, 2015"
 BRICK = "CC0Textures, Bricks25 (grey)"
 GRAVEL = "CC0Textures, Gravel04 (grey)"
 CORNER = "Wikipedia, Corner.png (grey)"
+RACCOON = "public-domain-image.com, raccoon-procyon-lotor.jpg"
+FACE = "scipy/misc/face.dat"
 
 ASSETS = [
     Asset("benchmark", "astronaut", "astronaut.png", 2, 0, 4, 252, 252, PUBLIC, ASTRONAUT),
@@ -60,6 +69,7 @@ ASSETS = [
     Asset("train", "hubble", "hubble_deep_field.jpg", 2, 60, 60, 252, 252, PUBLIC, HUBBLE),
     Asset("train", "retina", "retina.jpg", 4, 60, 60, 204, 204, CC0, RETINA),
     Asset("train", "rocket", "rocket.jpg", 2, 0, 0, 204, 312, PUBLIC, ROCKET),
+    Asset("calibration", "raccoon", FACE, 2, 0, 0, 384, 504, PUBLIC, RACCOON),
     Asset("train", "text", "text.png", 1, 0, 0, 168, 444, PUBLIC, CORNER),
 ]
 
@@ -67,17 +77,24 @@ HEADER = """\
 # Images shipped with srdeploy
 
 Reduced and cut from images inside the scikit-image wheel (`skimage/data`), whose documentation
-(`skimage.data`) states the licences below. Made by `benchmarks/make_assets.py`.
+(`skimage.data`) states the licences below; the raccoon from SciPy's wheel (1.9.3), whose documentation
+(`scipy.misc.face`) states its. Made by `benchmarks/make_assets.py`.
 
-| file | source in `skimage/data` | origin | licence |
+| file | source in `skimage/data`, or SciPy's | origin | licence |
 |---|---|---|---|
 """
+
+
+def read_face(wheel: str) -> NDArray[np.uint8]:
+    with zipfile.ZipFile(wheel) as file:
+        return np.frombuffer(bz2.decompress(file.read(FACE)), np.uint8).reshape(768, 1024, 3)
 
 
 def main() -> None:
     rows = []
     for asset in ASSETS:
-        image = read_rgb(SOURCE / asset.source)
+        own = asset.source == FACE
+        image = read_face(sys.argv[1]) if own else read_rgb(SOURCE / asset.source)
         if asset.reduce > 1:
             image = imresize(image, 1 / asset.reduce)
         part = image[asset.top : asset.top + asset.height, asset.left : asset.left + asset.width]

@@ -182,7 +182,7 @@ def prune(
             are shipped.
         refit: Fit what is left to the dense network by least squares; ``reconstruct`` and ``obs``
             always do.
-        calibration: Images for that; default: the shipped training images.
+        calibration: Images for that; default: shipped images.
         iterations: Of the recovery, for the methods that train.
         run_dir: Where those keep checkpoints (the same call resumes) and curves; obligatory for
             them. ``reconstruct`` and ``obs`` keep there what is done until all is.

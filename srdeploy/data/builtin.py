@@ -10,3 +10,6 @@ from srdeploy.shipped import ASSETS
 BUILTIN = "builtin"
 BENCHMARK_IMAGES = ASSETS / "images" / "benchmark"
 TRAINING_IMAGES = ASSETS / "images" / "train"
+CALIBRATION_IMAGES = (TRAINING_IMAGES, ASSETS / "images" / "calibration")
+"""What pruning without training runs a network on: the training images hardly show fur and leaves,
+without which it would be fitted to textures and text."""

@@ -125,7 +125,7 @@ class Trained(TrainedOptions):
         regularise: What differs while the channels are driven away.
         finetune: What differs in the recovery; the recipe's ``train`` replaces it.
         refit: Fit what is left to the dense network by least squares, before the recovery.
-        calibration: Images for that; default: the shipped training images.
+        calibration: Images for that; default: shipped images.
         default_exclude: Leave alone what the published runs of the architecture leave alone.
     """
 

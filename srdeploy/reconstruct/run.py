@@ -19,7 +19,7 @@ from srdeploy.compact.run import (
     report_on,
 )
 from srdeploy.compact.surgery import compact
-from srdeploy.data.builtin import BUILTIN
+from srdeploy.data.builtin import BUILTIN, CALIBRATION_IMAGES
 from srdeploy.models.network import Network
 from srdeploy.models.probes import Size, fit_size, photograph, run
 from srdeploy.progress import track
@@ -41,7 +41,7 @@ GAIN = 0.9
 """Error on the calibration images, relative to that of one ratio for all, from which on a budget is
 shared out otherwise: what fits these images a little better may fit others worse."""
 
-PATCHES, SIDE = 64, 32
+PATCHES, SIDE = 112, 32
 """Calibration patches, and their side in LR pixels."""
 
 
@@ -51,7 +51,7 @@ class Calibration:
 
     Attributes:
         images: A benchmark folder (``~`` and ``$VARIABLES`` are expanded), or ``builtin``: the
-            shipped training images.
+            shipped training images, and one that is shipped for this.
         patches: How many pieces of them; fewer where a network needs larger ones.
         side: Their side in LR pixels; of a network that runs on no image so small, the smallest
             on which it does.
@@ -67,10 +67,16 @@ class Calibration:
         Raises:
             UserError: the folder cannot be read, or its images are too small.
         """
-        images = BUILTIN if str(self.images) == BUILTIN else expand(str(self.images))
+        own = str(self.images) != BUILTIN
+        folders = (expand(str(self.images)),) if own else CALIBRATION_IMAGES
         side = _runnable(network, self.side)
         patches = max(1, self.patches * self.side**2 // side**2)
-        found = network_inputs(images, network.card, patches=patches, side=side)
+        found = [
+            x
+            for folder in folders
+            for x in network_inputs(folder, network.card, patches=patches, side=side)
+        ]
+        found = found[:: -(-len(found) // patches)]
         shapes = [x.shape for x in found]
         largest = max(set(shapes), key=lambda s: (shapes.count(s), s))
         return torch.from_numpy(np.concatenate([x for x in found if x.shape == largest]))
@@ -107,7 +113,7 @@ def prune_at_once(
         method: A row of :data:`~srdeploy.prune.methods.METHODS` that is not ``trained``.
         options: What to remove; a method that chooses by cost uses neither ``criterion`` nor
             ``seed``.
-        calibration: What it is run on; default: up to 64 pieces of the shipped training images.
+        calibration: What it is run on; default: up to 112 pieces of shipped images.
         measure: If given, called for the dense, masked, compact and refitted network.
         refits: Refit what a ``scored`` method leaves, as the others do anyway.
         budget: For a ``reconstructed`` method: what the network may cost, in place of a ratio.
@@ -152,7 +158,7 @@ def prune_by_cost(
     Args:
         network: Left as it is.
         options: What to remove; ``criterion`` and ``seed`` are not used.
-        calibration: What it is run on; default: up to 64 pieces of the shipped training images.
+        calibration: What it is run on; default: up to 112 pieces of shipped images.
         measure: If given, called for the dense, masked, compact and refitted network.
         rotate: Give linear streams the basis in which their last channels matter least, first.
         budget: What the network may cost; the ratio of ``options`` is then not used. Groups lose
@@ -266,7 +272,7 @@ def refit_to(
         network: The dense one; where it was rotated, both compute the same.
         small: What compaction made of it; its weights are overwritten.
         plan: What was removed.
-        calibration: What both are run on; default: the shipped training images.
+        calibration: What both are run on; default: shipped images.
 
     Returns:
         ``small`` with the step on its card.

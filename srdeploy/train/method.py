@@ -41,7 +41,7 @@ class PruneRecipe(Strict):
             follow from the penalty's schedule; its weights are never averaged.
         finetune: The same for the recovery after removal; ``iterations: 0`` leaves it out.
         refit: Fit what removal left to the dense network by least squares, before the recovery.
-        calibration: The images for that; default: the shipped training images.
+        calibration: The images for that; default: shipped images.
     """
 
     prune: TrainedOptions

@@ -35,7 +35,7 @@ def by(method: str) -> dict[str, Any]:
     return {f"prune_at_once.method.{name}": value for name, value in values.items()}
 
 
-SHIPPED = {"images": "builtin", "patches": 64, "side": 32}
+SHIPPED = {"images": "builtin", "patches": 112, "side": 32}
 AT_ONCE = {
     "load_network.path": "n.st",
     "prune_at_once.network": "SimpleNamespace",
