@@ -19,10 +19,16 @@ class UserError(SrdeployError):
     exit_code = 2
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
+def unknown_name(kind: str, name: str, known: Iterable[str], *tables: object) -> UserError:
     """The error for a name that is none: it says what is meant by it, else lists what exists.
 
-    Of a table with broken plug-ins, which may have been to bring it, it tells them as well.
+    Of tables with broken plug-ins, one of which may have been to bring it, it tells them as well.
+
+    Args:
+        kind: What the name is of.
+        name: The name.
+        known: A table, or any names.
+        tables: Tables from which the names come, where ``known`` is none.
     """
     names = sorted(known)
     if phrase := instead(kind, name):
@@ -31,7 +37,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
         hint = f"did you mean '{close}'?"
     else:
         hint = f"known: {', '.join(names) or 'none'}."
-    unused = [said for one in getattr(known, "plugins", list)() for said in one.problems]
+    plugins = [one for table in (known, *tables) for one in getattr(table, "plugins", list)()]
+    unused = [sentence for one in plugins for sentence in one.problems]
     return UserError(" ".join([f"There is no {kind} named '{name}'; {hint}", *unused]))
 
 

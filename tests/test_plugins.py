@@ -18,6 +18,7 @@ from srdeploy.cli.main import run
 from srdeploy.devices.table import KINDS, Kind
 from srdeploy.errors import SrdeployError, unknown_name
 from srdeploy.plugins import NAME, TABLES, Plugin, Table, code_of, installed, problems
+from srdeploy.quality.metrics import METRICS
 
 KIND = "from srdeploy.devices.table import Kind\n"
 MINE = f'{KIND}ROW = Kind("mine", "my device", "mine", "m:C")\n'
@@ -129,6 +130,7 @@ def test_what_is_broken_is_left_out_and_told(
     assert sentence.isprintable()
     assert problems(table, {}) == [sentence]
     assert sentence in str(unknown_name("kind of device", "no-such", table))
+    assert sentence in str(unknown_name("device", "no-such", {*table, "more"}, table))
     assert run(["devices"]) == 0
     shown = capsys.readouterr()
     assert shown.err.splitlines() == [sentence]
@@ -240,3 +242,34 @@ def test_ours_that_cannot_be_imported_is_not() -> None:
     assert code_of("srdeploy.devices.table:Kind.availability") is Kind.availability
     with pytest.raises(ModuleNotFoundError):
         code_of("srdeploy.nothing:there")
+
+
+def test_files_are_read_where_a_plugins_importer_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its tensors might have been meant, so whoever reads a file is told, once."""
+    import torch
+
+    from srdeploy.models.architecture import Architecture
+    from srdeploy.models.load import load_network
+    from srdeploy.models.registry import ARCHITECTURES, create
+
+    row = Architecture("broken", "t", "nothing_there:Net", "nothing_there:IMPORTER")
+    monkeypatch.setitem(ARCHITECTURES, "broken", row)
+    network = create("edsr", n_blocks=1, n_feats=4)
+    torch.save(network.module.state_dict(), tmp_path / "edsr.pt")
+    for _ in range(2):
+        assert load_network(tmp_path / "edsr.pt").card.arch == "edsr"
+    (told,) = {record.message for record in caplog.records if "nothing_there" in record.message}
+    assert told.startswith("nothing_there:IMPORTER cannot be imported (ModuleNotFoundError")
+    assert caplog.text.count("nothing_there:IMPORTER cannot") == 1
+
+
+def test_a_metric_without_its_function_is_left_out(packages: Packages) -> None:
+    """It would have ended every evaluation."""
+    row = 'Metric("bad", "BAD", "", 2, "nothing_there:bad", low=0.0, high=1.0)'
+    code = f"from srdeploy.quality.metrics import Metric\nROW = {row}"
+    packages.add("tiny", code, group="srdeploy.metrics")
+    own = Table("metrics", [METRICS["psnr"]], METRICS._check)
+    assert list(own) == ["psnr"]
+    assert "the metric 'bad' is not sound (SrdeployError: nothing_there:bad" in problems(own)[0]

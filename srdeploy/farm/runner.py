@@ -20,7 +20,6 @@ import threading
 import time
 import traceback
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any
 
 from srdeploy.figures_json import dumps
@@ -178,12 +177,14 @@ def _import_ahead() -> None:
 
     from srdeploy.bench.feed import choose_image
     from srdeploy.devices.table import KINDS
+    from srdeploy.errors import SrdeployError
     from srdeploy.farm import job  # noqa: F401
+    from srdeploy.plugins import code_of
 
     choose_image("builtin", 2)  # what reads pictures
     for kind in KINDS.values():
-        with contextlib.suppress(ImportError):  # an extra that this host does without
-            import_module(kind.opens.partition(":")[0])
+        with contextlib.suppress(ImportError, SrdeployError):  # an extra, or a plug-in's module
+            code_of(kind.opens)
     gc.collect()
     gc.freeze()  # a collection in a fork would touch, and so copy, everything
 

@@ -124,17 +124,17 @@ def _by_itself(key: str, name: str) -> dict[str, Any]:
             return {"method": name}
         if name in CRITERIA:
             return {"method": SCORED, "criterion": name}
-        raise unknown_name(_NOUNS[key], name, {*METHODS, *CRITERIA, *shipped("prune")})
+        raise unknown_name(_NOUNS[key], name, {*METHODS, *CRITERIA, *shipped("prune")}, METHODS)
     if key == "targets":
         from srdeploy.export.targets import TARGETS
 
         if name in TARGETS:
             return {"name": name, "target": name}
-        raise unknown_name(_NOUNS[key], name, {*TARGETS, *shipped("targets")})
+        raise unknown_name(_NOUNS[key], name, {*TARGETS, *shipped("targets")}, TARGETS)
     if key == "devices":
         from srdeploy.devices.table import KINDS
 
         if name in KINDS or "://" in name or name.partition("?")[0] in KINDS:
             return {"name": name, "uri": name}
-        raise unknown_name(_NOUNS[key], name, {*KINDS, *shipped("devices")})
+        raise unknown_name(_NOUNS[key], name, {*KINDS, *shipped("devices")}, KINDS)
     raise unknown_name(_NOUNS[key], name, shipped(FOLDERS[key]))

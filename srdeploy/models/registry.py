@@ -55,7 +55,7 @@ def find_architecture(name: str) -> Architecture:
     for row in ARCHITECTURES.values():
         if name == row.name or name in row.presets:
             return row
-    raise unknown_name("architecture", name, architecture_names())
+    raise unknown_name("architecture", name, architecture_names(), ARCHITECTURES)
 
 
 def architecture_of(card: Card) -> Architecture:

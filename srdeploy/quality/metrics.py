@@ -66,6 +66,14 @@ class Metric:
         """The figure of an image that equals its original."""
         return self.high if self.higher_is_better else self.low
 
+    def code(self) -> Callable[[Planes, Planes], float]:
+        """What :attr:`function` names.
+
+        Raises:
+            SrdeployError: it is a plug-in's and cannot be imported.
+        """
+        return code_of(self.function) if isinstance(self.function, str) else self.function
+
     def measure(self, result: Planes, original: Planes) -> float:
         """The figure of one image.
 
@@ -73,8 +81,7 @@ class Metric:
             ValueError: the shapes differ, or a side is shorter than :attr:`smallest`.
             SrdeployError: the function is a plug-in's and cannot be imported.
         """
-        function = code_of(self.function) if isinstance(self.function, str) else self.function
-        return float(function(result, original))
+        return float(self.code()(result, original))
 
     def lost(self, before: float, after: float) -> float:
         """How much worse the second figure is, in the metric's unit; a gain is negative."""
@@ -181,6 +188,7 @@ METRICS: Table[Metric] = Table(
         Metric("psnr", "PSNR", "dB", 2, psnr, low=0.0, high=float("inf"), fine_digits=3),
         Metric("ssim", "SSIM", "", 4, ssim, low=-1.0, high=1.0, smallest=SSIM_WINDOW),
     ),
+    check=lambda row: row.code(),
 )
 """Everything that is measured of an image, PSNR first: limits, and what is kept, go by it alone.
 

@@ -7,7 +7,9 @@ import sys
 
 LOOK = """
 import gc, sys, threading
+from srdeploy.devices.table import KINDS, Kind
 from srdeploy.farm import runner
+KINDS["broken"] = Kind("broken", "of a plug-in", "broken", "json:NoDevice")
 runner._import_ahead()
 for name in ("onnx", "numpy.ma", "srdeploy.farm.job", "srdeploy.devices.fake",
              "srdeploy.devices.ssh.device", "PIL.Image"):

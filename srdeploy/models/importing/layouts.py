@@ -10,18 +10,22 @@ Each architecture states its own in an :class:`Importer`, in ``layout.py`` of it
 
 from __future__ import annotations
 
+import logging
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
 import torch
 
-from srdeploy.errors import UserError
+from srdeploy.errors import SrdeployError, UserError
 from srdeploy.models.importing.namings import Naming
 from srdeploy.models.registry import ARCHITECTURES
+
+log = logging.getLogger(__name__)
 
 Dim = int | str | tuple[str, int]
 """A fixed size, a width by name, or a width times a factor (what feeds a PixelShuffle)."""
@@ -135,15 +139,29 @@ def find_layout(tensors: Tensors, source: str, arch: str | None = None) -> Layou
 
 def recognise(tensors: Tensors) -> str | None:
     """Name of the architecture whose tensors are named like these."""
-    rows = ARCHITECTURES.values()
-    return next((row.name for row in rows if row.read_by().recognises(tensors)), None)
+    return next((name for name, importer in _importers() if importer.recognises(tensors)), None)
 
 
 def find_naming(names: Mapping[str, object]) -> Naming | None:
     """The convention of another project that the names follow; None: they may be ours already."""
-    rows = ARCHITECTURES.values()
-    namings = (naming for row in rows for naming in row.read_by().namings)
+    namings = (naming for _, importer in _importers() for naming in importer.namings)
     return next((naming for naming in namings if naming.fits(names)), None)
+
+
+def _importers() -> Iterator[tuple[str, Importer]]:
+    """Of all architectures; that of a plug-in which cannot be imported is left out, and told."""
+    for row in ARCHITECTURES.values():
+        try:
+            importer = row.read_by()
+        except SrdeployError as error:
+            _tell(str(error))
+        else:
+            yield row.name, importer
+
+
+@cache
+def _tell(sentence: str) -> None:
+    log.warning(sentence)
 
 
 def _refuse_others(arch: str, tensors: Tensors, source: str) -> None:
