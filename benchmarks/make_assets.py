@@ -77,8 +77,8 @@ HEADER = """\
 # Images shipped with srdeploy
 
 Reduced and cut from images inside the scikit-image wheel (`skimage/data`), whose documentation
-(`skimage.data`) states the licences below; the raccoon from SciPy's wheel (1.9.3), whose documentation
-(`scipy.misc.face`) states its. Made by `benchmarks/make_assets.py`.
+(`skimage.data`) states the licences below; the raccoon from SciPy's wheel (1.9.3), whose
+documentation (`scipy.misc.face`) states its. Made by `benchmarks/make_assets.py`.
 
 | file | source in `skimage/data`, or SciPy's | origin | licence |
 |---|---|---|---|
