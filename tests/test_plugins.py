@@ -13,8 +13,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import typer
 
-from srdeploy.cli.main import run
+from srdeploy.cli.main import app, run
 from srdeploy.devices.table import KINDS, Kind
 from srdeploy.errors import SrdeployError, unknown_name
 from srdeploy.plugins import NAME, TABLES, Plugin, Table, code_of, installed, problems
@@ -202,6 +203,16 @@ def test_help_imports_what_it_shows(packages: Packages, words: str, imported: bo
     seen = {path.stem for path in packages.folder.glob("*.seen")}
     assert seen == ({"tiny_targets"} if imported else set())
     assert "{" not in done.stdout
+
+
+def test_completion_of_an_option_names_the_rows() -> None:
+    """Shells show the help of the options that they offer."""
+    command = typer.main.get_command(app).commands["prune"]  # type: ignore[attr-defined]
+    context = command.make_context("prune", ["net"], resilient_parsing=True)
+    offered = {item.value: item.help for item in command.shell_complete(context, "--me")}
+    assert list(offered) == ["--method"]
+    assert "gassl" in offered["--method"]
+    assert "{" not in offered["--method"]
 
 
 @pytest.mark.parametrize(

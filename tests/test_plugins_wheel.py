@@ -40,6 +40,7 @@ json.dump({
     "eval": do("eval small.npz --eval-data set --json"),
     "plan": do("run recipe.yaml --dry-run"),
     "help": do("export --help"),
+    "schema": json.loads(do("run --schema"))["$defs"],
     "complete": [complete.targets("np"), complete.devices("one"), complete.runtimes("np")],
     "targets": do("targets --json"),
     "devices": do("devices --json"),
@@ -134,6 +135,9 @@ def test_its_metric_is_measured(told: dict[str, Any]) -> None:
 
 
 def test_recipes_name_its_rows(told: dict[str, Any]) -> None:
+    schema = {name: told["schema"][name]["properties"] for name in ("TargetSpec", "DeviceSpec")}
+    assert "npz" in schema["TargetSpec"]["target"]["examples"]
+    assert "one-thread" in schema["DeviceSpec"]["uri"]["examples"]
     assert "npz" in told["plan"]
     assert "one-thread" in told["plan"]
 

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, PositiveInt, create_model, model_val
 
 from srdeploy.errors import UserError, unknown_name
 from srdeploy.export.options import all_options, recipe_fields
-from srdeploy.export.targets import find_target
+from srdeploy.export.targets import TARGETS, find_target
 from srdeploy.line.axes import FOLDERS, LISTS, resolved, spelt_out
 from srdeploy.measure.scenario import Scenario
 from srdeploy.models.card import Card
@@ -72,11 +72,21 @@ def _at_once(name: str) -> str:
     return name
 
 
-def _listed(schema: dict[str, Any]) -> None:
+def _methods_listed(schema: dict[str, Any]) -> None:
     schema["enum"] = list(names("scored", "reconstructed"))
 
 
-AtOnce = Annotated[str, AfterValidator(_at_once), Field(json_schema_extra=_listed)]
+def _targets_listed(schema: dict[str, Any]) -> None:
+    schema["examples"] = list(TARGETS)
+
+
+def _devices_listed(schema: dict[str, Any]) -> None:
+    from srdeploy.devices.table import KINDS
+
+    schema["examples"] = [kind.example for kind in KINDS.values()]
+
+
+AtOnce = Annotated[str, AfterValidator(_at_once), Field(json_schema_extra=_methods_listed)]
 """A method that prunes without training, by its name."""
 
 
@@ -177,7 +187,7 @@ class TargetSpec(Strict):
     """
 
     name: Name
-    target: str
+    target: Annotated[str, Field(json_schema_extra=_targets_listed)]
     versions: tuple[Version, ...] | None = None
 
     def options(self) -> dict[str, Any]:
@@ -212,7 +222,7 @@ class DeviceSpec(Strict):
     """
 
     name: str
-    uri: str
+    uri: Annotated[str, Field(json_schema_extra=_devices_listed)]
     runtime: str | None = None
     threads: PositiveInt | None = None
     targets: tuple[str, ...] | None = None
