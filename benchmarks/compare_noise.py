@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from results_io import RESULTS, own_command, quiet, table, write
 
-from srdeploy.bench.sides import measured_sides
+from srdeploy.bench.baseline import measured_pair
 from srdeploy.bench.verdict import Limits, judge
-from srdeploy.export.onnx import export_onnx
+from srdeploy.export.onnx.export import export_onnx
 from srdeploy.measure.measurement import Measurement
 from srdeploy.measure.scenario import Scenario
 from srdeploy.models.load import load_network
@@ -50,7 +50,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "net.onnx"
         export_onnx(load_network("edsr-s-x2"), path, check=False)
-        sides = measured_sides(
+        sides = measured_pair(
             str(path),
             str(path),
             ["local"],

@@ -96,7 +96,7 @@ def _read_decoded(path: Path) -> Any:
 
 
 def _onnx(folder: Path) -> Path:
-    from srdeploy.export.onnx import export_onnx
+    from srdeploy.export.onnx.export import export_onnx
 
     export_onnx(_network(), folder / "net.onnx", check=False)
     return folder / "net.onnx"
@@ -110,7 +110,7 @@ def _session(artifact: Path) -> Any:
 
 
 def _coreml(folder: Path, *, part: str) -> Path:
-    from srdeploy.export.coreml import export_coreml
+    from srdeploy.export.coreml.export import export_coreml
 
     export_coreml(_network(), folder / "net.mlpackage")
     return next((folder / "net.mlpackage").rglob(part))
@@ -140,14 +140,15 @@ def _card_of(path: Path) -> Any:
 
 
 def _sidecar(folder: Path) -> Path:
-    from srdeploy.runtime.trt_sidecar import Profile, Sidecar, Tensor
+    from srdeploy.runtime.trt_sidecar import ShapeProfile, Sidecar, Tensor
 
     (folder / "net.engine").write_bytes(b"engine")
     size = (1, 3, 32, 32)
     facts = Sidecar(
         builder="tensorrt", version="10.0", platform="linux-x86_64", capabilities=("8.9",),
         engine_sha256=hashlib.sha256(b"engine").hexdigest(), onnx="net.onnx", onnx_sha256="0" * 64,
-        precision="fp32", convolutions={"fp32": 4}, profile=Profile(min=size, opt=size, max=size),
+        precision="fp32", convolutions={"fp32": 4},
+        profile=ShapeProfile(min=size, opt=size, max=size),
         input=Tensor(name="lr", dtype="float32", shape=(1, 3, 32, 32)),
         output=Tensor(name="sr", dtype="float32", shape=(1, 3, 64, 64)),
         verified=False, verification="not run", layers={}, card=_network().card, tools={},

@@ -24,11 +24,11 @@ from typing import Any
 import onnx
 from results_io import RESULTS, quiet, shown, table, write
 
-from srdeploy.export.onnx import export_onnx
-from srdeploy.export.precision_graph import layers_of
-from srdeploy.export.quantise_graph import quantise
-from srdeploy.export.quantise_ranges import watch
-from srdeploy.export.quantise_search import ranges_of, usual_layers
+from srdeploy.export.onnx.export import export_onnx
+from srdeploy.export.precision.graph import layers_of
+from srdeploy.export.precision.quantise_graph import quantise
+from srdeploy.export.precision.quantise_ranges import watch
+from srdeploy.export.precision.quantise_search import ranges_of, usual_layers
 from srdeploy.files import sha256
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network

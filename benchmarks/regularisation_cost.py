@@ -27,7 +27,7 @@ from srdeploy.prune.groups import find_groups
 from srdeploy.prune.srp import SRPPruner
 from srdeploy.prune.training import TrainedOptions, check_fit
 from srdeploy.train.evaluator import LoopEvaluator, _Tasks
-from srdeploy.train.patches import Batch
+from srdeploy.train.patches import PatchBatch
 from srdeploy.train.recipe import TrainRecipe
 from srdeploy.train.run import Run
 
@@ -67,7 +67,7 @@ class Contestant:
 
         return timed
 
-    def step(self, batch: Batch) -> float:
+    def step(self, batch: PatchBatch) -> float:
         self.own.append(0.0)
         synchronise()
         started = time.perf_counter()
@@ -109,7 +109,7 @@ def main() -> int:
     size = (given.batch, given.patch, given.patch, 3)
     small = torch.randint(0, 256, size, dtype=torch.uint8)
     large = small.repeat_interleave(2, 1).repeat_interleave(2, 2)
-    batch = Batch(small.permute(0, 3, 1, 2), large.permute(0, 3, 1, 2), 1.0)
+    batch = PatchBatch(small.permute(0, 3, 1, 2), large.permute(0, 3, 1, 2), 1.0)
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for round_number in range(given.rounds + 2):
         for name, contestant in contestants.items():

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from results_io import LOAD_AT_START, quiet, srdeploy, table, write
 
-from srdeploy.bench.feed import choose_image
+from srdeploy.bench.inputs import choose_image
 from srdeploy.bench.stats import Latency, Ratio, paired_speedup
 from srdeploy.measure.machine import machine_facts
 from srdeploy.models.card import Card

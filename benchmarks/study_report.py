@@ -12,7 +12,7 @@ from typing import Any
 
 from results_io import page
 
-from srdeploy.bench.svg_plot import Series, line_plot
+from srdeploy.bench.svg_plot import PlotSeries, line_plot
 from srdeploy.files import atomic_path
 
 Result = dict[str, Any]
@@ -139,7 +139,7 @@ def macs_plot(results: list[Result], study: Any, bench: str) -> str:
             if chosen:
                 macs = statistics.mean(r["macs_720p"] for r in chosen) / 1e9
                 points.append((macs, statistics.mean(psnrs(chosen, bench))))
-        series.append(Series(method, sorted(points)))
+        series.append(PlotSeries(method, sorted(points)))
     return line_plot(
         series,
         title=f"{study.network}: PSNR against MACs after {study.steps} steps",
@@ -173,7 +173,7 @@ def recovery_plot(results: list[Result], study: Any, ratio: float) -> str:
                         found.setdefault(step, []).append(psnr)
             points = [(step, statistics.mean(v)) for step, v in sorted(found.items())]
             name = method if not dense else ""
-            series.append(Series(name, points, colour=number, dashed=dense))
+            series.append(PlotSeries(name, points, colour=number, dashed=dense))
     tops = [p for s in series for _, p in s.points]
     return line_plot(
         series,

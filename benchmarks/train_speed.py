@@ -29,7 +29,7 @@ from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.train.defaults import fast_precision
 from srdeploy.train.loader import Loader
-from srdeploy.train.patches import Batch, FolderPatches
+from srdeploy.train.patches import FolderPatches, PatchBatch
 from srdeploy.train.precision import exact_float32, mixed
 from srdeploy.train.recipe import TrainRecipe
 from srdeploy.train.run import Run
@@ -142,7 +142,7 @@ def _plain(network: Network, recipe: TrainRecipe, device: torch.device) -> Turn:
     return turn
 
 
-def _batches(source: FolderPatches, recipe: TrainRecipe, pin: bool) -> Iterator[Batch]:
+def _batches(source: FolderPatches, recipe: TrainRecipe, pin: bool) -> Iterator[PatchBatch]:
     return iter(Loader(source, 0, recipe.iterations, recipe.workers, pin))
 
 

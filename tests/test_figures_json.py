@@ -13,7 +13,7 @@ from srdeploy.cli.output import emit
 from srdeploy.figures_json import dumps, figure
 from srdeploy.measure.export import export_measurements, read_json
 from srdeploy.progress import track
-from srdeploy.train.journal import Journal, read_metrics
+from srdeploy.train.journal import TrainingJournal, read_metrics
 
 DOCUMENT = {"psnr": math.inf, "drop": -math.inf, "mean": [math.nan, 1.5], "name": "x", "n": (1, 2)}
 WRITTEN = {"psnr": "Infinity", "drop": "-Infinity", "mean": ["NaN", 1.5], "name": "x", "n": [1, 2]}
@@ -49,7 +49,7 @@ def test_journals(tmp_path: Path) -> None:
         journal.write("row", **DOCUMENT)
     assert strictly((tmp_path / "turns.jsonl").read_text()) == {"event": "row", **WRITTEN}
     with track("x", 1) as bar:
-        training = Journal(tmp_path, 0, bar, False)
+        training = TrainingJournal(tmp_path, 0, bar, False)
         training.write(3, psnr_y=math.inf, protocol="psnr[y]")
     assert strictly((tmp_path / "metrics.jsonl").read_text())
     assert read_metrics(tmp_path) == [{"iteration": 3, "psnr_y": math.inf, "protocol": "psnr[y]"}]

@@ -275,7 +275,7 @@ def _torch(path: Path) -> None:
 
 
 def _onnx(path: Path) -> None:
-    from srdeploy.export.onnx import export_onnx
+    from srdeploy.export.onnx.export import export_onnx
     from srdeploy.models.load import load_network
 
     export_onnx(load_network("edsr-s-x2"), path, check=False)

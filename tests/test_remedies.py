@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from srdeploy.cli.main import run
-from srdeploy.export.onnx import export_onnx
+from srdeploy.export.onnx.export import export_onnx
 from srdeploy.export.targets import TARGETS
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from srdeploy.bench.row import Row
 from srdeploy.bench.table import group_tables
-from srdeploy.bench.verdict import Limits, Line, Verdict
+from srdeploy.bench.verdict import Limits, Verdict, VerdictLine
 from srdeploy.bench.verdict_table import verdict_table
 from srdeploy.tables import fitted, wrapped
 
@@ -111,7 +111,7 @@ def test_runtimes_stand_beside_the_names_where_they_differ() -> None:
 
 
 def test_a_verdict() -> None:
-    line = Line(
+    line = VerdictLine(
         artifact=NAME,
         device="ssh://somebody@a-board-in-the-laboratory",
         scenario="mobile-540p 1920x1080",

@@ -309,7 +309,7 @@ def finetune(
         start.card, Path(recipe) if recipe else None, overrides, listed(changes)
     )
     if fitted.quantise is not None:
-        from srdeploy.export.quantise_finetune import finetune_int8
+        from srdeploy.export.precision.quantise_finetune import finetune_int8
 
         return finetune_int8(start, fitted, run_dir)
     return _train(start, fitted, run_dir, step="finetune")

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srdeploy.bench.feed import choose_image
+from srdeploy.bench.inputs import choose_image
 from srdeploy.bench.row import Row
 from srdeploy.bench.run import bench
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export.diverge import TOLERANCE, Divergence, find_divergence
+from srdeploy.export.layer_differences import TOLERANCE, LayerDifferences, find_layer_differences
 from srdeploy.export.layers import Activations, activations_of
 from srdeploy.measure.scenario import Scenario
 from srdeploy.quality.metrics import lost, psnr
@@ -29,7 +29,7 @@ LAYER_SIDE = 64
 
 
 @dataclass(frozen=True)
-class Parity:
+class OutputDifference:
     """How far an artifact is from the first one, on the same image.
 
     Attributes:
@@ -44,7 +44,7 @@ class Parity:
     levels: float | None = None
     psnr_db: float | None = None
     psnr_drop_db: float | None = None
-    divergence: Divergence | None = None
+    divergence: LayerDifferences | None = None
     note: str | None = None
 
 
@@ -53,7 +53,7 @@ class Comparison:
     """The result: one row and one parity per artifact, in the order given; the first has none."""
 
     rows: list[Row]
-    parities: list[Parity | None] = field(default_factory=list)
+    parities: list[OutputDifference | None] = field(default_factory=list)
 
     def to_dict(self) -> list[dict[str, Any]]:
         """Plain data, for JSON: each row with its parity."""
@@ -96,19 +96,19 @@ def compare(
     rows = bench(
         artifacts, data=data, scale=scale, scenario=scenario, threads=threads, options=options
     )
-    parities: list[Parity | None] = [None]
+    parities: list[OutputDifference | None] = [None]
     for artifact, row in zip(artifacts[1:], rows[1:], strict=True):
         drop = psnr_drop(rows[0], row)
         try:
             other = picture(artifact, lr, scale, threads, options)
         except SrdeployError as error:
-            parities.append(Parity(psnr_drop_db=drop, note=str(error)))
+            parities.append(OutputDifference(psnr_drop_db=drop, note=str(error)))
             continue
         levels = float(np.abs(other - reference).max())
         divergence = None
         if not levels / 255 <= TOLERANCE:
             divergence = compare_layers(artifacts[0], artifact, lr, scale, options)
-        parities.append(Parity(levels, psnr(other, reference), drop, divergence))
+        parities.append(OutputDifference(levels, psnr(other, reference), drop, divergence))
     return Comparison(rows, parities)
 
 
@@ -134,16 +134,16 @@ def psnr_drop(first: Row, other: Row) -> float | None:
 
 def compare_layers(
     first: str, other: str, lr: NDArray[np.uint8], scale: int, options: dict[str, Any]
-) -> Divergence:
+) -> LayerDifferences:
     """Find the layer where two artifacts part, on the middle of an image.
 
     Never raises for an artifact that cannot be looked into: the note says so.
     """
     try:
         reference = _layers(first, lr, scale, options)
-        return find_divergence(reference, _layers(other, lr, scale, options))
+        return find_layer_differences(reference, _layers(other, lr, scale, options))
     except SrdeployError as error:
-        return Divergence(None, None, [], 0, str(error))
+        return LayerDifferences(None, None, [], 0, str(error))
 
 
 def _layers(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import isfinite
 
-from srdeploy.bench.compare import Comparison, Parity
-from srdeploy.export.diverge import Divergence
+from srdeploy.bench.compare import Comparison, OutputDifference
+from srdeploy.export.layer_differences import LayerDifferences
 
 SHOWN = 12
 """Layers listed at most, unless everything is asked for."""
@@ -22,7 +22,7 @@ def parity_lines(comparison: Comparison, everything: bool = False) -> list[str]:
     return lines
 
 
-def _sentences(parity: Parity, everything: bool) -> list[str]:
+def _sentences(parity: OutputDifference, everything: bool) -> list[str]:
     told = []
     if parity.levels is not None and parity.psnr_db is not None:
         psnr = f"{parity.psnr_db:.1f} dB" if isfinite(parity.psnr_db) else "equal"
@@ -39,7 +39,7 @@ def _sentences(parity: Parity, everything: bool) -> list[str]:
     return told
 
 
-def _layers(found: Divergence, everything: bool) -> list[str]:
+def _layers(found: LayerDifferences, everything: bool) -> list[str]:
     if found.note:
         return [f"layers: {found.note}"]
     if found.first is None or found.worst is None:

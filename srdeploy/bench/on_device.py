@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srdeploy.bench.contestant import Contestant
-from srdeploy.bench.feed import fitted, median_image
+from srdeploy.bench.artifact_run import ArtifactRun
+from srdeploy.bench.inputs import fitted, median_image
 from srdeploy.bench.interleave import Series, interleave, progress
 from srdeploy.bench.request import Outcome, Request
 from srdeploy.bench.row import row_of
@@ -75,7 +75,7 @@ def measure_on(
     image = median_image(request.folder, request.scale)
     lr = fitted(image, size)
     picture = image.shape[0], image.shape[1]
-    contestants = {i: Contestant(device, a, request, picture) for i, a in enumerate(artifacts)}
+    contestants = {i: ArtifactRun(device, a, request, picture) for i, a in enumerate(artifacts)}
     together = [[i] for i in contestants] if scenario.sustained else [list(contestants)]
     outcomes: list[Outcome] = []
     for group in together:
@@ -130,7 +130,7 @@ def now() -> str:
 
 def _measure_together(
     device: CheckedDevice,
-    contestants: dict[int, Contestant],
+    contestants: dict[int, ArtifactRun],
     scenario: Scenario,
     lr: NDArray[np.uint8],
     common: dict[str, Any],
@@ -164,7 +164,7 @@ def _measure_together(
 
 
 def _take_turns(
-    contestants: dict[int, Contestant], scenario: Scenario, on_turn: OnTurn
+    contestants: dict[int, ArtifactRun], scenario: Scenario, on_turn: OnTurn
 ) -> dict[int, Series]:
     takers = {i: c for i, c in contestants.items() if c.timed}
     runs, seconds, done = (dict.fromkeys(takers, 0.0) for _ in range(3))
@@ -184,7 +184,7 @@ def _take_turns(
     return series
 
 
-def _conditions(device: CheckedDevice, contestants: dict[int, Contestant]) -> Conditions:
+def _conditions(device: CheckedDevice, contestants: dict[int, ArtifactRun]) -> Conditions:
     """What the device tells; one that tells what cannot be fails all that is measured on it."""
     if device.sensors is not None:
         try:

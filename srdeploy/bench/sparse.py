@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from srdeploy.bench.svg_plot import Series, line_plot
+from srdeploy.bench.svg_plot import PlotSeries, line_plot
 from srdeploy.errors import UserError
 from srdeploy.measure.machine import machine_facts
 from srdeploy.models.load import load_network
@@ -57,7 +57,7 @@ class BreakEven:
     def chart(self) -> str:
         """An SVG: time over that of the dense form, against density; below 1 sparse pays."""
         lines = [
-            Series(
+            PlotSeries(
                 f"{one.side}x{one.side}",
                 [
                     (d * 100, ms / one.dense_ms)
@@ -67,7 +67,7 @@ class BreakEven:
             )
             for number, one in enumerate(self.sizes)
         ]
-        dense = Series("dense", [(0, 1.0), (100, 1.0)], colour=0, dashed=True)
+        dense = PlotSeries("dense", [(0, 1.0), (100, 1.0)], colour=0, dashed=True)
         return line_plot(
             [*lines, dense],
             title=f"SMSR masked layers, {self.backend} kernel, {self.threads} threads",

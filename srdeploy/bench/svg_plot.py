@@ -13,7 +13,7 @@ LEFT, RIGHT, TOP, BOTTOM = 70, 150, 40, 56
 
 
 @dataclass(frozen=True)
-class Series:
+class PlotSeries:
     """A line; without a name it stays out of the legend, ``colour`` defaults to its place."""
 
     name: str
@@ -23,7 +23,7 @@ class Series:
 
 
 def line_plot(
-    series: Sequence[Series],
+    series: Sequence[PlotSeries],
     *,
     title: str,
     x_label: str,

@@ -43,7 +43,7 @@ class Limits:
 
 
 @dataclass
-class Line:
+class VerdictLine:
     """One artifact on one device under one scenario, in BASE and in NEW.
 
     Attributes:
@@ -93,7 +93,7 @@ class Verdict:
     """All lines, and the worst of their verdicts (None without limits)."""
 
     limits: Limits
-    lines: list[Line]
+    lines: list[VerdictLine]
     verdict: Word | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -153,9 +153,9 @@ def _scenario(one: Measurement) -> str:
     return " ".join([one.scenario.name, *(f"{width}x{height}" for height, width in sizes)])
 
 
-def _line(base: list[Measurement], new: list[Measurement], limits: Limits) -> Line:
+def _line(base: list[Measurement], new: list[Measurement], limits: Limits) -> VerdictLine:
     some = (new or base)[0]
-    line = Line(some.artifact, some.device, _scenario(some))
+    line = VerdictLine(some.artifact, some.device, _scenario(some))
     asked = bool(new)  # though it may have failed, which is told
     base, new = (_finished(side, name, line) for side, name in ((base, "BASE"), (new, "NEW")))
     line.runs = len(base), len(new)
@@ -182,7 +182,7 @@ def _line(base: list[Measurement], new: list[Measurement], limits: Limits) -> Li
     return line
 
 
-def _finished(side: list[Measurement], name: str, line: Line) -> list[Measurement]:
+def _finished(side: list[Measurement], name: str, line: VerdictLine) -> list[Measurement]:
     """Those that did not fail, of the content measured last."""
     finished = [one for one in side if one.error is None]
     if side and not finished:
@@ -196,7 +196,7 @@ def _finished(side: list[Measurement], name: str, line: Line) -> list[Measuremen
     return chosen
 
 
-def _figures(line: Line, base: list[Measurement], new: list[Measurement]) -> None:
+def _figures(line: VerdictLine, base: list[Measurement], new: list[Measurement]) -> None:
     from statistics import median
 
     times = [[one.p50_ms for one in side if one.p50_ms is not None] for side in (base, new)]
@@ -232,7 +232,7 @@ def _drop(before: float, after: float, base: Quality | None, new: Quality | None
     return None if math.isnan(drop) else drop
 
 
-def _slowdown(line: Line, base: list[Measurement], new: list[Measurement]) -> Ratio | None:
+def _slowdown(line: VerdictLine, base: list[Measurement], new: list[Measurement]) -> Ratio | None:
     by_session = {one.session: one for one in base if one.session is not None}
     together = [(by_session[one.session], one) for one in new if one.session in by_session]
     paired = paired_ratio([(turns_of(before), turns_of(after)) for before, after in together])
@@ -244,7 +244,7 @@ def _slowdown(line: Line, base: list[Measurement], new: list[Measurement]) -> Ra
     return unpaired_ratio([rounds_of(one) for one in base], [rounds_of(one) for one in new])
 
 
-def _latency(line: Line, different: list[str], limit: float | None) -> Word | None:
+def _latency(line: VerdictLine, different: list[str], limit: float | None) -> Word | None:
     if limit is None:
         return None
     if line.slowdown is None:
@@ -273,7 +273,9 @@ def _latency(line: Line, different: list[str], limit: float | None) -> Word | No
     return "noisy"
 
 
-def _quality(line: Line, base: Measurement, new: Measurement, limit: float | None) -> Word | None:
+def _quality(
+    line: VerdictLine, base: Measurement, new: Measurement, limit: float | None
+) -> Word | None:
     if limit is None:
         return None
     if line.drop is None or base.quality is None or new.quality is None:
@@ -312,7 +314,7 @@ def _remarks(base: Measurement, new: Measurement) -> list[str]:
     ]
 
 
-def _require_decisions(lines: list[Line], limits: Limits) -> None:
+def _require_decisions(lines: list[VerdictLine], limits: Limits) -> None:
     """A limit that nothing was held against would pass whatever happens."""
     if any(line.verdict == "fail" for line in lines):
         return

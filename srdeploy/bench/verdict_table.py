@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from srdeploy.bench.table import milliseconds
-from srdeploy.bench.verdict import Line, Verdict, Word
+from srdeploy.bench.verdict import Verdict, VerdictLine, Word
 
 if TYPE_CHECKING:
     from rich.console import JustifyMethod
@@ -78,7 +78,7 @@ def notes(found: Verdict) -> list[str]:
     return told
 
 
-def _cells(line: Line) -> tuple[str, ...]:
+def _cells(line: VerdictLine) -> tuple[str, ...]:
     slower = interval = "-"
     if line.slowdown is not None:
         slower = f"{100 * line.slowdown:+.1f}%"

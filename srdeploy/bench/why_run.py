@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from srdeploy.bench.feed import choose_image
+from srdeploy.bench.inputs import choose_image
 from srdeploy.bench.on_device import check_artifacts
 from srdeploy.bench.profile import profile
 from srdeploy.bench.why import Why, explain
@@ -69,7 +69,7 @@ def _as_onnx(artifact: str, path: Path, scale: int, arch: str | None) -> Path:
             f"'{artifact}' runs in {runtime.title}, which shows no time per layer; give ONNX files "
             "or networks."
         )
-    from srdeploy.export.onnx import export_onnx
+    from srdeploy.export.onnx.export import export_onnx
     from srdeploy.models.load import load_network
 
     export_onnx(load_network(artifact, arch=arch, scale=scale), path, check=False)

@@ -7,14 +7,14 @@ import typer
 
 from srdeploy.cli import complete
 from srdeploy.cli import options as o
-from srdeploy.cli.help import Group
+from srdeploy.cli.help import CommandGroup
 from srdeploy.cli.output import console, emit, note
 
 _DEFAULT = "measure"
 _JOB_SECONDS = 3600.0
 
 
-class _Group(Group):
+class _Group(CommandGroup):
     """``bench ARTIFACT...`` measures; ``bench NAME ...`` with a sub-command's name is that."""
 
     @property

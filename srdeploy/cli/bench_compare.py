@@ -66,15 +66,15 @@ def compare(
 
     `srdeploy bench compare main.onnx branch.onnx --max-slowdown 5% --scenario quick --repeats 5`
     """
-    from srdeploy.bench.sides import is_kept, kept_sides, measured_sides
+    from srdeploy.bench.baseline import is_stored, measured_pair, stored_pair
     from srdeploy.bench.verdict import Limits, judge
     from srdeploy.errors import UserError
     from srdeploy.runtime.open import scale_of
 
     limits = Limits(None if max_slowdown is None else o.share(max_slowdown), max_drop)
-    kept = [is_kept(side) for side in (base, new)]
+    kept = [is_stored(side) for side in (base, new)]
     if all(kept):
-        sides = kept_sides(
+        sides = stored_pair(
             base, new, scenario=scenario, device=None if device == "local" else device
         )
     elif any(kept):
@@ -84,7 +84,7 @@ def compare(
             "artifacts to be measured now."
         )
     else:
-        sides = measured_sides(
+        sides = measured_pair(
             base,
             new,
             o.places(device),

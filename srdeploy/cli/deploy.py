@@ -128,7 +128,7 @@ def rebuild(
     if output is not None:
         require_suffix(output, (".engine",), "a TensorRT engine")
     if device == "local":
-        from srdeploy.export.trt import rebuild_engine
+        from srdeploy.export.tensorrt.export import rebuild_engine
 
         if output is not None or leave:
             raise UserError("--output and --leave are for boards; name one with --device.")

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 import typer
 
 from srdeploy.cli import options as o
-from srdeploy.cli.help import Group
+from srdeploy.cli.help import CommandGroup
 from srdeploy.cli.output import emit, note, say, show
 
 group = typer.Typer(
-    cls=Group,
+    cls=CommandGroup,
     help="Many devices on many hosts; `srdeploy bench --farm FILE --devices TAGS` measures there.",
 )
 
@@ -229,12 +229,12 @@ def measure_on_farm(
 ) -> Any:
     """Run ``bench``'s batches on a farm."""
     from srdeploy.bench.live import live_table
-    from srdeploy.farm.campaign import Asked, run
+    from srdeploy.farm.client import FarmOptions, run
     from srdeploy.measure.store import Store
 
     settings = _open(farm)
     with Store.open(store) as kept, live_table(len(batches) * len(artifacts)) as watcher:
-        asked = Asked(job_limit, apart)
+        asked = FarmOptions(job_limit, apart)
         return run(
             settings, artifacts, batches, kept, watcher=watcher, journal=journal, asked=asked
         )

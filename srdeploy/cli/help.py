@@ -34,7 +34,7 @@ class Command(typer.core.TyperCommand):
         _print(self, ctx)
 
 
-class Group(typer.core.TyperGroup):
+class CommandGroup(typer.core.TyperGroup):
     """A group of commands with such help."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:

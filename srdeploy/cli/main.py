@@ -29,7 +29,7 @@ from srdeploy.cli import (
     zoo,
 )
 from srdeploy.cli import run as line
-from srdeploy.cli.help import Group, give
+from srdeploy.cli.help import CommandGroup, give
 from srdeploy.cli.output import complain, say
 from srdeploy.cli.typed import understood
 from srdeploy.errors import SrdeployError
@@ -37,7 +37,7 @@ from srdeploy.terminal import plain
 
 app = typer.Typer(
     name="srdeploy",
-    cls=Group,
+    cls=CommandGroup,
     help="Prune, compact, fine-tune, export and measure super-resolution networks.",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

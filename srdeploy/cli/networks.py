@@ -97,8 +97,8 @@ def inspect(
     network = load_network(file, arch=arch, scale=scale)
     digest = has_digest(shipped_networks().get(str(file), file))
     if json:
+        from srdeploy.prune.channel_labels import UnsupportedOperationError
         from srdeploy.prune.groups import find_groups
-        from srdeploy.prune.marks import UnsupportedOperationError
         from srdeploy.reconstruct.rotate import stream_note
 
         document: dict[str, Any] = {**_summary(network), "card": network.card.model_dump()}

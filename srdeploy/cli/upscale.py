@@ -10,8 +10,8 @@ from srdeploy.cli import options as o
 from srdeploy.cli.output import emit, note, say
 
 if TYPE_CHECKING:
-    from srdeploy.upscaling.compare import Comparison
-    from srdeploy.upscaling.folder import Outcome
+    from srdeploy.upscaling.compare import PictureComparison
+    from srdeploy.upscaling.folder import PictureOutcome
     from srdeploy.upscaling.image import Upscaler
 
 
@@ -148,14 +148,14 @@ def _identity(file: str) -> str:
 
 def _comparison(
     file: str, own: "Upscaler", others: "list[tuple[str, Upscaler]]", hr: Path | None
-) -> "Comparison":
+) -> "PictureComparison":
     from srdeploy.errors import UserError
-    from srdeploy.upscaling.compare import Comparison, Version
+    from srdeploy.upscaling.compare import PictureComparison, PictureVersion
 
     if hr is not None and not hr.exists():
         raise UserError(f"There is no '{hr}' with originals.")
     versions = [
-        Version(
+        PictureVersion(
             "pruned" if upscaler.session.card.pruned else "dense",
             Path(name).name,
             None if upscaler is own else upscaler,
@@ -163,10 +163,10 @@ def _comparison(
         for name, upscaler in [*others, (file, own)]
     ]
     versions.sort(key=lambda version: version.label)  # dense comes first
-    return Comparison(versions, hr, " ".join(_identity(name) for name, _ in others))
+    return PictureComparison(versions, hr, " ".join(_identity(name) for name, _ in others))
 
 
-def _document(file: str, upscaler: "Upscaler", outcomes: "list[Outcome]") -> dict[str, Any]:
+def _document(file: str, upscaler: "Upscaler", outcomes: "list[PictureOutcome]") -> dict[str, Any]:
     from srdeploy.runtime.footprint import peak
 
     return {
@@ -180,7 +180,7 @@ def _document(file: str, upscaler: "Upscaler", outcomes: "list[Outcome]") -> dic
     }
 
 
-def _tell(outcomes: "list[Outcome]", upscaler: "Upscaler") -> None:
+def _tell(outcomes: "list[PictureOutcome]", upscaler: "Upscaler") -> None:
     for outcome in outcomes:
         if outcome.state == "failed":
             continue
@@ -210,7 +210,7 @@ def _tell(outcomes: "list[Outcome]", upscaler: "Upscaler") -> None:
         say(f"{len(outcomes)} pictures: {', '.join(said)}")
 
 
-def _remarks(outcome: "Outcome", upscaler: "Upscaler") -> list[str]:
+def _remarks(outcome: "PictureOutcome", upscaler: "Upscaler") -> list[str]:
     from srdeploy.models.registry import architecture_of
 
     remarks = []

@@ -37,7 +37,7 @@ _NAMED_INPUTS = [re.compile(end) for end in (*(f"[^\\W_]x{s}$" for s in range(2,
 
 
 @dataclass(frozen=True)
-class Layout:
+class DataLayout:
     """A data set on disk.
 
     Attributes:
@@ -75,7 +75,7 @@ class Layout:
         return found
 
 
-def find_layout(folder: str | Path, use: Use) -> Layout:
+def find_layout(folder: str | Path, use: Use) -> DataLayout:
     """Recognise a folder given as data.
 
     Args:
@@ -88,10 +88,10 @@ def find_layout(folder: str | Path, use: Use) -> Layout:
     """
     root = Path(folder)
     if not root.is_dir():
-        return Layout(root)
+        return DataLayout(root)
     if _has_images(root):
         _refuse_inputs(root, use)
-        return Layout(root, (root / "LR_bicubic" / "X{s}",))
+        return DataLayout(root, (root / "LR_bicubic" / "X{s}",))
     if (pair := _pair(root)) is not None:
         return pair
     split = next(_splits(root, use), None)
@@ -110,19 +110,19 @@ def find_layout(folder: str | Path, use: Use) -> Layout:
             "name that folder itself if you mean it."
         )
     _refuse_inputs(root, use)
-    return Layout(root)
+    return DataLayout(root)
 
 
-def _pair(root: Path) -> Layout | None:
+def _pair(root: Path) -> DataLayout | None:
     """``HR`` and ``LR_bicubic``, or BasicSR's names for them, side by side."""
     there = (path for name in _ORIGINALS for path in sorted(root.glob(name)))
     originals = next((path for path in there if _has_images(path)), None)
     if originals is None:
         return None
-    return Layout(originals, tuple(root / name for name in _INPUTS))
+    return DataLayout(originals, tuple(root / name for name in _INPUTS))
 
 
-def _splits(root: Path, use: Use) -> Iterator[Layout]:
+def _splits(root: Path, use: Use) -> Iterator[DataLayout]:
     """``DIV2K_train_HR`` and its kind, in the folder, in ``DIV2K`` below it, and in its caches."""
     for place in (root, root / "bin", root / "DIV2K", root / "DIV2K" / "bin"):
         if not place.is_dir():
@@ -133,7 +133,7 @@ def _splits(root: Path, use: Use) -> Iterator[Layout]:
                     if _has_images(originals):
                         base = originals.name.removesuffix(f"HR{ending}")
                         inputs = place / f"{base}LR_bicubic" / f"X{{s}}{ending}"
-                        yield Layout(originals, (inputs,))
+                        yield DataLayout(originals, (inputs,))
 
 
 def _sets(root: Path) -> list[Path]:

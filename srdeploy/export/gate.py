@@ -18,7 +18,7 @@ from typing import Any
 import onnx
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export.kept import quality_facts
+from srdeploy.export.quality_loss import quality_facts
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.quality.evaluate import evaluate
 from srdeploy.quality.metrics import lost

@@ -201,7 +201,7 @@ class Common(Strict):
 
 
 class OnnxOptions(Strict):
-    """Of :func:`srdeploy.export.onnx.export_onnx`."""
+    """Of :func:`srdeploy.export.onnx.export.export_onnx`."""
 
     precision: Precision = "fp32"
     opset: Opset = None
@@ -218,7 +218,7 @@ class OnnxOptions(Strict):
 
 
 class EngineOptions(Strict):
-    """Of :func:`srdeploy.export.trt.export_engine`, for either builder of engines."""
+    """Of :func:`srdeploy.export.tensorrt.export.export_engine`, for either builder of engines."""
 
     precision: Precision = None
     opset: Opset = None
@@ -233,19 +233,19 @@ class EngineOptions(Strict):
 
 
 class TensorrtOptions(EngineOptions):
-    """Of :func:`srdeploy.export.trt.export_trt`."""
+    """Of :func:`srdeploy.export.tensorrt.export.export_trt`."""
 
     timing_cache: Path | None = None
 
 
 class TensorrtRtxOptions(EngineOptions):
-    """Of :func:`srdeploy.export.trt.export_trt_rtx`."""
+    """Of :func:`srdeploy.export.tensorrt.export.export_trt_rtx`."""
 
     capabilities: Capabilities = ()
 
 
 class CoremlOptions(Strict):
-    """Of :func:`srdeploy.export.coreml.export_coreml`."""
+    """Of :func:`srdeploy.export.coreml.export.export_coreml`."""
 
     precision: Precision = "fp32"
     images: Images = False

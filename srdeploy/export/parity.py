@@ -2,7 +2,8 @@
 
 *On what.* Photographs, never noise, at the sizes of :mod:`srdeploy.models.probes` (small, odd, and
 as large as real images), at the size that was asked for, two at a time, and wherever the network's
-code takes another way (:mod:`srdeploy.export.branches`): a tracer follows an ``if`` on a size once.
+code takes another way (:mod:`srdeploy.export.onnx.branches`): a tracer follows an ``if``
+on a size once.
 
 *How far apart.* A tolerance over the value range, or over the outputs where those are larger. Two
 float32 programs of one network round otherwise, though, and a network that was pruned and not tuned
@@ -26,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export.branches import other_ways
+from srdeploy.export.onnx.branches import other_ways
 from srdeploy.export.probe import SIZES, TOLERANCE, Gap, gap_between, run_torch
 from srdeploy.export.report import Parity, parity_of
 from srdeploy.models.card import Card

@@ -84,7 +84,7 @@ def gap_between(expected: np.ndarray, found: np.ndarray, value_range: float) -> 
 
 
 @dataclass
-class Trace:
+class ForwardTrace:
     """The operations of one forward pass that an export must reproduce.
 
     Attributes:
@@ -103,7 +103,7 @@ class _Spy(CallWatch):
 
     def __init__(self) -> None:
         super().__init__()
-        self.trace = Trace()
+        self.trace = ForwardTrace()
 
     def called(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run a call, and note it if an export must have it."""
@@ -114,7 +114,7 @@ class _Spy(CallWatch):
         return func(*args, **kwargs)
 
 
-def trace_operations(network: Network, size: Size) -> Trace:
+def trace_operations(network: Network, size: Size) -> ForwardTrace:
     """Run the network once on a size and note what it does.
 
     Raises:

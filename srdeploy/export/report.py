@@ -57,7 +57,8 @@ def parity_told(
     """A comparison in words: what was promised, which is the same wherever it is told.
 
     The largest deviation says little of a reduced precision, where single pixels may be off and no
-    picture is the worse: what is lost is told in dB (:func:`srdeploy.export.kept.quality_told`).
+    picture is the worse: what is lost is told in dB
+    (:func:`srdeploy.export.quality_loss.quality_told`).
 
     Args:
         precision: Of the artifact.

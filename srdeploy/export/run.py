@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from srdeploy.errors import UserError
-from srdeploy.export.kept import require_kept, with_quality
+from srdeploy.export.quality_loss import require_quality, with_quality
 from srdeploy.export.report import ExportReport
 from srdeploy.export.targets import Target, find_target, target_for
 from srdeploy.files import staged_files
@@ -61,7 +61,7 @@ def export(network: Network | Path, target: str, path: str | Path, **options: An
             report.notes.append(note)
         if isinstance(network, Network) and report.parity is not None and report.quality is None:
             report = with_quality(report, network)
-            require_kept(report)
+            require_quality(report)
     final, *notes = (text.replace(str(place), str(path)) for text in (report.path, *report.notes))
     return replace(report, path=final, notes=notes)
 
@@ -101,6 +101,8 @@ def _form(
         f"the target {row.name} cannot take the sparse form ({architecture.no_sparse}): "
         "this is the dense one"
     )
-    if not row.exporter.startswith("srdeploy.export.trt:"):  # goes through ONNX, dense by default
+    if not row.exporter.startswith(
+        "srdeploy.export.tensorrt.export:"
+    ):  # goes through ONNX, dense by default
         network = architecture.inference_form(network, portable=True)
     return network, note if sparse else None

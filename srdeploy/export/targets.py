@@ -35,15 +35,15 @@ if TYPE_CHECKING:
     from srdeploy.export.options import Option
 
 PIXEL_SHUFFLES = ("crd", "reshape", "deconv")
-"""Forms of PixelShuffle, see :mod:`srdeploy.export.lower`."""
+"""Forms of PixelShuffle, see :mod:`srdeploy.export.onnx.lower`."""
 
 AUTO = "auto"
 
 EXPORTERS = ("trace", "dynamo")
-"""torch's ways to ONNX, see :mod:`srdeploy.export.onnx_graph`."""
+"""torch's ways to ONNX, see :mod:`srdeploy.export.onnx.graph`."""
 
 ONNX_PRECISIONS = ("fp32", "fp16", "bf16", "int8", "mixed")
-"""What :func:`srdeploy.export.onnx.export_onnx` writes; TensorRT builds exactly what it reads."""
+"""What :func:`srdeploy.export.onnx.export.export_onnx` writes; TensorRT builds what it reads."""
 
 NO_BF16 = {
     "coreml": "coremltools converts to float32 and float16 only; use fp16",
@@ -230,8 +230,8 @@ TARGETS: Table[Target] = Table(
             builds_on="anywhere",
             runs_on="ONNX Runtime anywhere; input of TensorRT, OpenVINO, ncnn",
             runtime="onnxruntime",
-            exporter="srdeploy.export.onnx:export_onnx",
-            converter="srdeploy.export.onnx_convert:convert_onnx",
+            exporter="srdeploy.export.onnx.export:export_onnx",
+            converter="srdeploy.export.onnx.convert:convert_onnx",
             option_class="srdeploy.export.options:OnnxOptions",
             pixel_shuffles=PIXEL_SHUFFLES,
             sparse=True,
@@ -245,13 +245,13 @@ TARGETS: Table[Target] = Table(
             builds_on="the NVIDIA GPU it will run on (Jetson: `--emit-script` and trtexec there)",
             runs_on="GPUs of the same compute capability, with the same TensorRT",
             runtime="tensorrt",
-            exporter="srdeploy.export.trt:export_trt",
-            converter="srdeploy.export.trt:export_trt",
+            exporter="srdeploy.export.tensorrt.export:export_trt",
+            converter="srdeploy.export.tensorrt.export:export_trt",
             option_class="srdeploy.export.options:TensorrtOptions",
             pixel_shuffles=PIXEL_SHUFFLES,
             platforms=NVIDIA_PLATFORMS,
             nvidia=True,
-            elsewhere="srdeploy.export.trt_elsewhere:write_for_elsewhere",
+            elsewhere="srdeploy.export.tensorrt.elsewhere:write_for_elsewhere",
         ),
         Target(
             "trt-rtx",
@@ -262,8 +262,8 @@ TARGETS: Table[Target] = Table(
             builds_on="Linux or Windows, no GPU needed",
             runs_on="RTX GPUs of PCs, compute capability 7.5 to 12.1",
             runtime="tensorrt_rtx",
-            exporter="srdeploy.export.trt:export_trt_rtx",
-            converter="srdeploy.export.trt:export_trt_rtx",
+            exporter="srdeploy.export.tensorrt.export:export_trt_rtx",
+            converter="srdeploy.export.tensorrt.export:export_trt_rtx",
             option_class="srdeploy.export.options:TensorrtRtxOptions",
             pixel_shuffles=PIXEL_SHUFFLES,
             platforms=NVIDIA_PLATFORMS,
@@ -277,7 +277,7 @@ TARGETS: Table[Target] = Table(
             builds_on="macOS or Linux",
             runs_on="iPhones, iPads and Macs (iOS 15, macOS 12 and later)",
             runtime="coreml",
-            exporter="srdeploy.export.coreml:export_coreml",
+            exporter="srdeploy.export.coreml.export:export_coreml",
             option_class="srdeploy.export.options:CoremlOptions",
             platforms=("linux", "darwin"),
         ),

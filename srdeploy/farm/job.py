@@ -25,8 +25,8 @@ from srdeploy.devices.checked import checked
 from srdeploy.devices.errors import DeviceError
 from srdeploy.devices.open import open_device
 from srdeploy.errors import SrdeployError
+from srdeploy.farm.content_store import HostCache, StoredContent
 from srdeploy.farm.labgrid_place import Busy, hold_place
-from srdeploy.farm.parcels import HostCache, Parcel
 from srdeploy.files import cache_dir
 from srdeploy.measure.scenario import Scenario
 
@@ -39,11 +39,11 @@ _HIGH = 500  # of file descriptors: when a process dies they are closed from the
 def execute(job: dict[str, Any], device: dict[str, Any]) -> Answer:
     """Do a job; see the module."""
     cache = HostCache()
-    artifacts = [Parcel.of(one["parcel"]) for one in job["artifacts"]]
+    artifacts = [StoredContent.of(one["parcel"]) for one in job["artifacts"]]
     parcels = list(artifacts)
     data = job["data"]
     if isinstance(data, dict):
-        parcels.append(Parcel.of(data))
+        parcels.append(StoredContent.of(data))
     missing = cache.lacking(digest for parcel in parcels for _, digest in parcel.files)
     if missing:
         return {"outcome": "missing", "files": missing}
@@ -52,7 +52,7 @@ def execute(job: dict[str, Any], device: dict[str, Any]) -> Answer:
     request = Request(
         scenario=Scenario.model_validate(job["scenario"]),
         scale=job["scale"],
-        data=str(cache.folder(Parcel.of(data))) if isinstance(data, dict) else data,
+        data=str(cache.folder(StoredContent.of(data))) if isinstance(data, dict) else data,
         runtime=job["runtime"],
         threads=job["threads"],
         options=job["options"],

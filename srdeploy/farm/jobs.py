@@ -11,7 +11,7 @@ from typing import Any
 
 from srdeploy.bench.describe import content_hash
 from srdeploy.bench.plan import Batch
-from srdeploy.farm.parcels import Packed, Parcel
+from srdeploy.farm.content_store import PackedContents, StoredContent
 from srdeploy.measure.measurement import Measurement
 from srdeploy.measure.store import Store
 
@@ -26,7 +26,7 @@ HUNG = 2
 
 
 @dataclass(eq=False)
-class Job:
+class FarmJob:
     """Artifacts that take turns on one device that has the tag, under one scenario.
 
     Attributes:
@@ -59,18 +59,18 @@ class Queue:
     """Jobs that wait, by tag, in the order they came."""
 
     def __init__(self) -> None:
-        self._jobs: dict[str, deque[Job]] = {}
+        self._jobs: dict[str, deque[FarmJob]] = {}
 
-    def add(self, job: Job) -> None:
+    def add(self, job: FarmJob) -> None:
         """Put a job at the end."""
         self._jobs.setdefault(job.tag, deque()).append(job)
 
-    def take(self, tag: str, count: int) -> list[Job]:
+    def take(self, tag: str, count: int) -> list[FarmJob]:
         """The first jobs of a tag, at most ``count``."""
         jobs = self._jobs[tag]
         return [jobs.popleft() for _ in range(min(count, len(jobs)))]
 
-    def remove(self, job: Job) -> None:
+    def remove(self, job: FarmJob) -> None:
         """Take a job out."""
         self._jobs[job.tag].remove(job)
 
@@ -78,7 +78,7 @@ class Queue:
         """Those that jobs wait for."""
         return [tag for tag, jobs in self._jobs.items() if jobs]
 
-    def __iter__(self) -> Iterator[Job]:
+    def __iter__(self) -> Iterator[FarmJob]:
         return chain.from_iterable(list(self._jobs.values()))
 
     def __len__(self) -> int:
@@ -89,13 +89,13 @@ class Contents:
     """Artifacts and benchmark sets as parcels, each hashed once."""
 
     def __init__(self, artifacts: Sequence[str]) -> None:
-        self.packed = Packed()
-        self._parcels: dict[str, Parcel] = {}
+        self.packed = PackedContents()
+        self._parcels: dict[str, StoredContent] = {}
         self._hashes = {artifact: content_hash(artifact) for artifact in artifacts}
         for artifact in artifacts:
             self.parcel(artifact)
 
-    def parcel(self, what: str) -> Parcel:
+    def parcel(self, what: str) -> StoredContent:
         """The parcel of an artifact or folder."""
         if what not in self._parcels:
             self._parcels[what] = self.packed.pack(what)
@@ -107,7 +107,7 @@ class Contents:
             artifact, batch.device, batch.repeat, sha256=self._hashes[artifact]
         )
 
-    def described(self, job: Job, seconds: float) -> dict[str, Any]:
+    def described(self, job: FarmJob, seconds: float) -> dict[str, Any]:
         """A job as plain data, see :mod:`srdeploy.farm.job`."""
         request = job.batch.request
         folder = request.folder
@@ -141,7 +141,7 @@ def open_jobs(
     contents: Contents,
     store: Store,
     apart: bool,
-) -> list[Job]:
+) -> list[FarmJob]:
     """What the store has not finished, as jobs.
 
     Args:
@@ -151,9 +151,9 @@ def open_jobs(
         store: What is finished.
         apart: One job per artifact; otherwise the artifacts of a batch take turns on one device.
     """
-    jobs: list[Job] = []
+    jobs: list[FarmJob] = []
     for batch in batches:
         missing = [one for one in artifacts if not store.done(contents.key(batch, one))]
         groups = [[one] for one in missing] if apart else [missing] if missing else []
-        jobs += [Job(len(jobs) + n, batch, group) for n, group in enumerate(groups)]
+        jobs += [FarmJob(len(jobs) + n, batch, group) for n, group in enumerate(groups)]
     return jobs

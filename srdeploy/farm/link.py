@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.farm import task
+from srdeploy.farm.content_store import CHUNK, PackedContents
 from srdeploy.farm.fleet import LiveDevice, devices_of, fits, fleet_of
 from srdeploy.farm.network import CONNECT_SECONDS, Unreachable, dask_address, probe, security
-from srdeploy.farm.parcels import CHUNK, Packed
 from srdeploy.farm.settings import FarmFile
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _CALM_SECONDS = 2.0
 _ANSWER_SECONDS = 60.0
 
 
-class Link:
+class SchedulerLink:
     """An open connection to the scheduler."""
 
     def __init__(self, client: Client) -> None:
@@ -97,7 +97,7 @@ class Link:
                 f"{device.name}'s host does not answer ({type(error).__name__}: {error})."
             ) from None
 
-    async def send(self, packed: Packed, digests: Iterable[str], device: LiveDevice) -> int:
+    async def send(self, packed: PackedContents, digests: Iterable[str], device: LiveDevice) -> int:
         """See that a device's host has contents; each host is sent each of them once.
 
         Returns:
@@ -121,7 +121,7 @@ class Link:
 
 
 @asynccontextmanager
-async def connect(farm: FarmFile) -> AsyncIterator[Link]:
+async def connect(farm: FarmFile) -> AsyncIterator[SchedulerLink]:
     """Connect to the scheduler.
 
     Raises:
@@ -144,7 +144,7 @@ async def connect(farm: FarmFile) -> AsyncIterator[Link]:
     except (OSError, asyncio.TimeoutError) as error:
         raise Unreachable(f"The farm's scheduler does not answer ({error}).") from None
     try:
-        yield Link(client)
+        yield SchedulerLink(client)
     finally:
         with suppress(OSError, asyncio.TimeoutError, RuntimeError):  # it may be gone already
             await asyncio.wait_for(client.close(), 10)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from srdeploy.farm.parcels import HostCache
+from srdeploy.farm.content_store import HostCache
 
 
 def measure(job: dict[str, Any]) -> dict[str, Any]:

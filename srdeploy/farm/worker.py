@@ -14,6 +14,7 @@ from typing import Any
 
 from srdeploy.devices.open import open_device
 from srdeploy.errors import SrdeployError, UserError
+from srdeploy.farm.content_store import HostCache
 from srdeploy.farm.labgrid_place import require_labgrid
 from srdeploy.farm.network import (
     WORKER_CALLS,
@@ -24,10 +25,9 @@ from srdeploy.farm.network import (
     refused,
     security,
 )
-from srdeploy.farm.parcels import HostCache
 from srdeploy.farm.runner_process import RunnerProcess
+from srdeploy.farm.served_device import ServedDevice
 from srdeploy.farm.settings import DeviceEntry, FarmFile
-from srdeploy.farm.station import Station
 
 Said = Callable[[str], None]
 
@@ -79,7 +79,7 @@ async def serve(
     runner = RunnerProcess()
     try:
         await asyncio.to_thread(runner.start)
-        stations = [Station(entry, farm, runner) for entry in entries]
+        stations = [ServedDevice(entry, farm, runner) for entry in entries]
         with tempfile.TemporaryDirectory(prefix="srdeploy-farm-") as scratch:
             await _until_told(_offer(farm, stations, listen, scratch, said))
     finally:
@@ -97,7 +97,7 @@ async def _until_told(work: Any) -> None:
 
 
 async def _offer(
-    farm: FarmFile, stations: Sequence[Station], listen: str | None, scratch: str, said: Said
+    farm: FarmFile, stations: Sequence[ServedDevice], listen: str | None, scratch: str, said: Said
 ) -> None:
     offers = [_keep(farm, station, listen, scratch, said) for station in stations]
     group = asyncio.gather(*offers)
@@ -109,7 +109,7 @@ async def _offer(
 
 
 async def _keep(
-    farm: FarmFile, station: Station, listen: str | None, scratch: str, said: Said
+    farm: FarmFile, station: ServedDevice, listen: str | None, scratch: str, said: Said
 ) -> None:
     """Have a worker for a device at the scheduler, again and again."""
     waiting = False
@@ -144,7 +144,9 @@ def _worker_class() -> Any:
     class DeviceWorker(NoPages, Worker):
         """A Dask worker with one thread and one device, and without web pages."""
 
-        def __init__(self, farm: FarmFile, station: Station, address: str, scratch: str) -> None:
+        def __init__(
+            self, farm: FarmFile, station: ServedDevice, address: str, scratch: str
+        ) -> None:
             self.station = station
             tags = {tag_resource(tag): 1 for tag in all_tags(station.entry)}
             super().__init__(

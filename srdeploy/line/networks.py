@@ -193,7 +193,7 @@ class Networks:
         )
 
     def _tune(self, folder: Path, before: Version, recipe: TrainRecipe) -> dict[str, Any]:
-        from srdeploy.export.quantise_finetune import finetune_int8
+        from srdeploy.export.precision.quantise_finetune import finetune_int8
         from srdeploy.train.journal import read_curve
         from srdeploy.train.loop import train
 

@@ -18,7 +18,7 @@ from srdeploy.line.card import StageCard, read_stage_card
 from srdeploy.line.code import own_arch, require_arch
 from srdeploy.line.networks import Networks
 from srdeploy.line.recipe import Line
-from srdeploy.line.stage import Stage, State
+from srdeploy.line.stage import Stage, StageState
 from srdeploy.report.run_folder import RECIPE, stage_cards
 from srdeploy.train.interrupt import TrainingStopped
 
@@ -39,7 +39,7 @@ class Planned:
     """
 
     stage: Stage
-    state: State
+    state: StageState
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Done:
     """
 
     stage: Stage
-    state: State
+    state: StageState
     card: StageCard
 
 
@@ -84,11 +84,11 @@ def plan_line(line: Line, root: Path, *, allow_code: bool = False) -> list[Plann
     """
     if (arch := own_arch(line)) is None:
         return _planned(stages_of(line, root, allow_code), root)
-    state = State("run", f"known once {arch} is imported, which a dry run does not do")
+    state = StageState("run", f"known once {arch} is imported, which a dry run does not do")
     try:
         require_arch(line, allow_code)
     except UserError as error:
-        state = State("blocked", str(error))
+        state = StageState("blocked", str(error))
     networks = Networks(line, root, allow_code)
     first = [Planned(stage, state) for stage in networks.outline()]
     return first + _planned(Artifacts(networks).stages(), root)
@@ -120,7 +120,7 @@ def run_line(
     *,
     again: str,
     allow_code: bool = False,
-    on_stage: Callable[[Stage, State], None] = lambda stage, state: None,
+    on_stage: Callable[[Stage, StageState], None] = lambda stage, state: None,
     on_done: Callable[[Done], None] = lambda done: None,
 ) -> list[Done]:
     """Make every stage that is not current.
@@ -158,7 +158,9 @@ def run_line(
     return done
 
 
-def _make(stage: Stage, state: State, root: Path, parents: dict[str, str], again: str) -> StageCard:
+def _make(
+    stage: Stage, state: StageState, root: Path, parents: dict[str, str], again: str
+) -> StageCard:
     folder = root / stage.name
     try:
         if state.kind == "current" and (card := read_stage_card(folder)) is not None:

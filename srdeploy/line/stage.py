@@ -29,7 +29,7 @@ _TOOLS = ("torch", "nni", "onnx", "onnxruntime")
 
 
 @dataclass(frozen=True)
-class State:
+class StageState:
     """What a run would do about a stage.
 
     Attributes:
@@ -78,7 +78,7 @@ class Stage:
         """
         return {name: content(path()) for name, path in self.inputs.items()}
 
-    def state(self, folder: Path, parents: Mapping[str, str | None]) -> State:
+    def state(self, folder: Path, parents: Mapping[str, str | None]) -> StageState:
         """What a run would do.
 
         Args:
@@ -93,21 +93,21 @@ class Stage:
                 return self._current(card, folder)
             self.check()
         except UserError as error:
-            return State("blocked", str(error))
+            return StageState("blocked", str(error))
         if _begun(folder) == key and len(known) == len(parents):
-            return State("resume", "stopped on the way")
+            return StageState("resume", "stopped on the way")
         if card is None:
-            return State("run", "not made yet")
-        return State("run", self._changed(card, parents))
+            return StageState("run", "not made yet")
+        return StageState("run", self._changed(card, parents))
 
-    def _current(self, card: StageCard, folder: Path) -> State:
+    def _current(self, card: StageCard, folder: Path) -> StageState:
         found = hashes(folder, list(card.outputs))
         for name, digest in card.outputs.items():
             if name not in found:
-                return State("run", f"{name} is gone")
+                return StageState("run", f"{name} is gone")
             if found[name] != digest:
-                return State("run", f"{name} was changed")
-        return State("current", "nothing changed")
+                return StageState("run", f"{name} was changed")
+        return StageState("current", "nothing changed")
 
     def _changed(self, card: StageCard, parents: Mapping[str, str | None]) -> str:
         old, new = _flat(card.how), _flat(self.how)

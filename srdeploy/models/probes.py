@@ -23,7 +23,7 @@ from srdeploy.data.builtin import BENCHMARK_IMAGES
 from srdeploy.data.images import read_rgb, rgb_to_y
 from srdeploy.errors import UserError
 from srdeploy.models.card import Card
-from srdeploy.models.place import Place
+from srdeploy.models.module_path import ModulePath
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -98,7 +98,7 @@ def run(module: nn.Module, x: Tensor) -> Any:
     Raises:
         CannotRunError: its code fails on this input.
     """
-    place = Place()
+    place = ModulePath()
     try:
         with place.following(module), torch.no_grad():
             return module(x.clone())
@@ -106,7 +106,7 @@ def run(module: nn.Module, x: Tensor) -> Any:
         raise cannot_run(x.shape, place, error) from error
 
 
-def cannot_run(shape: Iterable[int], place: Place, error: Exception) -> CannotRunError:
+def cannot_run(shape: Iterable[int], place: ModulePath, error: Exception) -> CannotRunError:
     """The sentence for a network that fails on an input."""
     detail = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
     return CannotRunError(

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from srdeploy.models.weight_norm import attach_weight_norm, gamma_of, merge_weight_norm
+from srdeploy.prune.channel_labels import Axis
 from srdeploy.prune.evaluator import StepEvaluator
 from srdeploy.prune.groups import Group
-from srdeploy.prune.marks import Axis
 from srdeploy.prune.regularise import Front
 from srdeploy.prune.trained import TrainedPruner
 

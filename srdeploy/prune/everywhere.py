@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from srdeploy.models.module_path import ModulePath
 from srdeploy.models.network import Network
-from srdeploy.models.place import Place
 from srdeploy.models.probes import (
     BATCH_SIZE,
     PROBE_SIZES,
@@ -33,7 +33,7 @@ from srdeploy.models.probes import (
     photograph,
 )
 from srdeploy.models.watch import OperationWatch, name_of
-from srdeploy.prune.marks import Axis, UnsupportedOperationError
+from srdeploy.prune.channel_labels import Axis, UnsupportedOperationError
 from srdeploy.prune.trace import Trace, trace
 
 MORE_SIZES: tuple[Size, ...] = ((64, 48), (90, 110), (256, 256), (360, 640))
@@ -149,12 +149,12 @@ def _lister(network: Network) -> Callable[[int, Size], _Calls]:
         reason = error
 
         def nothing(batch: int, size: Size) -> _Calls:
-            raise cannot_run((batch, network.card.channels, *size), Place(), reason)
+            raise cannot_run((batch, network.card.channels, *size), ModulePath(), reason)
 
         return nothing
 
     def operations(batch: int, size: Size) -> _Calls:
-        place = Place()
+        place = ModulePath()
         watch = _Watch(place)
         shape = (batch, network.card.channels, *size)
         try:
@@ -170,7 +170,7 @@ def _lister(network: Network) -> Callable[[int, Size], _Calls]:
 class _Watch(OperationWatch):
     """Lists operations."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: ModulePath) -> None:
         super().__init__()
         self.calls: list[tuple[str, str, str]] = []
         self._place = place

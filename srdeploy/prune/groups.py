@@ -13,8 +13,8 @@ from typing import Any
 from torch import nn
 
 from srdeploy.models.network import Network
+from srdeploy.prune.channel_labels import Axis
 from srdeploy.prune.everywhere import trace_everywhere
-from srdeploy.prune.marks import Axis
 from srdeploy.prune.trace import Trace
 
 

@@ -27,7 +27,7 @@ DEFAULT_TYPES = ("Conv2d", "ConvTranspose2d", "Linear")
 """Module types that ``op_types: [default]`` stands for."""
 
 
-class Entry(Strict):
+class NniEntry(Strict):
     """One configuration.
 
     Attributes:
@@ -47,7 +47,7 @@ class Entry(Strict):
     exclude: bool = False
 
     @model_validator(mode="after")
-    def _says_what_and_of_which(self) -> Entry:
+    def _says_what_and_of_which(self) -> NniEntry:
         if self.op_types is None and self.op_names is None and self.op_partial_names is None:
             raise ValueError("name layers with op_types, op_names or op_partial_names")
         if self.sparsity is not None and self.sparsity_per_layer is not None:
@@ -76,7 +76,7 @@ class Entry(Strict):
         )
 
 
-def read_nni_config(path: Path) -> tuple[Entry, ...]:
+def read_nni_config(path: Path) -> tuple[NniEntry, ...]:
     """Read a configuration list; nothing in the file is run.
 
     Raises:
@@ -94,7 +94,7 @@ def read_nni_config(path: Path) -> tuple[Entry, ...]:
             "srdeploy prune --method obs --ratio auto --params N."
         )
     try:
-        found = TypeAdapter(tuple[Entry, ...]).validate_python(values)
+        found = TypeAdapter(tuple[NniEntry, ...]).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -104,7 +104,9 @@ def read_nni_config(path: Path) -> tuple[Entry, ...]:
     return found
 
 
-def settings(entries: tuple[Entry, ...], module: nn.Module, grouping: Grouping) -> dict[str, Any]:
+def settings(
+    entries: tuple[NniEntry, ...], module: nn.Module, grouping: Grouping
+) -> dict[str, Any]:
     """Values for :class:`~srdeploy.prune.options.PruneOptions`: ratio, layer_ratios and exclude.
 
     Raises:
@@ -118,7 +120,7 @@ def settings(entries: tuple[Entry, ...], module: nn.Module, grouping: Grouping) 
                 f"The NNI configuration names no layer with channels: {_words(entry)}; see "
                 "`srdeploy inspect FILE --groups`."
             )
-    last: dict[str, Entry] = {
+    last: dict[str, NniEntry] = {
         name: entry
         for name, layer in layers.items()
         for entry in entries
@@ -141,7 +143,7 @@ def settings(entries: tuple[Entry, ...], module: nn.Module, grouping: Grouping) 
     return {"ratio": 0.0, "layer_ratios": ratios, "exclude": excluded}
 
 
-def _words(entry: Entry) -> str:
+def _words(entry: NniEntry) -> str:
     given = entry.model_dump(
         exclude_none=True, include={"op_types", "op_names", "op_partial_names"}
     )

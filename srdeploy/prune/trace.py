@@ -26,7 +26,7 @@ from torch.utils._pytree import tree_map
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.models.probes import cannot_run
 from srdeploy.models.watch import CallWatch, OperationWatch, name_of, tensors_in
-from srdeploy.prune.marks import Axis, Ledger, Marks
+from srdeploy.prune.channel_labels import Axis, ChannelLabels, Labelling
 from srdeploy.prune.rules.call import Call, unsupported
 from srdeploy.prune.rules.table import READS_WEIGHT, rule_for
 from srdeploy.prune.unionfind import Nodes, UnionFind
@@ -60,24 +60,26 @@ def trace(module: nn.Module, example: Tensor) -> Trace:
     """
     _check_plain(module)
     example = example.clone()
-    ledger = Ledger(module)
-    nodes = ledger.sets.new(example.shape[1])
-    ledger.sets.freeze(nodes, "it is the network's input")
-    ledger.record(example, Marks.broadcast(nodes, 1, example.shape, torch.zeros(len(nodes))))
+    labelling = Labelling(module)
+    nodes = labelling.sets.new(example.shape[1])
+    labelling.sets.freeze(nodes, "it is the network's input")
+    labelling.record(
+        example, ChannelLabels.broadcast(nodes, 1, example.shape, torch.zeros(len(nodes)))
+    )
     training = {layer: layer.training for layer in module.modules()}
     module.eval()
     try:
         with (
-            ledger.place.following(module),
+            labelling.place.following(module),
             torch.no_grad(),
-            _ChunkWatch(ledger),
-            _Watch(ledger),
+            _ChunkWatch(labelling),
+            _Watch(labelling),
         ):
             output = module(example)
     except SrdeployError:
         raise
     except Exception as error:  # whatever the network's own code raises
-        raise cannot_run(example.shape, ledger.place, error) from error
+        raise cannot_run(example.shape, labelling.place, error) from error
     finally:
         for layer, mode in training.items():
             layer.training = mode
@@ -86,8 +88,8 @@ def trace(module: nn.Module, example: Tensor) -> Trace:
             f"The network returns a {type(output).__name__}, not an image; wrap it in a module "
             "that returns the one output to keep."
         )
-    ledger.freeze(output, "it is the network's output")
-    return Trace(ledger.axes, ledger.sets, ledger.events)
+    labelling.freeze(output, "it is the network's output")
+    return Trace(labelling.axes, labelling.sets, labelling.events)
 
 
 def _check_plain(module: nn.Module) -> None:
@@ -109,12 +111,12 @@ def _check_plain(module: nn.Module) -> None:
 class _ChunkWatch(CallWatch):
     """Notes when a split comes from ``chunk``, whose sizes follow the number of channels."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, labelling: Labelling) -> None:
         super().__init__()
-        self._ledger = ledger
+        self._ledger = labelling
 
     def called(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Run a call; the ledger knows meanwhile if it is ``chunk``."""
+        """Run a call; the labelling knows meanwhile if it is ``chunk``."""
         if func not in (torch.chunk, Tensor.chunk):
             return func(*args, **kwargs)
         self._ledger.in_chunk = True
@@ -127,45 +129,47 @@ class _ChunkWatch(CallWatch):
 class _Watch(OperationWatch):
     """Runs each operation, then the rule that says what it did to channels."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, labelling: Labelling) -> None:
         super().__init__()
-        self._ledger = ledger
+        self._ledger = labelling
 
     def called(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Run an operation, and enter into the ledger what it did."""
-        ledger = self._ledger
+        """Run an operation, and enter into the labelling what it did."""
+        labelling = self._ledger
         name = name_of(func)
         written = [i for i, a in enumerate(func._schema.arguments) if _is_written(a)]
         in_place = written == [0]
         before = tree_map(_clone, args[:1]) + args[1:] if in_place else args
         out = func(*args, **kwargs)
         tensors = tensors_in((args, kwargs))
-        if name in ("t", "transpose", "permute") and _is_swapped_parameter(ledger, args[0], out):
-            ledger.record_transposed(out, args[0])
+        if name in ("t", "transpose", "permute") and _is_swapped_parameter(labelling, args[0], out):
+            labelling.record_transposed(out, args[0])
             return out
         plain = name.rstrip("_") if written else name
         call = Call(func, plain, before, kwargs, out, args, in_place)
-        if plain in READS_WEIGHT or any(ledger.marks_of(t) is not None for t in tensors):
+        if plain in READS_WEIGHT or any(labelling.labels_of(t) is not None for t in tensors):
             if len(written) > in_place:
-                raise unsupported(ledger, call, "a result written into a given tensor")
+                raise unsupported(labelling, call, "a result written into a given tensor")
             self._follow(call, tensors)
-        derived = bool(tensors) and all(ledger.is_stored(t) for t in tensors)
+        derived = bool(tensors) and all(labelling.is_stored(t) for t in tensors)
         for tensor in call.tensors_out():
-            ledger.note(tensor)
+            labelling.note(tensor)
             if derived:
-                ledger.note_stored(tensor)
+                labelling.note_stored(tensor)
         return out
 
     def _follow(self, call: Call, given: list[Tensor]) -> None:
-        ledger = self._ledger
-        changes, clean = ledger.sets.changes, ledger.all_clean(given)
-        rule_for(call)(ledger, call)
-        if ledger.sets.changes > changes or (clean and not ledger.all_clean(call.tensors_out())):
-            ledger.events.append((str(ledger.place), call.name))
+        labelling = self._ledger
+        changes, clean = labelling.sets.changes, labelling.all_clean(given)
+        rule_for(call)(labelling, call)
+        if labelling.sets.changes > changes or (
+            clean and not labelling.all_clean(call.tensors_out())
+        ):
+            labelling.events.append((str(labelling.place), call.name))
 
 
-def _is_swapped_parameter(ledger: Ledger, before: Tensor, after: Tensor) -> bool:
-    known = id(before) in ledger.names and before.dim() == 2
+def _is_swapped_parameter(labelling: Labelling, before: Tensor, after: Tensor) -> bool:
+    known = id(before) in labelling.names and before.dim() == 2
     return known and (after.shape, after.stride()) == (before.shape[::-1], before.stride()[::-1])
 
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from srdeploy.errors import SrdeployError
+from srdeploy.prune.channel_labels import Axis
 from srdeploy.prune.groups import Group, Grouping
-from srdeploy.prune.marks import Axis
 from srdeploy.reconstruct.linear_form import LinearForm, has_form
 from srdeploy.reconstruct.moments import Moments, input_moments
 

@@ -34,7 +34,7 @@ _PROTOCOL = PROTOCOLS["standard"]
 
 
 @dataclass(frozen=True)
-class Version:
+class CropVersion:
     """One picture behind the slider; PSNR of Y against the original, None for the original."""
 
     label: str
@@ -61,7 +61,7 @@ class Crop:
     size: tuple[int, int]
     region: tuple[slice, slice]
     between: tuple[str, str]
-    versions: list[Version]
+    versions: list[CropVersion]
     whole: NDArray[np.uint8]
     protocol: str
 
@@ -123,7 +123,7 @@ def _crop(
     border = _PROTOCOL.crop(pair.scale)
     inner = tuple(slice(border, n - border) for n in original.shape[:2])
     versions = [
-        Version(
+        CropVersion(
             label,
             pixels[region],
             psnr(rgb_to_y(pixels[region]), rgb_to_y(original[region])),
@@ -131,7 +131,7 @@ def _crop(
         )
         for label, pixels in shown.items()
     ]
-    versions.append(Version("HR", original[region], None, None))
+    versions.append(CropVersion("HR", original[region], None, None))
     return Crop(
         pair.name,
         (original.shape[0], original.shape[1]),

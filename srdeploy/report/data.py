@@ -8,7 +8,7 @@ from functools import cached_property
 
 from srdeploy.bench.verdict import Limits, Verdict
 from srdeploy.report.crops import Crop
-from srdeploy.report.figures import Group, groups_of
+from srdeploy.report.figures import FigureGroup, groups_of
 from srdeploy.report.sources import Evidence
 from srdeploy.report.widths import Widths
 
@@ -37,6 +37,6 @@ class ReportData:
     commands: Sequence[str] = ()
 
     @cached_property
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[FigureGroup]:
         """The finished measurements, by device, scenario and input."""
         return groups_of(self.evidence)

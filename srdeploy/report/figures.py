@@ -13,11 +13,11 @@ from srdeploy.bench.row import Row
 from srdeploy.bench.table import milliseconds
 from srdeploy.quality.metrics import lost
 from srdeploy.report.run_folder import NETWORKS, RunFolder
-from srdeploy.report.sources import Entry, Evidence
+from srdeploy.report.sources import Evidence, SourceEntry
 
 
 @dataclass(frozen=True)
-class Group:
+class FigureGroup:
     """What can be held against each other: one device, scenario and input.
 
     Attributes:
@@ -32,7 +32,7 @@ class Group:
 
     device: str
     scenario: str
-    entries: list[Entry]
+    entries: list[SourceEntry]
     front: frozenset[int]
     shipped: Row | None
 
@@ -41,21 +41,21 @@ class Group:
         """Its heading on the page."""
         return f"{self.device} · {self.scenario}"
 
-    def on_front(self, entry: Entry) -> bool:
+    def on_front(self, entry: SourceEntry) -> bool:
         """Whether a measurement is on the Pareto front."""
         return id(entry.row) in self.front
 
 
-def groups_of(evidence: Evidence) -> list[Group]:
+def groups_of(evidence: Evidence) -> list[FigureGroup]:
     """Finished measurements by device and scenario, in the order they were found."""
-    found: dict[tuple[str, str], list[Entry]] = {}
+    found: dict[tuple[str, str], list[SourceEntry]] = {}
     for entry in evidence.finished:
         found.setdefault((entry.row.device, scenario_of(entry.row)), []).append(entry)
     groups = []
     for (device, scenario), entries in found.items():
         entries.sort(key=lambda e: (e.row.p50_ms is None, e.row.p50_ms or 0.0))
         rows = [entry.row for entry in entries]
-        groups.append(Group(device, scenario, entries, front_of(rows), _shipped(rows)))
+        groups.append(FigureGroup(device, scenario, entries, front_of(rows), _shipped(rows)))
     return groups
 
 
@@ -153,7 +153,7 @@ def stages_of(run: RunFolder) -> list[tuple[str, float, str]]:
     return found
 
 
-def summarise(evidence: Evidence, groups: Sequence[Group]) -> list[str]:
+def summarise(evidence: Evidence, groups: Sequence[FigureGroup]) -> list[str]:
     """The result in sentences: first what one would ship, then how it came to be."""
     sentences = []
     for group in groups:
@@ -200,7 +200,7 @@ def _share(card: dict[str, Any], key: str) -> float | None:
     return None
 
 
-def _of_group(group: Group) -> list[str]:
+def _of_group(group: FigureGroup) -> list[str]:
     row = group.shipped
     if row is None:
         return []
@@ -237,7 +237,7 @@ def change_of(row: Row, base: Row | None) -> str | None:
     return f"{lost(own, other):+.2f}".replace("-", "−")
 
 
-def base_of(row: Row, group: Group) -> Row | None:
+def base_of(row: Row, group: FigureGroup) -> Row | None:
     """What a speed-up refers to: the one of the same session that has none itself."""
     rows = [entry.row for entry in group.entries]
     found = (r for r in rows if r.session == row.session and r.speedup is None)

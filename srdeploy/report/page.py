@@ -24,7 +24,7 @@ from srdeploy.report.commands import commands_of, own_command
 from srdeploy.report.crops import try_crops
 from srdeploy.report.data import LIMITS, ReportData
 from srdeploy.report.figures import (
-    Group,
+    FigureGroup,
     base_of,
     change_of,
     name_of,
@@ -181,7 +181,7 @@ def _title(evidence: Evidence) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
 
 
-def _tiles(groups: Sequence[Group]) -> tuple[str, list[tuple[str, str]]]:
+def _tiles(groups: Sequence[FigureGroup]) -> tuple[str, list[tuple[str, str]]]:
     """The few figures at the top, all of one artifact: what one would ship, and what it won.
 
     Returns:
@@ -208,7 +208,7 @@ def _tiles(groups: Sequence[Group]) -> tuple[str, list[tuple[str, str]]]:
     return f"{name_of(row)}, {row.runtime or 'unknown runtime'}, on {group.device}", tiles
 
 
-def _headline(groups: Sequence[Group]) -> tuple[Group, Row] | None:
+def _headline(groups: Sequence[FigureGroup]) -> tuple[FigureGroup, Row] | None:
     """Of what one would ship on each device, the one that won most against its baseline."""
     shipped = [(group, group.shipped) for group in groups if group.shipped is not None]
     return max(shipped, key=lambda one: (one[1].speedup if told_apart(one[1]) else 0) or 0,

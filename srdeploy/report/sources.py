@@ -19,7 +19,7 @@ from srdeploy.report.run_folder import BENCH, STORE, RunFolder, read_run_folder
 
 
 @dataclass(frozen=True)
-class Entry:
+class SourceEntry:
     """One measurement: its row, and all of it.
 
     Attributes:
@@ -43,12 +43,12 @@ class Evidence:
         names: The sources, as they were named.
     """
 
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[SourceEntry] = field(default_factory=list)
     runs: list[RunFolder] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
 
     @property
-    def finished(self) -> list[Entry]:
+    def finished(self) -> list[SourceEntry]:
         """Those that did not fail."""
         return [entry for entry in self.entries if entry.row.error is None]
 
@@ -73,7 +73,7 @@ def read_sources(sources: Sequence[str | Path | Row]) -> Evidence:
         evidence.names.append(source.artifact if isinstance(source, Row) else str(source))
         path = Path(evidence.names[-1])
         if isinstance(source, Row):
-            found = [Entry(source, measurement_of(source), path.parent)]
+            found = [SourceEntry(source, measurement_of(source), path.parent)]
         elif path.is_dir():
             evidence.runs.append(read_run_folder(path))
             store = path / BENCH / STORE
@@ -106,20 +106,20 @@ def _holds_store(path: Path) -> bool:
         raise UserError(f"'{path}' cannot be read ({error.strerror}).") from error
 
 
-def _of_store(path: Path, folder: Path) -> Iterator[Entry]:
+def _of_store(path: Path, folder: Path) -> Iterator[SourceEntry]:
     with Store.open(path, create=False) as store:
         yield from _entries(list(store.measurements()), folder)
 
 
-def _entries(found: list[Measurement], folder: Path) -> Iterator[Entry]:
+def _entries(found: list[Measurement], folder: Path) -> Iterator[SourceEntry]:
     """With speed-ups to the first of each session."""
     first: dict[Any, Measurement] = {}
     for one in found:
         base = first.setdefault((one.session, one.device, one.scenario.name, one.repeat), one)
-        yield Entry(row_of(one, base), one, folder)
+        yield SourceEntry(row_of(one, base), one, folder)
 
 
-def _of_json(path: Path) -> Iterator[Entry]:
+def _of_json(path: Path) -> Iterator[SourceEntry]:
     """Rows of ``bench --json``, JSON lines of ``bench -o``, or measurements of ``results -o``."""
     foreign = UserError(
         f"'{path}' holds no results of srdeploy; name a store, JSON of `srdeploy bench` or "
@@ -148,7 +148,7 @@ def _of_json(path: Path) -> Iterator[Entry]:
         else:
             try:
                 row = Row.model_validate(record)
-                rows.append(Entry(row, measurement_of(row), path.parent))
+                rows.append(SourceEntry(row, measurement_of(row), path.parent))
             except ValidationError:
                 raise foreign from None
     yield from _entries(measurements, path.parent)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from srdeploy.errors import SrdeployError
-from srdeploy.export.story import changed_widths
+from srdeploy.export.provenance import changed_widths
 from srdeploy.report.sources import Evidence
 from srdeploy.runtime.card_of import read_card_of
 

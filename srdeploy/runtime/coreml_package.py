@@ -25,7 +25,7 @@ _LARGEST_MODEL = 1 << 28  # bytes; large constants lie beside it
 
 
 @dataclass(frozen=True)
-class End:
+class PackagePort:
     """The input or the output of a package.
 
     Attributes:
@@ -57,8 +57,8 @@ class Package:
 
     path: Path
     card: Card
-    input: End
-    output: End
+    input: PackagePort
+    output: PackagePort
     block: Any = field(repr=False)
     inputs: dict[str, int]
     weights: Weights
@@ -157,10 +157,10 @@ def _check_files(package: Path) -> None:
                 )
 
 
-def _end(feature: Any, channels: int) -> End:
+def _end(feature: Any, channels: int) -> PackagePort:
     image = feature.type.WhichOneof("Type") == "imageType"
     sizes = _image_sizes(feature.type.imageType) if image else _array_sizes(feature.type)
-    return End(feature.name, image, channels, sizes)
+    return PackagePort(feature.name, image, channels, sizes)
 
 
 def _image_sizes(kind: Any) -> InputSizes:

@@ -30,7 +30,7 @@ class NotComputed(UserError):
 
 
 @dataclass(frozen=True)
-class End:
+class GraphPort:
     """An input or output of a graph.
 
     Attributes:
@@ -57,8 +57,8 @@ class OnnxFileSession(Session):
     def __init__(
         self,
         path: Path,
-        inputs: Sequence[End],
-        outputs: Sequence[End],
+        inputs: Sequence[GraphPort],
+        outputs: Sequence[GraphPort],
         card: str | None,
         *,
         threads: int | None,

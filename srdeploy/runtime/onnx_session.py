@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from srdeploy.errors import UserError
 from srdeploy.files import require_file
 from srdeploy.models.card import CARD_KEY
-from srdeploy.runtime.onnx_file import End, NotComputed, OnnxFileSession, as_text, last_clause
+from srdeploy.runtime.onnx_file import GraphPort, NotComputed, OnnxFileSession, as_text, last_clause
 from srdeploy.runtime.patience import patience, within
 from srdeploy.runtime.providers import (
     PROVIDERS,
@@ -178,8 +178,8 @@ class OnnxDirectmlSession(OnnxSession):
     provider = "directml"
 
 
-def _end(value: Any) -> End:
-    return End(value.name, _TYPES.get(value.type, f"a {value.type}"), tuple(value.shape))
+def _end(value: Any) -> GraphPort:
+    return GraphPort(value.name, _TYPES.get(value.type, f"a {value.type}"), tuple(value.shape))
 
 
 def holds_bfloat16(model: Any) -> bool:

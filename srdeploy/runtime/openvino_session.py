@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from srdeploy.errors import UserError
 from srdeploy.files import require_file
 from srdeploy.models.card import CARD_KEY
-from srdeploy.runtime.onnx_file import End, OnnxFileSession, as_text, last_clause
+from srdeploy.runtime.onnx_file import GraphPort, OnnxFileSession, as_text, last_clause
 from srdeploy.runtime.patience import patience, within
 from srdeploy.runtime.session import default_threads
 from srdeploy.runtime.table import OPENVINO
@@ -147,10 +147,10 @@ def _card(model: Any) -> str | None:
     return str(model.get_rt_info(path).value) if model.has_rt_info(path) else None
 
 
-def _end(value: Any) -> End:
+def _end(value: Any) -> GraphPort:
     kind = value.get_element_type().get_type_name()
     shape = tuple(n.get_length() if n.is_static else None for n in value.get_partial_shape())
-    return End(value.get_any_name(), _TYPES.get(kind, kind), shape)
+    return GraphPort(value.get_any_name(), _TYPES.get(kind, kind), shape)
 
 
 def _reason(error: Exception) -> str:

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from srdeploy.allocator import keep_freed_memory
+from srdeploy.models.module_path import ModulePath
 from srdeploy.models.network import Network
-from srdeploy.models.place import Place
 from srdeploy.models.probes import cannot_run
 from srdeploy.runtime.session import Session
 
@@ -50,7 +50,7 @@ class TorchSession(Session):
             try:
                 return self._module(tensor).contiguous().numpy()
             except Exception as error:  # whatever the network's own code raises
-                raise cannot_run(x.shape, Place(), error) from error
+                raise cannot_run(x.shape, ModulePath(), error) from error
 
     def close(self) -> None:
         """Let the module go."""

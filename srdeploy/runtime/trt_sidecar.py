@@ -26,7 +26,7 @@ _LARGEST = 1 << 24  # bytes of a sidecar
 Shape = tuple[int, int, int, int]
 
 
-class Profile(BaseModel):
+class ShapeProfile(BaseModel):
     """Input shapes [N, C, H, W] an engine takes: from ``min`` to ``max``, tuned for ``opt``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -104,7 +104,7 @@ class Sidecar(BaseModel):
     precision: str
     convolutions: dict[str, int]
     tf32: bool = False
-    profile: Profile
+    profile: ShapeProfile
     workspace_mb: int | None = None
     input: Tensor
     output: Tensor

@@ -22,7 +22,7 @@ Decide = Callable[[int, Tensor], str]
 
 
 @dataclass(frozen=True)
-class Line:
+class CostLine:
     """Time as a straight line over work: ``fixed + slope * work``, milliseconds."""
 
     fixed: float
@@ -32,15 +32,15 @@ class Line:
         """Milliseconds for so much work."""
         return self.fixed + self.slope * work
 
-    def __add__(self, other: Line) -> Line:
-        return Line(self.fixed + other.fixed, self.slope + other.slope)
+    def __add__(self, other: CostLine) -> CostLine:
+        return CostLine(self.fixed + other.fixed, self.slope + other.slope)
 
     @staticmethod
-    def through(first: tuple[float, float], second: tuple[float, float]) -> Line:
+    def through(first: tuple[float, float], second: tuple[float, float]) -> CostLine:
         """The line through two (work, ms), not falling and not starting below zero."""
         (x1, y1), (x2, y2) = first, second
         slope = max((y2 - y1) / (x2 - x1), 0.0)
-        return Line(max(y1 - slope * x1, 0.0), slope)
+        return CostLine(max(y1 - slope * x1, 0.0), slope)
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class FormCosts:
         dense: Everywhere, by the library's convolutions.
     """
 
-    empty: Line
-    full: Line
-    dense: Line
+    empty: CostLine
+    full: CostLine
+    dense: CostLine
 
     def rows(self, pixels: int, density: float) -> float:
         """Milliseconds on listed pixels, a share ``density`` of all."""
@@ -108,7 +108,7 @@ class Timings:
             self.points.setdefault(name, []).append((work, ms))
         self._waiting.clear()
 
-    def line(self, name: str) -> Line:
+    def line(self, name: str) -> CostLine:
         """Through the first and the last of its points."""
         points = self.points[name]
-        return Line.through(points[0], points[-1])
+        return CostLine.through(points[0], points[-1])

@@ -18,7 +18,7 @@ from srdeploy.allocator import keep_freed_memory
 from srdeploy.models.smsr.network import SMSR
 from srdeploy.models.smsr.pack import pack
 from srdeploy.sparse.backend import choose_backend
-from srdeploy.sparse.costs import SIDES, FormCosts, Line, Timings
+from srdeploy.sparse.costs import SIDES, CostLine, FormCosts, Timings
 from srdeploy.sparse.imageframe import ImageFrame
 from srdeploy.sparse.module import RowModule
 from srdeploy.sparse.rowconv import aligned
@@ -29,7 +29,7 @@ FORMS = ("auto", "rows", "dense")
 
 
 @dataclass(frozen=True)
-class Choice:
+class FormChoice:
     """What one masked layer did for one image.
 
     Attributes:
@@ -73,7 +73,7 @@ class SparseEngine:
             raise ValueError(f"unknown form '{form}'; there are {', '.join(FORMS)}")
         keep_freed_memory()
         self.backend = choose_backend(backend)
-        self.choices: list[Choice] = []
+        self.choices: list[FormChoice] = []
         self._form = form
         packed = pack(network)
         self.modules = [
@@ -106,7 +106,7 @@ class SparseEngine:
         density = float(inside.sum()) / pixels
         form = self._form if self.costs is None else self.costs.choose(pixels, density)
         self.choices += [
-            Choice(f"{module.name}.body.body.{layer}", density, form)
+            FormChoice(f"{module.name}.body.body.{layer}", density, form)
             for layer in range(module.n_layers)
         ]
         return form
@@ -126,7 +126,7 @@ class SparseEngine:
                 self.frame.measure(timings, space, x)
                 timings.take()
         self.frame.settle(timings)
-        layout = timings.line("layout") if "layout" in timings.points else Line(0.0, 0.0)
+        layout = timings.line("layout") if "layout" in timings.points else CostLine(0.0, 0.0)
         return FormCosts(
             timings.line("empty") + layout, timings.line("full") + layout, timings.line("dense")
         )

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from srdeploy.data.bicubic import imresize
 from srdeploy.data.images import list_images, modcrop, read_rgb, rgb_to_y
-from srdeploy.data.layouts import Layout, find_layout
+from srdeploy.data.layouts import DataLayout, find_layout
 from srdeploy.errors import UserError
 from srdeploy.files import atomic_path, cache_dir, sha256
 from srdeploy.progress import track
@@ -38,7 +38,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedImages:
     """Images of many sizes in one flat array; ``packed[i]`` is a view ``[H, W, C]``."""
 
     pixels: NDArray
@@ -61,10 +61,10 @@ class CachedFolder:
     """A folder's high-resolution images and, per scale, the network's inputs made from them."""
 
     digest: str  # of the files' names and contents
-    targets: Packed
-    inputs: dict[int, Packed]
+    targets: PackedImages
+    inputs: dict[int, PackedImages]
     files: list[Path]  # the originals, in the order of the targets
-    layout: Layout
+    layout: DataLayout
 
 
 def open_folder(folder: Path, scales: Iterable[int], *, luma: bool, upscaled: bool) -> CachedFolder:
@@ -112,7 +112,12 @@ def open_folder(folder: Path, scales: Iterable[int], *, luma: bool, upscaled: bo
 
 
 def _given(
-    small: list[Path], files: list[Path], targets: Packed, scale: int, upscaled: bool, index: int
+    small: list[Path],
+    files: list[Path],
+    targets: PackedImages,
+    scale: int,
+    upscaled: bool,
+    index: int,
 ) -> NDArray:
     """An input that lies on disk, if it fits its original."""
     image = read_rgb(small[index])
@@ -150,7 +155,7 @@ def _digest(files: list[Path]) -> str:
     return total.hexdigest()
 
 
-def _packed(name: str, count: int, make: Callable[[int], NDArray], title: str) -> Packed:
+def _packed(name: str, count: int, make: Callable[[int], NDArray], title: str) -> PackedImages:
     folder = cache_dir() / "patches" / name
     found = _open(folder, count)
     if found is None:
@@ -190,7 +195,7 @@ def _write_header(stream: BinaryIO, dtype: np.dtype, total: int) -> None:
     np.lib.format.write_array_header_1_0(stream, header)
 
 
-def _open(folder: Path, count: int) -> Packed | None:
+def _open(folder: Path, count: int) -> PackedImages | None:
     """The stored images, or None if they are absent or damaged."""
     try:
         index = json.loads((folder / "index.json").read_text())
@@ -206,7 +211,7 @@ def _open(folder: Path, count: int) -> Packed | None:
         return None
     if not intact:
         return None
-    return Packed(pixels, sizes, np.cumsum(counts) - counts, index["channels"])
+    return PackedImages(pixels, sizes, np.cumsum(counts) - counts, index["channels"])
 
 
 def _checksum(pixels: NDArray, step: int = 1 << 24) -> int:

@@ -44,7 +44,7 @@ def weights_digest(module: nn.Module, prefix: str = "") -> str:
 
 
 @dataclass
-class State:
+class TrainingState:
     """Everything a run needs to go on as if it had never stopped."""
 
     iteration: int
@@ -57,13 +57,13 @@ class State:
     seconds: float = 0.0  # time spent training
 
 
-def save_state(path: Path, state: State, origin: Origin) -> None:
+def save_state(path: Path, state: TrainingState, origin: Origin) -> None:
     """Replace the checkpoint; a kill at any moment leaves either the old or the new one."""
     with atomic_path(path) as temporary:
         torch.save({"format": 1, "origin": asdict(origin), "state": vars(state)}, temporary)
 
 
-def load_state(path: Path, origin: Origin) -> State:
+def load_state(path: Path, origin: Origin) -> TrainingState:
     """Read a checkpoint of the same origin.
 
     Raises:
@@ -74,7 +74,7 @@ def load_state(path: Path, origin: Origin) -> State:
         content = torch.load(path, map_location="cpu", weights_only=True)
         stored = Origin(**content["origin"])
         content["state"].pop("best", None)  # of srdeploy 0.1
-        state = State(**content["state"])
+        state = TrainingState(**content["state"])
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.PickleError):
         raise UserError(
             f"The checkpoint '{path}' cannot be read; delete it to start the run again."

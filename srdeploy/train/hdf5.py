@@ -15,7 +15,7 @@ from srdeploy.data.benchmark import Pair
 from srdeploy.errors import UserError
 from srdeploy.models.card import Card
 from srdeploy.strict import expand
-from srdeploy.train.patches import Batch, PatchSource, turned
+from srdeploy.train.patches import PatchBatch, PatchSource, turned
 from srdeploy.train.processes import ALONE, Processes
 from srdeploy.train.recipe import TrainRecipe
 
@@ -68,7 +68,7 @@ class Hdf5Patches(PatchSource):
         identity = f"{path.stat().st_size} {self._inputs.shape} {self._targets.shape}".encode()
         self.digest = hashlib.sha256(identity + self._inputs[0].tobytes()).hexdigest()
 
-    def batch(self, iteration: int) -> Batch:
+    def batch(self, iteration: int) -> PatchBatch:
         """See :class:`PatchSource`."""
         recipe = self._recipe
         per_pass = len(self._inputs) // recipe.batch
@@ -91,7 +91,7 @@ class Hdf5Patches(PatchSource):
             )
             for x in (inputs, targets)
         ]
-        return Batch(tensors[0], tensors[1], self._gain)
+        return PatchBatch(tensors[0], tensors[1], self._gain)
 
     def held_out(self, scale: int) -> list[Pair]:
         """None: recipes with such a file hold nothing out."""

@@ -18,7 +18,7 @@ SHOWN = ("psnr_y", "loss", "density", "penalty", "pruned", "kept", "lr")
 """What stands below the progress bar where a run reports it, most important first."""
 
 
-class Journal:
+class TrainingJournal:
     """Appends one JSON object per report to ``metrics.jsonl``.
 
     Entries later than the checkpoint a run resumes from are dropped: they will be written again.

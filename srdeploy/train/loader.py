@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from srdeploy.train.cache import ahead
-from srdeploy.train.patches import Batch, PatchSource
+from srdeploy.train.patches import PatchBatch, PatchSource
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Loader:
         self._pin = pin
         self._source, self._range, self._workers = source, range(start, stop), workers
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[PatchBatch]:
         """Yield each batch, adding up the times."""
         if not self._workers:
             for iteration in self._range:
@@ -63,7 +63,7 @@ class Loader:
         times, self.times = self.times, LoaderTimes()
         return times
 
-    def _make(self, iteration: int) -> tuple[Batch, float]:
+    def _make(self, iteration: int) -> tuple[PatchBatch, float]:
         started = time.thread_time()
         batch = self._source.batch(iteration)
         if self._pin:

@@ -32,7 +32,7 @@ from srdeploy.train.fake_quant import as_rounded
 from srdeploy.train.hdf5 import Hdf5Patches
 from srdeploy.train.hooks import StepHook
 from srdeploy.train.interrupt import StopRequest, TrainingStopped
-from srdeploy.train.journal import Journal, psnr_of, read_curve
+from srdeploy.train.journal import TrainingJournal, psnr_of, read_curve
 from srdeploy.train.loader import Loader
 from srdeploy.train.patches import FolderPatches, PatchSource
 from srdeploy.train.precision import exact_float32, mixed
@@ -167,7 +167,7 @@ def train(
                 temporary.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
             title = f"{step} from {run.iteration}" if run.iteration else step
             bar = stack.enter_context(track(title, recipe.iterations, run.iteration))
-            journal = Journal(run_dir, run.iteration, bar, recipe.tensorboard)
+            journal = TrainingJournal(run_dir, run.iteration, bar, recipe.tensorboard)
             stack.callback(journal.close)
         loop = _Loop(run, run_dir, origin, journal, stop, resume, source)
         if step == "finetune":
@@ -213,7 +213,7 @@ class _Loop:
         run: Run,
         run_dir: Path,
         origin: Origin,
-        journal: Journal | None,
+        journal: TrainingJournal | None,
         stop: StopRequest,
         resume: bool,
         source: PatchSource,

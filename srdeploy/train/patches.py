@@ -21,7 +21,7 @@ from srdeploy.data.layouts import find_layout
 from srdeploy.errors import UserError
 from srdeploy.models.card import Card
 from srdeploy.strict import expand
-from srdeploy.train.cache import LUMA_STEPS, Packed, open_folder
+from srdeploy.train.cache import LUMA_STEPS, PackedImages, open_folder
 from srdeploy.train.processes import ALONE, Processes
 from srdeploy.train.recipe import HELD_OUT, TrainRecipe
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Batch:
+class PatchBatch:
     """Inputs and targets ``[N, C, H, W]`` in the source's own type; ``gain`` times them is float.
 
     They stay small integers until they are on the device where they are used.
@@ -39,9 +39,9 @@ class Batch:
     targets: Tensor
     gain: float
 
-    def pinned(self) -> Batch:
+    def pinned(self) -> PatchBatch:
         """The same batch in page-locked memory, from which a GPU copies while it computes."""
-        return Batch(self.inputs.pin_memory(), self.targets.pin_memory(), self.gain)
+        return PatchBatch(self.inputs.pin_memory(), self.targets.pin_memory(), self.gain)
 
     def to(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Inputs and targets as float32 in 0..value_range on ``device``, strides kept."""
@@ -66,7 +66,7 @@ class PatchSource(Protocol):
     def held_out(self, scale: int) -> list[Pair]:
         """What is kept from training to be measured (``validation: {data: held-out}``)."""
 
-    def batch(self, iteration: int) -> Batch:
+    def batch(self, iteration: int) -> PatchBatch:
         """The batch of one iteration, from 0; safe to call from several threads."""
 
 
@@ -139,7 +139,7 @@ class FolderPatches:
                 found.append(Middle(path.stem, scale, path, given))
         return found
 
-    def batch(self, iteration: int) -> Batch:
+    def batch(self, iteration: int) -> PatchBatch:
         """See :class:`PatchSource`."""
         recipe = self._recipe
         n, p = recipe.batch, recipe.patch
@@ -205,12 +205,12 @@ def turned(patch: NDArray, which: int) -> NDArray:
     return patch.swapaxes(0, 1) if which & 4 else patch
 
 
-def _as_batch(inputs: NDArray, targets: NDArray, gain: float, channels_last: bool) -> Batch:
+def _as_batch(inputs: NDArray, targets: NDArray, gain: float, channels_last: bool) -> PatchBatch:
     # [N, H, W, C] in memory *is* the channels-last layout of [N, C, H, W].
     pair = [torch.from_numpy(x).permute(0, 3, 1, 2) for x in (inputs, targets)]
     if not channels_last:
         pair = [x.contiguous() for x in pair]
-    return Batch(pair[0], pair[1], gain)
+    return PatchBatch(pair[0], pair[1], gain)
 
 
 def _path(text: str) -> Path:
@@ -218,7 +218,7 @@ def _path(text: str) -> Path:
 
 
 def _pool(
-    sources: list[tuple[Packed, dict[int, Packed], float, list[int]]],
+    sources: list[tuple[PackedImages, dict[int, PackedImages], float, list[int]]],
     scale: int,
     card: Card,
     patch: int,

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from srdeploy.errors import UserError
 from srdeploy.models.network import Network
 from srdeploy.models.weight_norm import merge_weight_norm
-from srdeploy.train.checkpoint import State
+from srdeploy.train.checkpoint import TrainingState
 from srdeploy.train.clip import clip_gradients
 from srdeploy.train.ema import Ema
 from srdeploy.train.hooks import Forward, StepHook
 from srdeploy.train.losses import loss_of
-from srdeploy.train.patches import Batch
+from srdeploy.train.patches import PatchBatch
 from srdeploy.train.precision import autocast
 from srdeploy.train.processes import ALONE, Processes
 from srdeploy.train.recipe import Sgd, TrainRecipe
@@ -62,7 +62,7 @@ class Run:
             torch.compile(self.module) if recipe.compile else self.module
         )
 
-    def advance(self, batch: Batch) -> Tensor:
+    def advance(self, batch: PatchBatch) -> Tensor:
         """One iteration; returns the loss of this process's share, detached."""
         recipe = self.recipe
         lr = self.learning_rate()
@@ -132,9 +132,9 @@ class Run:
             result = hook.finish(result)
         return result
 
-    def state(self) -> State:
+    def state(self) -> TrainingState:
         """Everything :meth:`restore` needs, sharing memory with the run."""
-        return State(
+        return TrainingState(
             iteration=self.iteration,
             module=self.module.state_dict(),
             optimiser=self.optimiser.state_dict(),
@@ -145,7 +145,7 @@ class Run:
             seconds=self.seconds,
         )
 
-    def restore(self, state: State) -> None:
+    def restore(self, state: TrainingState) -> None:
         """Continue from a state of a run of the same recipe and network.
 
         Raises:

@@ -31,7 +31,7 @@ _STRIP = 512  # rows that are compared at a time
 
 
 @dataclass(frozen=True)
-class Version:
+class PictureVersion:
     """A network in the comparison.
 
     Attributes:
@@ -45,14 +45,16 @@ class Version:
     upscaler: Upscaler | None
 
 
-class Comparison:
+class PictureComparison:
     """The networks that are compared, and where originals are to be found.
 
     Attributes:
         identity: What tells this comparison from another.
     """
 
-    def __init__(self, versions: Sequence[Version], originals: Path | None, identity: str) -> None:
+    def __init__(
+        self, versions: Sequence[PictureVersion], originals: Path | None, identity: str
+    ) -> None:
         """Prepare to compare.
 
         Args:
@@ -140,7 +142,7 @@ class Compared:
 
     def __init__(
         self,
-        versions: Sequence[Version],
+        versions: Sequence[PictureVersion],
         picture: Picture,
         scale: int,
         original: NDArray[np.uint8] | None,

@@ -22,7 +22,7 @@ from srdeploy.data.picture_write import FORMATS, Format, find_format, format_of,
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.files import atomic_path, check_output, require_file, sha256
 from srdeploy.progress import Tracker, track
-from srdeploy.upscaling.compare import Comparison
+from srdeploy.upscaling.compare import PictureComparison
 from srdeploy.upscaling.image import Upscaler, hidden_bytes
 
 JOURNAL = "upscale.json"
@@ -70,7 +70,7 @@ class Settings:
 
 
 @dataclass
-class Outcome:
+class PictureOutcome:
     """What became of one picture.
 
     Attributes:
@@ -178,8 +178,8 @@ def upscale_pictures(
     upscaler: Upscaler,
     targets: dict[Path, Path],
     settings: Settings,
-    comparison: Comparison | None = None,
-) -> list[Outcome]:
+    comparison: PictureComparison | None = None,
+) -> list[PictureOutcome]:
     """Upscale pictures one after the other.
 
     Args:
@@ -198,13 +198,13 @@ def upscale_pictures(
     folder = next(iter(targets.values())).parent
     check_output(folder / JOURNAL)
     journal = _Journal(folder)
-    outcomes: list[Outcome] = []
+    outcomes: list[PictureOutcome] = []
     areas = {path: max(_area(path) // 1000, 1) for path in targets}
     try:
         with track("upscale", sum(areas.values())) as bar:
             for number, (source, target) in enumerate(targets.items(), 1):
                 started = time.perf_counter()
-                outcome = Outcome(source, target)
+                outcome = PictureOutcome(source, target)
                 progress = _Share(bar, areas[source], f"{source.name} ({number} of {len(targets)})")
                 try:
                     _one(upscaler, outcome, settings, journal, comparison, progress)
@@ -228,10 +228,10 @@ def upscale_pictures(
 
 def _one(
     upscaler: Upscaler,
-    outcome: Outcome,
+    outcome: PictureOutcome,
     settings: Settings,
     journal: _Journal,
-    comparison: Comparison | None,
+    comparison: PictureComparison | None,
     progress: _Share,
 ) -> None:
     source, target = outcome.source, outcome.output
@@ -291,7 +291,7 @@ def _one(
     outcome.state = "written"
 
 
-def _dtype(picture: Picture, kind: Format, settings: Settings, outcome: Outcome) -> type:
+def _dtype(picture: Picture, kind: Format, settings: Settings, outcome: PictureOutcome) -> type:
     wanted = {None: picture.pixels.dtype.type, 8: np.uint8, 16: np.uint16}[settings.bits]
     if wanted == np.uint16 and not kind.sixteen_bits:
         outcome.notes.append(f"{kind.name} has 8 bits, to which the result is rounded")
@@ -300,7 +300,7 @@ def _dtype(picture: Picture, kind: Format, settings: Settings, outcome: Outcome)
 
 
 def _fingerprint(
-    source: Path, upscaler: Upscaler, settings: Settings, comparison: Comparison | None
+    source: Path, upscaler: Upscaler, settings: Settings, comparison: PictureComparison | None
 ) -> list[str]:
     """What a result depends on: with and without its side-by-side."""
     facts = [sha256(source), settings.identity, upscaler.session.runtime, upscaler.scale]

@@ -157,7 +157,9 @@ def test_finetune(calls: Calls) -> None:
 def test_finetune_for_eight_bits(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
     rounded = SimpleNamespace(quantise={"precision": "int8"})
     monkeypatch.setattr(networks, "finetune_recipe", calls.of(rounded))
-    monkeypatch.setattr("srdeploy.export.quantise_finetune.finetune_int8", calls.of("int8"))
+    monkeypatch.setattr(
+        "srdeploy.export.precision.quantise_finetune.finetune_int8", calls.of("int8")
+    )
     assert api.finetune(NETWORK, run_dir="run", quantise="int8") == "int8"
     _, trained = calls
     assert trained == ((NETWORK, rounded, "run"), {})

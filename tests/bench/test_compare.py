@@ -9,11 +9,18 @@ import numpy as np
 import pytest
 
 from srdeploy.bench import compare as module
-from srdeploy.bench.compare import Comparison, Parity, compare, compare_layers, picture, psnr_drop
+from srdeploy.bench.compare import (
+    Comparison,
+    OutputDifference,
+    compare,
+    compare_layers,
+    picture,
+    psnr_drop,
+)
 from srdeploy.bench.compare_table import parity_lines
 from srdeploy.bench.row import Row, row_of
 from srdeploy.errors import UserError
-from srdeploy.export.diverge import TOLERANCE, Divergence, LayerGap
+from srdeploy.export.layer_differences import TOLERANCE, LayerDifference, LayerDifferences
 from srdeploy.measure.scenario import Scenario
 from tests.bench.material import measured
 
@@ -44,7 +51,7 @@ def test_lost_psnr(first: dict[str, Any], other: dict[str, Any], drop: float | N
 
 
 def test_a_comparison_is_plain_data() -> None:
-    found = Comparison([row(), row("b.onnx")], [None, Parity(levels=1.5)])
+    found = Comparison([row(), row("b.onnx")], [None, OutputDifference(levels=1.5)])
     first, second = found.to_dict()
     assert first["parity"] is None
     assert (second["artifact"], second["parity"]["levels"]) == ("b.onnx", 1.5)
@@ -75,9 +82,9 @@ class Made:
         self.settings = settings
         return [row(name, psnr_y=30.0 - number) for number, name in enumerate(artifacts)]
 
-    def layers(self, *arguments: Any) -> Divergence:
+    def layers(self, *arguments: Any) -> LayerDifferences:
         self.looked.append(arguments[:2])
-        return Divergence(None, None, [], 0, "looked into")
+        return LayerDifferences(None, None, [], 0, "looked into")
 
 
 def test_every_artifact_is_held_against_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +96,7 @@ def test_every_artifact_is_held_against_the_first(monkeypatch: pytest.MonkeyPatc
                     scenario=scenario, threads=3, options={"arch": "x"})  # fmt: skip
     first, same, close, far, gone, none = found.parities
     assert first is None
-    assert same == Parity(0.0, math.inf, 1.0)
+    assert same == OutputDifference(0.0, math.inf, 1.0)
     assert close is not None
     assert (close.divergence, close.psnr_drop_db) == (None, 2.0)
     assert close.levels == pytest.approx(0.99 * limit)
@@ -97,7 +104,7 @@ def test_every_artifact_is_held_against_the_first(monkeypatch: pytest.MonkeyPatc
     assert far.levels == pytest.approx(1.01 * limit)
     assert far.divergence is not None
     assert far.divergence.note == "looked into"
-    assert gone == Parity(psnr_drop_db=4.0, note="gone does not run.")
+    assert gone == OutputDifference(psnr_drop_db=4.0, note="gone does not run.")
     assert none is not None
     assert none.divergence is not None  # NaN is no agreement
     assert made.looked == [("a", "far"), ("a", "none")]
@@ -154,17 +161,19 @@ def test_what_cannot_be_looked_into_says_so() -> None:
     assert (found.first, found.worst, found.layers, found.unmatched) == (None, None, [], 0)
 
 
-def gap(name: str, factor: float = 1.0) -> LayerGap:
-    return LayerGap(name, 0.0123, 37.6, factor)
+def gap(name: str, factor: float = 1.0) -> LayerDifference:
+    return LayerDifference(name, 0.0123, 37.6, factor)
 
 
-def lines(*parities: Parity | None) -> list[str]:
+def lines(*parities: OutputDifference | None) -> list[str]:
     rows = [row(), *(row(f"{n}.onnx") for n in range(len(parities)))]
     return parity_lines(Comparison(rows, [None, *parities]))
 
 
 def test_outputs_that_agree() -> None:
-    assert lines(Parity(0.0012345, 98.76, 0.0004), Parity(0.0, math.inf, -0.25)) == [
+    assert lines(
+        OutputDifference(0.0012345, 98.76, 0.0004), OutputDifference(0.0, math.inf, -0.25)
+    ) == [
         "0.onnx against a.onnx:",
         "  outputs: at most 0.00123 of 255 levels apart, PSNR 98.8 dB",
         "  quality: 0.000 dB lost on the set",
@@ -174,7 +183,7 @@ def test_outputs_that_agree() -> None:
         "  quality: 0.250 dB gained on the set",
         "  layers: not looked into, the outputs agree to rounding",
     ]
-    assert lines(Parity(psnr_drop_db=0.5, note="It fell.")) == [
+    assert lines(OutputDifference(psnr_drop_db=0.5, note="It fell.")) == [
         "0.onnx against a.onnx:", "  quality: 0.500 dB lost on the set", "  not compared: It fell.",
     ]  # fmt: skip
     assert lines(None) == []
@@ -182,7 +191,7 @@ def test_outputs_that_agree() -> None:
 
 def test_layers_that_part() -> None:
     many = [gap(f"l{n}", 255.0 if n == 1 else 1.0) for n in range(14)]
-    told = lines(Parity(1.0, 40.0, None, Divergence(many[0], many[3], many, 2)))
+    told = lines(OutputDifference(1.0, 40.0, None, LayerDifferences(many[0], many[3], many, 2)))
     assert told[2] == (
         "  layers: first apart at l0 (1.2e-02 of its largest value, 38 dB); the error grows most "
         "at l3"
@@ -194,14 +203,14 @@ def test_layers_that_part() -> None:
         "    ... 2 more layers (--verbose lists them)",
         "    2 layers have no counterpart of their name and shape",
     ]
-    few = lines(Parity(1.0, 40.0, None, Divergence(many[0], many[3], many[:12], 0)))
+    few = lines(OutputDifference(1.0, 40.0, None, LayerDifferences(many[0], many[3], many[:12], 0)))
     assert len(few) == 15
 
 
 def test_layers_that_do_not_part_or_cannot_be_told() -> None:
-    agree = Divergence(None, None, [gap("a"), gap("b")], 3)
-    assert lines(Parity(1.0, 40.0, None, agree))[2:] == [
+    agree = LayerDifferences(None, None, [gap("a"), gap("b")], 3)
+    assert lines(OutputDifference(1.0, 40.0, None, agree))[2:] == [
         "  layers: all 2 that match agree to rounding; the outputs part after the last of them"
     ]
-    noted = Divergence(gap("a"), gap("a"), [], 3, "nothing matches")
-    assert lines(Parity(1.0, 40.0, None, noted))[2:] == ["  layers: nothing matches"]
+    noted = LayerDifferences(gap("a"), gap("a"), [], 3, "nothing matches")
+    assert lines(OutputDifference(1.0, 40.0, None, noted))[2:] == ["  layers: nothing matches"]

@@ -7,7 +7,7 @@ import pytest
 from tests.frozen import assert_frozen
 
 RECORDS = (
-    "srdeploy.bench.compare:Parity",
+    "srdeploy.bench.compare:OutputDifference",
     "srdeploy.bench.compare:Comparison",
     "srdeploy.bench.drift:Drift",
     "srdeploy.bench.plan:Batch",
@@ -15,11 +15,11 @@ RECORDS = (
     "srdeploy.bench.profile:Profile",
     "srdeploy.bench.request:Request",
     "srdeploy.bench.request:Outcome",
-    "srdeploy.bench.sides:Sides",
+    "srdeploy.bench.baseline:BaselinePair",
     "srdeploy.bench.sparse:BreakEven",
     "srdeploy.bench.stats:Latency",
     "srdeploy.bench.stats:Ratio",
-    "srdeploy.bench.svg_plot:Series",
+    "srdeploy.bench.svg_plot:PlotSeries",
     "srdeploy.bench.tiles:TimedInput",
     "srdeploy.bench.verdict:Limits",
     "srdeploy.bench.verdict:Verdict",

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from srdeploy.bench import on_device
-from srdeploy.bench.feed import median_image
+from srdeploy.bench.inputs import median_image
 from srdeploy.bench.on_device import check_artifacts, measure_on, now
 from srdeploy.bench.request import Outcome, Request
 from srdeploy.data.images import write_png

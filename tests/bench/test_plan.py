@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from srdeploy.bench.baseline import measured_pair
 from srdeploy.bench.plan import Batch, Watcher, plan, run
 from srdeploy.bench.row import Row
-from srdeploy.bench.sides import measured_sides
 from srdeploy.devices.errors import DeviceRefused
 from srdeploy.errors import UserError
-from srdeploy.export.onnx import export_onnx
+from srdeploy.export.onnx.export import export_onnx
 from srdeploy.measure.scenario import Scenario
 from srdeploy.measure.store import Store
 from srdeploy.models.registry import create
@@ -234,7 +234,7 @@ def test_everything_is_looked_at_before_anything_is_measured(
         with pytest.raises(UserError, match=told):
             run(artifacts, batches, watcher=counter)
         with pytest.raises(UserError, match=told):
-            measured_sides(artifacts[0], artifacts[-1], ["fake://x"], scenarios, scale=2)
+            measured_pair(artifacts[0], artifacts[-1], ["fake://x"], scenarios, scale=2)
     with pytest.raises(UserError, match="did you mean 'fake'"):
-        measured_sides(*both, ["fake://x", "fkae://y"], [SHORT], scale=2)
+        measured_pair(*both, ["fake://x", "fkae://y"], [SHORT], scale=2)
     assert counter.measured == []

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from srdeploy.bench import why_run
-from srdeploy.bench.feed import choose_image
+from srdeploy.bench.inputs import choose_image
 from srdeploy.bench.plan import Batch, plan, run, unreached
 from srdeploy.bench.request import Request
 from srdeploy.bench.run import bench
 from srdeploy.devices.errors import DeviceLost
 from srdeploy.errors import UserError
-from srdeploy.export.onnx import export_onnx
+from srdeploy.export.onnx.export import export_onnx
 from srdeploy.measure.scenario import Scenario
 from srdeploy.models.registry import create
 

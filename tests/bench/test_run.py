@@ -14,7 +14,7 @@ from srdeploy.bench.run import bench
 from srdeploy.bench.table import group_tables
 from srdeploy.data.images import write_png
 from srdeploy.errors import UserError
-from srdeploy.export.onnx import export_onnx
+from srdeploy.export.onnx.export import export_onnx
 from srdeploy.files import sha256
 from srdeploy.measure import process
 from srdeploy.measure.scenario import Scenario

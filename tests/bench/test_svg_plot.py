@@ -16,7 +16,7 @@ from srdeploy.bench.svg_plot import (
     LEFT,
     TOP,
     WIDTH,
-    Series,
+    PlotSeries,
     line_plot,
     log_ticks,
     scale,
@@ -26,7 +26,7 @@ from srdeploy.bench.svg_plot import (
 RIGHT, BOTTOM = WIDTH - svg_plot.RIGHT, HEIGHT - svg_plot.BOTTOM
 
 
-def drawn(*series: Series, **options: object) -> ElementTree.Element:
+def drawn(*series: PlotSeries, **options: object) -> ElementTree.Element:
     words = {"title": "a <b> & c", "x_label": "<x>", "y_label": "y & z"}
     return ElementTree.fromstring(line_plot(series, **(words | options)))  # type: ignore[arg-type]
 
@@ -46,7 +46,7 @@ def lines(root: ElementTree.Element) -> list[list[tuple[float, float]]]:
 
 
 def test_corners_of_the_data_are_corners_of_the_frame() -> None:
-    root = drawn(Series("up", [(0, 0), (50, 5), (100, 10)]))
+    root = drawn(PlotSeries("up", [(0, 0), (50, 5), (100, 10)]))
     (line,) = lines(root)
     assert line == [(LEFT, BOTTOM), ((LEFT + RIGHT) / 2, (TOP + BOTTOM) / 2), (RIGHT, TOP)]
     circles = list(root.iter("{http://www.w3.org/2000/svg}circle"))
@@ -58,7 +58,9 @@ def test_corners_of_the_data_are_corners_of_the_frame() -> None:
 
 
 def test_text_is_escaped() -> None:
-    text = line_plot([Series('<script>"', [(0, 1), (1, 2)])], title="<&>", x_label="", y_label="")
+    text = line_plot(
+        [PlotSeries('<script>"', [(0, 1), (1, 2)])], title="<&>", x_label="", y_label=""
+    )
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
     assert "&lt;&amp;&gt;" in text
@@ -68,9 +70,10 @@ def test_text_is_escaped() -> None:
 
 
 def test_colours_dashes_and_the_legend() -> None:
-    many = [Series(f"s{n}", [(0, n), (1, n)]) for n in range(9)]
-    root = drawn(*many, Series("", [(0, 0)]), Series("d", [(0, 1), (1, 1)], colour=2, dashed=True),
-                 Series("empty", []))  # fmt: skip
+    many = [PlotSeries(f"s{n}", [(0, n), (1, n)]) for n in range(9)]
+    root = drawn(*many, PlotSeries("", [(0, 0)]),
+                 PlotSeries("d", [(0, 1), (1, 1)], colour=2, dashed=True),
+                 PlotSeries("empty", []))  # fmt: skip
     strokes = [one.get("stroke") for one in root.iter("{http://www.w3.org/2000/svg}polyline")]
     assert strokes[:9] == [*COLOURS, COLOURS[0]]
     assert strokes[10] == COLOURS[2]
@@ -89,18 +92,18 @@ def test_colours_dashes_and_the_legend() -> None:
 
 
 def test_an_axis_may_begin_where_one_says_or_be_logarithmic() -> None:
-    (own,) = lines(drawn(Series("a", [(0, 5), (1, 10)]), y_min=0.0))
+    (own,) = lines(drawn(PlotSeries("a", [(0, 5), (1, 10)]), y_min=0.0))
     assert own[0][1] == BOTTOM  # all points are above it: the axis begins at theirs
-    (cut,) = lines(drawn(Series("a", [(0, -5), (1, 10)]), y_min=0.0))
+    (cut,) = lines(drawn(PlotSeries("a", [(0, -5), (1, 10)]), y_min=0.0))
     assert cut[0][1] > BOTTOM
     assert cut[1][1] == TOP
-    (log,) = lines(drawn(Series("a", [(1, 0), (10, 1), (100, 2)]), log_x=True))
+    (log,) = lines(drawn(PlotSeries("a", [(1, 0), (10, 1), (100, 2)]), log_x=True))
     assert [x for x, _ in log] == pytest.approx([LEFT, (LEFT + RIGHT) / 2, RIGHT])
 
 
 def test_nothing_to_draw_is_a_frame() -> None:
     assert lines(drawn()) == []
-    assert lines(drawn(Series("a", []))) == [[]]
+    assert lines(drawn(PlotSeries("a", []))) == [[]]
 
 
 @pytest.mark.parametrize(

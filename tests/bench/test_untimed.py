@@ -10,8 +10,8 @@ import pytest
 from srdeploy.bench.run import bench
 from srdeploy.bench.table import group_tables
 from srdeploy.data.images import write_png
-from srdeploy.export.coreml import export_coreml
-from srdeploy.export.onnx import export_onnx
+from srdeploy.export.coreml.export import export_coreml
+from srdeploy.export.onnx.export import export_onnx
 from srdeploy.measure.scenario import Scenario
 from srdeploy.models.registry import create
 from srdeploy.runtime.open import open_session

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from srdeploy.bench import verdict as module
 from srdeploy.bench.stats import Ratio
-from srdeploy.bench.verdict import Limits, Line, Verdict, judge
+from srdeploy.bench.verdict import Limits, Verdict, VerdictLine, judge
 from srdeploy.bench.verdict_table import markdown, notes, verdict_table
 from srdeploy.errors import UserError
 from srdeploy.measure.measurement import Measurement
@@ -32,7 +32,7 @@ def one(*samples: float, **changes: Any) -> Measurement:
 
 def decided(
     low: float | None, value: float, high: float | None, monkeypatch: pytest.MonkeyPatch
-) -> Line:
+) -> VerdictLine:
     """The line where the ratio and its interval are these."""
     monkeypatch.setattr(module, "unpaired_ratio", lambda base, new: Ratio(value, low, high))
     (line,) = judge([one()], [one(repeat=9)], Limits(max_slowdown=0.25)).lines
@@ -144,10 +144,10 @@ def test_what_is_missing_fails_only_under_a_limit() -> None:
 
 
 LINES = [
-    Line("a|b.onnx", "dev", "one", 10.0, 12.5, 0.25, 0.2, 0.3, True, (1, 1), 30.0, 29.5, 0.5,
+    VerdictLine("a|b.onnx", "dev", "one", 10.0, 12.5, 0.25, 0.2, 0.3, True, (1, 1), 30.0, 29.5, 0.5,
          "fail", "pass", "fail", ["because"]),
-    Line("c", "dev", "one", None, 9.0, None, verdict=None),
-    Line("d", "dev", "two", 10.0, 9.0, -0.1, None, None, False, (1, 5), verdict="noisy"),
+    VerdictLine("c", "dev", "one", None, 9.0, None, verdict=None),
+    VerdictLine("d", "dev", "two", 10.0, 9.0, -0.1, None, None, False, (1, 5), verdict="noisy"),
 ]  # fmt: skip
 
 
@@ -169,7 +169,9 @@ def test_the_markdown_table() -> None:
 
 
 def test_notes_say_only_what_concerns() -> None:
-    several = Line("d", "dev", "two", 10.0, 9.0, -0.1, -0.2, 0.0, False, (2, 5), verdict="pass")
+    several = VerdictLine(
+        "d", "dev", "two", 10.0, 9.0, -0.1, -0.2, 0.0, False, (2, 5), verdict="pass"
+    )
     assert notes(Verdict(FIVE, [several], "pass")) == [
         "slower: measured apart, several runs each, with its 95 % interval",
         "0 FAIL, 0 too noisy to tell, 1 pass.",

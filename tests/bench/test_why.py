@@ -14,7 +14,7 @@ from srdeploy.bench.why import aligned, explain, judge, padded_macs
 from srdeploy.bench.why_run import why
 from srdeploy.cli.why import tell_why
 from srdeploy.errors import UserError
-from srdeploy.export.onnx import export_onnx
+from srdeploy.export.onnx.export import export_onnx
 from srdeploy.models.probes import photograph
 from srdeploy.models.registry import create
 from tests.runtime.test_strange_files import for_ever

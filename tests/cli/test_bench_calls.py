@@ -21,15 +21,15 @@ DEVICES: dict[str, Any] = {
 PLAN = {**READY, **DEVICES, "srdeploy.bench.plan:plan": STOP}
 BATCHES: dict[str, Any] = {**READY, "srdeploy.bench.plan:plan": ["batch"]}
 RUN = {**BATCHES, "srdeploy.bench.plan:run": STOP}
-FARM = {**BATCHES, **DEVICES, "srdeploy.farm.campaign:run": STOP}
+FARM = {**BATCHES, **DEVICES, "srdeploy.farm.client:run": STOP}
 WHY = {**SCALE, "srdeploy.bench.why_run:why": STOP}
 SIDES = SimpleNamespace(base=["base"], new=["new"], same_names=False)
 MEASURED = {
     **SCALE,
-    "srdeploy.bench.sides:measured_sides": SIDES,
+    "srdeploy.bench.baseline:measured_pair": SIDES,
     "srdeploy.bench.verdict:judge": STOP,
 }
-KEPT = {"srdeploy.bench.sides:kept_sides": SIDES, "srdeploy.bench.verdict:judge": STOP}
+KEPT = {"srdeploy.bench.baseline:stored_pair": SIDES, "srdeploy.bench.verdict:judge": STOP}
 SPARSE = {"srdeploy.bench.sparse:break_even": STOP}
 COMPARE = {**SCALE, "srdeploy.bench.compare:compare": STOP}
 ZOO = {"srdeploy.bench.zoo:shipped": [], "srdeploy.bench.zoo:timed": STOP}
@@ -271,7 +271,7 @@ def test_a_farms_store_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     row = SimpleNamespace(error=None, session="s", model_dump=lambda mode: {})
-    measured = {**FARM, "srdeploy.farm.campaign:run": [row]}
+    measured = {**FARM, "srdeploy.farm.client:run": [row]}
     calls("bench a.st --farm f --devices x --json", measured)
     told = "the results are kept in 'results.sqlite', here; --store FILE names another store\n"
     assert capsys.readouterr().err == told
@@ -295,7 +295,7 @@ def test_a_failed_row_is_exit_1_and_tables_are_the_default(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     replaced = {**BATCHES, **DEVICES, "srdeploy.bench.table:tables": ["the table"]}
-    replaced["srdeploy.farm.campaign:run" if farm else "srdeploy.bench.plan:run"] = rows
+    replaced["srdeploy.farm.client:run" if farm else "srdeploy.bench.plan:run"] = rows
     line = "bench a.st" + (" --farm f --devices x" if farm else "")
     assert calls(line, replaced)["tables.rows"] == ["SimpleNamespace"] * len(rows)
     assert capsys.readouterr().out == "the table\n"

@@ -10,7 +10,7 @@ import pytest
 
 from srdeploy.cli import complete
 
-TELL = "srdeploy.export.story.tell"
+TELL = "srdeploy.export.provenance.tell"
 
 
 @pytest.mark.parametrize(

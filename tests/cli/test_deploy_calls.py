@@ -17,7 +17,7 @@ from tests.cli.reach import ALL, STOP, Case, exit_code, hold
 
 EXPORT = {"srdeploy.models.load:load_network": "the network", "srdeploy.export.run:export": STOP}
 REBUILD = {
-    "srdeploy.export.trt:rebuild_engine": STOP,
+    "srdeploy.export.tensorrt.export:rebuild_engine": STOP,
     "srdeploy.devices.ssh.rebuild:rebuild_on": STOP,
 }
 OTHERS = (

@@ -10,7 +10,7 @@ import pytest
 from srdeploy.cli.main import run
 from srdeploy.runtime.table import Availability
 
-TELL = "srdeploy.export.story.tell"
+TELL = "srdeploy.export.provenance.tell"
 
 
 @pytest.fixture(autouse=True)

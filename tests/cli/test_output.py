@@ -12,7 +12,7 @@ import pytest
 from srdeploy.cli import main, output
 from srdeploy.progress import set_quiet
 
-TELL = "srdeploy.export.story.tell"
+TELL = "srdeploy.export.provenance.tell"
 
 
 @pytest.fixture(autouse=True)

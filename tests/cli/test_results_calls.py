@@ -24,7 +24,7 @@ MASKS = {
     "srdeploy.data.images:read_rgb": "picture",
     "srdeploy.sparse.masks:find_masks": STOP,
 }
-EXPLAIN = {"srdeploy.export.story:tell": STOP}
+EXPLAIN = {"srdeploy.export.provenance:tell": STOP}
 SCENARIO = {"srdeploy.measure.scenario:find_scenario": STOP}
 
 CASES = [
@@ -100,7 +100,7 @@ def test_what_explain_prints(capsys: pytest.CaptureFixture[str]) -> None:
         file="n.onnx", network="edsr x2", bytes=1024 * 1500, sha256="ab", weights_sha256="cd",
         chapters=chapters, gaps=["who made it"], to_dict=lambda: {"file": "n.onnx"},
     )  # fmt: skip
-    replaced = {"srdeploy.export.story:tell": story}
+    replaced = {"srdeploy.export.provenance:tell": story}
     calls("explain n.onnx", replaced)
     lines = capsys.readouterr().out.splitlines()
     assert lines[:5] == ["n.onnx: edsr x2", "  1,500 KiB, sha256 ab", "  weights sha256 cd",

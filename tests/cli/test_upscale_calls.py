@@ -13,7 +13,7 @@ import pytest
 
 from srdeploy.cli import upscale
 from srdeploy.errors import UserError
-from srdeploy.upscaling.folder import Outcome
+from srdeploy.upscaling.folder import PictureOutcome
 from tests.cli.reach import STOP, Case, calls, exit_code, hold
 
 CARD = SimpleNamespace(pruned=False, receptive_field=9, arch="edsr")
@@ -116,7 +116,7 @@ def test_every_option_reaches(case: Case, tmp_path: Path, monkeypatch: pytest.Mo
 def printed(capsys: pytest.CaptureFixture[str]) -> Any:
     """Lines that the command prints for outcomes."""
 
-    def call(*outcomes: Outcome, upscaler: Any = UPSCALER, code: int = 0) -> list[str]:
+    def call(*outcomes: PictureOutcome, upscaler: Any = UPSCALER, code: int = 0) -> list[str]:
         replaced = {
             **UPSCALE,
             "srdeploy.upscaling.image:Upscaler": upscaler,
@@ -129,9 +129,9 @@ def printed(capsys: pytest.CaptureFixture[str]) -> Any:
     return call
 
 
-def outcome(state: str = "written", **values: Any) -> Outcome:
+def outcome(state: str = "written", **values: Any) -> PictureOutcome:
     values = {"size": (13, 21), "seconds": 1.26, **values}
-    return Outcome(Path("in.png"), Path("out.png"), state, **values)
+    return PictureOutcome(Path("in.png"), Path("out.png"), state, **values)
 
 
 def test_what_is_said_of_a_picture(printed: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from srdeploy.bench.verdict import judge
 from srdeploy.measure.measurement import Measurement
-from srdeploy.report.crops import Crop, Version
+from srdeploy.report.crops import Crop, CropVersion
 from srdeploy.report.data import LIMITS, ReportData
 from srdeploy.report.run_folder import RunFolder
 from srdeploy.report.sections.table import SECTIONS
@@ -58,7 +58,7 @@ def foreign_data() -> ReportData:
         (4, 6),
         (slice(0, 4), slice(0, 6)),
         (labels[1], labels[2]),
-        [Version(label, pixels, 30.0, 31.0) for label in labels],
+        [CropVersion(label, pixels, 30.0, 31.0) for label in labels],
         pixels,
         f"p{FOREIGN}",
     )

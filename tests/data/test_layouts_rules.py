@@ -10,7 +10,7 @@ import pytest
 from srdeploy.data.benchmark import Pair, open_benchmark
 from srdeploy.data.builtin import BENCHMARK_IMAGES, TRAINING_IMAGES
 from srdeploy.data.images import list_images, write_png
-from srdeploy.data.layouts import Layout, find_layout
+from srdeploy.data.layouts import DataLayout, find_layout
 from srdeploy.errors import UserError
 
 
@@ -23,7 +23,7 @@ def images(root: Path, *names: str) -> Path:
 
 def test_a_plain_folder(tmp_path: Path) -> None:
     root = images(tmp_path, "a.png", "HR/b.png", "DIV2K_train_HR/c.png")
-    assert find_layout(root, "measure") == Layout(root, (root / "LR_bicubic" / "X{s}",))
+    assert find_layout(root, "measure") == DataLayout(root, (root / "LR_bicubic" / "X{s}",))
     absent = tmp_path / "absent"
     assert find_layout(absent, "train").originals == absent
     assert find_layout(str(absent), "train").originals == absent
@@ -56,7 +56,7 @@ def test_without_inputs_they_are_made(tmp_path: Path) -> None:
     )
     assert layout.inputs_folder(4) is None
     assert layout.inputs_for([tmp_path / "HR" / "a.png"], 3) is None
-    assert Layout(tmp_path).inputs_folder(2) is None
+    assert DataLayout(tmp_path).inputs_folder(2) is None
 
 
 def test_names_with_the_scale_come_first(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_splits(place: str, ending: str, split: str, use: str, tmp_path: Path) -
     root = images(tmp_path, *both, f"{place}A_{split}_HR{ending}/.hidden.png")
     layout = find_layout(root, use)  # type: ignore[arg-type]
     where = root / place
-    assert layout == Layout(
+    assert layout == DataLayout(
         where / f"X_{split}_HR{ending}", (where / f"X_{split}_LR_bicubic" / f"X{{s}}{ending}",)
     )
 
@@ -104,7 +104,7 @@ def test_a_set_alone_is_meant(tmp_path: Path) -> None:
     assert find_layout(root, "train").originals == root / "DIV2K_train_HR"
     only = images(tmp_path / "only", "Set5/HR/a.png")
     assert find_layout(only, "measure").originals == only / "Set5" / "HR"
-    assert find_layout(only, "train") == Layout(only)
+    assert find_layout(only, "train") == DataLayout(only)
 
 
 @pytest.mark.parametrize(("split", "use", "other"), [("train", "measure", "train"),

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from srdeploy.export.onnx import export_onnx
+from srdeploy.export.onnx.export import export_onnx
 from srdeploy.models.registry import create
 from srdeploy.runtime.table import TENSORRT_RTX
 

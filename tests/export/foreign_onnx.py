@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from srdeploy.export.onnx import export_onnx
-from srdeploy.export.precision_graph import renamed
+from srdeploy.export.onnx.export import export_onnx
+from srdeploy.export.precision.graph import renamed
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from srdeploy.export.branches import other_ways
+from srdeploy.export.onnx.branches import other_ways
 from srdeploy.export.probe import SIZES
 from srdeploy.models.registry import create
 from tests.export.fickle import Branch, Plain, Single, network

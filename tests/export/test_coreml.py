@@ -10,8 +10,8 @@ from torch import nn
 
 from srdeploy.data.benchmark import Pair, open_benchmark
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export import coreml as stage
-from srdeploy.export.coreml import UNITS_KEY, export_coreml
+from srdeploy.export.coreml import export as stage
+from srdeploy.export.coreml.export import UNITS_KEY, export_coreml
 from srdeploy.export.probe import run_torch
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.models.load import load_network

@@ -12,16 +12,16 @@ import torch
 from torch import nn
 
 from srdeploy.errors import SrdeployError
-from srdeploy.export import coreml_calibrate
-from srdeploy.export import coreml_convert as stage
-from srdeploy.export.coreml_calibrate import _centre, calibrate, inner_layers
-from srdeploy.export.coreml_convert import (
+from srdeploy.export.coreml import calibrate as coreml_calibrate
+from srdeploy.export.coreml import convert as stage
+from srdeploy.export.coreml.calibrate import _centre, calibrate, inner_layers
+from srdeploy.export.coreml.convert import (
     compress_weights,
     convert,
     prepare,
     quantize_activations,
 )
-from srdeploy.export.coreml_options import CoremlRequest
+from srdeploy.export.coreml.options import CoremlRequest
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create

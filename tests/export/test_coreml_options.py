@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from srdeploy.errors import UserError
-from srdeploy.export.coreml_options import (
+from srdeploy.export.coreml.options import (
     CoremlRequest,
     check_options,
     compute_units,

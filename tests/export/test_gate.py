@@ -12,7 +12,7 @@ import torch
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export import gate as stage
 from srdeploy.export.gate import others, remarks
-from srdeploy.export.onnx import export_onnx
+from srdeploy.export.onnx.export import export_onnx
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.runtime.onnx_session import OnnxSession

@@ -11,14 +11,14 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from srdeploy.bench.compare import Comparison, Parity, compare_layers, psnr_drop
+from srdeploy.bench.compare import Comparison, OutputDifference, compare_layers, psnr_drop
 from srdeploy.bench.compare_table import parity_lines
 from srdeploy.bench.row import Row
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export.coreml import export_coreml
-from srdeploy.export.diverge import compare_layer, find_divergence
+from srdeploy.export.coreml.export import export_coreml
+from srdeploy.export.layer_differences import compare_layer, find_layer_differences
 from srdeploy.export.layers import activations_of, module_of, onnx_activations, torch_activations
-from srdeploy.export.onnx import check_parity, export_onnx
+from srdeploy.export.onnx.export import check_parity, export_onnx
 from srdeploy.models.network import Network
 from srdeploy.models.probes import photograph
 from srdeploy.models.registry import create
@@ -63,7 +63,7 @@ def test_network_and_onnx_match_by_name(files: Path) -> None:
     assert next(iter(own)) == "sub_mean"
     assert set(own) <= set(exported) | {"tail.1"}
     assert {"head.0", "body.0.body.0", "body.1", "tail.0"} <= set(own) & set(exported)
-    found = find_divergence(own, exported)
+    found = find_layer_differences(own, exported)
     assert found.first is None
     assert all(gap.relative < 1e-5 and gap.factor == 1 for gap in found.layers)
     assert "body.0.body.0" in torch_activations(network, x)
@@ -78,7 +78,7 @@ def test_the_first_layer_apart_is_named(files: Path, reference: str) -> None:
     before = [gap for gap in found.layers if gap.layer.startswith(("head", "body.0"))]
     assert before
     assert all(gap.relative < 1e-5 for gap in before)
-    told = parity_lines(_two(Parity(3.0, 40.0, 0.125, found)))
+    told = parity_lines(_two(OutputDifference(3.0, 40.0, 0.125, found)))
     assert told[0] == "b against a:"
     assert "at most 3 of 255 levels apart, PSNR 40.0 dB" in told[1]
     assert "0.125 dB lost" in told[2]
@@ -116,7 +116,7 @@ def test_a_package_shows_its_layers(packages: Path) -> None:
     assert set(convolutions) <= set(inside) & set(own)
     for name in convolutions:
         np.testing.assert_allclose(inside[name], own[name], atol=1e-2 * np.abs(own[name]).max())
-    found = find_divergence(own, inside)
+    found = find_layer_differences(own, inside)
     assert found.first is None
     assert [gap.layer for gap in found.layers] == convolutions_in_order(own, convolutions)
 
@@ -156,7 +156,7 @@ def test_one_half_precision_layer_inside_a_package_is_named(tmp_path: Path) -> N
         weight = rough.module.get_submodule("body.1.body.0").weight
         weight.copy_(((weight * 1e-6).half().float()) * 1e6)
     export_coreml(rough, tmp_path / "rough.mlpackage", sizes="24x24")
-    found = find_divergence(own, activations_of(str(tmp_path / "rough.mlpackage"), x))
+    found = find_layer_differences(own, activations_of(str(tmp_path / "rough.mlpackage"), x))
     assert found.first is not None
     assert found.first.layer == "body.1.body.0"
 
@@ -166,7 +166,7 @@ def test_packages_of_one_network_match_in_every_result(packages: Path) -> None:
     full = activations_of(str(packages / "net.mlpackage"), x)
     half = activations_of(str(packages / "half.mlpackage"), x)
     assert set(full) == set(half)  # sums and ReLUs too
-    assert find_divergence(full, half).unmatched == 0
+    assert find_layer_differences(full, half).unmatched == 0
     images = activations_of(str(packages / "images.mlpackage"), np.rint(x))
     assert {"head.0", "body.1.body.2", "tail.0"} <= set(images)
 
@@ -181,7 +181,7 @@ def test_an_export_that_fails_its_parity_names_the_layer(
     onnx.save(model, tmp_path / "spoilt.onnx")
     with pytest.raises(SrdeployError, match=r"from torch .*; they part at body\.1\.body\.0"):
         check_parity(network, tmp_path / "spoilt.onnx")
-    import srdeploy.export.coreml as stage
+    import srdeploy.export.coreml.export as stage
 
     def spoiling(network: Network, *options: object) -> object:
         spoilt = network.copy()
@@ -207,7 +207,7 @@ def test_a_folded_factor_is_no_divergence() -> None:
 
 def test_nothing_to_match_is_said(files: Path) -> None:
     a = {"one": np.ones((1, 1, 2, 2), np.float32)}
-    found = find_divergence(a, {"two": a["one"]})
+    found = find_layer_differences(a, {"two": a["one"]})
     assert found.note is not None
     assert "no layer can be matched" in found.note
     lr = np.zeros((20, 20, 3), np.uint8)
@@ -221,7 +221,7 @@ def _row(name: str, **figures: object) -> Row:
     return Row(artifact=name, scenario={}, machine={}, scale=2, **figures)  # type: ignore[arg-type]
 
 
-def _two(parity: Parity) -> Comparison:
+def _two(parity: OutputDifference) -> Comparison:
     return Comparison([_row("a"), _row("b")], [None, parity])
 
 

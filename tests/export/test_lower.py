@@ -11,8 +11,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export.lower import choose_form, lower_pixel_shuffle
-from srdeploy.export.onnx import export_onnx
+from srdeploy.export.onnx.export import export_onnx
+from srdeploy.export.onnx.lower import choose_form, lower_pixel_shuffle
 from srdeploy.models.registry import create
 from srdeploy.runtime.onnx_session import OnnxSession
 

@@ -12,8 +12,8 @@ from torch import nn
 
 from srdeploy import __version__
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export import onnx_graph
-from srdeploy.export.onnx import check_parity, export_onnx
+from srdeploy.export.onnx import graph as onnx_graph
+from srdeploy.export.onnx.export import check_parity, export_onnx
 from srdeploy.files import sha256
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.models.network import Network

@@ -14,13 +14,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 import srdeploy as sr
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export import onnx_adopt, onnx_convert
-from srdeploy.export.onnx import export_onnx
-from srdeploy.export.onnx_convert import convert_onnx
-from srdeploy.export.precision_graph import convolution_kinds
+from srdeploy.export.onnx import adopt as onnx_adopt
+from srdeploy.export.onnx import convert as onnx_convert
+from srdeploy.export.onnx.convert import convert_onnx
+from srdeploy.export.onnx.export import export_onnx
+from srdeploy.export.precision.graph import convolution_kinds
+from srdeploy.export.provenance import tell
 from srdeploy.export.run import export
-from srdeploy.export.story import tell
-from srdeploy.export.trt_onnx import write_source
+from srdeploy.export.tensorrt.onnx import write_source
 from srdeploy.files import sha256
 from srdeploy.models.load import load_network
 from srdeploy.models.registry import create

@@ -27,7 +27,7 @@ from srdeploy.export.options import (
     recipe_fields,
 )
 from srdeploy.export.targets import TARGETS, Target
-from srdeploy.export.trt import export_engine
+from srdeploy.export.tensorrt.export import export_engine
 from srdeploy.line.recipe import TargetSpec
 from srdeploy.runtime.table import TORCH
 from srdeploy.strict import Strict

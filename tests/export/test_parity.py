@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from srdeploy.errors import SrdeployError
-from srdeploy.export.fold import fold_range
-from srdeploy.export.onnx import export_onnx
+from srdeploy.export.onnx.export import export_onnx
 from srdeploy.export.parity import (
     QUIET,
     ROUNDING,
@@ -25,6 +24,7 @@ from srdeploy.export.parity import (
     usual_probes,
 )
 from srdeploy.export.probe import TOLERANCE, run_torch
+from srdeploy.export.range_folding import fold_range
 from srdeploy.export.run import export
 from srdeploy.models.network import Network
 from srdeploy.models.probes import photograph

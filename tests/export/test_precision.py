@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export import precision as stage
-from srdeploy.export.onnx import export_onnx
-from srdeploy.export.precision_graph import convolution_kinds, layers_of
-from srdeploy.export.quantise_graph import quantise
+from srdeploy.export.onnx.export import export_onnx
+from srdeploy.export.precision import write as stage
+from srdeploy.export.precision.graph import convolution_kinds, layers_of
+from srdeploy.export.precision.quantise_graph import quantise
 from srdeploy.files import sha256
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network

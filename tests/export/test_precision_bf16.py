@@ -16,12 +16,12 @@ from torch import nn
 
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.layers import onnx_activations
-from srdeploy.export.onnx import export_onnx
-from srdeploy.export.precision_bf16 import OPSET, last_results, to_bfloat16
-from srdeploy.export.precision_graph import convolution_kinds
+from srdeploy.export.onnx.export import export_onnx
+from srdeploy.export.precision.bf16 import OPSET, last_results, to_bfloat16
+from srdeploy.export.precision.graph import convolution_kinds
 from srdeploy.export.probe import run_torch
 from srdeploy.export.run import export
-from srdeploy.export.trt import NO_BF16, RTX_DEFAULT, rtx_capabilities
+from srdeploy.export.tensorrt.export import NO_BF16, RTX_DEFAULT, rtx_capabilities
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.models.probes import photograph
@@ -184,7 +184,7 @@ def test_who_measured_is_told(
 def test_what_was_not_written_is_noticed(
     network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("srdeploy.export.precision.to_bfloat16", lambda model: (model, []))
+    monkeypatch.setattr("srdeploy.export.precision.write.to_bfloat16", lambda model: (model, []))
     with pytest.raises(SrdeployError, match="bf16 was asked, but the graph"):
         export_onnx(network, tmp_path / "net.onnx", precision="bf16", check=False)
     assert not list(tmp_path.iterdir())
@@ -250,7 +250,7 @@ def test_engines(network: Network, tmp_path: Path) -> None:
 def test_turing_is_refused_by_the_builder_indeed(
     network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("srdeploy.export.trt.NO_BF16", ())
+    monkeypatch.setattr("srdeploy.export.tensorrt.export.NO_BF16", ())
     with pytest.raises(SrdeployError, match=r"Cannot compile for target.*sm75"):
         export(
             network, "trt-rtx", tmp_path / "t.engine", precision="bf16", capabilities=("7.5",),

@@ -8,9 +8,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from srdeploy.errors import SrdeployError
-from srdeploy.export.precision_cast import narrow, tensor_types
-from srdeploy.export.precision_fp16 import Audit, audit_ranges, audit_rows, to_half
-from srdeploy.export.precision_graph import (
+from srdeploy.export.precision.cast import narrow, tensor_types
+from srdeploy.export.precision.fp16 import Audit, audit_ranges, audit_rows, to_half
+from srdeploy.export.precision.graph import (
     constant,
     convolution_kinds,
     drop_unread,
@@ -197,7 +197,7 @@ def test_operators_without_half_a_float_stay() -> None:
 def test_a_quarter_of_the_largest_half_is_the_limit(
     peak: float, overflows: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from srdeploy.export import precision_fp16
+    from srdeploy.export.precision import fp16 as precision_fp16
 
     asked = []
 

@@ -11,8 +11,13 @@ import pytest
 from onnx import TensorProto
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export import precision as stage
-from srdeploy.export.precision import (
+from srdeploy.export.precision import write as stage
+from srdeploy.export.precision.bf16 import OPSET, last_results, to_bfloat16
+from srdeploy.export.precision.graph import convolution_kinds
+from srdeploy.export.precision.quantise_names import TrainedRanges
+from srdeploy.export.precision.quantise_search import Cost
+from srdeploy.export.precision.request import PrecisionRequest
+from srdeploy.export.precision.write import (
     MAX_DROP,
     Written,
     _half,
@@ -21,11 +26,6 @@ from srdeploy.export.precision import (
     _who_measured,
     write_precision,
 )
-from srdeploy.export.precision_bf16 import OPSET, last_results, to_bfloat16
-from srdeploy.export.precision_graph import convolution_kinds
-from srdeploy.export.precision_request import PrecisionRequest
-from srdeploy.export.quantise_names import Trained
-from srdeploy.export.quantise_search import Cost
 from srdeploy.models.card import Card
 from srdeploy.models.quantised import Range
 from tests.export.test_precision_graph import model, network, node
@@ -133,7 +133,7 @@ def test_half_precision_is_told(
     assert len(_half(network(), CARD, request).notes) == 2
 
 
-def quantiser(precision: str, trained: Trained | None = None, **asked: Any) -> _Quantiser:
+def quantiser(precision: str, trained: TrainedRanges | None = None, **asked: Any) -> _Quantiser:
     return _Quantiser(residual(), CARD, PrecisionRequest(precision, **asked), trained)
 
 
@@ -226,7 +226,7 @@ def test_ends_alone_are_nothing_to_round() -> None:
         made.write(None)
 
 
-def trained(**changes: Any) -> Trained:
+def trained(**changes: Any) -> TrainedRanges:
     ranges = {t: Range(-1.0, 2.0) for t in ("h", "ar", "b", "s1")}
     facts = {
         "layers": ["a", "b"],
@@ -235,7 +235,7 @@ def trained(**changes: Any) -> Trained:
         "names": {},
         "factors": {},
     }
-    return Trained(**(facts | changes))
+    return TrainedRanges(**(facts | changes))
 
 
 def test_what_fine_tuning_learned_is_written(asked_for: list[str]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from srdeploy.errors import UserError
-from srdeploy.export.precision_request import PrecisionRequest, request_of
+from srdeploy.export.precision.request import PrecisionRequest, request_of
 
 
 def test_what_is_asked_unless_told() -> None:

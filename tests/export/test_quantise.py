@@ -11,11 +11,11 @@ import onnxruntime as ort
 import pytest
 
 from srdeploy.errors import UserError
-from srdeploy.export.onnx import export_onnx
-from srdeploy.export.precision_graph import layers_of, readers_of
-from srdeploy.export.quantise_graph import quantise, quantise_weights
-from srdeploy.export.quantise_ranges import BINS, Statistics, choose_range, runner, watch
-from srdeploy.export.quantise_search import Cost, ranges_of, spare_fewest, usual_layers
+from srdeploy.export.onnx.export import export_onnx
+from srdeploy.export.precision.graph import layers_of, readers_of
+from srdeploy.export.precision.quantise_graph import quantise, quantise_weights
+from srdeploy.export.precision.quantise_ranges import BINS, Statistics, choose_range, runner, watch
+from srdeploy.export.precision.quantise_search import Cost, ranges_of, spare_fewest, usual_layers
 from srdeploy.models.probes import photograph
 from srdeploy.models.quantised import Range
 from srdeploy.models.registry import create

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export import precision as stage
-from srdeploy.export.onnx import export_onnx
-from srdeploy.export.precision_graph import constant, layers_of, with_outputs
+from srdeploy.export.onnx.export import export_onnx
+from srdeploy.export.precision import write as stage
+from srdeploy.export.precision.graph import constant, layers_of, with_outputs
+from srdeploy.export.precision.quantise_finetune import calibrated, finetune_int8, steps_apart
+from srdeploy.export.precision.quantise_graph import quantise
+from srdeploy.export.precision.quantise_names import from_card, is_stale, to_card
+from srdeploy.export.precision.quantise_ranges import runner
 from srdeploy.export.probe import OUTPUT, run_torch
-from srdeploy.export.quantise_finetune import calibrated, finetune_int8, steps_apart
-from srdeploy.export.quantise_graph import quantise
-from srdeploy.export.quantise_names import from_card, is_stale, to_card
-from srdeploy.export.quantise_ranges import runner
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.models.probes import photograph
@@ -105,7 +105,7 @@ def test_the_comparison_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     model = graph_of(network, tmp_path)
     x = photograph(network.card, (16, 12))
     assert max(steps_apart(network, model, x).values()) <= 1.01
-    from srdeploy.export import quantise_finetune as module
+    from srdeploy.export.precision import quantise_finetune as module
 
     def other(card: Quantised) -> Any:  # torch would clip where the graph does not
         ranges = {name: (low / 2, high / 2) for name, (low, high) in card.ranges.items()}

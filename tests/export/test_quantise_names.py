@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from srdeploy.errors import SrdeployError
-from srdeploy.export.quantise_names import from_card, is_stale, to_card
+from srdeploy.export.precision.quantise_names import from_card, is_stale, to_card
 from srdeploy.models.card import Card
 from srdeploy.models.digest import weights_sha256
 from srdeploy.models.network import Network

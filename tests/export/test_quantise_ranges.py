@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export.quantise_ranges import (
+from srdeploy.export.precision.quantise_ranges import (
     BINS,
     Statistics,
     _divergence,

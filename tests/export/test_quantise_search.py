@@ -6,10 +6,10 @@ import numpy as np
 import onnx
 import pytest
 
-from srdeploy.export import quantise_search
-from srdeploy.export.quantise_graph import quantise, quantise_weights
-from srdeploy.export.quantise_ranges import BINS, Statistics
-from srdeploy.export.quantise_search import (
+from srdeploy.export.precision import quantise_search as quantise_search
+from srdeploy.export.precision.quantise_graph import quantise, quantise_weights
+from srdeploy.export.precision.quantise_ranges import BINS, Statistics
+from srdeploy.export.precision.quantise_search import (
     Cost,
     ranges_of,
     sensitivity,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from srdeploy.export.onnx import export_onnx
+from srdeploy.export.onnx.export import export_onnx
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.runtime.open import open_session

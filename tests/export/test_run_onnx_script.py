@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 from srdeploy.data.images import read_rgb, write_png
-from srdeploy.export.onnx import export_onnx
+from srdeploy.export.onnx.export import export_onnx
 from srdeploy.models.registry import create
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.pixels import upscale_rgb

@@ -17,7 +17,7 @@ from srdeploy.export.targets import (
     target_for,
     targets_markdown,
 )
-from srdeploy.export.trt import export_engine
+from srdeploy.export.tensorrt.export import export_engine
 from srdeploy.models.registry import create
 from srdeploy.runtime.table import RUNTIMES
 

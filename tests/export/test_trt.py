@@ -16,16 +16,21 @@ import onnx
 import pytest
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export import trt as stage
 from srdeploy.export.run import export
-from srdeploy.export.trt import export_trt_rtx, make_profile, rebuild_engine, rtx_capabilities
+from srdeploy.export.tensorrt import export as stage
+from srdeploy.export.tensorrt.export import (
+    export_trt_rtx,
+    make_profile,
+    rebuild_engine,
+    rtx_capabilities,
+)
 from srdeploy.files import sha256
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.trt_sidecar import (
-    Profile,
+    ShapeProfile,
     onnx_path,
     read_sidecar,
     require_source,
@@ -159,7 +164,7 @@ def test_how_far_an_engine_may_be_from_its_onnx(
     source = Twice(card)
     opened: list[dict] = []
     monkeypatch.setattr(stage, "open_session", lambda path, **o: opened.append(o) or source)
-    profile = Profile(min=(2, 3, 16, 16), opt=(2, 3, 48, 40), max=(2, 3, 64, 64))
+    profile = ShapeProfile(min=(2, 3, 16, 16), opt=(2, 3, 48, 40), max=(2, 3, 64, 64))
     facts = SimpleNamespace(card=card, profile=profile, tf32=tf32, precision=precision)
     near = Twice(card, off=0.9 * limit)
     parity = stage.compare_with_source(near, Path("net.onnx"), facts)  # type: ignore[arg-type]

@@ -12,22 +12,22 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export import trt_build
-from srdeploy.export.onnx import export_onnx
-from srdeploy.export.trt_accept import accepts, require_acceptance
-from srdeploy.export.trt_build import Request, build_engine
-from srdeploy.export.trt_inspect import BuiltLayer
+from srdeploy.export.onnx.export import export_onnx
+from srdeploy.export.tensorrt import build as trt_build
+from srdeploy.export.tensorrt.accept import accepts, require_acceptance
+from srdeploy.export.tensorrt.build import BuildRequest, build_engine
+from srdeploy.export.tensorrt.inspect import BuiltLayer
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
-from srdeploy.runtime.trt_sidecar import Profile
+from srdeploy.runtime.trt_sidecar import ShapeProfile
 
 pytestmark = pytest.mark.usefixtures("rtx")
 
 RTX = "tensorrt_rtx"
 
 
-def profile(channels: int = 3, low: int = 16, high: int = 64) -> Profile:
-    return Profile(
+def profile(channels: int = 3, low: int = 16, high: int = 64) -> ShapeProfile:
+    return ShapeProfile(
         min=(1, channels, low, low), opt=(1, channels, 32, 48), max=(1, channels, high, high)
     )
 
@@ -39,7 +39,7 @@ def test_every_architecture_on_every_generation(
 ) -> None:
     model = onnx_of(arch).read_bytes()
     channels = 1 if arch == "vdsr" else 3
-    request = Request(RTX, profile(channels), "fp32", (capability,), workspace_mb=256)
+    request = BuildRequest(RTX, profile(channels), "fp32", (capability,), workspace_mb=256)
     built = build_engine(model, request)
     assert len(built.engine) > 10_000
     assert (built.precision, set(built.convolutions)) == ("fp32", {"fp32"})
@@ -57,7 +57,7 @@ def test_every_architecture_on_every_generation(
 def test_parser_accepts_every_network_in_every_form(
     arch: str, form: str, onnx_of: Callable[[str], Path]
 ) -> None:
-    from srdeploy.export.lower import lower_pixel_shuffle
+    from srdeploy.export.onnx.lower import lower_pixel_shuffle
 
     model = lower_pixel_shuffle(onnx.load(onnx_of(arch)), form).SerializeToString()
     verdict = accepts(model)
@@ -67,23 +67,23 @@ def test_parser_accepts_every_network_in_every_form(
 
 
 def test_too_little_scratch_memory_is_told(onnx_of: Callable[[str], Path]) -> None:
-    large = Profile(min=(1, 3, 16, 16), opt=(1, 3, 256, 256), max=(1, 3, 1080, 1920))
-    request = Request(RTX, large, "fp32", ("8.9",), workspace_mb=1)
+    large = ShapeProfile(min=(1, 3, 16, 16), opt=(1, 3, 256, 256), max=(1, 3, 1080, 1920))
+    request = BuildRequest(RTX, large, "fp32", ("8.9",), workspace_mb=1)
     with pytest.raises(UserError, match="scratch memory, and --workspace 1 is the limit"):
         build_engine(onnx_of("ledsr").read_bytes(), request)
 
 
 @pytest.mark.parametrize("form", ["reshape", "deconv"])
 def test_other_forms_of_shuffle_build(form: str, onnx_of: Callable[[str], Path]) -> None:
-    from srdeploy.export.lower import lower_pixel_shuffle
+    from srdeploy.export.onnx.lower import lower_pixel_shuffle
 
     model = lower_pixel_shuffle(onnx.load(onnx_of("ledsr")), form).SerializeToString()
-    assert build_engine(model, Request(RTX, profile(), "fp32", ("8.9",))).engine
+    assert build_engine(model, BuildRequest(RTX, profile(), "fp32", ("8.9",))).engine
 
 
 def test_mixed_precision_that_spares_nothing(tmp_path: Path) -> None:
     """Of a network that bears 8 bits everywhere, mixed is int8."""
-    path, request = tmp_path / "net.onnx", Request(RTX, profile(), "mixed", ("8.9",))
+    path, request = tmp_path / "net.onnx", BuildRequest(RTX, profile(), "mixed", ("8.9",))
     torch.manual_seed(0)
     layers = nn.Sequential(*(nn.Conv2d(3, 3, 3, padding=1) for _ in range(3))).eval()
     bare = Network(layers, Card(arch="own:bare", scale=1, scales=(1,), channels=3, value_range=1.0))
@@ -105,21 +105,21 @@ def test_refused_node_is_named(onnx_of: Callable[[str], Path]) -> None:
     with pytest.raises(SrdeployError, match="refuses the network: '/odd/Det'"):
         require_acceptance(model.SerializeToString(), "trt")
     with pytest.raises(SrdeployError, match="refuses the network: '/odd/Det'"):
-        build_engine(model.SerializeToString(), Request(RTX, profile(), None, ("8.9",)))
+        build_engine(model.SerializeToString(), BuildRequest(RTX, profile(), None, ("8.9",)))
     with pytest.raises(UserError, match="no parser to check with named 'tr'"):
         require_acceptance(model.SerializeToString(), "tr")
 
 
 def test_precision_comes_from_the_onnx(in_half: bytes, onnx_of: Callable[[str], Path]) -> None:
-    built = build_engine(in_half, Request(RTX, profile(), "fp16", ("8.9",)))
+    built = build_engine(in_half, BuildRequest(RTX, profile(), "fp16", ("8.9",)))
     assert built.precision == "fp16"
     assert (built.input.dtype, built.output.dtype) == ("float16", "float16")
     assert any("fp16" in kinds for kinds in built.layers)
     for wish in ("fp32", "int8", "mixed"):
         with pytest.raises(UserError, match=rf"{wish} was asked, but .*in fp16"):
-            build_engine(in_half, Request(RTX, profile(), wish, ("8.9",)))
+            build_engine(in_half, BuildRequest(RTX, profile(), wish, ("8.9",)))
     with pytest.raises(UserError, match="fp16 was asked"):
-        build_engine(onnx_of("edsr").read_bytes(), Request(RTX, profile(), "fp16", ("8.9",)))
+        build_engine(onnx_of("edsr").read_bytes(), BuildRequest(RTX, profile(), "fp16", ("8.9",)))
 
 
 def test_mixed_and_quantised_convolutions_are_told_apart() -> None:
@@ -146,7 +146,7 @@ def test_mixed_and_quantised_convolutions_are_told_apart() -> None:
         [scale, zero, *weights.values()],
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    built = build_engine(model.SerializeToString(), Request(RTX, profile(), "mixed", ("8.9",)))
+    built = build_engine(model.SerializeToString(), BuildRequest(RTX, profile(), "mixed", ("8.9",)))
     assert built.convolutions == {"fp32": 1, "int8": 1}
     assert built.precision == "mixed"
 
@@ -161,17 +161,17 @@ def test_an_engine_that_is_not_what_was_asked_is_refused(
     model = onnx_of("edsr").read_bytes()
     built_in("fp16", "fp32")
     with pytest.raises(SrdeployError, match="computes in fp16, which nobody asked for"):
-        build_engine(model, Request(RTX, profile(), "fp32", ("8.9",)))
+        build_engine(model, BuildRequest(RTX, profile(), "fp32", ("8.9",)))
     built_in("fp32")
     with pytest.raises(SrdeployError, match=r"no layer of the engine is in fp16; .*thrown away"):
-        build_engine(in_half, Request(RTX, profile(), "fp16", ("8.9",)))
+        build_engine(in_half, BuildRequest(RTX, profile(), "fp16", ("8.9",)))
 
 
 @pytest.mark.parametrize("damage", ["empty", "head", "tail", "text"])
 def test_damaged_onnx_is_one_sentence(damage: str, onnx_of: Callable[[str], Path]) -> None:
     whole = onnx_of("edsr").read_bytes()
     model = {"empty": b"", "head": whole[:200], "tail": whole[:-50], "text": b"hello"}[damage]
-    for ask in (lambda: accepts(model), lambda: build_engine(model, Request(RTX, profile()))):
+    for ask in (lambda: accepts(model), lambda: build_engine(model, BuildRequest(RTX, profile()))):
         with pytest.raises(UserError, match="is no complete ONNX model") as caught:
             ask()
         assert "\n" not in str(caught.value)
@@ -180,4 +180,4 @@ def test_damaged_onnx_is_one_sentence(damage: str, onnx_of: Callable[[str], Path
 def test_shapes_that_do_not_fit(onnx_of: Callable[[str], Path]) -> None:
     model = onnx.load(onnx_of("edsr"))
     with pytest.raises(UserError, match=r"takes .*x3x.* not 1x1x16x16"):
-        build_engine(model.SerializeToString(), Request(RTX, profile(1), None, ("8.9",)))
+        build_engine(model.SerializeToString(), BuildRequest(RTX, profile(1), None, ("8.9",)))

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from srdeploy.errors import SrdeployError
-from srdeploy.export.trt_inspect import (
+from srdeploy.export.tensorrt.inspect import (
     BuiltLayer,
     contradiction,
     count_layers,

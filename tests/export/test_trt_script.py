@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from srdeploy.errors import UserError
-from srdeploy.export.trt_script import trtexec_arguments, write_script
+from srdeploy.export.tensorrt.script import trtexec_arguments, write_script
 from srdeploy.models.registry import create
-from srdeploy.runtime.trt_sidecar import Profile, Sidecar, Tensor
+from srdeploy.runtime.trt_sidecar import ShapeProfile, Sidecar, Tensor
 
-PROFILE = Profile(min=(1, 3, 16, 16), opt=(1, 3, 270, 480), max=(1, 3, 1080, 1920))
+PROFILE = ShapeProfile(min=(1, 3, 16, 16), opt=(1, 3, 270, 480), max=(1, 3, 1080, 1920))
 
 
 def arguments(version: tuple[int, int], **wishes: Any) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from srdeploy.errors import UserError
-from srdeploy.export.trt_source import Source
+from srdeploy.export.tensorrt.source import EngineSource
 from srdeploy.runtime.trt_sidecar import Tensor
 
 IMAGE = [1, 3, "h", "w"]
@@ -44,9 +44,9 @@ def written(
 
 def test_what_is_read(tmp_path: Path) -> None:
     path = written(tmp_path / "a.onnx", weights=(TensorProto.FLOAT, TensorProto.FLOAT))
-    source = Source.read(path)
+    source = EngineSource.read(path)
     image = {"dtype": "float32", "shape": (1, 3, -1, -1)}
-    assert source == Source(
+    assert source == EngineSource(
         path, Tensor(name="lr", **image), Tensor(name="sr0", **image), {"fp32": 2}
     )
     assert (source.precision, source.dynamic) == ("fp32", True)
@@ -55,7 +55,7 @@ def test_what_is_read(tmp_path: Path) -> None:
 def test_half_and_mixed_precision_and_a_fixed_size(tmp_path: Path) -> None:
     half, whole = TensorProto.FLOAT16, TensorProto.FLOAT
     path = written(tmp_path / "a.onnx", kind=half, shape=[1, 3, 8, 9], weights=(half, whole, half))
-    source = Source.read(path)
+    source = EngineSource.read(path)
     assert (source.input.dtype, source.input.shape) == ("float16", (1, 3, 8, 9))
     assert (source.output.name, source.output.dtype) == ("sr0", "float16")
     assert list(source.convolutions.items()) == [("fp16", 2), ("fp32", 1)]
@@ -74,10 +74,10 @@ def test_half_and_mixed_precision_and_a_fixed_size(tmp_path: Path) -> None:
 def test_other_ends_are_refused(tmp_path: Path, changes: dict, told: str) -> None:
     path = written(tmp_path / "a.onnx", **changes)
     with pytest.raises(UserError, match=told):
-        Source.read(path)
+        EngineSource.read(path)
 
 
 def test_what_is_no_onnx_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(b"")
     with pytest.raises(UserError, match=r"'.*a\.onnx' is no complete ONNX model"):
-        Source.read(tmp_path / "a.onnx")
+        EngineSource.read(tmp_path / "a.onnx")

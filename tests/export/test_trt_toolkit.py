@@ -11,9 +11,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export import trt_toolkit
-from srdeploy.export.trt_accept import accepts, require_acceptance, require_onnx
-from srdeploy.export.trt_toolkit import (
+from srdeploy.export.tensorrt import toolkit as trt_toolkit
+from srdeploy.export.tensorrt.accept import accepts, require_acceptance, require_onnx
+from srdeploy.export.tensorrt.toolkit import (
     Toolkit,
     any_toolkit,
     load_toolkit,

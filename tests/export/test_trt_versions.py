@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export.trt_accept import accepts
-from srdeploy.export.trt_build import Request, build_engine
-from srdeploy.export.trt_toolkit import Toolkit, load_toolkit
+from srdeploy.export.tensorrt.accept import accepts
+from srdeploy.export.tensorrt.build import BuildRequest, build_engine
+from srdeploy.export.tensorrt.toolkit import Toolkit, load_toolkit
 from srdeploy.runtime.cuda import Gpu
-from srdeploy.runtime.trt_sidecar import Profile
+from srdeploy.runtime.trt_sidecar import ShapeProfile
 from tests.export.fake_tensorrt import SIZES, DataType, make_api
 
 ORIN = Gpu("Orin", "8.7", "12.6", 7620)
-PROFILE = Profile(min=SIZES[0], opt=SIZES[1], max=SIZES[2])
+PROFILE = ShapeProfile(min=SIZES[0], opt=SIZES[1], max=SIZES[2])
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def model(onnx_of: Callable[[str], Path]) -> bytes:
 
 
 def build(api: Any, model: bytes, **wishes: Any) -> Any:
-    request = Request("tensorrt", PROFILE, **wishes)
+    request = BuildRequest("tensorrt", PROFILE, **wishes)
     return build_engine(model, request, toolkit=Toolkit("tensorrt", api), gpu=ORIN)
 
 

@@ -12,12 +12,12 @@ import pytest
 from srdeploy.bench.journal import open_journal
 from srdeploy.bench.plan import Batch, Watcher, plan
 from srdeploy.bench.row import Row
-from srdeploy.farm.campaign import Asked, Campaign
+from srdeploy.farm.client import FarmClient, FarmOptions
 from srdeploy.farm.fleet import LiveDevice
-from srdeploy.farm.jobs import HUNG, LOST, TRIES, Contents, Job, Queue, open_jobs
-from srdeploy.farm.ledger import Ledger
+from srdeploy.farm.jobs import HUNG, LOST, TRIES, Contents, FarmJob, Queue, open_jobs
+from srdeploy.farm.results import Results
+from srdeploy.farm.served_device import ServedDevice
 from srdeploy.farm.settings import DeviceEntry, FarmFile
-from srdeploy.farm.station import Station
 from srdeploy.measure.measurement import DeviceFacts, Measurement
 from srdeploy.measure.scenario import Scenario
 from srdeploy.measure.store import Store
@@ -84,8 +84,8 @@ class Bench:
         self.store, self.heard = store, Heard()
         self.batches = plan(["good"], [SCENARIO], repeats=repeats, scale=2)
         with open_journal(None) as journal:
-            self.campaign = Campaign(
-                FARM, [NAME], self.batches, store, self.heard, journal, Asked()
+            self.campaign = FarmClient(
+                FARM, [NAME], self.batches, store, self.heard, journal, FarmOptions()
             )
         self.fleet("a", "b", "c", "d")
         self.jobs = self.campaign._jobs
@@ -93,7 +93,7 @@ class Bench:
     def fleet(self, *names: str, **states: str) -> None:
         self.campaign._fleet = [live(n, "good", state=states.get(n, "ready")) for n in names]
 
-    def hear(self, job: Job, device: str, outcome: str, **more: Any) -> bool:
+    def hear(self, job: FarmJob, device: str, outcome: str, **more: Any) -> bool:
         status = {"state": "ready", "reason": ""}
         answer = {"name": device, "outcome": outcome, "status": status, "seconds": 1.0}
         answer |= {"reason": f"{device} {outcome}"} | more
@@ -272,7 +272,7 @@ def test_apart_is_a_job_for_each_artifact(store: Store) -> None:
 
 def test_the_queue_keeps_the_order_of_each_tag() -> None:
     queue, batches = Queue(), [*plan(["x"], [SCENARIO], scale=2), *plan(["y"], [SCENARIO], scale=2)]
-    jobs = [Job(n, batches[n % 2], [NAME]) for n in range(6)]
+    jobs = [FarmJob(n, batches[n % 2], [NAME]) for n in range(6)]
     for job in jobs:
         queue.add(job)
     assert queue.tags() == ["x", "y"]
@@ -287,9 +287,9 @@ def test_the_queue_keeps_the_order_of_each_tag() -> None:
 def test_the_ledgers_rows_are_in_order_and_refer_to_the_first(store: Store) -> None:
     heard, batches = Heard(), plan(["good"], [SCENARIO], repeats=2, scale=2)
     with open_journal(None) as journal:
-        ledger = Ledger(store, Contents([NAME]), heard, journal)
+        ledger = Results(store, Contents([NAME]), heard, journal)
         for n in (1, 0):
-            ledger.keep(Job(n, batches[n], [NAME]), NAME, measurement(f"d{n}", ms=5 + n))
+            ledger.keep(FarmJob(n, batches[n], [NAME]), NAME, measurement(f"d{n}", ms=5 + n))
         rows = ledger.rows(batches, [NAME])
     assert [(row.device, row.p50_ms) for row in rows] == [("d0", 5), ("d1", 6)]
 
@@ -300,7 +300,7 @@ class Answers:
     def __init__(self) -> None:
         self.answer: dict[str, Any] = {}
         self.killed: list[str] = []
-        self.station: Station | None = None
+        self.station: ServedDevice | None = None
 
     def run(self, job: Any, device: Any, seconds: float, id: str) -> dict[str, Any]:
         assert self.station is not None
@@ -317,14 +317,14 @@ JOB = {"artifacts": [{"name": NAME}], "seconds": 7.0, "blame": True}
 
 
 @pytest.fixture
-def station(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Station:
+def station(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServedDevice:
     monkeypatch.setenv("SRDEPLOY_CACHE", str(tmp_path))
     runner = Answers()
-    runner.station = Station(DeviceEntry(uri="fake://orin"), FARM, runner)  # type: ignore[arg-type]
+    runner.station = ServedDevice(DeviceEntry(uri="fake://orin"), FARM, runner)  # type: ignore[arg-type]
     return runner.station
 
 
-def answer(station: Station, **told: Any) -> dict[str, Any]:
+def answer(station: ServedDevice, **told: Any) -> dict[str, Any]:
     station._runner.answer = told  # type: ignore[attr-defined]
     return station.run(JOB | told.pop("job", {}))
 
@@ -333,7 +333,7 @@ def faulty(fault: str | None) -> dict[str, Any]:
     return {"outcome": "done", "results": [{"fault": fault, "reason": "lost"}]}
 
 
-def test_a_station_signs_its_answers_and_counts_its_jobs(station: Station) -> None:
+def test_a_station_signs_its_answers_and_counts_its_jobs(station: ServedDevice) -> None:
     told = answer(station, **faulty(None))
     assert (told["name"], told["outcome"]) == ("orin", "done")
     assert told["seconds"] >= 0
@@ -357,7 +357,7 @@ def test_a_station_signs_its_answers_and_counts_its_jobs(station: Station) -> No
         ({"outcome": "missing", "files": ["x"]}, False),
     ],
 )
-def test_whose_fault_it_was(station: Station, told: dict[str, Any], counted: bool) -> None:
+def test_whose_fault_it_was(station: ServedDevice, told: dict[str, Any], counted: bool) -> None:
     for n in (1, 2):
         answer(station, **told)
         assert station.state.in_a_row == (n if counted else 0)
@@ -367,7 +367,7 @@ def test_whose_fault_it_was(station: Station, told: dict[str, Any], counted: boo
     assert answer(station, **faulty(None))["outcome"] == ("refused" if counted else "done")
 
 
-def test_a_success_ends_the_row_and_its_own_death_does_not(station: Station) -> None:
+def test_a_success_ends_the_row_and_its_own_death_does_not(station: ServedDevice) -> None:
     answer(station, **faulty("device"))
     answer(station, **faulty("device"))
     answer(station, outcome="died", reason="killed")
@@ -379,19 +379,19 @@ def test_a_success_ends_the_row_and_its_own_death_does_not(station: Station) -> 
     assert station.ready
 
 
-def test_a_job_that_hung_elsewhere_is_not_held_against_a_device(station: Station) -> None:
+def test_a_job_that_hung_elsewhere_is_not_held_against_a_device(station: ServedDevice) -> None:
     for _ in range(5):
         station._runner.answer = {"outcome": "hung", "reason": "late"}  # type: ignore[attr-defined]
         station.run(JOB | {"blame": False})
     assert (station.state.in_a_row, station.ready) == (0, True)
 
 
-def test_one_that_is_set_aside_does_nothing_until_it_is_back(station: Station) -> None:
+def test_one_that_is_set_aside_does_nothing_until_it_is_back(station: ServedDevice) -> None:
     station.order("quarantined", "battery swells")
     told = answer(station, **faulty(None))
     assert (told["outcome"], told["reason"]) == ("refused", "battery swells")
     assert station.state.done == 0
     station.order("ready", "")
     assert answer(station, **faulty(None))["outcome"] == "done"
-    twin = Station(station.entry, FARM, station._runner)
+    twin = ServedDevice(station.entry, FARM, station._runner)
     assert twin.state == station.state  # on disk

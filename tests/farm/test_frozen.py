@@ -7,10 +7,10 @@ import pytest
 from tests.frozen import assert_frozen
 
 RECORDS = (
-    "srdeploy.farm.campaign:Asked",
+    "srdeploy.farm.client:FarmOptions",
     "srdeploy.farm.certificates:Issued",
     "srdeploy.farm.fleet:LiveDevice",
-    "srdeploy.farm.parcels:Parcel",
+    "srdeploy.farm.content_store:StoredContent",
 )
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from srdeploy.bench.plan import plan
 from srdeploy.devices.table import KINDS, Kind
+from srdeploy.farm.content_store import HostCache
 from srdeploy.farm.job import execute
-from srdeploy.farm.jobs import Contents, Job
-from srdeploy.farm.parcels import HostCache
+from srdeploy.farm.jobs import Contents, FarmJob
 from srdeploy.measure.scenario import Scenario
 
 NAME = "edsr-s-x2"
@@ -29,7 +29,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     (batch,) = plan(["any"], [QUICK], scale=2)
     for digest, path in contents.packed.sources.items():
         HostCache().receive(digest, 0, path.read_bytes(), True, "client")
-    return contents.described(Job(0, batch, [NAME]), 60.0)
+    return contents.described(FarmJob(0, batch, [NAME]), 60.0)
 
 
 @pytest.mark.parametrize("lie", ["long-name", "stumble", "infinite-memory"])

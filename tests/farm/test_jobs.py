@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from srdeploy.bench import contestant
+from srdeploy.bench import artifact_run
 from srdeploy.bench.journal import open_journal
 from srdeploy.bench.plan import plan
 from srdeploy.data.images import write_png
 from srdeploy.farm import job as module
 from srdeploy.farm import task
+from srdeploy.farm.content_store import HostCache
 from srdeploy.farm.job import exclusive
-from srdeploy.farm.jobs import HUNG, LOST, TRIES, Contents, Job
+from srdeploy.farm.jobs import HUNG, LOST, TRIES, Contents, FarmJob
 from srdeploy.farm.labgrid_place import Busy
-from srdeploy.farm.ledger import Ledger
-from srdeploy.farm.parcels import HostCache
+from srdeploy.farm.results import Results
 from srdeploy.files import cache_dir
 from srdeploy.measure.scenario import Scenario
 from srdeploy.measure.store import Store
@@ -38,7 +38,7 @@ def test_limits() -> None:
 
 def test_a_job_is_described_in_full() -> None:
     (batch,) = plan(["t"], [QUICK], scale=2, runtime="r", threads=3, options={"arch": "x"})
-    job = Job(4, batch.__class__("t", batch.request, 6), [NAME])
+    job = FarmJob(4, batch.__class__("t", batch.request, 6), [NAME])
     contents = Contents([NAME])
     told = contents.described(job, 9.0)
     assert told == {
@@ -61,19 +61,19 @@ def test_a_folder_of_images_travels_as_a_parcel(tmp_path: Path) -> None:
     folder = images(tmp_path / "set")
     (batch,) = plan(["t"], [QUICK.model_copy(update={"data": None})], scale=2, data=folder)
     contents = Contents([NAME])
-    told = contents.described(Job(0, batch, [NAME]), 9.0)
+    told = contents.described(FarmJob(0, batch, [NAME]), 9.0)
     assert told["data"]["name"] == "set"
     assert len(contents.digests(batch, [NAME])) == 2
 
 
 def test_a_job_is_done_with_what_was_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SRDEPLOY_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(contestant, "counts", lambda card: {})
+    monkeypatch.setattr(artifact_run, "counts", lambda card: {})
     folder = images(tmp_path / "set")
     scenario = QUICK.model_copy(update={"data": None, "inputs": ("median",)})
     (batch,) = plan(["t"], [scenario], scale=2, data=folder, threads=3)
     contents = Contents([NAME])
-    told = contents.described(Job(0, batch, [NAME]), 9.0)
+    told = contents.described(FarmJob(0, batch, [NAME]), 9.0)
     device = {"name": "desk", "uri": "fake://d"}
     missing = module.execute(told, device)
     wanted = contents.digests(batch, [NAME])
@@ -111,7 +111,7 @@ def test_places_are_held_where_there_are_some(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(module, "hold_place", hold)
     (batch,) = plan(["t"], [QUICK], scale=2)
     contents = Contents([NAME])
-    told = contents.described(Job(0, batch, [NAME]), 9.0)
+    told = contents.described(FarmJob(0, batch, [NAME]), 9.0)
     for digest, source in contents.packed.sources.items():
         HostCache().receive(digest, 0, source.read_bytes(), True, "me")
     device = {"name": "d", "uri": "fake://d", "labgrid": "p", "coordinator": "c"}
@@ -150,9 +150,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def test_another_clients_result_counts(store: Store, tmp_path: Path) -> None:
     heard, batches = Heard(), plan(["t"], [QUICK], scale=2)
     contents = Contents([NAME])
-    job = Job(0, batches[0], [NAME])
+    job = FarmJob(0, batches[0], [NAME])
     with open_journal(tmp_path / "j") as journal:
-        ledger = Ledger(store, contents, heard, journal)
+        ledger = Results(store, contents, heard, journal)
         assert len(ledger) == 0
         store.add(measurement("other", ms=3), contents.key(batches[0], NAME))
         ledger.keep(job, NAME, measurement("mine", ms=9))
@@ -165,8 +165,8 @@ def test_another_clients_result_counts(store: Store, tmp_path: Path) -> None:
 def test_what_is_given_up_says_why(store: Store) -> None:
     heard, batches = Heard(), plan(["fake://t"], [QUICK], scale=2)
     with open_journal(None) as journal:
-        ledger = Ledger(store, Contents([NAME]), heard, journal)
-        job = Job(0, batches[0], [NAME])
+        ledger = Results(store, Contents([NAME]), heard, journal)
+        job = FarmJob(0, batches[0], [NAME])
         ledger.give_up(job, "nobody is left")
         (row,) = ledger.rows(batches, [NAME])
         assert row.error == f"{NAME}: nobody is left"

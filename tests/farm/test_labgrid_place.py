@@ -79,7 +79,7 @@ def test_a_farm_leaves_a_reserved_board_alone(
     pytest.importorskip("distributed")
     from benchmarks.farm_lab import free_port, lab
     from srdeploy.bench.plan import plan
-    from srdeploy.farm.campaign import run
+    from srdeploy.farm.client import run
     from srdeploy.farm.link import devices
     from srdeploy.farm.network import open_farm
     from srdeploy.measure.scenario import Scenario

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
+from srdeploy.farm import content_store, runner_process
 from srdeploy.farm import job as jobs
-from srdeploy.farm import parcels, runner_process
 from srdeploy.farm.certificates import issue
+from srdeploy.farm.content_store import HostCache
 from srdeploy.farm.job import exclusive
 from srdeploy.farm.labgrid_place import Busy
-from srdeploy.farm.link import Link
+from srdeploy.farm.link import SchedulerLink
 from srdeploy.farm.network import Unreachable, probe
-from srdeploy.farm.parcels import HostCache
 from srdeploy.farm.runner_process import RunnerProcess
 from srdeploy.farm.settings import read_farm
 from srdeploy.farm.state import DeviceState
@@ -68,7 +68,7 @@ def test_what_cannot_be_read_is_not_there(cache: Path, monkeypatch: pytest.Monke
     def unreadable(path: Path) -> str:
         raise OSError("Input/output error")
 
-    monkeypatch.setattr(parcels, "sha256", unreadable)
+    monkeypatch.setattr(content_store, "sha256", unreadable)
     assert host.lacking([digest]) == [digest]
 
 
@@ -78,7 +78,7 @@ def test_files_travel_in_pieces_of_two_mebibytes(tmp_path: Path, size: int, piec
     client = Client()
     client.lacking = ["x"]
     packed: Any = SimpleNamespace(sources={"x": tmp_path / "f"})
-    assert asyncio.run(Link(client).send(packed, ["x"], live("a"))) == size  # type: ignore
+    assert asyncio.run(SchedulerLink(client).send(packed, ["x"], live("a"))) == size  # type: ignore
     assert len(client.calls) == 1 + pieces
 
 

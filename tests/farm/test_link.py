@@ -14,9 +14,9 @@ import pytest
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.farm import link as module
 from srdeploy.farm import task
-from srdeploy.farm.link import GRACE_SECONDS, Link
+from srdeploy.farm.content_store import CHUNK
+from srdeploy.farm.link import GRACE_SECONDS, SchedulerLink
 from srdeploy.farm.network import Unreachable
-from srdeploy.farm.parcels import CHUNK
 from tests.farm.test_accounting import FARM, live
 
 
@@ -72,7 +72,7 @@ def rests(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_the_fleet_is_asked_for_whole() -> None:
     client = Client("b", "a")
-    link = Link(client)  # type: ignore[arg-type]
+    link = SchedulerLink(client)  # type: ignore[arg-type]
     assert link.up
     assert not link.young  # not asked yet
     assert [one.name for one in asyncio.run(link.fleet())] == ["a", "b"]
@@ -88,25 +88,25 @@ def test_the_fleet_is_asked_for_whole() -> None:
 @pytest.mark.parametrize(("age", "young"), [(0, True), (14, True), (16, False), (-14, True)])
 def test_a_scheduler_is_young_for_a_while(age: float, young: bool) -> None:
     assert GRACE_SECONDS == 15
-    link = Link(Client(age=age))  # type: ignore[arg-type]
+    link = SchedulerLink(Client(age=age))  # type: ignore[arg-type]
     asyncio.run(link.fleet())
     assert link.young is young
 
 
 def test_an_old_scheduler_is_believed_at_once(rests: list[float]) -> None:
-    link = Link(Client("a"))  # type: ignore[arg-type]
+    link = SchedulerLink(Client("a"))  # type: ignore[arg-type]
     assert len(asyncio.run(link.settled(lambda fleet: False))) == 1
     assert rests == []
 
 
 def test_a_young_one_is_waited_for_until_it_is_calm(rests: list[float]) -> None:
     client = Client(age=0)
-    link = Link(client)  # type: ignore[arg-type]
+    link = SchedulerLink(client)  # type: ignore[arg-type]
 
     def fits(fleet: Any) -> bool:
         return bool(fleet)
 
-    calm = asyncio.run(Link(Client("a", age=0)).settled(fits))  # type: ignore[arg-type]
+    calm = asyncio.run(SchedulerLink(Client("a", age=0)).settled(fits))  # type: ignore[arg-type]
     assert len(calm) == 1
     assert sum(rests) == 2.5  # more than two seconds without a change
     rests.clear()
@@ -128,13 +128,13 @@ def test_a_new_device_begins_the_calm_anew(rests: list[float]) -> None:
         return await real(n_workers)
 
     client.identity = growing  # type: ignore[method-assign]
-    assert len(asyncio.run(Link(client).settled(fits))) == 2  # type: ignore[arg-type]
+    assert len(asyncio.run(SchedulerLink(client).settled(fits))) == 2  # type: ignore[arg-type]
     assert sum(rests) == 4.5
 
 
 def test_workers_are_asked_by_their_address() -> None:
     client = Client()
-    link, device = Link(client), live("a")  # type: ignore[arg-type]
+    link, device = SchedulerLink(client), live("a")  # type: ignore[arg-type]
     assert asyncio.run(link.ask(device, task.order, "ready", "why")) == "answer"
     assert client.calls == [(task.order, ("ready", "why"), ["tls://a"])]
     for error in (OSError("x"), KeyError("x"), RuntimeError("x"), ValueError("x"),
@@ -150,7 +150,7 @@ def test_files_travel_in_pieces_and_once(size: int, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(content[:size])
     client = Client()
     client.lacking = ["x"]
-    link = Link(client)  # type: ignore[arg-type]
+    link = SchedulerLink(client)  # type: ignore[arg-type]
     packed: Any = SimpleNamespace(sources={"x": tmp_path / "f"})
     assert asyncio.run(link.send(packed, ["x", "y", "x"], live("a"))) == size
     (function, arguments, _), *pieces = client.calls
@@ -164,7 +164,7 @@ def test_files_travel_in_pieces_and_once(size: int, tmp_path: Path) -> None:
     assert {piece[4] for piece in told} == {told[0][4]}
     assert told[0][4].isalnum()
     client.lacking = []
-    assert asyncio.run(Link(client).send(packed, ["x"], live("a"))) == 0  # type: ignore[arg-type]
+    assert asyncio.run(SchedulerLink(client).send(packed, ["x"], live("a"))) == 0  # type: ignore[arg-type]
 
 
 class Lab:
@@ -228,7 +228,7 @@ def test_an_answer_may_take_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
         return await real(awaited, timeout)
 
     monkeypatch.setattr(asyncio, "wait_for", wait_for)
-    link = Link(Client("a"))  # type: ignore[arg-type]
+    link = SchedulerLink(Client("a"))  # type: ignore[arg-type]
     asyncio.run(link.fleet())
     asyncio.run(link.ask(live("a"), task.order))
     assert limits == [60, 60]

@@ -15,7 +15,7 @@ from srdeploy.measure.store import Store
 pytest.importorskip("distributed")
 
 from benchmarks.farm_lab import free_port, lab
-from srdeploy.farm.campaign import run
+from srdeploy.farm.client import run
 from srdeploy.farm.link import devices, order
 from srdeploy.farm.network import open_farm
 

@@ -25,7 +25,7 @@ pytest.importorskip("distributed")
 from benchmarks.farm_chaos import ByProgress, chaos
 from benchmarks.farm_lab import Lab, free_port, lab
 from srdeploy.farm import link
-from srdeploy.farm.campaign import Asked, run
+from srdeploy.farm.client import FarmOptions, run
 from srdeploy.farm.link import devices, order
 from srdeploy.farm.network import open_farm, probe
 
@@ -87,7 +87,7 @@ def measure(
     *tags: str,
     artifacts: tuple[str, ...] = (NAME,),
     heard: Watcher | None = None,
-    asked: Asked | None = None,
+    asked: FarmOptions | None = None,
     repeats: int = 1,
     **settings: Any,
 ) -> list[Row]:
@@ -209,7 +209,7 @@ def test_a_job_that_every_device_fails_ends_with_its_reasons(farm: FarmFile, sto
 
 def test_a_job_is_ended_at_its_limit(farm: FarmFile, store: Store) -> None:
     began = time.monotonic()
-    (row,) = measure(farm, store, "slow", asked=Asked(job_seconds=2))
+    (row,) = measure(farm, store, "slow", asked=FarmOptions(job_seconds=2))
     assert "no end within 2 s" in (row.error or "")
     assert time.monotonic() - began < 300  # without the limit it would take over an hour
     released(farm)

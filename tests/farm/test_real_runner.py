@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from srdeploy.farm.parcels import Packed
+from srdeploy.farm.content_store import PackedContents
 from srdeploy.farm.runner_process import RunnerProcess, job_id
 from srdeploy.measure.scenario import Scenario
 
@@ -32,9 +32,9 @@ def runner() -> Iterator[RunnerProcess]:
 
 @pytest.fixture
 def job(tmp_path: Path) -> dict[str, Any]:
-    from srdeploy.farm.parcels import HostCache
+    from srdeploy.farm.content_store import HostCache
 
-    packed, cache = Packed(), HostCache()
+    packed, cache = PackedContents(), HostCache()
     parcel = packed.pack(NAME)
     for _, digest in parcel.files:
         if cache.lacking([digest]):

@@ -11,7 +11,7 @@ RECORDS = (
     "srdeploy.line.networks:Networks",
     "srdeploy.line.run:Planned",
     "srdeploy.line.run:Done",
-    "srdeploy.line.stage:State",
+    "srdeploy.line.stage:StageState",
     "srdeploy.line.stage:Stage",
 )
 

@@ -29,7 +29,7 @@ SMALL: dict[str, dict[str, Any]] = {
 OF_ONE = {
     "cli/networks.py": "edsr",  # --to edsr-pytorch
     "bench/sparse.py": "smsr",
-    "export/smsr_onnx.py": "smsr",
+    "export/onnx/smsr.py": "smsr",
     "runtime/sparse_session.py": "smsr",
     "sparse": "smsr",
     "train/sparsity.py": "smsr",

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from srdeploy.models.probes import CannotRunError
+from srdeploy.prune.channel_labels import UnsupportedOperationError
 from srdeploy.prune.groups import find_groups
-from srdeploy.prune.marks import UnsupportedOperationError
 from srdeploy.prune.trace import trace
 from tests.prune.helpers import user_network
 

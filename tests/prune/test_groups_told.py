@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from srdeploy.prune.channel_labels import Axis
 from srdeploy.prune.groups import Atom, Group, Grouping
-from srdeploy.prune.marks import Axis
 from tests.prune.helpers import group_with, groups_of
 from tests.prune.test_groups import Net, conv
 

@@ -11,8 +11,8 @@ from torch.nn.utils import parametrizations
 from srdeploy.compact.surgery import compact
 from srdeploy.errors import UserError
 from srdeploy.models.count import count
+from srdeploy.prune.channel_labels import UnsupportedOperationError
 from srdeploy.prune.groups import find_groups
-from srdeploy.prune.marks import UnsupportedOperationError
 from srdeploy.prune.trace import trace
 from tests.prune.helpers import group_with, groups_of, random_plan, user_network
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from srdeploy.bench.compare import Comparison, Parity
+from srdeploy.bench.compare import Comparison, OutputDifference
 from srdeploy.bench.row import Row, measurement_of, row_of
 from srdeploy.bench.table import group_tables
 from srdeploy.bench.verdict import Limits, judge
@@ -131,7 +131,7 @@ def test_compare_shows_it() -> None:
     text = "\n".join(str(cell) for cell in _cells(rows))
     assert "MAE\nlevels" in text
     assert "7.75" in text
-    told = Comparison(rows, [None, Parity()]).to_dict()
+    told = Comparison(rows, [None, OutputDifference()]).to_dict()
     assert [one["mae_y"] for one in told] == [2.25, 7.75]
 
 

@@ -21,7 +21,7 @@ from srdeploy.measure.scenario import Scenario
 from srdeploy.measure.store import Store
 from srdeploy.quality.result import Quality
 from srdeploy.report.data import ReportData
-from srdeploy.report.sources import Entry, Evidence
+from srdeploy.report.sources import Evidence, SourceEntry
 
 FACTS = DeviceFacts(
     kind="local", model="Board <One>", cpu="Core 7", cpus=4, memory_gb=8.0, os="Linux 6"
@@ -158,11 +158,12 @@ def write_run(root: Path) -> Path:
     return root
 
 
-def entries(*found: Measurement) -> list[Entry]:
+def entries(*found: Measurement) -> list[SourceEntry]:
     """With speed-ups to the first of each session."""
     first: dict[str | None, Measurement] = {}
     return [
-        Entry(row_of(one, first.setdefault(one.session, one)), one, Path("here")) for one in found
+        SourceEntry(row_of(one, first.setdefault(one.session, one)), one, Path("here"))
+        for one in found
     ]
 
 

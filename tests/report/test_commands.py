@@ -10,7 +10,7 @@ from srdeploy.bench.row import Row, row_of
 from srdeploy.measure.scenario import Scenario
 from srdeploy.report import commands
 from srdeploy.report.run_folder import RunFolder
-from srdeploy.report.sources import Entry, Evidence
+from srdeploy.report.sources import Evidence, SourceEntry
 from tests.report.material import measurement
 
 
@@ -19,8 +19,8 @@ def row(**changes: object) -> Row:
     return row_of(one, one).model_copy(update=changes)
 
 
-def entry(row: Row, folder: str = "here") -> Entry:
-    return Entry(row, measurement("net.onnx", 5, 33.0, 1e9), Path(folder))
+def entry(row: Row, folder: str = "here") -> SourceEntry:
+    return SourceEntry(row, measurement("net.onnx", 5, 33.0, 1e9), Path(folder))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from srdeploy.quality.metrics import psnr
 from srdeploy.report import crops
 from srdeploy.report.crops import SHOWN, data_uri, find_artifacts, make_crops, try_crops
 from srdeploy.report.run_folder import RunFolder
-from srdeploy.report.sources import Entry, Evidence
+from srdeploy.report.sources import Evidence, SourceEntry
 from tests.report.material import measurement
 
 SIZE = (160, 256)
@@ -147,7 +147,7 @@ def test_artifacts_are_the_networks_and_the_last_that_was_rounded(tmp_path: Path
         ("untold.onnx", None, run.root),
     ):
         one = measurement(artifact, 5, None, 1e9, precision=precision)
-        found.append(Entry(row_of(one, one), one, folder))
+        found.append(SourceEntry(row_of(one, one), one, folder))
         if artifact != "gone.onnx":
             (exports / artifact).touch()
     assert find_artifacts(run, Evidence(found)) == {

@@ -9,7 +9,7 @@ import pytest
 from srdeploy.bench.row import Row, row_of
 from srdeploy.measure.measurement import Measurement
 from srdeploy.report.figures import (
-    Group,
+    FigureGroup,
     base_of,
     below_bicubic,
     change_of,
@@ -24,7 +24,7 @@ from srdeploy.report.figures import (
     told_apart,
 )
 from srdeploy.report.run_folder import RunFolder
-from srdeploy.report.sources import Entry, Evidence
+from srdeploy.report.sources import Evidence, SourceEntry
 from tests.report.material import measurement
 
 BICUBIC = 30.5
@@ -39,10 +39,10 @@ def made(artifact: str, ms: float, psnr: float | None, **changes: object) -> Mea
 
 
 def evidence_of(*found: Measurement) -> Evidence:
-    return Evidence([Entry(row_of(one, found[0]), one, Path()) for one in found])
+    return Evidence([SourceEntry(row_of(one, found[0]), one, Path()) for one in found])
 
 
-def only_group(*found: Measurement) -> Group:
+def only_group(*found: Measurement) -> FigureGroup:
     (group,) = groups_of(evidence_of(*found))
     return group
 
@@ -54,7 +54,7 @@ DENSE, PRUNED, TUNED = (
 )
 
 
-def row_named(group: Group, name: str) -> Row:
+def row_named(group: FigureGroup, name: str) -> Row:
     return next(entry.row for entry in group.entries if entry.row.artifact == name)
 
 
@@ -254,14 +254,16 @@ def test_sentences_say_what_is_not_known_by_leaving_it_out() -> None:
         e.row.model_copy(update={"speedup": s, "speedup_low": None, "speedup_high": None})
         for e, s in zip(evidence_of(DENSE, TUNED).entries, (None, 2.5), strict=True)
     ]
-    group = Group("d", "s", [Entry(row, TUNED, Path()) for row in bare], frozenset(), bare[1])
+    group = FigureGroup(
+        "d", "s", [SourceEntry(row, TUNED, Path()) for row in bare], frozenset(), bare[1]
+    )
     (told,) = summarise(Evidence(), [group])
     assert told.endswith(", 2.50 times as fast as dense.onnx, at 32.90 dB (−0.50 dB).")
     still = bare[1].model_copy(
         update={"speedup": 1.004, "speedup_low": 0.987, "speedup_high": 1.016}
     )
-    entries = [group.entries[0], Entry(still, TUNED, Path())]
-    (told,) = summarise(Evidence(), [Group("d", "s", entries, frozenset(), still)])
+    entries = [group.entries[0], SourceEntry(still, TUNED, Path())]
+    (told,) = summarise(Evidence(), [FigureGroup("d", "s", entries, frozenset(), still)])
     assert (
         "ms, no measurable difference from dense.onnx (ratio 1.00, 95 % interval 0.99 to 1.02)"
         in told

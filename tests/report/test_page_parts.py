@@ -10,17 +10,17 @@ import pytest
 
 from srdeploy import __version__
 from srdeploy.bench.row import Row, row_of
-from srdeploy.bench.verdict import Limits, Line, Verdict
+from srdeploy.bench.verdict import Limits, Verdict, VerdictLine
 from srdeploy.errors import UserError
 from srdeploy.report import page
-from srdeploy.report.figures import Group
+from srdeploy.report.figures import FigureGroup
 from srdeploy.report.run_folder import RunFolder
-from srdeploy.report.sources import Entry, Evidence
+from srdeploy.report.sources import Evidence, SourceEntry
 from tests.report.material import measurement, measurements, write_store
 
 
-def entry(row: Row) -> Entry:
-    return Entry(row, measurement("net.onnx", 5, 33.0, 1e9), Path("here"))
+def entry(row: Row) -> SourceEntry:
+    return SourceEntry(row, measurement("net.onnx", 5, 33.0, 1e9), Path("here"))
 
 
 def row(artifact: str = "net.onnx", **changes: object) -> Row:
@@ -62,7 +62,7 @@ def test_a_limit_counts_where_a_side_has_figures(
 
 def test_the_verdict_in_a_sentence() -> None:
     words = ["pass", "fail", "pass", None, "noisy", "noisy", "pass"]
-    lines = [Line("a", "d", "s", verdict=word) for word in words]  # type: ignore[arg-type]
+    lines = [VerdictLine("a", "d", "s", verdict=word) for word in words]  # type: ignore[arg-type]
     assert page._verdict_sentence(Verdict(Limits(), lines, "fail")) == [
         "Against the baseline, of 7 comparisons 3 pass, 1 fail, 2 too noisy to tell, "
         "1 not there before."
@@ -76,8 +76,8 @@ def test_the_verdict_in_a_sentence() -> None:
 FAST = {"session": "one", "speedup": 2.5, "speedup_low": 2.4, "speedup_high": 2.6}
 
 
-def group(*rows: Row, device: str = "dev") -> Group:
-    return Group(device, "default", [entry(one) for one in rows], frozenset(), rows[-1])
+def group(*rows: Row, device: str = "dev") -> FigureGroup:
+    return FigureGroup(device, "default", [entry(one) for one in rows], frozenset(), rows[-1])
 
 
 def test_tiles_are_of_what_won_most() -> None:
@@ -112,7 +112,7 @@ def test_tiles_without_a_baseline_and_with_little_known() -> None:
     assert tiles[0] == ("2.50×", "as fast as base.onnx")
     assert tiles[2:] == [("33.00 dB", "PSNR on builtin"), ("80 G", "MACs for 1280×720")]
     assert page._tiles([]) == ("", [])
-    nothing = Group("d", "s", [], frozenset(), None)
+    nothing = FigureGroup("d", "s", [], frozenset(), None)
     assert page._tiles([nothing]) == ("", [])
 
 

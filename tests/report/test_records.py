@@ -6,17 +6,29 @@ from dataclasses import FrozenInstanceError, fields
 
 import pytest
 
-from srdeploy.report.crops import Crop, Version
-from srdeploy.report.figures import Group
+from srdeploy.report.crops import Crop, CropVersion
+from srdeploy.report.figures import FigureGroup
 from srdeploy.report.page import ReportSummary
 from srdeploy.report.run_folder import RunFolder
-from srdeploy.report.sources import Entry
+from srdeploy.report.sources import SourceEntry
 from srdeploy.report.svg import Bubble, Curve, Frame
 from srdeploy.report.widths import Widths
 
 
 @pytest.mark.parametrize(
-    "kind", [Crop, Version, Group, Widths, ReportSummary, Entry, RunFolder, Bubble, Curve, Frame]
+    "kind",
+    [
+        Crop,
+        CropVersion,
+        FigureGroup,
+        Widths,
+        ReportSummary,
+        SourceEntry,
+        RunFolder,
+        Bubble,
+        Curve,
+        Frame,
+    ],
 )
 def test_records_are_frozen(kind: type) -> None:
     one = kind.__new__(kind)

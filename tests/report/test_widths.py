@@ -11,7 +11,7 @@ from srdeploy.bench.row import row_of
 from srdeploy.errors import SrdeployError
 from srdeploy.report import widths
 from srdeploy.report.run_folder import RunFolder
-from srdeploy.report.sources import Entry, Evidence
+from srdeploy.report.sources import Evidence, SourceEntry
 from srdeploy.report.widths import Widths, find_widths
 from tests.report.material import measurement
 
@@ -45,9 +45,9 @@ def test_widths_of_every_pruned_network_once(
         ("other.onnx", tmp_path), ("other.onnx", tmp_path), ("of_run.onnx", root),
     ):  # fmt: skip
         one = measurement(artifact, 5, None, 1e9)
-        entries.append(Entry(row_of(one, one), one, folder))
+        entries.append(SourceEntry(row_of(one, one), one, folder))
     broken = measurement("broken.onnx", 5, None, 1e9, error="It broke.")
-    entries.append(Entry(row_of(broken, broken), broken, tmp_path))
+    entries.append(SourceEntry(row_of(broken, broken), broken, tmp_path))
     evidence = Evidence(entries, [RunFolder(root, [], {})])
     assert find_widths(evidence) == [
         Widths("run/pruned.safetensors", {"a": (8, 4)}, 4),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export.coreml import export_coreml
+from srdeploy.export.coreml.export import export_coreml
 from srdeploy.models.probes import photograph
 from srdeploy.models.registry import create
 from srdeploy.runtime import coreml_session

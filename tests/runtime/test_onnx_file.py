@@ -12,7 +12,7 @@ import pytest
 from srdeploy.errors import UserError
 from srdeploy.models.card import Card
 from srdeploy.runtime import onnx_file
-from srdeploy.runtime.onnx_file import End, NotComputed, OnnxFileSession, as_text, last_clause
+from srdeploy.runtime.onnx_file import GraphPort, NotComputed, OnnxFileSession, as_text, last_clause
 from srdeploy.runtime.sizes import InputSizes
 
 FREE = ("n", 3, "h", "w")
@@ -40,7 +40,7 @@ class File(OnnxFileSession):
     ) -> None:
         self.function = function
         self.seen: list[np.ndarray] = []
-        end = End("x", dtype, shape)
+        end = GraphPort("x", dtype, shape)
         super().__init__(
             Path("folder/net.onnx"), [end] * ends[0], [end] * ends[1], card,
             threads=threads, value_range=value_range, scale=scale,

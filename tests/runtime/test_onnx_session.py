@@ -12,10 +12,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from srdeploy.errors import UserError
-from srdeploy.export.onnx import export_onnx
+from srdeploy.export.onnx.export import export_onnx
 from srdeploy.models.registry import create
 from srdeploy.runtime import onnx_session
-from srdeploy.runtime.onnx_file import End, NotComputed
+from srdeploy.runtime.onnx_file import GraphPort, NotComputed
 from srdeploy.runtime.onnx_session import OnnxSession
 from srdeploy.runtime.open import open_session
 
@@ -192,7 +192,7 @@ def test_what_a_provider_refuses(noted: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_types_of_ends() -> None:
     for kind, ours in (("float", "float32"), ("float16", "float16"), ("int8", "a tensor(int8)")):
         value = SimpleNamespace(name="x", type=f"tensor({kind})", shape=[1, "h"])
-        assert onnx_session._end(value) == End("x", ours, (1, "h"))
+        assert onnx_session._end(value) == GraphPort("x", ours, (1, "h"))
 
 
 def test_runs_our_own(artifact: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from srdeploy.compact.run import prune_oneshot
 from srdeploy.errors import UserError
-from srdeploy.export.onnx import export_onnx
+from srdeploy.export.onnx.export import export_onnx
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create

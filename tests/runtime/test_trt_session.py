@@ -16,10 +16,10 @@ from srdeploy.runtime.cuda import Cuda, Gpu, find_gpu
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.table import TENSORRT_RTX
 from srdeploy.runtime.trt_session import TensorrtRtxSession, TensorrtSession, require_device
-from srdeploy.runtime.trt_sidecar import Profile, Sidecar, Tensor, sidecar_path, this_platform
+from srdeploy.runtime.trt_sidecar import ShapeProfile, Sidecar, Tensor, sidecar_path, this_platform
 from tests.runtime.fake_cuda import FakeDriver
 
-PROFILE = Profile(min=(1, 3, 4, 4), opt=(1, 3, 6, 6), max=(1, 3, 8, 8))
+PROFILE = ShapeProfile(min=(1, 3, 4, 4), opt=(1, 3, 6, 6), max=(1, 3, 8, 8))
 
 
 def write_engine(path: Path, dtype: str = "float32", **changes: Any) -> Path:
@@ -141,7 +141,7 @@ def test_versions_that_run_an_engine(builder: str, built: str, here: str, fits: 
 def test_sizes_are_those_of_the_profile(
     low: tuple[int, int], high: tuple[int, int], sizes: str, tmp_path: Path
 ) -> None:
-    profile = Profile(min=(1, 3, *low), opt=(1, 3, *low), max=(1, 3, *high))
+    profile = ShapeProfile(min=(1, 3, *low), opt=(1, 3, *low), max=(1, 3, *high))
     path, driver = write_engine(tmp_path / "net.engine", profile=profile), FakeDriver()
     with TensorrtSession(path, cuda=Cuda(driver), api=fake_api(driver)) as session:
         assert str(session.sizes) == sizes
@@ -254,8 +254,8 @@ def real_engine(tmp_path: Path) -> Path:
         pytest.skip("there is no NVIDIA GPU here")
     if not (found := TENSORRT_RTX.availability()):
         pytest.skip(found.reason)
-    from srdeploy.export.trt import export_trt_rtx
-    from srdeploy.export.trt_toolkit import RTX_CAPABILITIES
+    from srdeploy.export.tensorrt.export import export_trt_rtx
+    from srdeploy.export.tensorrt.toolkit import RTX_CAPABILITIES
 
     if gpu.capability not in RTX_CAPABILITIES:
         pytest.skip(f"TensorRT-RTX does not build for this {gpu.name} ({gpu.capability})")

@@ -13,7 +13,7 @@ from srdeploy.errors import UserError
 from srdeploy.files import sha256
 from srdeploy.runtime import trt_sidecar
 from srdeploy.runtime.trt_sidecar import (
-    Profile,
+    ShapeProfile,
     Tensor,
     onnx_path,
     read_sidecar,
@@ -36,14 +36,14 @@ def change(engine: Path, **facts: Any) -> None:
 
 
 def test_profiles() -> None:
-    profile = Profile(min=(1, 3, 4, 8), opt=(1, 3, 6, 9), max=(2, 3, 8, 16))
+    profile = ShapeProfile(min=(1, 3, 4, 8), opt=(1, 3, 6, 9), max=(2, 3, 8, 16))
     assert not profile.fixed
     assert str(profile) == "1x3x4x8 to 2x3x8x16"
     for held in ((1, 3, 4, 8), (2, 3, 8, 16), (1, 3, 5, 9)):
         assert profile.holds(held)
     for other in ((3, 3, 4, 8), (1, 3, 3, 8), (1, 3, 4, 17), (1, 2, 4, 8), (3, 4, 8), (1, 3, 4, 7)):
         assert not profile.holds(other)
-    one = Profile(min=(1, 3, 4, 8), opt=(1, 3, 4, 8), max=(1, 3, 4, 8))
+    one = ShapeProfile(min=(1, 3, 4, 8), opt=(1, 3, 4, 8), max=(1, 3, 4, 8))
     assert one.fixed
     assert str(one) == "1x3x4x8"
 

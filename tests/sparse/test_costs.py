@@ -3,46 +3,48 @@ from __future__ import annotations
 import pytest
 
 from srdeploy.sparse import costs as module
-from srdeploy.sparse.costs import MARGIN, FormCosts, Line, Timings
+from srdeploy.sparse.costs import MARGIN, CostLine, FormCosts, Timings
 
 
 def test_line_through_points() -> None:
-    line = Line.through((10, 3.0), (20, 5.0))
+    line = CostLine.through((10, 3.0), (20, 5.0))
     assert (line.fixed, line.slope) == (pytest.approx(1.0), pytest.approx(0.2))
     assert line.at(30) == pytest.approx(7.0)
-    flat = Line.through((10, 3.0), (20, 2.0))  # noise never makes more work cheaper
+    flat = CostLine.through((10, 3.0), (20, 2.0))  # noise never makes more work cheaper
     assert (flat.fixed, flat.slope) == (3.0, 0)
-    steep = Line.through((10, 1.0), (20, 5.0))
+    steep = CostLine.through((10, 1.0), (20, 5.0))
     assert (steep.fixed, steep.slope) == (0, pytest.approx(0.4))
-    assert Line(1, 2) + Line(10, 20) == Line(11, 22)
+    assert CostLine(1, 2) + CostLine(10, 20) == CostLine(11, 22)
 
 
 def test_costs_of_rows_lie_between_empty_and_full() -> None:
-    costs = FormCosts(Line(1, 1e-3), Line(2, 5e-3), Line(0, 3e-3))
+    costs = FormCosts(CostLine(1, 1e-3), CostLine(2, 5e-3), CostLine(0, 3e-3))
     assert costs.rows(1000, 0.0) == pytest.approx(2)
     assert costs.rows(1000, 1.0) == pytest.approx(7)
     assert costs.rows(1000, 0.25) == pytest.approx(3.25)
-    noisy = FormCosts(Line(5, 0), Line(4, 0), Line(9, 0))  # full below empty: noise
+    noisy = FormCosts(CostLine(5, 0), CostLine(4, 0), CostLine(9, 0))  # full below empty: noise
     assert noisy.rows(1000, 1.0) == 5
 
 
 def test_break_even() -> None:
-    costs = FormCosts(Line(0, 1e-3), Line(0, 5e-3), Line(0, 3e-3))
+    costs = FormCosts(CostLine(0, 1e-3), CostLine(0, 5e-3), CostLine(0, 3e-3))
     assert costs.break_even(1000) == pytest.approx(0.5)
     assert costs.choose(1000, 0.45) == "rows"
     assert costs.choose(1000, 0.51) == "dense"
-    always = FormCosts(Line(0, 1e-3), Line(0, 2e-3), Line(0, 3e-3))
-    never = FormCosts(Line(9, 0), Line(9, 1e-3), Line(0, 1e-3))
+    always = FormCosts(CostLine(0, 1e-3), CostLine(0, 2e-3), CostLine(0, 3e-3))
+    never = FormCosts(CostLine(9, 0), CostLine(9, 1e-3), CostLine(0, 1e-3))
     assert always.break_even(1000) == 1.0
     assert never.break_even(1000) == 0.0
     for dense, share in ((4.0, 0.0), (5.0, 1.0), (6.0, 1.0)):  # what is inside costs nothing
-        assert FormCosts(Line(5, 0), Line(4, 0), Line(dense, 0)).break_even(10) == share
+        assert FormCosts(CostLine(5, 0), CostLine(4, 0), CostLine(dense, 0)).break_even(10) == share
 
 
 def test_rows_are_taken_where_they_take_less_than_their_share() -> None:
     assert MARGIN == 0.95
     for rows, form in ((94.9, "rows"), (95.0, "rows"), (95.1, "dense")):
-        assert FormCosts(Line(rows, 0), Line(rows, 0), Line(100, 0)).choose(1, 0.5) == form
+        assert (
+            FormCosts(CostLine(rows, 0), CostLine(rows, 0), CostLine(100, 0)).choose(1, 0.5) == form
+        )
 
 
 @pytest.fixture

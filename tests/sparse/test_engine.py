@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from srdeploy.sparse import engine as module
-from srdeploy.sparse.costs import FormCosts, Line, Timings
+from srdeploy.sparse.costs import CostLine, FormCosts, Timings
 from srdeploy.sparse.engine import SparseEngine
 from srdeploy.sparse.imageframe import ImageFrame
 from srdeploy.sparse.native import Unavailable, load_kernel
@@ -77,7 +77,7 @@ def test_forms_are_timed_at_two_sizes(backend: str, monkeypatch: pytest.MonkeyPa
         assert (plain.empty.fixed, plain.dense.fixed) == (pytest.approx(1), pytest.approx(3))
         conv = engine.frame._trunk
         assert engine.frame._form(conv, type("S", (), {"rows": torch.zeros(10)})) == "rows"
-        engine.frame.plain = FormCosts(Line(3, 0), Line(3, 0), Line(1, 0))
+        engine.frame.plain = FormCosts(CostLine(3, 0), CostLine(3, 0), CostLine(1, 0))
         assert engine.frame._form(conv, type("S", (), {"rows": torch.zeros(10)})) == "dense"
     else:
         assert isinstance(engine.frame, ImageFrame)
@@ -101,7 +101,9 @@ def test_what_the_latest_run_did() -> None:
 
 def test_sizes_decide_as_well() -> None:
     engine = SparseEngine(nets.network(density=1.0), backend="torch", form="dense")
-    engine.costs = FormCosts(Line(0, 1), Line(0, 1), Line(1000, 0))  # rows up to 950 pixels
+    engine.costs = FormCosts(
+        CostLine(0, 1), CostLine(0, 1), CostLine(1000, 0)
+    )  # rows up to 950 pixels
     for size, form in (((25, 38), "rows"), ((25, 39), "dense")):
         engine(nets.image(*size))
         assert {choice.form for choice in engine.choices} == {form}

@@ -9,7 +9,7 @@ from torch.nn import functional
 from srdeploy.models.smsr.dense import BicubicConv, DenseMasks
 from srdeploy.models.smsr.pack import pack
 from srdeploy.sparse.backend import choose_backend
-from srdeploy.sparse.costs import MARGIN, FormCosts, Line
+from srdeploy.sparse.costs import MARGIN, CostLine, FormCosts
 from srdeploy.sparse.engine import SparseEngine
 from srdeploy.sparse.gathered import GatheredModule
 from srdeploy.sparse.native import Unavailable, load_kernel
@@ -60,7 +60,7 @@ def test_cheaper_form_is_chosen() -> None:
     engine = SparseEngine(module, backend=backends()[0])
     x = nets.image(30, 21)
     for full_ms, dense_ms in ((1.0, 2.0), (2.0, 0.1), (1.0, 0.4)):
-        engine.costs = FormCosts(Line(0, 0), Line(full_ms, 0), Line(dense_ms, 0))
+        engine.costs = FormCosts(CostLine(0, 0), CostLine(full_ms, 0), CostLine(dense_ms, 0))
         with torch.inference_mode():
             assert float((engine(x) - module(x)).abs().max()) < TOLERANCE
         for choice in engine.choices:

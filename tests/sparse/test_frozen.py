@@ -9,9 +9,9 @@ from tests.frozen import assert_frozen
 RECORDS = [
     "srdeploy.sparse.backend:Backend",
     "srdeploy.sparse.breakeven:SizeResult",
-    "srdeploy.sparse.costs:Line",
+    "srdeploy.sparse.costs:CostLine",
     "srdeploy.sparse.costs:FormCosts",
-    "srdeploy.sparse.engine:Choice",
+    "srdeploy.sparse.engine:FormChoice",
     "srdeploy.sparse.masks:LayerWork",
     "srdeploy.sparse.masks:ModuleMask",
     "srdeploy.sparse.masks:MaskReport",

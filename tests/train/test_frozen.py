@@ -7,10 +7,10 @@ import pytest
 from tests.frozen import assert_frozen
 
 RECORDS = [
-    "srdeploy.train.cache:Packed",
+    "srdeploy.train.cache:PackedImages",
     "srdeploy.train.cache:CachedFolder",
     "srdeploy.train.checkpoint:Origin",
-    "srdeploy.train.patches:Batch",
+    "srdeploy.train.patches:PatchBatch",
     "srdeploy.train.patches:_Pool",
     "srdeploy.train.processes:Processes",
 ]

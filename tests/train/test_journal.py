@@ -9,13 +9,13 @@ import pytest
 
 from srdeploy.errors import UserError
 from srdeploy.progress import track
-from srdeploy.train.journal import Journal, psnr_of, read_curve, read_metrics
+from srdeploy.train.journal import TrainingJournal, psnr_of, read_curve, read_metrics
 from srdeploy.train.recipe import Validation
 
 
-def open_journal(folder: Path, iteration: int, tensorboard: bool = False) -> Journal:
+def open_journal(folder: Path, iteration: int, tensorboard: bool = False) -> TrainingJournal:
     with track("test", 10) as bar:
-        return Journal(folder, iteration, bar, tensorboard)
+        return TrainingJournal(folder, iteration, bar, tensorboard)
 
 
 def test_resuming_drops_what_will_be_written_again(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_what_stands_below_the_bar(tmp_path: Path) -> None:
             assert count == 1
             shown.append(values)
 
-    journal = Journal(tmp_path, 0, Bar(), False)  # type: ignore[arg-type]
+    journal = TrainingJournal(tmp_path, 0, Bar(), False)  # type: ignore[arg-type]
     journal.advance()
     journal.write(1, lr=0.1, loss=2.0, density=1 / 3, seconds=9)
     journal.advance()

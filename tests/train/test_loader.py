@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from srdeploy.train.loader import Loader
-from srdeploy.train.patches import Batch
+from srdeploy.train.patches import PatchBatch
 
 
 class Counting:
     digest = ""
 
-    def batch(self, iteration: int) -> Batch:
+    def batch(self, iteration: int) -> PatchBatch:
         if iteration == 90:
             raise RuntimeError("unreadable")
         value = torch.tensor([[[[iteration]]]])
-        return Batch(value, value, 1.0)
+        return PatchBatch(value, value, 1.0)
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
@@ -43,7 +43,7 @@ def test_leaving_early_ends_the_threads() -> None:
 class Slow(Counting):
     """Each batch is worked at, then waited for."""
 
-    def batch(self, iteration: int) -> Batch:
+    def batch(self, iteration: int) -> PatchBatch:
         until = time.thread_time() + 0.02
         while time.thread_time() < until:
             pass
@@ -72,7 +72,7 @@ def test_so_many_batches_are_made_in_advance(workers: int) -> None:
     made: list[int] = []
 
     class Noted(Counting):
-        def batch(self, iteration: int) -> Batch:
+        def batch(self, iteration: int) -> PatchBatch:
             made.append(iteration)
             return super().batch(iteration)
 
@@ -87,8 +87,8 @@ def test_so_many_batches_are_made_in_advance(workers: int) -> None:
 
 
 def test_pages_are_locked_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    locked: list[Batch] = []
-    monkeypatch.setattr(Batch, "pinned", lambda self: locked.append(self) or self)
+    locked: list[PatchBatch] = []
+    monkeypatch.setattr(PatchBatch, "pinned", lambda self: locked.append(self) or self)
     list(Loader(Counting(), 0, 2, 0))
     assert locked == []
     list(Loader(Counting(), 0, 2, 1, pin=True))

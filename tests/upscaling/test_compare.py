@@ -15,7 +15,7 @@ from srdeploy.quality.metrics import psnr
 from srdeploy.quality.protocol import PROTOCOLS
 from srdeploy.runtime.open import open_session
 from srdeploy.upscaling import compare
-from srdeploy.upscaling.compare import Comparison, Version, find_original, find_region
+from srdeploy.upscaling.compare import PictureComparison, PictureVersion, find_original, find_region
 from srdeploy.upscaling.image import Upscaler
 
 
@@ -72,10 +72,10 @@ def test_figures_and_panels(
         open_session("edsr-s-x2") as dense,
         open_session(create("ledsr", n_blocks=1, n_feats=8)) as own,
     ):
-        comparison = Comparison(
+        comparison = PictureComparison(
             [
-                Version("dense", "a-rather-long-name-of-a-file" * 3, Upscaler(dense)),
-                Version("pruned", "small.onnx", None),
+                PictureVersion("dense", "a-rather-long-name-of-a-file" * 3, Upscaler(dense)),
+                PictureVersion("pruned", "small.onnx", None),
             ],
             None,
             "",
@@ -113,7 +113,7 @@ def test_figures_and_panels(
 
 def test_an_original_of_another_size_is_refused(set5: Path, tmp_path: Path) -> None:
     write_png(tmp_path / "other" / "a.png", noise(90, 120))
-    comparison = Comparison([Version("dense", "", None)], tmp_path / "other", "")
+    comparison = PictureComparison([PictureVersion("dense", "", None)], tmp_path / "other", "")
     picture = Picture(noise(48, 60))
     with (
         pytest.raises(UserError, match=r"is 120x90, so it is not the original .* \(120x96\)"),

@@ -17,7 +17,7 @@ from srdeploy.errors import UserError
 from srdeploy.quality.metrics import psnr
 from srdeploy.quality.protocol import PROTOCOLS
 from srdeploy.upscaling import compare
-from srdeploy.upscaling.compare import Comparison, Version, find_original, find_region
+from srdeploy.upscaling.compare import PictureComparison, PictureVersion, find_original, find_region
 from srdeploy.upscaling.sheet import Panel
 
 LR = np.random.default_rng(3).integers(40, 200, (70, 90, 3), np.uint8)
@@ -45,7 +45,7 @@ class Brighter:
 def compared(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    versions: list[Version],
+    versions: list[PictureVersion],
     *,
     original: np.ndarray | None = None,
     lr: np.ndarray = LR,
@@ -64,7 +64,7 @@ def compared(
     if original is not None:
         where = tmp_path / "a.png"
         write_png(where, original)
-    comparison = Comparison(versions, where, "id")
+    comparison = PictureComparison(versions, where, "id")
     assert comparison.identity == f"id {where}"
     assert comparison.sheet(Path("x/a_x2.tiff")) == Path("x/a_x2_compare.png")
     with comparison.begin(tmp_path / "source.png", Picture(lr), 2) as found:
@@ -78,7 +78,7 @@ def compared(
 def test_one_network_without_an_original_is_held_against_bicubic(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    figures, drawn = compared(tmp_path, monkeypatch, [Version("dense", "d.onnx", None)])
+    figures, drawn = compared(tmp_path, monkeypatch, [PictureVersion("dense", "d.onnx", None)])
     bicubic = to_uint8(imresize(LR.astype(np.float64), 2))
     region = find_region(bicubic, OWN)
     inner = slice(2, -2), slice(2, -2)
@@ -107,13 +107,13 @@ def test_bicubic_is_made_in_strips(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strip: int
 ) -> None:
     monkeypatch.setattr(compare, "_STRIP", strip)
-    _, drawn = compared(tmp_path, monkeypatch, [Version("dense", "d.onnx", None)])
+    _, drawn = compared(tmp_path, monkeypatch, [PictureVersion("dense", "d.onnx", None)])
     assert np.array_equal(drawn["whole"], to_uint8(imresize(LR.astype(np.float64), 2)))
 
 
 def test_two_networks_with_an_original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     brighter = Brighter()
-    versions = [Version("dense", "d", None), Version("pruned", "p", brighter)]  # type: ignore[arg-type]
+    versions = [PictureVersion("dense", "d", None), PictureVersion("pruned", "p", brighter)]  # type: ignore[arg-type]
     original = np.pad(OWN, ((0, 1), (0, 1), (0, 0)), mode="edge")  # cut to the factor
     original[:100, :90] += 20
     figures, drawn = compared(tmp_path, monkeypatch, versions, original=original)
@@ -162,7 +162,7 @@ def test_kinds_of_pictures(
 ) -> None:
     grey = lr.shape[2] == 1
     _, drawn = compared(
-        tmp_path, monkeypatch, [Version("d", "", None)], lr=lr, bands=bands, alpha=alpha
+        tmp_path, monkeypatch, [PictureVersion("d", "", None)], lr=lr, bands=bands, alpha=alpha
     )
     result = np.repeat(OWN[..., :1], 3, 2) if grey else OWN
     colour = np.repeat(LR[..., :1], 3, 2) if grey else LR
@@ -176,7 +176,7 @@ def test_an_original_may_have_what_the_factor_cuts_off(
     tmp_path: Path, size: tuple[int, int]
 ) -> None:
     write_png(tmp_path / "a.png", np.zeros((*size, 3), np.uint8))
-    with Comparison([], tmp_path / "a.png", "").begin(tmp_path, Picture(LR), 2) as found:
+    with PictureComparison([], tmp_path / "a.png", "").begin(tmp_path, Picture(LR), 2) as found:
         assert found._original is not None
         assert found._original.shape == (140, 180, 3)
 
@@ -185,7 +185,7 @@ def test_an_original_may_have_what_the_factor_cuts_off(
 def test_other_originals_are_refused(tmp_path: Path, size: tuple[int, int]) -> None:
     write_png(tmp_path / "a.png", np.zeros((*size, 3), np.uint8))
     told = rf"{size[1]}x{size[0]}, so it is not the original of '.*source' at x2 \(180x140\)"
-    comparison = Comparison([], tmp_path / "a.png", "")
+    comparison = PictureComparison([], tmp_path / "a.png", "")
     with (
         pytest.raises(UserError, match=told),
         comparison.begin(tmp_path / "source", Picture(LR), 2),
@@ -197,10 +197,10 @@ def test_what_it_holds_is_told_and_waits_on_disk_where_it_is_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     canvas = 3 * 140 * 180
-    versions = [Version("a", "", None), Version("b", "", None)]
+    versions = [PictureVersion("a", "", None), PictureVersion("b", "", None)]
     for limit, held in ((canvas, 3 * canvas), (canvas - 1, 0)):
         monkeypatch.setattr(compare, "_ON_DISK", limit)
-        with Comparison(versions, None, "").begin(tmp_path, Picture(LR), 2) as found:
+        with PictureComparison(versions, None, "").begin(tmp_path, Picture(LR), 2) as found:
             assert found.held == held
             folder = found._folder
             assert (folder is None) == (held > 0)

@@ -17,7 +17,7 @@ from srdeploy.data.picture_write import write_picture
 from srdeploy.runtime.bicubic_session import BicubicSession
 from srdeploy.upscaling import folder as module
 from srdeploy.upscaling.folder import (
-    Outcome,
+    PictureOutcome,
     Settings,
     find_pictures,
     name_results,
@@ -36,7 +36,7 @@ def picture(path: Path) -> Path:
 
 def upscale(
     inputs: list[Path], output: Path, settings: Settings | None = None, memory: int | None = None
-) -> dict[str, Outcome]:
+) -> dict[str, PictureOutcome]:
     """Of each picture, by its name."""
     settings = settings or Settings()
     upscaler = Upscaler(BicubicSession(), 2, memory=memory)

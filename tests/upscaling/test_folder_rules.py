@@ -17,10 +17,10 @@ from srdeploy.data.picture_write import FORMATS
 from srdeploy.errors import UserError
 from srdeploy.runtime.bicubic_session import BicubicSession
 from srdeploy.upscaling import folder as module
-from srdeploy.upscaling.compare import Comparison, Version
+from srdeploy.upscaling.compare import PictureComparison, PictureVersion
 from srdeploy.upscaling.folder import (
     JOURNAL,
-    Outcome,
+    PictureOutcome,
     Settings,
     UpscalingStopped,
     find_pictures,
@@ -40,9 +40,9 @@ def upscale(
     inputs: list[Path],
     output: Path,
     settings: Settings | None = None,
-    comparison: Comparison | None = None,
+    comparison: PictureComparison | None = None,
     scale: int = 2,
-) -> list[Outcome]:
+) -> list[PictureOutcome]:
     settings = settings or Settings()
     targets = name_results(find_pictures([str(path) for path in inputs]), output, scale, settings)
     return upscale_pictures(Upscaler(BicubicSession(), scale), targets, settings, comparison)
@@ -137,7 +137,7 @@ def test_what_became_of_a_picture(tmp_path: Path) -> None:
                   "jpeg has no alpha, which is left out"],
     }  # fmt: skip
     assert 0 < found.seconds < 20
-    untouched = Outcome(source, source)
+    untouched = PictureOutcome(source, source)
     assert (untouched.state, untouched.tiles, untouched.exact, untouched.work) == (
         *("failed", 0, True, 1.0),
     )
@@ -236,7 +236,7 @@ def test_the_journal_keeps_what_else_is_in_the_folder(tmp_path: Path) -> None:
 
 def test_side_by_sides_are_made_where_they_are_missing(tmp_path: Path) -> None:
     source, out = picture(tmp_path / "a.png", (40, 50), "RGB"), tmp_path / "out"
-    comparison = Comparison([Version("bicubic", "b", None)], None, "one")
+    comparison = PictureComparison([PictureVersion("bicubic", "b", None)], None, "one")
     (found,) = upscale([source], out, comparison=comparison)
     sheet = out / "a_x2_compare.png"
     assert found.comparison is not None
@@ -245,7 +245,7 @@ def test_side_by_sides_are_made_where_they_are_missing(tmp_path: Path) -> None:
     assert [out.state for out in upscale([source], out)] == ["finished"]  # without, it is there
     sheet.unlink()
     assert [out.state for out in upscale([source], out, comparison=comparison)] == ["written"]
-    other = Comparison([Version("bicubic", "b", None)], None, "two")
+    other = PictureComparison([PictureVersion("bicubic", "b", None)], None, "two")
     written = sheet.stat().st_mtime_ns
     assert [out.state for out in upscale([source], out, comparison=other)] == ["written"]
     assert sheet.stat().st_mtime_ns > written
@@ -255,7 +255,7 @@ def test_side_by_sides_are_made_where_they_are_missing(tmp_path: Path) -> None:
 
 def test_sheets_have_no_alpha(tmp_path: Path) -> None:
     source = picture(tmp_path / "a.png", (40, 50), "RGBA")
-    comparison = Comparison([Version("bicubic", "b", None)], None, "one")
+    comparison = PictureComparison([PictureVersion("bicubic", "b", None)], None, "one")
     for format in ("png", "jpeg"):
         (found,) = upscale([source], tmp_path / "out", Settings(format=format), comparison)
         assert (found.state, found.reason) == ("written", "")
@@ -284,7 +284,9 @@ def test_pictures_advance_the_bar_by_their_size(
 
     monkeypatch.setattr(module, "track", track)
     large, small = picture(tmp_path / "a.png", (100, 50)), picture(tmp_path / "b.png")
-    comparison = Comparison([Version("bicubic", "b", None)], None, "one") if compared else None
+    comparison = (
+        PictureComparison([PictureVersion("bicubic", "b", None)], None, "one") if compared else None
+    )
     missing = tmp_path / "none.png"
     upscale([large, small, missing], tmp_path / "out", comparison=comparison)
     assert totals == [("upscale", 5 + 1 + 1)]

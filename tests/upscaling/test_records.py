@@ -6,12 +6,12 @@ from dataclasses import FrozenInstanceError, fields
 
 import pytest
 
-from srdeploy.upscaling.compare import Version
+from srdeploy.upscaling.compare import PictureVersion
 from srdeploy.upscaling.folder import Settings
 from srdeploy.upscaling.sheet import Panel
 
 
-@pytest.mark.parametrize("kind", [Version, Settings, Panel])
+@pytest.mark.parametrize("kind", [PictureVersion, Settings, Panel])
 def test_records_are_frozen(kind: type) -> None:
     one = kind.__new__(kind)
     with pytest.raises(FrozenInstanceError):

@@ -15,7 +15,7 @@ from srdeploy.data.bicubic import imresize, imresize_part
 from srdeploy.data.images import rgb_to_ycbcr, to_uint8
 from srdeploy.data.picture import Picture
 from srdeploy.errors import UserError
-from srdeploy.export.onnx import export_onnx
+from srdeploy.export.onnx.export import export_onnx
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from srdeploy.devices.errors import DeviceError, DeviceLost, DeviceRefused
 from srdeploy.devices.shell.capture import MOST_TEXT, Ended, TooMuch, capture
-from srdeploy.devices.shell.link import Link
+from srdeploy.devices.shell.link import ShellLink
 
 _END = b"\nsrdeploy-end "
 _SECONDS = 20.0
@@ -98,7 +98,7 @@ def choose(attached: list[Attached], serial: str | None) -> str:
     return one.serial
 
 
-class AdbConnection(Link):
+class AdbConnection(ShellLink):
     """A device that adb has; a context manager.
 
     Args:

@@ -15,7 +15,7 @@ from typing import Any
 
 from srdeploy.devices.answers import read_json, reading
 from srdeploy.devices.errors import DeviceError, DeviceLost, DeviceRefused, DeviceUnfit
-from srdeploy.devices.shell.link import Link
+from srdeploy.devices.shell.link import ShellLink
 from srdeploy.errors import SrdeployError
 from srdeploy.measure.process import end_process
 
@@ -40,7 +40,7 @@ class AgentLine:
         python: The Python there that runs it.
     """
 
-    def __init__(self, link: Link, program: str, python: str) -> None:
+    def __init__(self, link: ShellLink, program: str, python: str) -> None:
         self._link = link
         self._said = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(

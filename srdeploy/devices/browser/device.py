@@ -13,7 +13,7 @@ from urllib.parse import quote
 from srdeploy.devices.browser.address import is_loopback, qr_code
 from srdeploy.devices.browser.agent import device_facts
 from srdeploy.devices.browser.cable import Cable
-from srdeploy.devices.browser.hub import Place, join, leave
+from srdeploy.devices.browser.hub import ServerAddress, join, leave
 from srdeploy.devices.browser.model import BrowserModel
 from srdeploy.devices.browser.phone import Phone
 from srdeploy.devices.browser.server import Server
@@ -85,7 +85,7 @@ class BrowserDevice:
         self._wait = _seconds(uri, "wait", 600)
         self._patience = _seconds(uri, "patience", 120)
         self._name = options.get("name", "")
-        self._place = Place(
+        self._place = ServerAddress(
             uri.host,
             uri.port or 0,
             options.get("cert", ""),

@@ -13,7 +13,7 @@ from srdeploy.devices.browser.server import Server
 
 
 @dataclass(frozen=True)
-class Place:
+class ServerAddress:
     """Where and how a page is served.
 
     Attributes:
@@ -33,11 +33,11 @@ class Place:
     token: str
 
 
-_running: dict[Place, tuple[Server, int]] = {}
+_running: dict[ServerAddress, tuple[Server, int]] = {}
 _lock = threading.Lock()
 
 
-def join(place: Place, tell: Callable[[str], None]) -> Server:
+def join(place: ServerAddress, tell: Callable[[str], None]) -> Server:
     """The server of a place, started by the first who asks.
 
     Raises:
@@ -51,7 +51,7 @@ def join(place: Place, tell: Callable[[str], None]) -> Server:
         return server
 
 
-def leave(place: Place) -> None:
+def leave(place: ServerAddress) -> None:
     """Stop the server when the last has left."""
     with _lock:
         server, users = _running.pop(place)
@@ -61,7 +61,7 @@ def leave(place: Place) -> None:
             server.stop()
 
 
-def _start(place: Place, tell: Callable[[str], None]) -> Server:
+def _start(place: ServerAddress, tell: Callable[[str], None]) -> Server:
     runtime = runtime_folder(place.runtime)
     host = place.host or lan_address()
     certificate = None

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from srdeploy.devices.errors import DeviceError, DeviceFull
 from srdeploy.devices.native import FULL
-from srdeploy.devices.shell.link import Link
+from srdeploy.devices.shell.link import ShellLink
 from srdeploy.errors import UserError
 from srdeploy.files import atomic_path, sha256
 
@@ -42,7 +42,7 @@ class ShellFiles(ABC):
         folder: The folder of ours there, an absolute path.
     """
 
-    def __init__(self, link: Link, folder: str) -> None:
+    def __init__(self, link: ShellLink, folder: str) -> None:
         if folder.startswith("-"):
             raise UserError(f"'{folder}' is no folder for ?dir=; give one that begins with /.")
         self._link = link

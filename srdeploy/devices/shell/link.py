@@ -16,7 +16,7 @@ _TIMED_OUT = 124
 """``timeout``'s exit code."""
 
 
-class Link(ABC):
+class ShellLink(ABC):
     """Runs shell text on a device.
 
     Attributes:
@@ -116,7 +116,7 @@ class Link(ABC):
 class ShellCommands:
     """See :class:`srdeploy.devices.protocol.Commands`."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: ShellLink) -> None:
         self._link = link
 
     def run(

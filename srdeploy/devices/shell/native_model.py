@@ -15,7 +15,7 @@ from srdeploy.devices.errors import DeviceUnfit
 from srdeploy.devices.native import PRECISIONS, Report, read_report, runner_arguments
 from srdeploy.devices.protocol import Loaded, Shape, Turn
 from srdeploy.devices.shell.files import ShellFiles
-from srdeploy.devices.shell.link import Link, as_text
+from srdeploy.devices.shell.link import ShellLink, as_text
 from srdeploy.errors import unknown_name
 from srdeploy.models.card import Card
 
@@ -51,7 +51,7 @@ class NativeModel:
 
     def __init__(
         self,
-        link: Link,
+        link: ShellLink,
         files: ShellFiles,
         *,
         runner: Path,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from srdeploy.devices.answers import MOST_READINGS, Implausible
 from srdeploy.devices.shell.conditions import CONDITIONS, read_conditions
-from srdeploy.devices.shell.link import Link
+from srdeploy.devices.shell.link import ShellLink
 from srdeploy.measure.measurement import Reading
 from srdeploy.measure.process import end_process
 
@@ -21,7 +21,7 @@ _MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Source:
+class SensorSource:
     """One way to read sensors.
 
     Attributes:
@@ -51,11 +51,11 @@ def in_blocks(
     parse: Callable[[str, float], Reading | None],
     rails: tuple[str, ...] = (),
     slowest: float = 1.0,
-) -> Source:
+) -> SensorSource:
     """A source that runs shell text again and again; it may hold braces."""
     once = script.replace("{", "{{").replace("}", "}}")
     loop = f"while :; do {once}\necho {BLOCK_END}; sleep {{seconds}}; done"
-    return Source(loop, parse, rails, blocks=True, slowest=slowest)
+    return SensorSource(loop, parse, rails, blocks=True, slowest=slowest)
 
 
 def parse_kernel(block: str, seconds: float) -> Reading | None:
@@ -75,7 +75,7 @@ KERNEL = in_blocks(CONDITIONS, parse_kernel)
 class ShellWatch:
     """See :class:`srdeploy.devices.protocol.Watch`."""
 
-    def __init__(self, link: Link, source: Source, seconds: float) -> None:
+    def __init__(self, link: ShellLink, source: SensorSource, seconds: float) -> None:
         self._readings: list[Reading] = []
         self._name, self._trouble = link.name, ""
         self._source = source

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from srdeploy.devices.errors import DeviceLost
 from srdeploy.devices.shell.capture import MOST_TEXT, Ended, TooMuch, capture
-from srdeploy.devices.shell.link import Link
+from srdeploy.devices.shell.link import ShellLink
 from srdeploy.devices.ssh.refusals import explain
 
 _CONNECT_SECONDS = 15
@@ -27,7 +27,7 @@ _SSH_FAILED = 255
 _MOST_SAID = 1 << 16
 
 
-class SshConnection(Link):
+class SshConnection(ShellLink):
     """A master connection; a context manager that ends it.
 
     Args:

@@ -20,10 +20,10 @@ from srdeploy.devices.ssh.sensors import SshSensors
 from srdeploy.devices.ssh.trt_model import TrtexecModel
 from srdeploy.devices.uri import DeviceUri
 from srdeploy.errors import UserError, unknown_name
-from srdeploy.export.trt_source import Source
+from srdeploy.export.tensorrt.source import EngineSource
 from srdeploy.measure.measurement import DeviceFacts
 from srdeploy.models.card import Card
-from srdeploy.runtime.trt_sidecar import Profile, read_sidecar
+from srdeploy.runtime.trt_sidecar import ShapeProfile, read_sidecar
 
 RUNTIMES = ("tensorrt", "ncnn")
 _OPTIONS = ("config", "dir", "trtexec", "precision")
@@ -131,7 +131,9 @@ class SshDevice:
                     precision=self._precision,
                     timeout=job.timeout_seconds,
                 )
-            return self.load_engine(self._engine(job, Source.read(onnx)), card, job.timeout_seconds)
+            return self.load_engine(
+                self._engine(job, EngineSource.read(onnx)), card, job.timeout_seconds
+            )
 
     def load_engine(self, engine: Engine, card: Card, timeout: float = 3600.0) -> TrtexecModel:
         """An engine that was built there, ready to run."""
@@ -143,8 +145,8 @@ class SshDevice:
 
     def build(
         self,
-        source: Source,
-        profile: Profile,
+        source: EngineSource,
+        profile: ShapeProfile,
         *,
         workspace_mb: int | None = None,
         tf32: bool = False,
@@ -175,7 +177,7 @@ class SshDevice:
             afresh=afresh,
         )
 
-    def _engine(self, job: Job, source: Source) -> Engine:
+    def _engine(self, job: Job, source: EngineSource) -> Engine:
         if Path(job.artifact).suffix.lower() != ".engine":
             profile = profile_for(source, job.shapes)
             return self.build(source, profile, timeout=job.timeout_seconds)

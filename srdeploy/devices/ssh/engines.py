@@ -15,11 +15,11 @@ from srdeploy.devices.ssh.files import SshFiles
 from srdeploy.devices.ssh.probe import Host
 from srdeploy.devices.ssh.trtexec import Trtexec, check_passed, told_seconds
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export.trt_inspect import contradiction, count_layers, layers_of_json
-from srdeploy.export.trt_script import trtexec_arguments
-from srdeploy.export.trt_source import Source
+from srdeploy.export.tensorrt.inspect import contradiction, count_layers, layers_of_json
+from srdeploy.export.tensorrt.script import trtexec_arguments
+from srdeploy.export.tensorrt.source import EngineSource
 from srdeploy.files import sha256
-from srdeploy.runtime.trt_sidecar import Profile
+from srdeploy.runtime.trt_sidecar import ShapeProfile
 
 _SEAL = "net.sha256"
 """File beside an engine: its digest when it was built."""
@@ -41,14 +41,14 @@ class Engine:
     """
 
     path: str
-    source: Source
-    profile: Profile
+    source: EngineSource
+    profile: ShapeProfile
     build_ms: float
     layers: dict[str, int]
     verification: str
 
 
-def profile_for(source: Source, shapes: tuple[Shape, ...]) -> Profile:
+def profile_for(source: EngineSource, shapes: tuple[Shape, ...]) -> ShapeProfile:
     """A profile that holds all ``shapes`` and is tuned for the first.
 
     Raises:
@@ -62,21 +62,21 @@ def profile_for(source: Source, shapes: tuple[Shape, ...]) -> Profile:
                 f"'{source.path.name}' takes {_times(fixed)} only, not {_times(other)}; export it "
                 "with dynamic sizes, or measure at its size without quality."
             )
-        return Profile(min=fixed, opt=fixed, max=fixed)
+        return ShapeProfile(min=fixed, opt=fixed, max=fixed)
     if not shapes:
         raise UserError(f"No input size is known to build an engine of '{source.path.name}' for.")
     columns = list(zip(*shapes, strict=True))
     n, c, h, w = (min(column) for column in columns)
     top_n, top_c, top_h, top_w = (max(column) for column in columns)
-    return Profile(min=(n, c, h, w), opt=shapes[0], max=(top_n, top_c, top_h, top_w))
+    return ShapeProfile(min=(n, c, h, w), opt=shapes[0], max=(top_n, top_c, top_h, top_w))
 
 
 def build_there(
     connection: SshConnection,
     files: SshFiles,
     host: Host,
-    source: Source,
-    profile: Profile,
+    source: EngineSource,
+    profile: ShapeProfile,
     *,
     workspace_mb: int | None = None,
     tf32: bool = False,
@@ -154,7 +154,7 @@ def _is_sealed(files: SshFiles, folder: str) -> bool:
 
 
 def _read_back(
-    files: SshFiles, folder: str, source: Source, device: str
+    files: SshFiles, folder: str, source: EngineSource, device: str
 ) -> tuple[dict[str, int], str]:
     text = files.read(f"{folder}/layers.json", most=_MOST_LAYERS).decode(errors="replace")
     with reading(device):
@@ -172,8 +172,8 @@ def _read_back(
 
 
 def _key(
-    source: Source,
-    profile: Profile,
+    source: EngineSource,
+    profile: ShapeProfile,
     host: Host,
     program: Trtexec,
     workspace_mb: int | None,

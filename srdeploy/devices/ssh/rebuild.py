@@ -16,9 +16,9 @@ from srdeploy.devices.ssh.device import SshDevice
 from srdeploy.devices.ssh.engines import Engine
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.report import ExportReport
-from srdeploy.export.trt import compare_with_source, label, staged
-from srdeploy.export.trt_accept import require_onnx
-from srdeploy.export.trt_source import Source
+from srdeploy.export.tensorrt.accept import require_onnx
+from srdeploy.export.tensorrt.export import compare_with_source, label, staged
+from srdeploy.export.tensorrt.source import EngineSource
 from srdeploy.runtime.trt_sidecar import (
     Sidecar,
     onnx_path,
@@ -47,7 +47,7 @@ def rebuild_on(uri: str, engine: str | Path, target: str | Path | None) -> Expor
     started = time.perf_counter()
     board = _require_board(open_device(uri))  # a mistyped device is told before anything else
     facts = read_sidecar(engine)
-    source = Source.read(require_source(engine, facts))
+    source = EngineSource.read(require_source(engine, facts))
     if facts.builder != "tensorrt":
         raise UserError(
             f"'{engine}' is TensorRT-RTX's, which boards do not have; export the network for trt, "

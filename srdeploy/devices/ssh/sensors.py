@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 from srdeploy.devices.errors import DeviceError
 from srdeploy.devices.shell.conditions import CONDITIONS, read_conditions
-from srdeploy.devices.shell.watch import KERNEL, ShellWatch, Source
+from srdeploy.devices.shell.watch import KERNEL, SensorSource, ShellWatch
 from srdeploy.devices.ssh import tegrastats
 from srdeploy.devices.ssh.connection import SshConnection
 from srdeploy.devices.ssh.probe import Host
@@ -35,16 +35,16 @@ def parse_nvidia_smi(line: str, seconds: float) -> Reading | None:
     )
 
 
-def source_of(host: Host) -> Source:
+def source_of(host: Host) -> SensorSource:
     """The best source that a host has."""
     if host.tegrastats:
-        return Source(
+        return SensorSource(
             f"exec {_quoted(host.tegrastats)} --interval {{milliseconds}}", tegrastats.parse_line
         )
     if host.facts.gpu and not host.jetson:
         query = "power.draw,temperature.gpu,clocks.sm,utilization.gpu"
         script = f"exec nvidia-smi --query-gpu={query} --format=csv,noheader,nounits"
-        return Source(f"{script} --loop-ms={{milliseconds}}", parse_nvidia_smi, ("gpu",))
+        return SensorSource(f"{script} --loop-ms={{milliseconds}}", parse_nvidia_smi, ("gpu",))
     return KERNEL
 
 

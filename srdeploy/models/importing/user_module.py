@@ -15,7 +15,7 @@ pre_upscaled   the input is the bicubic-upscaled image; true when the forward pa
                although a scale above 1 was given
 size_multiple  height and width must be multiples of this; measured by forward passes
 receptive_field  width in input pixels of what can influence one output pixel (0: the whole image);
-               measured, see :mod:`srdeploy.models.importing.reach`
+               measured, see :mod:`srdeploy.models.importing.receptive_field`
 ============== =====================================================================================
 """
 
@@ -32,7 +32,7 @@ from torch import nn
 
 from srdeploy.errors import UserError
 from srdeploy.models.card import LARGEST_MULTIPLE, Card, first_problem
-from srdeploy.models.importing.reach import measure_receptive_field
+from srdeploy.models.importing.receptive_field import measure_receptive_field
 from srdeploy.models.importing.state_dict import StateDict, strip_wrappers
 from srdeploy.models.network import Factory, Network
 from srdeploy.models.probes import CannotRunError, Size, run

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from srdeploy.models.watch import tensors_in
-from srdeploy.prune.marks import Ledger, Marks, UnsupportedOperationError
+from srdeploy.prune.channel_labels import ChannelLabels, Labelling, UnsupportedOperationError
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Call:
         args: Positional arguments, an in-place target as it was before.
         kwargs: Keyword arguments.
         out: What it returned.
-        original: The positional arguments themselves (to look marks up by identity).
+        original: The positional arguments themselves (to look labels up by identity).
         in_place: Whether it wrote into its first argument.
     """
 
@@ -48,26 +48,26 @@ class Call:
         return tensors_in(self.out)
 
 
-Rule = Callable[[Ledger, Call], None]
-"""Sees an operation after it has run, ties and freezes channels, and records its outputs' marks."""
+Rule = Callable[[Labelling, Call], None]
+"""Sees an operation after it has run, ties and freezes channels, and labels the outputs."""
 
 
-def unsupported(ledger: Ledger, call: Call, what: str) -> UnsupportedOperationError:
+def unsupported(labelling: Labelling, call: Call, what: str) -> UnsupportedOperationError:
     """The error for an operation that cannot be followed: it names operation and layer."""
     return UnsupportedOperationError(
-        f"Cannot follow channels through '{call.name}' in {ledger.place} ({what}); "
+        f"Cannot follow channels through '{call.name}' in {labelling.place} ({what}); "
         "this network cannot be pruned unless that layer is written differently."
     )
 
 
-def marks_of_first(ledger: Ledger, call: Call) -> Marks:
-    """Marks of the first argument, which most rules are about."""
-    marks = ledger.marks_of(call.original[0])
-    if marks is None:
-        raise unsupported(ledger, call, "applied to a tensor that does not come from the image")
-    return marks
+def labels_of_first(labelling: Labelling, call: Call) -> ChannelLabels:
+    """Channel labels of the first argument, which most rules are about."""
+    labelled = labelling.labels_of(call.original[0])
+    if labelled is None:
+        raise unsupported(labelling, call, "applied to a tensor that does not come from the image")
+    return labelled
 
 
-def no_rule(ledger: Ledger, call: Call) -> None:
+def no_rule(labelling: Labelling, call: Call) -> None:
     """For operations whose effect on channels is unknown."""
-    raise unsupported(ledger, call, "an operation without a rule")
+    raise unsupported(labelling, call, "an operation without a rule")

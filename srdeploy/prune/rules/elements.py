@@ -10,113 +10,118 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from srdeploy.models.watch import tensors_in
-from srdeploy.prune.marks import Ledger, Marks
-from srdeploy.prune.rules.call import Call, marks_of_first, unsupported
+from srdeploy.prune.channel_labels import ChannelLabels, Labelling
+from srdeploy.prune.rules.call import Call, labels_of_first, unsupported
 
 _VERBS = {"add": "added together", "sub": "added together", "mul": "multiplied together"}
 _PROBES = (1.13, -2.57, 7.3e6, -9.5e6, 0.0)  # not round: a remainder of them is not zero
 
 
-def pointwise(ledger: Ledger, call: Call) -> None:
+def pointwise(labelling: Labelling, call: Call) -> None:
     """Any operation that computes each element from the elements at the same place."""
     if not isinstance(call.out, Tensor):
-        raise unsupported(ledger, call, "several results")
+        raise unsupported(labelling, call, "several results")
     originals = tensors_in((call.original, call.kwargs))
     values = tensors_in((call.args, call.kwargs))
-    marks = [ledger.marks_of(t) for t in originals]
-    shared = _shared_by_channels(ledger, originals, marks)
+    labelled = [labelling.labels_of(t) for t in originals]
+    shared = _shared_by_channels(labelling, originals, labelled)
     for i in shared:
-        ledger.freeze(originals[i], f"applied to every channel of another in {ledger.place}")
-    tied = [m for i, m in enumerate(marks) if m is not None and i not in shared]
+        labelling.freeze(originals[i], f"applied to every channel of another in {labelling.place}")
+    tied = [m for i, m in enumerate(labelled) if m is not None and i not in shared]
     for own in tied:
-        _freeze_against_fixed(ledger, originals, marks, own)
+        _freeze_against_fixed(labelling, originals, labelled, own)
     activations = [
         i
-        for i, m in enumerate(marks)
-        if m is not None and i not in shared and not ledger.is_stored(originals[i])
+        for i, m in enumerate(labelled)
+        if m is not None and i not in shared and not labelling.is_stored(originals[i])
     ]
     verb = _VERBS.get(call.name, f"combined by {call.name}")
-    why = f"{verb} in {ledger.place}" if len(activations) > 1 else None
+    why = f"{verb} in {labelling.place}" if len(activations) > 1 else None
     together = np.zeros([1] * call.out.dim(), dtype=np.int64)
     for own in tied:
         nodes = own.nodes()
-        ledger.sets.join(together, nodes, why)
+        labelling.sets.join(together, nodes, why)
         together = np.where(together == 0, nodes, together)
-    labels = torch.as_tensor(ledger.sets.find(together), dtype=torch.float64)
-    clean = _clean_after(call, values, marks, shared)
-    new = Marks.of(labels, clean, call.out.shape)
-    if call.in_place and ledger.sharing(call.out):
-        _must_not_change(ledger, call, marks[0], new)
-    ledger.record(call.out, new)
+    labels = torch.as_tensor(labelling.sets.find(together), dtype=torch.float64)
+    clean = _clean_after(call, values, labelled, shared)
+    new = ChannelLabels.of(labels, clean, call.out.shape)
+    if call.in_place and labelling.sharing(call.out):
+        _must_not_change(labelling, call, labelled[0], new)
+    labelling.record(call.out, new)
 
 
-def copy(ledger: Ledger, call: Call) -> None:
+def copy(labelling: Labelling, call: Call) -> None:
     """Overwriting a whole tensor; overwriting a part of one cannot be followed."""
     target, source = call.original[:2]
-    old, new = ledger.marks_of(target), ledger.marks_of(source)
+    old, new = labelling.labels_of(target), labelling.labels_of(source)
     if new is None or new.shape != target.shape:
-        raise unsupported(ledger, call, "overwriting a part of a tensor")
+        raise unsupported(labelling, call, "overwriting a part of a tensor")
     if old is not None:
-        ledger.tie(old.nodes(), new.nodes(), f"written over each other in {ledger.place}")
-    if ledger.sharing(target):
-        _must_not_change(ledger, call, old, new)
-    ledger.record(target, new)
+        labelling.tie(old.nodes(), new.nodes(), f"written over each other in {labelling.place}")
+    if labelling.sharing(target):
+        _must_not_change(labelling, call, old, new)
+    labelling.record(target, new)
 
 
-def glu(ledger: Ledger, call: Call) -> None:
+def glu(labelling: Labelling, call: Call) -> None:
     """Gated linear unit: the first half of the channels times the sigmoid of the second."""
-    marks = marks_of_first(ledger, call)
+    labelled = labels_of_first(labelling, call)
     dim = call.argument("dim")
-    first, second = marks.full_labels().chunk(2, dim)
+    first, second = labelled.full_labels().chunk(2, dim)
     a, b = (half.numpy().astype(np.int64) for half in (first, second))
-    ledger.tie(a, b, f"multiplied together in {ledger.place}")
-    ledger.record(call.out, Marks.of(first, marks.full_clean().chunk(2, dim)[0]))
+    labelling.tie(a, b, f"multiplied together in {labelling.place}")
+    labelling.record(call.out, ChannelLabels.of(first, labelled.full_clean().chunk(2, dim)[0]))
 
 
 def _freeze_against_fixed(
-    ledger: Ledger, tensors: list[Tensor], marks: list[Marks | None], own: Marks
+    labelling: Labelling,
+    tensors: list[Tensor],
+    labelled: list[ChannelLabels | None],
+    own: ChannelLabels,
 ) -> None:
     """A constant with one value per channel cannot be cut: channels that meet it stay."""
     nodes = own.nodes()
-    for tensor, other in zip(tensors, marks, strict=True):
+    for tensor, other in zip(tensors, labelled, strict=True):
         for dim in range(1, min(tensor.dim(), len(own.shape)) + 1):
-            if tensor.shape[-dim] == 1 or not ledger.varies(own, len(own.shape) - dim):
+            if tensor.shape[-dim] == 1 or not labelling.varies(own, len(own.shape) - dim):
                 continue
             fixed = 0 if other is None else other.nodes()
-            ledger.sets.freeze(
+            labelling.sets.freeze(
                 np.where(fixed == np.zeros_like(nodes), nodes, 0),
-                f"combined with a fixed tensor of shape {list(tensor.shape)} in {ledger.place}",
+                f"combined with a fixed tensor of shape {list(tensor.shape)} in {labelling.place}",
             )
 
 
 def _shared_by_channels(
-    ledger: Ledger, tensors: list[Tensor], marks: list[Marks | None]
+    labelling: Labelling, tensors: list[Tensor], labelled: list[ChannelLabels | None]
 ) -> set[int]:
     """Arguments of one channel that are broadcast over the channels of another."""
     shared: set[int] = set()
-    for i, (tensor, own) in enumerate(zip(tensors, marks, strict=True)):
+    for i, (tensor, own) in enumerate(zip(tensors, labelled, strict=True)):
         if own is None:
             continue
-        for other in (m for j, m in enumerate(marks) if j != i and m is not None):
+        for other in (m for j, m in enumerate(labelled) if j != i and m is not None):
             for dim in range(1, len(other.shape) + 1):  # from the right
                 mine = tensor.shape[-dim] if dim <= tensor.dim() else 1
-                if mine == 1 and ledger.varies(other, len(other.shape) - dim):
+                if mine == 1 and labelling.varies(other, len(other.shape) - dim):
                     shared.add(i)
     return shared
 
 
-def _must_not_change(ledger: Ledger, call: Call, old: Marks | None, new: Marks) -> None:
-    """A change in place of memory that other tensors see may not make their marks wrong."""
+def _must_not_change(
+    labelling: Labelling, call: Call, old: ChannelLabels | None, new: ChannelLabels
+) -> None:
+    """A change in place of memory that other tensors see may not make their labels wrong."""
     same = old is not None and bool(
         torch.equal(*torch.broadcast_tensors(old.labels == 0, new.labels == 0))
         and torch.equal(*torch.broadcast_tensors(old.clean, new.clean))
     )
     if not same:
-        raise unsupported(ledger, call, "a change in place of memory that other tensors share")
+        raise unsupported(labelling, call, "a change in place of memory that other tensors share")
 
 
 def _clean_after(
-    call: Call, values: list[Tensor], marks: list[Marks | None], shared: set[int]
+    call: Call, values: list[Tensor], labelled: list[ChannelLabels | None], shared: set[int]
 ) -> Tensor:
     """Run the operation on zeros where channels are gone, and see where it gives zero.
 
@@ -128,7 +133,7 @@ def _clean_after(
     for probe in range(max(len(_PROBES), 2 ** len(values))):
         substitutes = [
             value if own is None else _substitute(value, own, i, probe, i in shared)
-            for i, (value, own) in enumerate(zip(values, marks, strict=True))
+            for i, (value, own) in enumerate(zip(values, labelled, strict=True))
         ]
         if call.in_place:
             shape = np.broadcast_shapes(*(tuple(s.shape) for s in substitutes))
@@ -147,7 +152,9 @@ def _clean_after(
     return clean.double()
 
 
-def _substitute(value: Tensor, own: Marks, position: int, probe: int, shared: bool) -> Tensor:
+def _substitute(
+    value: Tensor, own: ChannelLabels, position: int, probe: int, shared: bool
+) -> Tensor:
     if value.dtype == torch.bool:
         stand_in: Any = bool(probe >> position & 1)
     else:

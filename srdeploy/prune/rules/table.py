@@ -8,7 +8,8 @@ from srdeploy.prune.rules.call import Call, Rule, no_rule
 from srdeploy.prune.rules.elements import copy, glu, pointwise
 from srdeploy.prune.rules.layers import convolution, linear
 from srdeploy.prune.rules.merges import per_channel, read_into_python, reduction
-from srdeploy.prune.rules.moves import (
+from srdeploy.prune.rules.norms import batch_norm, group_norm, layer_norm, softmax
+from srdeploy.prune.rules.shape_operations import (
     channel_shuffle,
     constant,
     cut,
@@ -22,7 +23,6 @@ from srdeploy.prune.rules.moves import (
     unfold,
     view,
 )
-from srdeploy.prune.rules.norms import batch_norm, group_norm, layer_norm, softmax
 
 _NAMES: dict[Rule, str] = {
     convolution: "convolution _convolution conv2d",

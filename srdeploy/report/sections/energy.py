@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from srdeploy.report import html
 from srdeploy.report.figures import name_of
-from srdeploy.report.sources import Entry
+from srdeploy.report.sources import SourceEntry
 from srdeploy.report.svg import Curve, both, curves
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def energy(data: ReportData) -> str | None:
     return "".join(parts) or None
 
 
-def _watts(entry: Entry) -> list[tuple[float, float]]:
+def _watts(entry: SourceEntry) -> list[tuple[float, float]]:
     power = entry.measurement.power
     rails = power.rails if power is not None else ()
     return [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from srdeploy.bench.row import Row
 from srdeploy.report import html
 from srdeploy.report.figures import name_of
-from srdeploy.report.sources import Entry
+from srdeploy.report.sources import SourceEntry
 from srdeploy.report.svg import Curve, both, curves
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def load(data: ReportData) -> str | None:
     return "".join(figures) or None
 
 
-def _hottest(entry: Entry) -> list[tuple[float, float]]:
+def _hottest(entry: SourceEntry) -> list[tuple[float, float]]:
     """Of every reading the highest temperature, degrees Celsius."""
     return [
         (reading.seconds, max(reading.temperatures_c.values()))
@@ -63,7 +63,7 @@ def _hottest(entry: Entry) -> list[tuple[float, float]]:
     ]
 
 
-def _over_time(entry: Entry) -> list[tuple[float, float]]:
+def _over_time(entry: SourceEntry) -> list[tuple[float, float]]:
     """Medians of equal parts of the samples, over the time the network had run by then."""
     samples = entry.row.samples_ms
     size = max(1, -(-len(samples) // _POINTS))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from srdeploy.bench.row import Row
 from srdeploy.report import html
 from srdeploy.report.figures import name_of, scenario_of
-from srdeploy.report.sources import Entry
+from srdeploy.report.sources import SourceEntry
 
 if TYPE_CHECKING:
     from srdeploy.report.data import ReportData
@@ -41,7 +41,7 @@ def method(data: ReportData) -> str | None:
     return "".join(parts) or None
 
 
-def _ran(entry: Entry) -> list[str]:
+def _ran(entry: SourceEntry) -> list[str]:
     row = entry.row
     version = " ".join(part for part in (row.runtime_version, row.provider) if part)
     return [

@@ -11,14 +11,14 @@ from srdeploy.bench.table import milliseconds
 from srdeploy.quality.metrics import METRICS
 from srdeploy.report import html
 from srdeploy.report.figures import (
-    Group,
+    FigureGroup,
     below_bicubic,
     name_of,
     psnr_of,
     quantity,
     told_apart,
 )
-from srdeploy.report.sources import Entry
+from srdeploy.report.sources import SourceEntry
 
 if TYPE_CHECKING:
     from srdeploy.report.data import ReportData
@@ -51,7 +51,7 @@ def _has_figures(row: Row) -> bool:
     return row.p50_ms is not None or psnr_of(row) is not None
 
 
-def _results(entries: Sequence[Entry], group: Group) -> str:
+def _results(entries: Sequence[SourceEntry], group: FigureGroup) -> str:
     rows = [_result(entry, group.on_front(entry)) for entry in entries]
     head = ["artifact", "runtime", "median ms", "90 %", "faster"]
     head += [metric.heading() for metric in METRICS.values()]
@@ -64,7 +64,7 @@ def _results(entries: Sequence[Entry], group: Group) -> str:
     )
 
 
-def _result(entry: Entry, front: bool) -> list[str]:
+def _result(entry: SourceEntry, front: bool) -> list[str]:
     row = entry.row
     mark = '<b class="badge">front</b>' if front else ""
     if below_bicubic(row):

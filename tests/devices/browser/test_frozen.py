@@ -13,7 +13,7 @@ from tests.frozen import assert_frozen
     "record",
     [
         "srdeploy.devices.browser.certificate:Certificate",
-        "srdeploy.devices.browser.hub:Place",
+        "srdeploy.devices.browser.hub:ServerAddress",
     ],
 )
 def test_a_record_does_not_change(record: str) -> None:

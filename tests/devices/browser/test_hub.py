@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("tornado", reason="tornado is not installed: pip install 'srdeploy[browser]'")
 
 from srdeploy.devices.browser import hub as module
-from srdeploy.devices.browser.hub import Place, join, leave
+from srdeploy.devices.browser.hub import ServerAddress, join, leave
 
 
 class Server:
@@ -40,8 +40,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Server]:
     return Server.made
 
 
-def place(host: str = "", cert: str = "", runtime: str | None = None) -> Place:
-    return Place(host, 81, cert, "k", runtime, "token")
+def place(host: str = "", cert: str = "", runtime: str | None = None) -> ServerAddress:
+    return ServerAddress(host, 81, cert, "k", runtime, "token")
 
 
 def test_the_last_one_stops_it(made: list[Server]) -> None:
@@ -75,7 +75,7 @@ def test_the_last_one_stops_it(made: list[Server]) -> None:
     ],
 )
 def test_a_page_is_secure_wherever_others_reach_it(
-    made: list[Server], where: Place, host: str, certificate: str | None
+    made: list[Server], where: ServerAddress, host: str, certificate: str | None
 ) -> None:
     join(where, print)
     leave(where)

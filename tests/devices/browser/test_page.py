@@ -28,7 +28,7 @@ from srdeploy.devices.browser.device import BrowserDevice
 from srdeploy.devices.errors import DeviceError, DeviceLost, DeviceUnfit
 from srdeploy.devices.protocol import Job
 from srdeploy.devices.session import DeviceSession
-from srdeploy.export.onnx import export_onnx
+from srdeploy.export.onnx.export import export_onnx
 from srdeploy.measure.scenario import Scenario
 from srdeploy.models.registry import create
 from srdeploy.quality.evaluate import evaluate

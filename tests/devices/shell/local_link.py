@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from srdeploy.devices.errors import DeviceLost
 from srdeploy.devices.shell.capture import Ended
-from srdeploy.devices.shell.link import Link
+from srdeploy.devices.shell.link import ShellLink
 
 
-class LocalLink(Link):
+class LocalLink(ShellLink):
     """A link to this machine.
 
     Attributes:

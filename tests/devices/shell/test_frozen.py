@@ -6,4 +6,4 @@ from tests.frozen import assert_frozen
 
 
 def test_a_source_does_not_change() -> None:
-    assert_frozen("srdeploy.devices.shell.watch:Source")
+    assert_frozen("srdeploy.devices.shell.watch:SensorSource")

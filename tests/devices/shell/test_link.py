@@ -14,7 +14,7 @@ from srdeploy.devices.errors import DeviceError, DeviceLost
 from srdeploy.devices.protocol import Completed
 from srdeploy.devices.shell import link as module
 from srdeploy.devices.shell.capture import TooMuch
-from srdeploy.devices.shell.link import Link, ShellCommands, as_text
+from srdeploy.devices.shell.link import ShellCommands, ShellLink, as_text
 from tests.devices.shell.local_link import LocalLink
 
 
@@ -134,6 +134,6 @@ def test_commands_are_text(link: LocalLink) -> None:
 
 @pytest.mark.parametrize("name", ["alive", "remote", "lost", "_answers", "_told"])
 def test_a_link_must_bring_everything(name: str) -> None:
-    kept = {one: vars(LocalLink)[one] for one in Link.__abstractmethods__ if one != name}
+    kept = {one: vars(LocalLink)[one] for one in ShellLink.__abstractmethods__ if one != name}
     with pytest.raises(TypeError, match=f"abstract method '?{name}'?"):
-        type("Half", (Link,), kept)()
+        type("Half", (ShellLink,), kept)()

@@ -10,7 +10,7 @@ import pytest
 
 from srdeploy.devices.answers import Implausible
 from srdeploy.devices.shell import watch as module
-from srdeploy.devices.shell.watch import ShellWatch, Source
+from srdeploy.devices.shell.watch import SensorSource, ShellWatch
 from srdeploy.devices.ssh.sensors import parse_nvidia_smi
 from srdeploy.devices.ssh.tegrastats import parse_line
 
@@ -25,7 +25,7 @@ class Here:
 
 
 def watched(script: str, parse: Any, blocks: bool = False) -> ShellWatch:
-    watch = ShellWatch(Here(), Source(script, parse, blocks=blocks), 0.01)  # type: ignore[arg-type]
+    watch = ShellWatch(Here(), SensorSource(script, parse, blocks=blocks), 0.01)  # type: ignore[arg-type]
     watch._thread.join(30)
     assert not watch._thread.is_alive()
     watch.stop()
@@ -67,7 +67,7 @@ def test_blocks_come_whole() -> None:
         found.append(text)
 
     text = r"a=1\nb=2\n--\n\377\n--\nhalf"
-    source = Source(f"printf '{text}'; exec sleep 30", keep, blocks=True)
+    source = SensorSource(f"printf '{text}'; exec sleep 30", keep, blocks=True)
     watch = ShellWatch(Here(), source, 0.01)  # type: ignore[arg-type]
     end = time.monotonic() + 30
     while len(found) < 2 and time.monotonic() < end:

@@ -12,7 +12,7 @@ import pytest
 
 from srdeploy.devices.answers import Implausible
 from srdeploy.devices.shell import watch as module
-from srdeploy.devices.shell.watch import KERNEL, ShellWatch, Source, in_blocks, parse_kernel
+from srdeploy.devices.shell.watch import KERNEL, SensorSource, ShellWatch, in_blocks, parse_kernel
 from srdeploy.measure.measurement import Reading
 from tests.devices.shell.local_link import LocalLink
 
@@ -24,7 +24,7 @@ def watch() -> Iterator[Watch]:
     """Begins watches, and ends them."""
     begun: list[ShellWatch] = []
 
-    def begin(source: Source, seconds: float = 0.01) -> ShellWatch:
+    def begin(source: SensorSource, seconds: float = 0.01) -> ShellWatch:
         begun.append(ShellWatch(LocalLink(), source, seconds))
         return begun[-1]
 
@@ -50,12 +50,12 @@ def a_reading(text: str, seconds: float) -> Reading:
      (0.0001, 0.0, "0.0001 1"), (0.0016, 0.0, "0.0016 2")],
 )  # fmt: skip
 def test_how_often(seconds: float, slowest: float, text: str) -> None:
-    source = Source("{seconds} {milliseconds}", a_reading, slowest=slowest)
+    source = SensorSource("{seconds} {milliseconds}", a_reading, slowest=slowest)
     assert source.text(seconds) == text
 
 
 def test_a_source_of_lines_is_as_quick_as_it_is_asked(watch: Watch) -> None:
-    source = Source("echo {seconds}; echo {milliseconds}; exec sleep 30", a_reading)
+    source = SensorSource("echo {seconds}; echo {milliseconds}; exec sleep 30", a_reading)
     assert source.rails == ()
     one = watch(source, 0.02)
     soon(lambda: len(one.readings) == 2)
@@ -86,7 +86,7 @@ def test_what_a_kernel_tells() -> None:
 def test_times_are_since_the_beginning(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([10.0, 10.0126, 12.5])
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    one = watch(Source("echo a; echo b; exec sleep 30", a_reading))
+    one = watch(SensorSource("echo a; echo b; exec sleep 30", a_reading))
     soon(lambda: len(one.readings) == 2)
     assert [reading.seconds for reading in one.readings] == [0.013, 2.5]
 
@@ -95,7 +95,7 @@ def test_what_tells_nothing_is_no_reading(watch: Watch) -> None:
     def parse(text: str, seconds: float) -> Reading | None:
         return a_reading(text, seconds) if text == "b\n" else None
 
-    one = watch(Source("echo a; echo b; echo c; exec sleep 30", parse))
+    one = watch(SensorSource("echo a; echo b; echo c; exec sleep 30", parse))
     soon(lambda: one.readings)
     assert [list(reading.power_w) for reading in one.readings] == [["b"]]
     one.readings.clear()
@@ -109,7 +109,7 @@ def test_what_cannot_be_read_ends_it(watch: Watch, error: Exception) -> None:
     def parse(text: str, seconds: float) -> None:
         raise error
 
-    one = watch(Source("exec yes", parse))
+    one = watch(SensorSource("exec yes", parse))
     one._thread.join(20)
     with pytest.raises(
         Implausible, match=r"sensors of 'board' answered what cannot .* \('?odd'?\)"
@@ -122,7 +122,7 @@ def test_what_cannot_be_read_ends_it(watch: Watch, error: Exception) -> None:
 def test_a_reading_is_less_than_a_mebibyte(watch: Watch, length: int, fits: bool) -> None:
     found: list[int] = []
     said = f"head -c {length} /dev/zero | tr '\\0' x; echo; echo --; exec sleep 30"
-    one = watch(Source(said, lambda text, seconds: found.append(len(text))))
+    one = watch(SensorSource(said, lambda text, seconds: found.append(len(text))))
     if fits:
         soon(lambda: found == [length + 1, 3])
     else:
@@ -134,7 +134,7 @@ def test_a_reading_is_less_than_a_mebibyte(watch: Watch, length: int, fits: bool
 @pytest.mark.parametrize("count", [3, 4])
 def test_readings_are_counted(watch: Watch, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     monkeypatch.setattr(module, "MOST_READINGS", 3)
-    one = watch(Source(f"seq {count}; exec sleep 30", a_reading))
+    one = watch(SensorSource(f"seq {count}; exec sleep 30", a_reading))
     soon(lambda: len(one._readings) == count)
     if count == 3:
         assert len(one.readings) == 3
@@ -146,7 +146,7 @@ def test_readings_are_counted(watch: Watch, monkeypatch: pytest.MonkeyPatch, cou
 
 def test_nothing_is_left_when_it_stops(watch: Watch) -> None:
     before = threading.active_count()
-    one = watch(Source("exec sleep 30", a_reading))
+    one = watch(SensorSource("exec sleep 30", a_reading))
     one.stop()
     assert one._process.returncode == 0
     assert threading.active_count() == before
@@ -161,5 +161,5 @@ def test_it_has_five_seconds_to_end(watch: Watch, monkeypatch: pytest.MonkeyPatc
         return real(process, grace)
 
     monkeypatch.setattr(module, "end_process", end)
-    watch(Source("exec sleep 30", a_reading)).stop()
+    watch(SensorSource("exec sleep 30", a_reading)).stop()
     assert graces == [5.0]

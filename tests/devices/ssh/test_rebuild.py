@@ -8,11 +8,11 @@ import pytest
 from srdeploy.cli.main import run
 from srdeploy.devices.ssh.rebuild import rebuild_on
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export.onnx import export_onnx
+from srdeploy.export.onnx.export import export_onnx
 from srdeploy.files import sha256
 from srdeploy.models.load import load_network
 from srdeploy.runtime.trt_sidecar import (
-    Profile,
+    ShapeProfile,
     Sidecar,
     Tensor,
     onnx_path,
@@ -40,7 +40,7 @@ def write_engine(folder: Path, builder: str = "tensorrt") -> Path:
         onnx_sha256=sha256(onnx_path(engine)),
         precision="fp32",
         convolutions={"fp32": 1},
-        profile=Profile(min=(1, 3, 8, 8), opt=(1, 3, 16, 16), max=(1, 3, 64, 64)),
+        profile=ShapeProfile(min=(1, 3, 8, 8), opt=(1, 3, 16, 16), max=(1, 3, 64, 64)),
         workspace_mb=128,
         input=Tensor(name="lr", dtype="float32", shape=(-1, 3, -1, -1)),
         output=Tensor(name="sr", dtype="float32", shape=(-1, 3, -1, -1)),

@@ -16,8 +16,8 @@ from srdeploy.devices.ssh.trtexec import (
     told_seconds,
 )
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export.trt_script import trtexec_arguments
-from srdeploy.runtime.trt_sidecar import Profile
+from srdeploy.export.tensorrt.script import trtexec_arguments
+from srdeploy.runtime.trt_sidecar import ShapeProfile
 
 BANNER = "&&&& RUNNING TensorRT.trtexec [TensorRT v{}] # /usr/src/tensorrt/bin/trtexec --help\n"
 ELEVEN = "--includeDataTransfers --noCudaGraph --noSpinWait --loadEngine"
@@ -75,7 +75,7 @@ def test_a_name_does_not_become_two_inputs(name: str) -> None:
                 seconds=0,
                 warmup_ms=0,
             )
-    profile = Profile(min=(1, 3, 8, 8), opt=(1, 3, 8, 8), max=(1, 3, 8, 8))
+    profile = ShapeProfile(min=(1, 3, 8, 8), opt=(1, 3, 8, 8), max=(1, 3, 8, 8))
     with pytest.raises(UserError, match="take apart"):
         trtexec_arguments((10, 3), onnx="n.onnx", engine="e", input_name=name, profile=profile)
 

@@ -1,4 +1,4 @@
-"""One operation and its rule, on tensors whose marks are given, and what became of the channels."""
+"""One operation and its rule, on tensors whose labels are given, and what became of channels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from srdeploy.prune.marks import Axis, Ledger, Marks
+from srdeploy.prune.channel_labels import Axis, ChannelLabels, Labelling
 from srdeploy.prune.rules.call import Call
 from srdeploy.prune.rules.table import rule_for
 
@@ -19,7 +19,7 @@ Nested = Any  # lists of lists of numbers
 
 
 class Followed:
-    """A ledger that knows channels 1 to ``channels``, each tied to no other.
+    """A labelling that knows channels 1 to ``channels``, each tied to no other.
 
     Args:
         channels: How many there are before anything is read or issued by a layer.
@@ -30,16 +30,16 @@ class Followed:
         self.module = nn.Module()
         for name, layer in layers.items():
             setattr(self.module, name, layer)
-        self.ledger = Ledger(self.module)
+        self.labelling = Labelling(self.module)
         self.given = channels
-        self.ledger.sets.new(channels)
+        self.labelling.sets.new(channels)
 
     def tensor(self, labels: Nested, clean: Nested = 1.0, value: float | None = None) -> Tensor:
         """A tensor of the shape of ``labels``, the channel of each element; 0 for none."""
         labels = torch.as_tensor(labels, dtype=torch.float64)
         clean = torch.as_tensor(clean, dtype=torch.float64)
         made = torch.rand(labels.shape) + 0.5 if value is None else torch.full(labels.shape, value)
-        self.ledger.record(made, Marks.of(labels, clean.expand(labels.shape)))
+        self.labelling.record(made, ChannelLabels.of(labels, clean.expand(labels.shape)))
         return made
 
     def image(
@@ -61,18 +61,20 @@ class Followed:
         before = (args[0].clone(), *args[1:]) if in_place else args
         out = operation(*args, **kwargs)
         call = Call(operation, name.rstrip("_"), before, kwargs, out, args, in_place)
-        rule_for(call)(self.ledger, call)
+        rule_for(call)(self.labelling, call)
         return out
 
     def labels(self, tensor: Tensor) -> Nested:
         """The channel of each element; channels that are tied go by the lowest of them."""
-        return self.ledger.sets.find(self._marks(tensor).full_labels().long().numpy()).tolist()
+        return self.labelling.sets.find(
+            self._labelled(tensor).full_labels().long().numpy()
+        ).tolist()
 
     def clean(self, tensor: Tensor) -> Nested:
         """Of each element, whether it is zero once its channel is removed: 1 or 0."""
-        marks = self._marks(tensor)
-        assert marks.shape == tensor.shape
-        return marks.full_clean().tolist()
+        labelled = self._labelled(tensor)
+        assert labelled.shape == tensor.shape
+        return labelled.full_clean().tolist()
 
     def channels(self, image: Tensor, dim: int = 1) -> tuple[list[int], list[float]]:
         """Label and cleanness along one dimension; along the others they must not vary."""
@@ -87,13 +89,13 @@ class Followed:
         """The channels of what layers read, issue or carry along: by tensor, dimension and role."""
         return {
             (axis.tensor, axis.dim, axis.role): nodes.tolist()
-            for axis, nodes in self.ledger.axes.items()
+            for axis, nodes in self.labelling.axes.items()
         }
 
     def issued(self, tensor: str, dim: int = 0) -> list[int]:
         """The channels that a weight issues, as they are tied now."""
-        nodes = self.ledger.axes[Axis(tensor, dim, "out")]
-        return self.ledger.sets.find(nodes).tolist()
+        nodes = self.labelling.axes[Axis(tensor, dim, "out")]
+        return self.labelling.sets.find(nodes).tolist()
 
     def ties(self) -> list[tuple[int, ...]]:
         """The sets of more than one channel, in order."""
@@ -102,23 +104,23 @@ class Followed:
     def why_tied(self) -> dict[tuple[int, ...], list[str]]:
         """The sets that were tied for a reason, with all of the reasons."""
         sets = self._sets()
-        return {sets[root]: reasons for root, reasons in self.ledger.sets.joins().items()}
+        return {sets[root]: reasons for root, reasons in self.labelling.sets.joins().items()}
 
     def frozen(self) -> dict[int, str]:
         """Every channel that has to stay, with the first reason."""
         sets = self._sets()
-        reasons = self.ledger.sets.frozen()
+        reasons = self.labelling.sets.frozen()
         return {node: why for root, why in reasons.items() for node in sets[root]}
 
-    def _marks(self, tensor: Tensor) -> Marks:
-        marks = self.ledger.marks_of(tensor)
-        assert marks is not None
-        return marks
+    def _labelled(self, tensor: Tensor) -> ChannelLabels:
+        labelled = self.labelling.labels_of(tensor)
+        assert labelled is not None
+        return labelled
 
     def _sets(self) -> dict[int, tuple[int, ...]]:
-        count = self.given + sum(len(nodes) for nodes in self.ledger.axes.values())
+        count = self.given + sum(len(nodes) for nodes in self.labelling.axes.values())
         sets: dict[int, tuple[int, ...]] = {}
-        for node, root in enumerate(self.ledger.sets.find(np.arange(count + 1)).tolist()):
+        for node, root in enumerate(self.labelling.sets.find(np.arange(count + 1)).tolist()):
             if node:
                 sets[root] = (*sets.get(root, ()), node)
         return sets

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from srdeploy.prune.marks import Ledger, UnsupportedOperationError
-from srdeploy.prune.rules.call import Call, marks_of_first, no_rule
+from srdeploy.prune.channel_labels import Labelling, UnsupportedOperationError
+from srdeploy.prune.rules.call import Call, labels_of_first, no_rule
 from tests.prune.rules.follow import HERE, Followed, aten
 
 
@@ -39,23 +39,23 @@ def test_every_tensor_that_it_returned() -> None:
 def test_the_first_argument_has_marks_or_the_operation_is_refused() -> None:
     seen = Followed(2)
     x, plain = seen.image([1, 2]), torch.zeros(1, 2, 2, 3)
-    found = marks_of_first(seen.ledger, call_of(aten.add.Tensor, x, plain, plain))
+    found = labels_of_first(seen.labelling, call_of(aten.add.Tensor, x, plain, plain))
     assert found.nodes().ravel().tolist() == [1, 2]
     sentence = (
         f"Cannot follow channels through 'add' in {HERE} (applied to a tensor that does not come "
         "from the image); this network cannot be pruned unless that layer is written differently."
     )
     with pytest.raises(UnsupportedOperationError, match=f"^{re.escape(sentence)}$"):
-        marks_of_first(seen.ledger, call_of(aten.add.Tensor, plain, x))
+        labels_of_first(seen.labelling, call_of(aten.add.Tensor, plain, x))
 
 
 def test_the_marks_of_the_tensor_itself_not_of_a_copy_from_before() -> None:
     seen = Followed(2)
     x = seen.image([1, 2])
     call = Call(aten.relu_.default, "relu", (x.clone(),), {}, x, (x,), True)
-    assert marks_of_first(seen.ledger, call) is seen.ledger.marks_of(x)
+    assert labels_of_first(seen.labelling, call) is seen.labelling.labels_of(x)
 
 
 def test_an_operation_without_a_rule() -> None:
     with pytest.raises(UnsupportedOperationError, match=r"'cumsum' .*an operation without a rule"):
-        no_rule(Ledger(nn.Module()), call_of(aten.cumsum.default, torch.zeros(2), 0))
+        no_rule(Labelling(nn.Module()), call_of(aten.cumsum.default, torch.zeros(2), 0))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from srdeploy.prune.marks import UnsupportedOperationError
+from srdeploy.prune.channel_labels import UnsupportedOperationError
 from tests.prune.rules.follow import HERE, Followed, aten
 
 MEMORY = "a change in place of memory that other tensors share"
@@ -248,7 +248,7 @@ def test_in_place_of_memory_that_others_see() -> None:
     seen = Followed(4)
     x = seen.image([1, 2])
     other = x.view(-1)
-    seen.ledger.note(other)
+    seen.labelling.note(other)
     seen.do(aten.relu_.default, x)
     seen.do(aten.mul_.Tensor, x, seen.image([3, 4]))
     assert seen.ties() == [(1, 3), (2, 4)]
@@ -261,7 +261,7 @@ def test_in_place_of_shared_memory_numbers_of_no_channel_may_become_some() -> No
     seen = Followed(4)
     x = seen.image([1, 0], value=0.0)
     other = x.view(-1)
-    seen.ledger.note(other)
+    seen.labelling.note(other)
     seen.do(aten.relu_.default, x)
     with pytest.raises(UnsupportedOperationError, match=f"'add' .*{MEMORY}"):
         seen.do(aten.add_.Tensor, x, seen.image([3, 4], value=0.0))
@@ -271,8 +271,8 @@ def test_in_place_of_shared_memory_that_carried_no_channels() -> None:
     seen = Followed(2)
     plain = torch.zeros(1, 2, 2, 3)
     other = plain.view(-1)
-    seen.ledger.note(plain)
-    seen.ledger.note(other)
+    seen.labelling.note(plain)
+    seen.labelling.note(other)
     with pytest.raises(UnsupportedOperationError, match=f"'add' .*{MEMORY}"):
         seen.do(aten.add_.Tensor, plain, seen.image([1, 2]))
 
@@ -308,12 +308,12 @@ def test_overwriting_memory_that_others_see() -> None:
     seen = Followed(6)
     x = seen.image([1, 2])
     other = x.view(-1)
-    seen.ledger.note(other)
+    seen.labelling.note(other)
     seen.do(aten.copy_.default, x, seen.image([3, 4]))
     with pytest.raises(UnsupportedOperationError, match=f"'copy' .*{MEMORY}"):
         seen.do(aten.copy_.default, x, seen.image([5, 6], clean=[1, 0]))
     plain = torch.zeros(1, 2, 2, 3)
-    seen.ledger.note(beside := plain.view(-1))
+    seen.labelling.note(beside := plain.view(-1))
     assert beside.numel() == 12
     with pytest.raises(UnsupportedOperationError, match=f"'copy' .*{MEMORY}"):
         seen.do(aten.copy_.default, plain, x)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from srdeploy.prune.marks import UnsupportedOperationError
+from srdeploy.prune.channel_labels import UnsupportedOperationError
 from tests.prune.rules.follow import HERE, Followed, aten
 
 ONE = [1, 1]
@@ -237,7 +237,7 @@ def call_linear(seen: Followed, x: Tensor, layer: nn.Linear, name: str) -> Tenso
         given = (layer.weight,) if layer.bias is None else (layer.weight, layer.bias)
         return seen.do(aten.linear.default, x, *given)
     turned = layer.weight.t()
-    seen.ledger.record_transposed(turned, layer.weight)
+    seen.labelling.record_transposed(turned, layer.weight)
     if layer.bias is None:
         return seen.do(aten.mm.default, x, turned)
     return seen.do(aten.addmm.default, layer.bias, x, turned)

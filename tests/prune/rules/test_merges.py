@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from srdeploy.prune.marks import UnsupportedOperationError
+from srdeploy.prune.channel_labels import UnsupportedOperationError
 from tests.prune.rules.follow import HERE, Followed, aten
 
 
@@ -82,10 +82,10 @@ def test_a_sum_over_channels_reads_zeros_where_they_are_gone() -> None:
         assert out.shape == shape
         why = f"removed, it would not be zero where {HERE} sums over channels"
         assert seen.frozen() == {2: why}
-        marks = seen.ledger.marks_of(out)
-        assert marks is not None
-        assert set(marks.labels.ravel().tolist()) == {0}
-        assert set(marks.clean.ravel().tolist()) == {1}
+        labelled = seen.labelling.labels_of(out)
+        assert labelled is not None
+        assert set(labelled.labels.ravel().tolist()) == {0}
+        assert set(labelled.clean.ravel().tolist()) == {1}
 
 
 def test_a_sum_of_everything() -> None:

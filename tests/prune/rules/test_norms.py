@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from srdeploy.prune.marks import UnsupportedOperationError
+from srdeploy.prune.channel_labels import UnsupportedOperationError
 from tests.prune.rules.follow import HERE, Followed, aten
 
 FIXED = f"normalised by fixed numbers in {HERE}"

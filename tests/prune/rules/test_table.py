@@ -11,8 +11,8 @@ from srdeploy.prune.rules.call import Call, Rule, no_rule
 from srdeploy.prune.rules.elements import copy, glu, pointwise
 from srdeploy.prune.rules.layers import convolution, linear
 from srdeploy.prune.rules.merges import per_channel, read_into_python, reduction
-from srdeploy.prune.rules.moves import cut, same, structural, view
 from srdeploy.prune.rules.norms import softmax
+from srdeploy.prune.rules.shape_operations import cut, same, structural, view
 from srdeploy.prune.rules.table import READS_WEIGHT, rule_for
 from tests.prune.rules.follow import aten
 

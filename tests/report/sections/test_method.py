@@ -10,7 +10,7 @@ from srdeploy.bench.row import Row, row_of
 from srdeploy.measure.measurement import Conditions
 from srdeploy.report.data import ReportData
 from srdeploy.report.sections import method
-from srdeploy.report.sources import Entry, Evidence
+from srdeploy.report.sources import Evidence, SourceEntry
 from tests.golden import by_tags, same_as
 from tests.report.material import measurement, measurements
 
@@ -22,12 +22,14 @@ def row(**changes: object) -> Row:
     return row_of(one, one).model_copy(update=changes)
 
 
-def entry(row: Row, folder: str = "here") -> Entry:
-    return Entry(row, measurement("net.onnx", 5, 33.0, 1e9), Path(folder))
+def entry(row: Row, folder: str = "here") -> SourceEntry:
+    return SourceEntry(row, measurement("net.onnx", 5, 33.0, 1e9), Path(folder))
 
 
 def test_the_whole_section() -> None:
-    evidence = Evidence([Entry(row_of(one, one), one, Path("here")) for one in measurements()])
+    evidence = Evidence(
+        [SourceEntry(row_of(one, one), one, Path("here")) for one in measurements()]
+    )
     same_as(GOLDEN / "method.html", by_tags(method.method(ReportData(evidence)) or ""))
 
 

@@ -8,14 +8,14 @@ import re
 
 import numpy as np
 
-from srdeploy.report.crops import Crop, Version
+from srdeploy.report.crops import Crop, CropVersion
 from srdeploy.report.sections.pictures import pictures
 from tests.report.material import data_of
 
 
 def test_a_picture_with_its_figures() -> None:
     pixels = np.zeros((4, 6, 3), np.uint8)
-    versions = [Version(name, pixels, here, whole) for name, here, whole in (
+    versions = [CropVersion(name, pixels, here, whole) for name, here, whole in (
         ("bicubic", 28.126, 29.0), ("de</script><nse", 30.5, 31.25), ("tuned", 30.25, 31.0),
         ("HR", None, None))]  # fmt: skip
     whole = np.zeros((40, 50, 3), np.uint8)

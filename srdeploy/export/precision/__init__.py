@@ -1,0 +1,1 @@
+"""The precision of an ONNX file: 16 and 8 bits, written into the file."""

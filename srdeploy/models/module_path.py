@@ -1,0 +1,38 @@
+"""Which layer is running: for messages that name the place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+
+class ModulePath:
+    """The stack of layers that are running now. An exception leaves it as it was when raised."""
+
+    def __init__(self) -> None:
+        self._stack: list[str] = []
+
+    def __str__(self) -> str:
+        name = self._stack[-1] if self._stack else ""
+        return f"'{name}'" if name else "the network's own forward"
+
+    @contextmanager
+    def following(self, module: nn.Module) -> Iterator[None]:
+        """Keep the stack while ``module`` runs."""
+        self._stack.clear()
+        handles = []
+        for name, layer in module.named_modules():
+            handles += [
+                layer.register_forward_pre_hook(lambda *_, name=name: self._stack.append(name)),
+                layer.register_forward_hook(self._leave),
+            ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _leave(self, *_: object) -> None:  # a hook's result replaces the layer's
+        self._stack.pop()
