@@ -8,9 +8,7 @@ what was chosen is measured in every runtime installed here that runs the file.
 from __future__ import annotations
 
 import math
-import shutil
 import tempfile
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,8 +41,7 @@ class Gate:
 
     def __init__(self, model: onnx.ModelProto, card: Card, data: str) -> None:
         self.model, self.card, self.data = model, card, data
-        self._folder = Path(tempfile.mkdtemp())
-        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)  # goes with the gate
         self._saved: onnx.ModelProto | None = None
         self._reference: Quality | None = None
         self._lost: dict[str, float] = {}  # by runtime, of the last model that facts are of
@@ -127,7 +124,7 @@ class Gate:
 
     def _file(self, model: onnx.ModelProto) -> Path:
         """The model in a file, which it is saved to unless it was the last one."""
-        path = self._folder / "model.onnx"
+        path = Path(self._folder.name) / "model.onnx"
         if model is not self._saved:
             labelled = onnx.ModelProto()
             labelled.CopyFrom(model)

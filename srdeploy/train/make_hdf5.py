@@ -138,8 +138,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SrdeployError as error:
         print(plain(f"error: {error}"), file=sys.stderr)
         return error.exit_code
-    print(f"{count} patches written to {asked.output}")
-    print(f"{EPOCHS} epochs at batch 128: {EPOCHS * (count // 128)} iterations")
+    told = f"{EPOCHS} epochs at batch 128: {EPOCHS * (count // 128)} iterations"
+    print(plain(f"{count} patches written to {asked.output}\n{told}"))
     return 0
 
 

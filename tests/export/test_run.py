@@ -152,7 +152,7 @@ def test_what_is_compared_is_also_measured(
         return replace(report, notes=[*report.notes, "loses nothing"])
 
     monkeypatch.setattr(stage, "with_quality", with_quality)
-    monkeypatch.setattr(stage, "require_kept", lambda report: seen.append("required"))
+    monkeypatch.setattr(stage, "require_quality", lambda report: seen.append("required"))
     monkeypatch.setattr(sys.modules[__name__], "PARITY", Parity(0, 0, []) if parity else None)
     if measured:
         monkeypatch.setattr(

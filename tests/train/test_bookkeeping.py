@@ -170,7 +170,7 @@ def test_the_journal_is_closed_however_it_ends(
     closed: list[Path] = []
     moved: list[Path] = []
 
-    class Noted(loop.Journal):
+    class Noted(loop.TrainingJournal):
         def advance(self) -> None:
             moved.append(self._path)
             super().advance()
@@ -179,7 +179,7 @@ def test_the_journal_is_closed_however_it_ends(
             closed.append(self._path)
             super().close()
 
-    monkeypatch.setattr(loop, "Journal", Noted)
+    monkeypatch.setattr(loop, "TrainingJournal", Noted)
     train(tiny, recipe(iterations=1), tmp_path / "1")
     with pytest.raises(TrainingStopped):
         train(tiny, recipe(iterations=2), tmp_path / "2", hooks=[StopAt(0)])
