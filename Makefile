@@ -29,8 +29,8 @@ demo: $(VENV)/.run  ## Prune, fine-tune, export and measure the shipped network 
 	@mkdir -p $(DEMO)
 	$(SR) eval bicubic --eval-data builtin --scale 2
 	$(SR) prune edsr-s-x2 --method reconstruct --ratio 0.5 -o $(DEMO)/pruned.safetensors
-	$(SR) finetune $(DEMO)/pruned.safetensors --iterations 2000 --batch 8 --patch 32 --lr 1e-3 \
-		--fresh --run-dir $(DEMO)/finetune -o $(DEMO)/tuned.safetensors
+	$(SR) finetune $(DEMO)/pruned.safetensors --teacher edsr-s-x2 --iterations 1500 --batch 8 \
+		--patch 32 --fresh --run-dir $(DEMO)/finetune -o $(DEMO)/tuned.safetensors
 	$(SR) export edsr-s-x2 --target onnx -o $(DEMO)/dense.onnx
 	$(SR) export edsr-s-x2-p50 --target onnx -o $(DEMO)/shipped.onnx
 	$(SR) export $(DEMO)/pruned.safetensors --target onnx -o $(DEMO)/pruned.onnx
