@@ -13,6 +13,7 @@ import json
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -303,7 +304,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, writable: bool) -> None
                 "for writing (`srdeploy bench --store`) to bring it up to date."
             )
         return
-    connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    _write_ahead(connection)
     connection.execute("PRAGMA synchronous = FULL")
     # Two processes may come here at once; the second waits, and finds nothing left to do.
     connection.execute("BEGIN IMMEDIATE")
@@ -318,6 +319,19 @@ def _prepare(connection: sqlite3.Connection, path: Path, writable: bool) -> None
     except BaseException:
         connection.rollback()
         raise
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch the journal; SQLite itself does not wait for a process that is switching it, too."""
+    ends = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > ends:
+                raise
+            time.sleep(0.02)
 
 
 @contextmanager

@@ -173,6 +173,21 @@ def test_several_processes_write_at_once(tmp_path: Path) -> None:
         assert len(store) == 100
 
 
+def test_the_journal_is_switched_once_another_process_has_switched_it() -> None:
+    asked: list[str] = []
+
+    class Busy:
+        def execute(self, statement: str) -> Any:
+            asked.append(statement)
+            if len(asked) < 3:
+                raise sqlite3.OperationalError("database is locked")
+            return sqlite3.connect(":memory:").execute("SELECT 1")
+
+    store_module._write_ahead(Busy())  # type: ignore[arg-type]
+    assert len(asked) == 3
+    assert set(asked) == {"PRAGMA journal_mode = WAL"}
+
+
 def test_threads_share_a_store(tmp_path: Path) -> None:
     taken: list[bool] = []
     with Store.open(tmp_path / "s.sqlite") as store:
