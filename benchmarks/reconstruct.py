@@ -25,6 +25,7 @@ from results_io import quiet, table, write
 from srdeploy.data.benchmark import open_benchmark
 from srdeploy.quality.metrics import psnr
 from srdeploy.quality.protocol import get_protocol
+from srdeploy.reconstruct.run import PATCHES, SIDE
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.pixels import upscale_rgb
 
@@ -72,8 +73,9 @@ def main() -> None:
     found = [row for case in cases for row in rows_of(case, asked.data)]
     text = (
         "Set5, PSNR of Y, border of the scale, 8-bit output; no training. `images`: what the "
-        "network was run on, DIV2K: up to 64 patches of 32x32 LR pixels of 100 photographs, "
-        "shipped: of the six that come with srdeploy. Seconds and peak memory are those of the "
+        "network was run on, DIV2K: up to "
+        f"{PATCHES} patches of {SIDE}x{SIDE} LR pixels of 100 photographs, shipped: of the images "
+        "that come with srdeploy. Seconds and peak memory are those of the "
         "whole command, tracing, proof and reading included, measuring of quality left out, on "
         "one thread. *Agreement*: PSNR of the pruned network's picture to the dense one's.\n\n"
         + table(

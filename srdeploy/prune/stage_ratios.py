@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 
 from srdeploy.errors import UserError
 from srdeploy.models.network import Network
 from srdeploy.prune.groups import find_groups
+from srdeploy.prune.options import matches
 
 _RANGE = re.compile(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*:\s*([0-9.eE+-]+)\s*")
 
@@ -35,6 +35,7 @@ def read_layer_ratios(
         UserError: a text that is neither form, or a network of other layers.
     """
     ratios: dict[str, float] = {}
+    may_go: set[str] = set()  # found by tracing, once, where it is asked for
     for text in texts:
         pattern, separator, number = text.rpartition("=")
         if separator:
@@ -46,15 +47,19 @@ def read_layer_ratios(
             found = _as_in(text, network)
         else:
             raise _unclear(text)
-        may_go = {
-            layer
-            for group in find_groups(network).groups
-            if group.status != "untouchable"
-            and not any(fnmatchcase(name, p) for name in group.layers for p in exclude)
-            for layer in group.layers
-        }
+        may_go = may_go or _may_go(network, exclude)
         ratios |= {name: ratio for name, ratio in found.items() if name in may_go}
     return ratios
+
+
+def _may_go(network: Network, exclude: Sequence[str]) -> set[str]:
+    """Layers that may lose channels."""
+    return {
+        layer
+        for group in find_groups(network).groups
+        if group.status != "untouchable" and not any(matches(group, pattern) for pattern in exclude)
+        for layer in group.layers
+    }
 
 
 def _by_number(text: str, layers: list[str]) -> dict[str, float]:

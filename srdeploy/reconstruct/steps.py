@@ -82,12 +82,16 @@ class Steps:
         return self._folder is not None and waited >= EVERY_SECONDS
 
     def clear(self) -> None:
-        """Take the files away, and the run's folder if nothing else is in it."""
+        """Take the files away, and the run's folder if nothing else is in it.
+
+        What lies above is the user's, but for the usual ``runs``.
+        """
         if self._folder is not None:
             for name in (CHOSEN, FITTED):
                 self._path(name).unlink(missing_ok=True)
             with suppress(OSError):  # something else lies there
-                for folder in (self._folder, *list(self._folder.parents)[:2]):
+                run = self._folder.parent
+                for folder in (self._folder, run, *([run.parent] * (run.parent.name == "runs"))):
                     folder.rmdir()
 
     def _path(self, name: str) -> Path:

@@ -135,3 +135,10 @@ def test_the_origin_is_all_that_decides() -> None:
     assert one == origin_of({"a": torch.ones(2)}, {"ratio": 0.5})
     assert one != origin_of({"a": torch.zeros(2)}, {"ratio": 0.5})
     assert one != origin_of({"a": torch.ones(2)}, {"ratio": 0.25})
+
+
+def test_a_folder_above_the_run_stays(tmp_path: Path) -> None:
+    steps = Steps(tmp_path / "mine" / "run" / "reconstruct", "origin")
+    steps.write(CHOSEN, {"a": torch.ones(2)}, {})
+    steps.clear()
+    assert list((tmp_path / "mine").iterdir()) == []
