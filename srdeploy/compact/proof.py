@@ -48,7 +48,11 @@ CLAIM = "masked(x) == compact(x)"
 
 
 def prove_equal(
-    masked: nn.Module, small: nn.Module, card: Card, claim: str = CLAIM
+    masked: nn.Module,
+    small: nn.Module,
+    card: Card,
+    claim: str = CLAIM,
+    dtype: torch.dtype = torch.float64,
 ) -> dict[str, Any]:
     """Compare two modules on photographs.
 
@@ -57,6 +61,7 @@ def prove_equal(
         small: What must equal it.
         card: What the networks read.
         claim: What the record says was proven.
+        dtype: What to compute in; float32 for weights that were rounded to it.
 
     Returns:
         The record: ``dtype``, the ``sizes`` (height, width), the largest ``batch``, the largest
@@ -69,7 +74,7 @@ def prove_equal(
         UserError: the masked network runs on no size.
     """
     try:
-        return _prove(masked, small, card, claim, torch.float64)
+        return _prove(masked, small, card, claim, dtype)
     except _InsistsOnFloat32Error:
         return _prove(masked, small, card, claim, torch.float32)
 

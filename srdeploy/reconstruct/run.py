@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from srdeploy.compact.proof import prove_equal
 from srdeploy.compact.run import (
     Measure,
     PruneReport,
@@ -20,6 +21,7 @@ from srdeploy.compact.run import (
 )
 from srdeploy.compact.surgery import compact
 from srdeploy.data.builtin import BUILTIN, CALIBRATION_IMAGES
+from srdeploy.errors import SrdeployError
 from srdeploy.models.network import Network
 from srdeploy.models.probes import Size, fit_size, photograph, run
 from srdeploy.progress import track
@@ -180,9 +182,11 @@ def prune_by_cost(
         raise nothing_to_prune(grouping, options)
     x = calibration.inputs(network)
     steps = _steps(network, x, {**settings, "rotate": rotate}, folder)
-    if (found := steps.read(CHOSEN)) is not None:
-        turned, plan = _as_chosen(network, *found)
+    found = steps.read(CHOSEN)
+    if found is not None and (kept := _as_chosen(network, *found)) is not None:
+        turned, plan = kept
     else:
+        steps.clear()  # what was fitted belongs to what was chosen with it
         turned, plan = _choose(network, grouping, options, settings, x, rotate, budget)
         facts = {"plan": plan.model_dump(mode="json"), "history": turned.card.history}
         steps.write(CHOSEN, turned.module.state_dict(), facts)
@@ -202,10 +206,14 @@ def _steps(network: Network, x: Tensor, settings: dict[str, Any], folder: Path |
 
 def _as_chosen(
     network: Network, tensors: dict[str, Tensor], facts: dict[str, Any]
-) -> tuple[Network, Plan]:
-    """What :func:`_choose` gave, from what was kept of it."""
+) -> tuple[Network, Plan] | None:
+    """What :func:`_choose` gave, from what was kept of it; None if that is another network."""
     turned = network.copy()
-    turned.module.load_state_dict(tensors)
+    try:
+        turned.module.load_state_dict(tensors)
+        prove_equal(network.module, turned.module, network.card, dtype=torch.float32)
+    except (RuntimeError, SrdeployError):
+        return None
     card = turned.card.model_copy(update={"history": facts["history"]})
     return replace(turned, card=card), Plan.model_validate(facts["plan"])
 

@@ -142,3 +142,25 @@ def test_a_folder_above_the_run_stays(tmp_path: Path) -> None:
     steps.write(CHOSEN, {"a": torch.ones(2)}, {})
     steps.clear()
     assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_a_kept_network_that_computes_something_else_is_not_believed(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "reconstruct"
+    wanted = made(network, None)
+    with monkeypatch.context() as patch:
+        Solves(patch, last=0)
+        read = Steps.read
+        with pytest.raises(Killed):
+            made(network, folder)
+
+        def altered(self: Steps, name: str) -> Any:
+            found = read(self, name)
+            if found is not None:
+                found[0]["head.0.weight"] *= 1.01
+            return found
+
+    monkeypatch.setattr(Steps, "read", altered)
+    found = made(network, folder)
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
