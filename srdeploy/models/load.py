@@ -42,7 +42,8 @@ def load_network(
             the callable itself.
         scale: The factor a network that serves several (VDSR) shall serve; for the others it must
             agree with the weights.
-        res_scale: Residual scaling of a foreign EDSR, LEDSR or RIRSR, which weights do not show.
+        res_scale: Residual scaling of a foreign EDSR, LEDSR, RIRSR or RCAN, which weights do not
+            show.
 
     Raises:
         UserError: nothing there, unreadable, not recognised, or tensors that do not fit.

@@ -10,6 +10,7 @@ from srdeploy.errors import UserError, shown, unknown_name
 from srdeploy.models.architecture import Architecture
 from srdeploy.models.card import Card
 from srdeploy.models.edsr import row as edsr
+from srdeploy.models.rcan import row as rcan
 from srdeploy.models.rirsr import row as rirsr
 from srdeploy.models.smsr import row as smsr
 from srdeploy.models.vdsr import row as vdsr
@@ -31,6 +32,7 @@ ARCHITECTURES: Table[Architecture] = Table(
         edsr.EDSR,
         edsr.LEDSR,
         rirsr.RIRSR,
+        rcan.RCAN,
         smsr.SMSR,
     ),
 )

@@ -22,7 +22,8 @@ PACKAGE = Path(architectures.__file__).parents[1]
 TABLE = PACKAGE / "models" / "registry.py"
 
 SMALL: dict[str, dict[str, Any]] = {
-    "smsr": {"n_modules": 2, "n_layers": 2, "mask_feats": 4, "reduction": 2}
+    "rcan": {"n_groups": 2, "n_blocks": 2, "reduction": 2},
+    "smsr": {"n_modules": 2, "n_layers": 2, "mask_feats": 4, "reduction": 2},
 }
 """Small networks that three layers of eight channels are not."""
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from srdeploy.models.attention import ChannelAttention
 from srdeploy.models.edsr.network import EDSR, LEDSR
 from srdeploy.models.layers import (
     DIV2K_MEAN,
@@ -19,7 +20,7 @@ from srdeploy.models.layers import (
     upsampler,
 )
 from srdeploy.models.rirsr.network import RIRSR
-from srdeploy.models.smsr.network import SMSR, Bicubic, ChannelAttention, SparseMaskModule
+from srdeploy.models.smsr.network import SMSR, Bicubic, SparseMaskModule
 from srdeploy.models.vdsr.network import VDSR
 
 

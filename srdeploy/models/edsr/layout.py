@@ -62,7 +62,7 @@ EDSR = Importer(
     namings=(
         Naming(
             "BasicSR EDSR",
-            has=("conv_first.weight", "conv_after_body.weight", "conv_last.weight"),
+            has=("conv_first.weight", "body.0.conv1.weight", "conv_last.weight"),
             lacks=(),
             rules=(
                 (r"conv_first", "head.0"),

@@ -18,8 +18,8 @@ class Naming:
         has: Names that all must be present.
         lacks: Names that must not be.
         rules: Pattern and replacement of the part before ``.weight`` or ``.bias``, tried in order;
-            ``{n}`` in a replacement is the number of residual blocks. A name that no pattern
-            matches is kept.
+            ``{n}`` in a replacement is the number of parts of the body, ``{m}`` the largest number
+            of parts that one of those has. A name that no pattern matches is kept.
         mean_outside: The published code subtracts the DIV2K mean without storing it.
     """
 
@@ -36,14 +36,23 @@ class Naming:
 
 def rename(tensors: Mapping[str, torch.Tensor], naming: Naming) -> dict[str, torch.Tensor]:
     """The tensors under our names, in the same order."""
-    blocks = {m[1] for name in tensors if (m := re.match(r"body\.(\d+)\.", name))}
-    n_blocks = max(map(int, blocks), default=-1) + 1
+    counts = {
+        "{n}": _count(tensors, r"body\.(\d+)\."),
+        "{m}": _count(tensors, r"body\.\d+\.\w+\.(\d+)\."),
+    }
     renamed: dict[str, torch.Tensor] = {}
     for name, tensor in tensors.items():
         layer, _, kind = name.rpartition(".")
         for pattern, replacement in naming.rules:
             if match := re.fullmatch(pattern, layer):
-                layer = match.expand(replacement.replace("{n}", str(n_blocks)))
+                for placeholder, count in counts.items():
+                    replacement = replacement.replace(placeholder, str(count))
+                layer = match.expand(replacement)
                 break
         renamed[f"{layer}.{kind}"] = tensor
     return renamed
+
+
+def _count(names: Mapping[str, object], pattern: str) -> int:
+    """One more than the largest index that a pattern's group finds."""
+    return max((int(m[1]) for name in names if (m := re.match(pattern, name))), default=-1) + 1

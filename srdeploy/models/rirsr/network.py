@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 
@@ -17,11 +19,10 @@ from srdeploy.models.layers import (
 
 
 class ResidualGroup(nn.Module):
-    """Residual blocks and a convolution inside a skip connection."""
+    """Blocks and a convolution inside a skip connection."""
 
-    def __init__(self, n_feats: int, n_blocks: int, res_scale: float) -> None:
+    def __init__(self, n_feats: int, blocks: Iterable[nn.Module]) -> None:
         super().__init__()
-        blocks: list[nn.Module] = [ResidualBlock(n_feats, res_scale) for _ in range(n_blocks)]
         self.body = nn.Sequential(*blocks, conv3x3(n_feats, n_feats))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -54,7 +55,8 @@ class RIRSR(SkipNetwork):
     ) -> None:
         super().__init__(scale, n_feats, mean_shift, value_range)
         groups: list[nn.Module] = [
-            ResidualGroup(n_feats, n_blocks, res_scale) for _ in range(n_groups)
+            ResidualGroup(n_feats, (ResidualBlock(n_feats, res_scale) for _ in range(n_blocks)))
+            for _ in range(n_groups)
         ]
         self.body = nn.Sequential(*groups, conv3x3(n_feats, n_feats))
         self.tail = nn.Sequential(upsampler(scale, n_feats), conv3x3(n_feats, 3))

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from srdeploy.models.attention import ChannelAttention
 from srdeploy.models.layers import ColourNetwork, conv3x3
 
 
@@ -110,21 +111,6 @@ class SparseLayers(nn.Module):
                 y = known * where + layer(before * was_sparse) * mask
             outs.append(functional.relu(y))
         return self.collect(torch.cat(outs, 1))
-
-
-class ChannelAttention(nn.Module):
-    """Squeeze and excitation (Hu et al., CVPR 2018), as in RCAN."""
-
-    def __init__(self, n_feats: int, reduction: int) -> None:
-        super().__init__()
-        narrow = max(n_feats // reduction, 1)
-        self.conv_du = nn.Sequential(
-            nn.Conv2d(n_feats, narrow, 1), nn.ReLU(), nn.Conv2d(narrow, n_feats, 1), nn.Sigmoid()
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``[N, C, H, W]`` to the same."""
-        return x * self.conv_du(x.mean((2, 3), keepdim=True))
 
 
 class SparseMaskModule(nn.Module):

@@ -11,7 +11,8 @@ from srdeploy.models.registry import ARCHITECTURES
 
 ONE = torch.zeros(1)
 NAMINGS = [naming for row in ARCHITECTURES.values() for naming in row.read_by().namings]
-BASICSR, MLPERF, NESTED = (naming.title for naming in NAMINGS)
+BASICSR, RCAN = "BasicSR EDSR", "BasicSR RCAN"
+MLPERF, NESTED = "MLPerf Mobile EDSR", "EDSR with a nested lite tail"
 
 
 @pytest.mark.parametrize(
@@ -19,7 +20,9 @@ BASICSR, MLPERF, NESTED = (naming.title for naming in NAMINGS)
     [
         (["head.weight", "bc.weight", "tail.weight"], MLPERF),
         (["head.weight", "tail.weight", "body.0.0.weight"], None),
-        (["conv_first.weight", "conv_after_body.weight", "conv_last.weight", "more"], BASICSR),
+        (["conv_first.weight", "body.0.conv1.weight", "conv_last.weight", "more"], BASICSR),
+        (["conv_first.weight", "conv_after_body.weight", "conv_last.weight"], None),  # SwinIR's
+        (["conv_first.weight", "body.0.residual_group.0.rcab.0.weight", "conv_last.weight"], RCAN),
         (["conv_first.weight", "conv_last.weight"], None),
         (["head.0.weight", "tail.0.0.weight"], NESTED),
         (["head.0.weight", "tail.0.0.weight", "tail.1.weight"], None),  # as EDSR itself
@@ -54,6 +57,17 @@ RENAMED: dict[str, dict[str, str]] = {
         "upsample.2.bias": "tail.0.2.bias",
         "conv_last.weight": "tail.1.weight",
     },
+    RCAN: {
+        "conv_first.weight": "head.0.weight",
+        "body.0.residual_group.0.rcab.0.weight": "body.0.body.0.body.0.weight",
+        "body.1.residual_group.4.rcab.2.bias": "body.1.body.4.body.2.bias",
+        "body.0.residual_group.3.rcab.3.attention.1.bias": "body.0.body.3.body.3.conv_du.0.bias",
+        "body.0.residual_group.3.rcab.3.attention.3.bias": "body.0.body.3.body.3.conv_du.2.bias",
+        "body.0.conv.weight": "body.0.body.5.weight",
+        "conv_after_body.bias": "body.2.bias",
+        "upsample.0.weight": "tail.0.0.weight",
+        "conv_last.weight": "tail.1.weight",
+    },
     NESTED: {
         "tail.0.0.weight": "tail.0.weight",
         "tail.0.0.0.weight": "tail.0.0.0.weight",
@@ -72,8 +86,10 @@ def test_names_become_ours(title: str) -> None:
 
 
 def test_without_blocks_what_follows_them_is_the_first() -> None:
-    assert list(rename({"bc.weight": ONE}, NAMINGS[1])) == ["body.0.weight"]
+    assert list(rename({"bc.weight": ONE}, next(n for n in NAMINGS if n.title == MLPERF))) == [
+        "body.0.weight"
+    ]
 
 
 def test_whose_code_subtracts_a_mean_that_no_file_holds() -> None:
-    assert [naming.title for naming in NAMINGS if naming.mean_outside] == [BASICSR]
+    assert [naming.title for naming in NAMINGS if naming.mean_outside] == [BASICSR, RCAN]

@@ -1,0 +1,1 @@
+"""RCAN: residual groups of blocks with channel attention."""

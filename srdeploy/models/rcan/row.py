@@ -1,0 +1,17 @@
+"""RCAN in the table of architectures."""
+
+from __future__ import annotations
+
+from srdeploy.models.architecture import Architecture
+
+RCAN = Architecture(
+    "rcan",
+    "RCAN, ECCV 2018",
+    "srdeploy.models.rcan.network:RCAN",
+    "srdeploy.models.rcan.layout:RCAN",
+    leave_alone=("tail.*",),
+    layers=("n_groups", "n_blocks"),
+    tiles_differ=(
+        "its channel attention averages over all that it sees; more --memory makes larger tiles"
+    ),
+)
