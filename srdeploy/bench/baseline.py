@@ -101,7 +101,7 @@ def measured_pair(
     """
     sides = BaselinePair([], [], same_names=False)
     batches = plan(devices, scenarios, **settings)
-    check([base, new], batches)
+    base, new = check([base, new], batches)
     opened = [open_device(batch.device) for batch in batches]
     for batch, place in zip(batches, opened, strict=True):
         with place as device:

@@ -5,27 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from srdeploy import __version__
 from srdeploy.errors import UserError
 from srdeploy.files import atomic_path, cache_dir, locked, sha256
 from srdeploy.models.card import Card
+from srdeploy.models.card_file import find_file
 from srdeploy.runtime.table import split_runtime
-from srdeploy.shipped import shipped_networks
 
 
 def content_hash(artifact: str) -> str | None:
     """SHA-256 of a file, package or shipped network; None for anything else."""
     artifact, _ = split_runtime(artifact)
-    path = Path(artifact)
-    if not path.exists():
-        shipped = shipped_networks().get(artifact)
-        if shipped is None:
-            return None
-        path = shipped
-    return sha256(path)
+    try:
+        return sha256(find_file(artifact))
+    except UserError:
+        return None
 
 
 def counts(card: Card) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from srdeploy.errors import SrdeployError, UserError
 from srdeploy.measure.measurement import Conditions, Measurement
 from srdeploy.measure.scenario import Scenario
 from srdeploy.models.card_file import find_file
+from srdeploy.models.hub_file import hub_file
 from srdeploy.progress import track
 from srdeploy.runtime.bicubic_session import NAME as BICUBIC
 from srdeploy.runtime.table import split_runtime
@@ -68,7 +69,7 @@ def measure_on(
     Raises:
         UserError: no artifact, or a benchmark set that cannot be read.
     """
-    check_artifacts(artifacts)
+    artifacts = check_artifacts(artifacts)
     device = checked(device)
     scenario = request.scenario
     size = None if scenario.input == "median" else scenario.input
@@ -107,8 +108,11 @@ def _figures(measurement: Measurement, base: Measurement) -> Figures:
     )
 
 
-def check_artifacts(artifacts: Sequence[str]) -> None:
+def check_artifacts(artifacts: Sequence[str]) -> list[str]:
     """See that there is something to measure, and that all of it is there.
+
+    Returns:
+        The artifacts, with files of the hub as they lie on this machine.
 
     Raises:
         UserError: nothing is named, bicubic is, or a file or shipped network that does not exist.
@@ -119,8 +123,13 @@ def check_artifacts(artifacts: Sequence[str]) -> None:
         raise UserError(
             "Bicubic is the baseline of quality, not a network with a latency; use `srdeploy eval`."
         )
-    for artifact in artifacts:
-        find_file(split_runtime(artifact)[0])
+    return [_on_this_machine(artifact) for artifact in artifacts]
+
+
+def _on_this_machine(artifact: str) -> str:
+    name, _ = split_runtime(artifact)
+    file = find_file(name)
+    return f"{file}{artifact.removeprefix(name)}" if hub_file(name) else artifact
 
 
 def now() -> str:

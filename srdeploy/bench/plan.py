@@ -67,18 +67,22 @@ def plan(
 __all__ = ["Batch", "Watcher", "check", "check_artifacts", "plan", "run"]
 
 
-def check(artifacts: Sequence[str], batches: Sequence[Batch]) -> None:
+def check(artifacts: Sequence[str], batches: Sequence[Batch]) -> list[str]:
     """See that everything that was named is there, before minutes of measuring end in finding out.
+
+    Returns:
+        The artifacts, as :func:`check_artifacts` gives them.
 
     Raises:
         UserError: an artifact or benchmark set that does not exist, or a protocol without a name.
     """
-    check_artifacts(artifacts)
+    found = check_artifacts(artifacts)
     for folder, scale in dict.fromkeys((b.request.folder, b.request.scale) for b in batches):
         open_benchmark(folder, scale)
     for name in dict.fromkeys(b.request.scenario.protocol for b in batches):
         if name is not None:
             get_protocol(name)
+    return found
 
 
 class Watcher:
@@ -121,7 +125,7 @@ def run(
         UserError: nothing to measure, a URI of no device, or a benchmark set that cannot be read.
         DeviceError: the only device cannot be reached.
     """
-    check(artifacts, batches)
+    artifacts = check(artifacts, batches)
     devices = {batch.device: open_device(batch.device) for batch in batches}
     with ExitStack() as stack:
         log = stack.enter_context(open_journal(journal))

@@ -45,7 +45,7 @@ def why(
     """
     from srdeploy.runtime.onnx_session import OnnxSession
 
-    check_artifacts((first, second))
+    first, second = check_artifacts((first, second))
     options = options or {}
     lr = choose_image(data, scale, size)
     with tempfile.TemporaryDirectory() as folder:

@@ -65,6 +65,8 @@ def import_(
         emit({"output": str(output), **_summary(network), "import": first})
         return
     say(_headline(network))
+    if stored_as := first.get("stored_as"):
+        note(f"stored as {stored_as}, computed in float32")
     for assumed in first.get("assumed", []):
         note(f"assumed: {assumed}")
     say(f"written to {output}")

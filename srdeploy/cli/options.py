@@ -28,7 +28,8 @@ NetworkFile = Annotated[
     str,
     typer.Argument(
         metavar="FILE",
-        help="A network: our .safetensors, a foreign checkpoint, or the name of a shipped one.",
+        help="A network: our .safetensors, a foreign checkpoint, hf:org/repo/file, or the name of "
+        "a shipped one.",
         autocompletion=complete.networks,
     ),
 ]

@@ -137,13 +137,9 @@ def parse_memory(text: str | None) -> int | None:
 
 def _identity(file: str) -> str:
     """What tells a network from others: its content, else its name."""
-    from srdeploy.files import sha256
-    from srdeploy.shipped import shipped_networks
+    from srdeploy.bench.describe import content_hash
 
-    path = Path(file)
-    if not path.exists():
-        path = shipped_networks().get(file, path)
-    return sha256(path) if path.exists() else file
+    return content_hash(file) or file
 
 
 def _comparison(

@@ -170,6 +170,10 @@ def _imported(entry: dict[str, Any]) -> list[str]:
     digest = _short(entry.get("sha256"))
     source = f"{entry['file']} ({digest})" if "file" in entry else "a live module"
     told = [f"{source}, {entry.get('recognised_as')}"]
+    if where := entry.get("source"):
+        told.append(f"fetched from {where}")
+    if stored_as := entry.get("stored_as"):
+        told.append(f"its numbers were stored as {stored_as} and are computed in float32")
     told += [f"assumed: {one}" for one in entry.get("assumed", [])]
     return told + [f"ignored: {one}" for one in entry.get("ignored", [])]
 

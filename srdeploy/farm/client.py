@@ -368,7 +368,7 @@ def run(
         SrdeployError: the scheduler is not there, or went away and stayed away; or the store cannot
             be written to.
     """
-    check(artifacts, batches)
+    artifacts = check(artifacts, batches)
     with open_journal(journal) as log:
         watching, how = watcher or Watcher(), asked or FarmOptions()
         campaign = FarmClient(farm, artifacts, batches, store, watching, log, how)

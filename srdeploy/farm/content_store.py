@@ -70,7 +70,7 @@ class PackedContents:
             if what not in shipped_networks():
                 raise UserError(f"There is no file '{what}', and no shipped network of that name.")
             path = shipped_networks()[what]
-        path = path.resolve()
+        path = Path(os.path.abspath(path))  # not resolved: a link keeps its ending
         files = []
         for file in _files(path):
             digest = sha256(file)

@@ -15,6 +15,8 @@ from srdeploy.line.code import own_arch, require_arch
 from srdeploy.line.digest import benchmark_folder, training_folder
 from srdeploy.line.recipe import Line, OneShot, Trained, Version
 from srdeploy.line.stage import Stage
+from srdeploy.models.card_file import find_file
+from srdeploy.models.hub_file import hub_file
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.store import save_network
@@ -79,14 +81,13 @@ class Networks:
 
     @cached_property
     def _source(self) -> Path:
-        name = self.line.model.file
-        return shipped_networks().get(name) or expand(name)
+        return _network_file(self.line.model.file)
 
     @cached_property
     def _dense(self) -> Network:
         require_arch(self.line, self.allow_code)
         model = self.line.model
-        name = model.file if model.file in shipped_networks() else self._source
+        name = model.file if _has_name(model.file) else self._source
         return load_network(name, arch=model.arch, scale=model.scale, res_scale=model.res_scale)
 
     def _model(self) -> Stage:
@@ -264,7 +265,12 @@ def _calibration_inputs(images: str | None) -> Mapping[str, Callable[[], Path]]:
 
 
 def _network_file(text: str) -> Path:
-    return shipped_networks().get(text) or expand(text)
+    return find_file(text) if _has_name(text) else expand(text)
+
+
+def _has_name(text: str) -> bool:
+    """Whether a text is the name of a shipped network or of a file on the hub, and no path."""
+    return text in shipped_networks() or hub_file(text) is not None
 
 
 def _size(network: Network) -> dict[str, Any]:

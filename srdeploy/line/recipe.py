@@ -52,8 +52,9 @@ class Source(Strict):
     """The network to begin with.
 
     Attributes:
-        file: A network of ours, a foreign checkpoint, or the name of a shipped one; ``~`` and
-            ``$VARIABLES`` are expanded.
+        file: A network of ours, a foreign checkpoint, either of them on the Hugging Face hub
+            (``hf:org/repo/file``), or the name of a shipped one; ``~`` and ``$VARIABLES`` are
+            expanded.
         arch: Of a foreign file, or ``package.module:callable``.
         scale: Of a network that serves several.
         res_scale: Residual scaling, which foreign weights do not show.

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from srdeploy.errors import UserError, shown, unknown_name
 from srdeploy.models.card import CARD_KEY, Card
+from srdeploy.models.hub_file import fetch, hub_file
 from srdeploy.shipped import shipped_networks
 
 _CARD_DIGEST = "srdeploy.card.sha256"
@@ -20,14 +21,21 @@ _WEIGHTS_DIGEST = "srdeploy.weights.sha256"
 
 
 def find_file(name: str | Path) -> Path:
-    """The file or folder of that name, else the file of a shipped network.
+    """The file or folder of that name, else one on the hub, else that of a shipped network.
+
+    Args:
+        name: A path, ``hf:org/repo/file`` (:mod:`srdeploy.models.hub_file`), which is fetched where
+            it is not here yet, or a name of :func:`srdeploy.shipped.shipped_networks`.
 
     Raises:
-        UserError: there is neither.
+        UserError: there is none.
+        SrdeployError: the hub cannot be reached.
     """
     file, shipped = Path(name), shipped_networks()
     if file.exists():
         return file
+    if wanted := hub_file(name):
+        return fetch(wanted)
     if str(name) in shipped:
         return shipped[str(name)]
     if file.suffix or len(file.parts) > 1:

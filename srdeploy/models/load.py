@@ -9,9 +9,11 @@ from pathlib import Path
 from srdeploy.errors import UserError
 from srdeploy.files import require_file, sha256
 from srdeploy.models.card_file import find_file, is_safetensors, read_card
+from srdeploy.models.hub_file import hub_file, pinned
 from srdeploy.models.importing.assemble import assemble
-from srdeploy.models.importing.state_dict import PREFERRED, StateDict, read_state_dict
+from srdeploy.models.importing.state_dict import StateDict, read_state_dict
 from srdeploy.models.importing.user_module import load_user_network
+from srdeploy.models.importing.wrappers import AVERAGED
 from srdeploy.models.network import Factory, Network
 from srdeploy.models.registry import architecture_of, find_architecture
 from srdeploy.models.store import EXPORTED, read_network
@@ -28,14 +30,18 @@ def load_network(
 ) -> Network:
     """Load a network from our own file, a foreign checkpoint, or by the name of a shipped one.
 
+    Either file may lie on the Hugging Face hub (``hf:org/repo/file``).
+
     Foreign files are torch checkpoints (state dicts, bare or nested; whole pickled modules; either
     container of ``torch.save``) and safetensors without a card. No code in a file ever runs. How a
     foreign file was understood is the first entry of ``card.history``: ``step`` "import", ``file``,
-    ``sha256``, ``recognised_as``, ``assumed`` (what weights cannot show) and ``ignored`` (names the
-    file wanted called).
+    ``source`` (on the hub, with the commit), ``sha256``, ``recognised_as``, ``assumed`` (what
+    weights cannot show), ``ignored`` (names the file wanted called) and ``stored_as`` (the type of
+    its numbers, where that is not float32, in which everything is computed).
 
     Args:
-        path: A file, or a name from :func:`srdeploy.shipped.shipped_networks`.
+        path: A file, a file on the hub (:mod:`srdeploy.models.hub_file`), or a name from
+            :func:`srdeploy.shipped.shipped_networks`.
         arch: A name of ours (forces that layout; a preset such as ``edsr-full`` also states the
             base of a pruned file), or ``package.module:callable``, which is imported and called:
             see :mod:`srdeploy.models.importing.user_module` for the attributes it may have. Or
@@ -47,6 +53,7 @@ def load_network(
 
     Raises:
         UserError: nothing there, unreadable, not recognised, or tensors that do not fit.
+        SrdeployError: the hub cannot be reached.
     """
     if scale is not None and not 1 <= scale <= 16:
         raise UserError(f"Scale {scale} makes no sense; choose a whole number from 1 to 16.")
@@ -62,7 +69,10 @@ def load_network(
         return _read_own(file, arch, scale)
     if isinstance(arch, str) and ":" not in arch:
         find_architecture(arch)  # an unknown one is told before the file is read
-    return _read_foreign(file, arch, scale, res_scale)
+    network = _read_foreign(file, arch, scale, res_scale)
+    if not Path(path).exists() and (wanted := hub_file(path)):
+        network.card.history[-1]["source"] = pinned(wanted, file)
+    return network
 
 
 def _looks_dotted(arch: str) -> bool:
@@ -117,12 +127,16 @@ def _read_foreign(
         "assumed": [*_choice(found), *assumed],
         "ignored": list(found.ignored),
     }
+    if found.stored_as not in ("float32", ""):
+        history["stored_as"] = found.stored_as
     return replace(network, card=network.card.step(**history))
 
 
 def _choice(found: StateDict) -> list[str]:
     """A note when the tensors were picked from a place that may have had alternatives."""
-    averaged = PREFERRED[:4]
-    if found.path.rpartition("/")[2] in averaged:
+    if found.path.rpartition("/")[2] in AVERAGED:
         return [f"the averaged weights under '{found.path}' are the ones meant"]
+    if found.beside:
+        others = " and ".join(f"'{one}'" for one in found.beside)
+        return [f"the network is what stands under '{found.path}', not under {others}"]
     return []

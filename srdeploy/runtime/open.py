@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from srdeploy.errors import UserError, unknown_name
+from srdeploy.models.card_file import find_file
+from srdeploy.models.hub_file import hub_file
 from srdeploy.models.registry import architecture_of_module
 from srdeploy.plugins import code_of
 from srdeploy.runtime.bicubic_session import NAME as BICUBIC
@@ -41,8 +43,8 @@ def open_session(
     Args:
         source: a :class:`Network` (copied, so that later changes to it do not show); an artifact
             by its ending (:data:`RUNTIMES`); the word ``bicubic``; or any file that
-            ``load_network`` reads, or the name of a shipped network; ``net.onnx@openvino`` names
-            the runtime too.
+            ``load_network`` reads, or the name of a shipped network; either file may lie on the hub
+            (``hf:org/repo/file``); ``net.onnx@openvino`` names the runtime too.
         runtime: the runtime that must run it; default: the one that fits the file.
         threads: CPU threads; default: ``OMP_NUM_THREADS``, else all cores.
         arch: architecture of a foreign checkpoint that does not show it, as ``load_network``.
@@ -65,16 +67,17 @@ def open_session(
     if not isinstance(source, (str, Path)):
         _require_network(runtime, f"this {source.card.arch} network")
         return _open_network(source.copy(), runtime, threads)
-    if (fitting := artifact_runtime(source, runtime)) is not None:
+    file = find_file(source) if hub_file(source) else source
+    if (fitting := artifact_runtime(file, runtime)) is not None:
         if provider is not None:
             fitting = _with_provider(provider, source)
             runtime = None if runtime == ONNXRUNTIME.name else runtime
         _require(runtime, fitting.name, f"'{source}'")
         foreign = {"value_range": value_range, "scale": scale} if _is_onnx(source) else {}
         try:
-            return _open_artifact(fitting, source, threads, **foreign)
+            return _open_artifact(fitting, file, threads, **foreign)
         except NotComputed:
-            if runtime is None and (other := _that_computes(source, threads, **foreign)):
+            if runtime is None and (other := _that_computes(file, threads, **foreign)):
                 return other
             raise
     _require_network(runtime, f"'{source}'")
@@ -98,11 +101,10 @@ def scale_of(source: str | Path, **options: Any) -> int:
         UserError: there is no card, and it cannot be opened.
     """
     from srdeploy.runtime.card_of import read_card_of
-    from srdeploy.shipped import shipped_networks
 
     name, _ = split_runtime(str(source))
     with suppress(UserError):
-        return read_card_of(shipped_networks().get(name, name)).scale
+        return read_card_of(find_file(name)).scale
     with open_session(source, **options) as session:
         return session.card.scale
 

@@ -317,8 +317,17 @@ def test_what_cannot_be_measured() -> None:
         check_artifacts([])
     with pytest.raises(UserError, match=r"Bicubic is the baseline .*srdeploy eval"):
         check_artifacts([NAME, "bicubic"])
-    check_artifacts([NAME])
-    check_artifacts([f"{NAME}@openvino"])
+    assert check_artifacts([NAME, f"{NAME}@openvino"]) == [NAME, f"{NAME}@openvino"]
+
+
+def test_files_of_the_hub_are_measured_where_they_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("srdeploy.models.card_file.fetch", lambda wanted: tmp_path / wanted.file)
+    asked = ["hf:org/repo@v1/net.onnx@openvino", "hf:org/repo/net.onnx", NAME]
+    assert check_artifacts(asked) == [
+        f"{tmp_path}/net.onnx@openvino", f"{tmp_path}/net.onnx", NAME
+    ]  # fmt: skip
     with pytest.raises(UserError, match=r"There is no file 'absent\.onnx'"):
         ask(Desk(), NAME, "absent.onnx")
     with pytest.raises(UserError, match=f"did you mean '{NAME}'"):

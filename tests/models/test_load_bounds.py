@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from srdeploy.errors import UserError
 from srdeploy.models import (
     load,
 )
+from srdeploy.models.importing.state_dict import StateDict
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 
@@ -45,9 +47,25 @@ def test_names_are_told_from_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("path", "noted"),
-    [(f"a/{load.PREFERRED[0]}", True), (load.PREFERRED[3], True), (load.PREFERRED[4], False),
-     ("", False), (f"{load.PREFERRED[0]}/a", False)],
+    ("path", "beside", "noted"),
+    [("a/params_ema", (), "averaged weights under 'a/params_ema'"),
+     ("ema", ("x",), "averaged weights under 'ema'"),
+     ("net_g", ("net_d", "vgg"), "under 'net_g', not under 'net_d' and 'vgg'"),
+     ("params", (), None), ("", (), None), ("params_ema/a", (), None)],
 )  # fmt: skip
-def test_averaged_weights_are_noted(path: str, noted: bool) -> None:
-    assert bool(load._choice(SimpleNamespace(path=path))) == noted  # type: ignore[arg-type]
+def test_a_choice_of_weights_is_noted(
+    path: str, beside: tuple[str, ...], noted: str | None
+) -> None:
+    told = load._choice(StateDict({}, path, beside))
+    assert len(told) == (noted is not None)
+    assert noted is None or noted in told[0]
+
+
+def test_the_card_says_what_was_stored_in_half_precision(tmp_path: Path, edsr: Network) -> None:
+    file = tmp_path / "half.safetensors"
+    save_file({k: v.bfloat16() for k, v in edsr.module.state_dict().items()}, file)
+    loaded = load.load_network(file)
+    assert loaded.card.history[0]["stored_as"] == "bfloat16"
+    assert next(loaded.module.parameters()).dtype == torch.float32
+    torch.save(edsr.module.state_dict(), tmp_path / "full.pth")
+    assert "stored_as" not in load.load_network(tmp_path / "full.pth").card.history[0]

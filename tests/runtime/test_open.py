@@ -63,6 +63,14 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
             open_session(tmp_path / name)
 
 
+def test_an_artifact_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    export_onnx(create("edsr", n_blocks=1, n_feats=4), tmp_path / "net.onnx", check=False)
+    monkeypatch.setattr("srdeploy.models.card_file.fetch", lambda wanted: tmp_path / wanted.file)
+    with open_session("hf:org/repo/net.onnx@onnxruntime") as session:
+        assert (session.card.arch, session.runtime) == ("edsr", "onnxruntime")
+    assert scale_of("hf:org/repo/net.onnx") == 2
+
+
 def test_torch_stays_out_of_other_runtimes() -> None:
     code = (
         "import sys, srdeploy.runtime.open, srdeploy.runtime.pixels; print('torch' in sys.modules)"

@@ -19,7 +19,8 @@ from srdeploy.models.importing.layouts import (
     solve_widths,
 )
 from srdeploy.models.importing.namings import rename
-from srdeploy.models.importing.state_dict import StateDict, strip_wrappers
+from srdeploy.models.importing.state_dict import StateDict
+from srdeploy.models.importing.wrappers import networks_in
 from srdeploy.models.layers import DIV2K_MEAN, MeanShift
 from srdeploy.models.network import Network
 from srdeploy.models.registry import ARCHITECTURES, create, find_architecture
@@ -93,7 +94,7 @@ def _resolve(arch: str | None) -> tuple[str | None, Mapping[str, Any]]:
 def _our_names(found: StateDict) -> tuple[dict[str, torch.Tensor], str | None, bool]:
     """Strip wrappers until the names are recognised; translate another project's."""
     stripped: dict[str, torch.Tensor] = {}
-    for stripped in strip_wrappers(found.tensors):
+    for stripped in networks_in(found.tensors):
         naming = find_naming(stripped)
         if naming is not None:
             return rename(stripped, naming), naming.title, naming.mean_outside

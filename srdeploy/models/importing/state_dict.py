@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,21 +16,13 @@ from srdeploy.models.card_file import is_safetensors
 from srdeploy.models.facts import check_finite
 from srdeploy.models.importing.safe_pickle import Checkpoint, read_checkpoint
 from srdeploy.models.importing.torch_values import TensorRef
+from srdeploy.models.importing.wrappers import rank
 from srdeploy.pickles.inert import Record
-
-PREFERRED = (
-    *("params_ema", "state_dict_ema", "model_ema", "ema"),
-    *("params", "state_dict", "model_state_dict", "model", "net", "net_g", "netG", "generator"),
-    *("network", "weights"),
-)
-"""Where training scripts keep the network, best first (averaged weights before raw ones)."""
-
-WRAPPERS = ("module", "model", "_orig_mod", "net", "net_g", "netG", "generator", "network")
-"""First components of names that a wrapper added, when every name has them."""
 
 _MAX_DEPTH = 12
 _MAX_AMPLIFICATION = 4
 _MAX_TENSORS = 20_000
+_MOST_BESIDE = 3
 
 
 @dataclass(frozen=True)
@@ -40,12 +32,16 @@ class StateDict:
     Attributes:
         tensors: Floating point as float32, in the file's order; names as in the file.
         path: Keys that led to them inside the file, joined by "/" ("" for a bare state dict).
+        beside: Paths of other tensors in the file that may be a network, some of them.
+        stored_as: The types that floating-point numbers have in the file: "float16".
         res_scale: The residual scaling, where a pickled module states it.
         ignored: What the file wanted called and did not get.
     """
 
     tensors: dict[str, torch.Tensor]
     path: str = ""
+    beside: tuple[str, ...] = ()
+    stored_as: str = "float32"
     res_scale: float | None = None
     ignored: tuple[str, ...] = ()
 
@@ -74,7 +70,10 @@ def _read_safetensors(path: Path) -> StateDict:
         raise _too_many(path)
     if not any(tensor.dim() >= 3 for tensor in tensors.values()):
         raise _no_weights(path)
-    return StateDict({name: _to_float32(tensor) for name, tensor in tensors.items()})
+    return StateDict(
+        {name: _to_float32(tensor) for name, tensor in tensors.items()},
+        stored_as=_types(tensor.dtype for tensor in tensors.values()),
+    )
 
 
 def _read_torch(path: Path) -> StateDict:
@@ -82,10 +81,13 @@ def _read_torch(path: Path) -> StateDict:
     candidates = [c for c in _candidates(checkpoint.root) if _has_convolution(c.tensors)]
     if not candidates:
         raise _no_weights(path)
-    best = min(candidates, key=_Candidate.rank)
+    best, *others = sorted(candidates, key=_Candidate.rank)
+    tensors, stored_as = _materialise(checkpoint, best.tensors, path)
     return StateDict(
-        _materialise(checkpoint, best.tensors, path),
+        tensors,
         "/".join(best.path),
+        tuple("/".join(other.path) for other in others[:_MOST_BESIDE]),
+        stored_as,
         best.res_scale,
         checkpoint.ignored,
     )
@@ -104,17 +106,24 @@ def _too_many(path: Path) -> UserError:
     )
 
 
+def _types(dtypes: Iterable[torch.dtype]) -> str:
+    """The floating-point types among some, as words."""
+    found = {str(one).removeprefix("torch.") for one in dtypes if one.is_floating_point}
+    return ", ".join(sorted(found))
+
+
 def _to_float32(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _materialise(
     checkpoint: Checkpoint, refs: Mapping[str, TensorRef], path: Path
-) -> dict[str, torch.Tensor]:
-    """Read the tensors, bounding the memory that names sharing one storage can ask for."""
+) -> tuple[dict[str, torch.Tensor], str]:
+    """The tensors and their types, with a bound on what names sharing one storage can ask for."""
     if len(refs) > _MAX_TENSORS:
         raise _too_many(path)
     tensors: dict[str, torch.Tensor] = {}
+    types: set[torch.dtype] = set()
     n_bytes = 0
     for name, ref in refs.items():
         tensor = checkpoint.tensor(ref, name)
@@ -124,8 +133,9 @@ def _materialise(
                 f"The tensors in '{path}' would take far more memory than the file has bytes; "
                 "it is damaged or was made to exhaust memory."
             )
+        types.add(tensor.dtype)
         tensors[name] = _to_float32(tensor)
-    return tensors
+    return tensors, _types(types)
 
 
 # Searching the checkpoint
@@ -139,8 +149,7 @@ class _Candidate:
 
     def rank(self) -> tuple[list[int], int]:
         """Sort key: names known to hold the network first, then the most tensors."""
-        order = {name: i for i, name in enumerate(PREFERRED)}
-        return [order.get(part, len(order)) for part in self.path], -len(self.tensors)
+        return rank(self.path), -len(self.tensors)
 
 
 def _has_convolution(tensors: Mapping[str, TensorRef]) -> bool:
@@ -162,6 +171,8 @@ def _candidates(root: object) -> Iterator[_Candidate]:
                 yield _Candidate(path, tensors, scales.pop() if len(scales) == 1 else None)
                 continue
             value = {**value.items, **value.state}
+        if isinstance(value, list | tuple):
+            value = {str(number): item for number, item in enumerate(value)}
         if not isinstance(value, dict):
             continue
         named = {k: v for k, v in value.items() if isinstance(k, str)}
@@ -169,7 +180,7 @@ def _candidates(root: object) -> Iterator[_Candidate]:
         if refs:
             yield _Candidate(path, refs, None)
         for key, child in named.items():
-            if isinstance(child, dict | Record) and "optim" not in key.lower():
+            if isinstance(child, dict | list | tuple | Record) and "optim" not in key.lower():
                 pending.append((child, (*path, key)))
 
 
@@ -202,15 +213,3 @@ def _items(table: object) -> list[tuple[str, object]]:
     if not isinstance(table, dict):
         return []
     return [(name, value) for name, value in table.items() if isinstance(name, str)]
-
-
-def strip_wrappers(tensors: Mapping[str, torch.Tensor]) -> Iterator[dict[str, torch.Tensor]]:
-    """The tensors under their own names, then with each wrapper's prefix taken off in turn."""
-    current = dict(tensors)
-    yield current
-    while current:
-        first = next(iter(current)).partition(".")[0]
-        if first not in WRAPPERS or not all(name.startswith(f"{first}.") for name in current):
-            return
-        current = {name.removeprefix(f"{first}."): tensor for name, tensor in current.items()}
-        yield current

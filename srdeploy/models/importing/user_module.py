@@ -33,7 +33,8 @@ from torch import nn
 from srdeploy.errors import UserError
 from srdeploy.models.card import LARGEST_MULTIPLE, Card, first_problem
 from srdeploy.models.importing.receptive_field import measure_receptive_field
-from srdeploy.models.importing.state_dict import StateDict, strip_wrappers
+from srdeploy.models.importing.state_dict import StateDict
+from srdeploy.models.importing.wrappers import networks_in
 from srdeploy.models.network import Factory, Network
 from srdeploy.models.probes import CannotRunError, Size, run
 from srdeploy.models.resize import layer_widths
@@ -132,7 +133,7 @@ def _shown_range(module: nn.Module, card: Card) -> float | None:
 
 def _load_strictly(module: nn.Module, found: StateDict, spec: str, source: str) -> None:
     wanted = module.state_dict()
-    best = max(strip_wrappers(found.tensors), key=lambda tensors: len(wanted.keys() & tensors))
+    best = max(networks_in(found.tensors), key=lambda tensors: len(wanted.keys() & tensors))
     for name, tensor in wanted.items():
         if name not in best:
             raise UserError(f"Tensor '{name}', which '{spec}' needs, is missing from '{source}'.")

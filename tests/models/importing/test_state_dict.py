@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from srdeploy.errors import UserError
-from srdeploy.models.importing.state_dict import StateDict, read_state_dict, strip_wrappers
+from srdeploy.models.importing.state_dict import StateDict, read_state_dict
 
 
 def network(seed: int = 0) -> nn.Sequential:
@@ -71,9 +71,7 @@ def test_optimiser_state_is_no_network(tmp_path: Path) -> None:
 
 def test_a_module_beside_other_things(tmp_path: Path) -> None:
     found = read({"epoch": 50, "model": nn.DataParallel(network())}, tmp_path)
-    assert all(name.startswith("module.") for name in found.tensors)
-    *_, bare = strip_wrappers(found.tensors)
-    assert bare.keys() == network().state_dict().keys()
+    assert list(found.tensors) == [f"module.{name}" for name in network().state_dict()]
 
 
 class Scaled(nn.Module):
@@ -87,20 +85,36 @@ def test_a_pickled_module_states_its_residual_scaling(tmp_path: Path) -> None:
     assert read(nn.Sequential(Scaled(), Scaled()), tmp_path).res_scale == 0.1
 
 
-def test_half_precision_becomes_float32(tmp_path: Path) -> None:
-    found = read(network().half().state_dict(), tmp_path)
+@pytest.mark.parametrize("ending", ["pt", "safetensors"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_become_float32(ending: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    state = network().to(dtype).state_dict()
+    if ending == "pt":
+        found = read({"params_ema": state, "n": torch.tensor(1)}, tmp_path)
+    else:
+        path = tmp_path / "a.safetensors"
+        save_file(state, path, {"modelspec.architecture": "mine", "format": "pt"})
+        found = read_state_dict(path)
+    assert found.stored_as == str(dtype).removeprefix("torch.")
     assert {t.dtype for t in found.tensors.values()} == {torch.float32}
+    assert all(torch.equal(found.tensors[name], t.float()) for name, t in state.items())
 
 
-def test_wrappers_are_stripped_only_when_all_names_have_them() -> None:
-    one = torch.zeros(1)
-    steps = list(strip_wrappers({"module.model.head.w": one, "module.model.tail.w": one}))
-    assert [list(step) for step in steps] == [
-        ["module.model.head.w", "module.model.tail.w"],
-        ["model.head.w", "model.tail.w"],
-        ["head.w", "tail.w"],
-    ]
-    assert len(list(strip_wrappers({"model.head.w": one, "loss.w": one}))) == 1
+def test_what_stands_beside_the_network_is_told(tmp_path: Path) -> None:
+    twice = {"net_d": network(1).state_dict(), "net_g": network().state_dict()}
+    found = read(twice, tmp_path)
+    assert (found.path, found.beside, found.stored_as) == ("net_g", ("net_d",), "float32")
+    assert same(found, network())
+
+
+def test_a_network_in_a_list(tmp_path: Path) -> None:
+    module = network()
+    optimizer = torch.optim.Adam(module.parameters())
+    module(torch.rand(1, 1, 8, 8)).sum().backward()
+    optimizer.step()
+    found = read((module.state_dict(), optimizer.state_dict(), [3]), tmp_path)
+    assert found.path == "0"
+    assert same(found, module)
 
 
 def test_safetensors_without_a_card(tmp_path: Path) -> None:
