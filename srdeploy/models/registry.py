@@ -12,7 +12,9 @@ from srdeploy.models.card import Card
 from srdeploy.models.edsr import row as edsr
 from srdeploy.models.rcan import row as rcan
 from srdeploy.models.rirsr import row as rirsr
+from srdeploy.models.rrdbnet import row as rrdbnet
 from srdeploy.models.smsr import row as smsr
+from srdeploy.models.srvggnet import row as srvggnet
 from srdeploy.models.vdsr import row as vdsr
 from srdeploy.plugins import Table
 
@@ -33,6 +35,8 @@ ARCHITECTURES: Table[Architecture] = Table(
         edsr.LEDSR,
         rirsr.RIRSR,
         rcan.RCAN,
+        rrdbnet.RRDBNET,
+        srvggnet.SRVGGNET,
         smsr.SMSR,
     ),
 )

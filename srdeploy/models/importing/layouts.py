@@ -196,6 +196,20 @@ def mean_shifts(layout: Layout) -> None:
             layout.conv(name, 3, 3, kernel=1)
 
 
+def image_channels(layout: Layout, n: int) -> int:
+    """The channels of the image that a network takes and makes, of which a card knows up to four.
+
+    Raises:
+        UserError: there are others.
+    """
+    if not 1 <= n <= 4:
+        raise UserError(
+            f"'{layout.source}' takes images of {n} channels; srdeploy runs networks for grey (1) "
+            "and colour images (3), and loads those of up to 4 channels."
+        )
+    return n
+
+
 def lite_tail(layout: Layout) -> None:
     """One convolution ``tail.0`` and a PixelShuffle; sets the scale."""
     n_out = layout.channels("tail.0.weight", 0)

@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from srdeploy.models.importing.layouts import find_naming
-from srdeploy.models.importing.namings import rename
+from srdeploy.models.importing.namings import Naming, rename
 from srdeploy.models.registry import ARCHITECTURES
 
 ONE = torch.zeros(1)
 NAMINGS = [naming for row in ARCHITECTURES.values() for naming in row.read_by().namings]
 BASICSR, RCAN = "BasicSR EDSR", "BasicSR RCAN"
 MLPERF, NESTED = "MLPerf Mobile EDSR", "EDSR with a nested lite tail"
+ESRGAN = "ESRGAN's RRDBNet"
 
 
 @pytest.mark.parametrize(
@@ -73,12 +74,25 @@ RENAMED: dict[str, dict[str, str]] = {
         "tail.0.0.0.weight": "tail.0.0.0.weight",
         "body.0.body.0.weight": "body.0.body.0.weight",
     },
+    ESRGAN: {
+        "conv_first.weight": "conv_first.weight",
+        "RRDB_trunk.12.RDB3.conv5.bias": "body.12.rdb3.conv5.bias",
+        "trunk_conv.weight": "conv_body.weight",
+        "upconv2.weight": "conv_up2.weight",
+        "HRconv.bias": "conv_hr.bias",
+        "conv_last.bias": "conv_last.bias",
+    },
 }
+
+
+def _naming(title: str) -> Naming:
+    (naming,) = [naming for naming in NAMINGS if naming.title == title]
+    return naming
 
 
 @pytest.mark.parametrize("title", RENAMED)
 def test_names_become_ours(title: str) -> None:
-    (naming,) = [naming for naming in NAMINGS if naming.title == title]
+    naming = _naming(title)
     given = {name: torch.full((1,), i) for i, name in enumerate(RENAMED[title])}
     renamed = rename(given, naming)
     assert list(renamed) == list(RENAMED[title].values())
@@ -86,9 +100,7 @@ def test_names_become_ours(title: str) -> None:
 
 
 def test_without_blocks_what_follows_them_is_the_first() -> None:
-    assert list(rename({"bc.weight": ONE}, next(n for n in NAMINGS if n.title == MLPERF))) == [
-        "body.0.weight"
-    ]
+    assert list(rename({"bc.weight": ONE}, _naming(MLPERF))) == ["body.0.weight"]
 
 
 def test_whose_code_subtracts_a_mean_that_no_file_holds() -> None:

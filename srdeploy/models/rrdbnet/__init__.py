@@ -1,0 +1,1 @@
+"""RRDBNet, the network of ESRGAN and Real-ESRGAN, and its files."""

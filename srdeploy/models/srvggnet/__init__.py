@@ -1,0 +1,1 @@
+"""SRVGGNetCompact, the compact network of Real-ESRGAN, and its files."""
