@@ -140,7 +140,7 @@ def _card_of(path: Path) -> Any:
 
 
 def _sidecar(folder: Path) -> Path:
-    from srdeploy.runtime.trt_sidecar import ShapeProfile, Sidecar, Tensor
+    from srdeploy.runtime.tensorrt.sidecar import ShapeProfile, Sidecar, Tensor
 
     (folder / "net.engine").write_bytes(b"engine")
     size = (1, 3, 32, 32)
@@ -173,8 +173,8 @@ def _line(path: Path) -> Any:
 
 
 def _training(path: Path) -> Any:
-    from srdeploy.strict import read_yaml
     from srdeploy.train.recipe import TrainRecipe
+    from srdeploy.util.strict import read_yaml
 
     return read_yaml(TrainRecipe, path)
 
@@ -201,7 +201,7 @@ def _read_farm(path: Path) -> Any:
 
 
 def _scenario(folder: Path) -> Path:
-    from srdeploy.shipped import shipped_scenarios
+    from srdeploy.util.shipped import shipped_scenarios
 
     return Path(shutil.copy(next(iter(shipped_scenarios().values())), folder / "own.yaml"))
 

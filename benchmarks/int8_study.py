@@ -29,12 +29,12 @@ from srdeploy.export.precision.graph import layers_of
 from srdeploy.export.precision.quantise_graph import quantise
 from srdeploy.export.precision.quantise_ranges import watch
 from srdeploy.export.precision.quantise_search import ranges_of, usual_layers
-from srdeploy.files import sha256
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.quality.evaluate import evaluate
 from srdeploy.runtime.inputs import network_inputs
-from srdeploy.runtime.onnx_session import OnnxSession
+from srdeploy.runtime.onnx.session import OnnxSession
+from srdeploy.util.files import sha256
 
 SETS = ("Set5", "B100")
 HEADLINE = (

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 import srdeploy
 from srdeploy.data.bicubic import imresize
 from srdeploy.data.images import read_rgb, write_png
-from srdeploy.files import atomic_path
+from srdeploy.util.files import atomic_path
 
 SOURCE = Path(skimage.__file__).parent / "data"
 TARGET = Path(srdeploy.__file__).parent / "assets" / "images"

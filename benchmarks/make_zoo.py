@@ -20,9 +20,9 @@ from typing import Any
 
 from results_io import quiet, srdeploy, table, write
 
-from srdeploy.files import atomic_path
 from srdeploy.models.count import count
 from srdeploy.models.store import read_network, save_network
+from srdeploy.util.files import atomic_path
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"

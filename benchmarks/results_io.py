@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from srdeploy.files import atomic_path
 from srdeploy.measure.machine import machine_facts
+from srdeploy.util.files import atomic_path
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parents[1] / "README.md"

@@ -26,13 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 from results_io import LOAD_AT_START, quiet, srdeploy, table, write
 
-from srdeploy.bench.inputs import choose_image
-from srdeploy.bench.stats import Latency, Ratio, paired_speedup
+from srdeploy.bench.measuring.inputs import choose_image
+from srdeploy.bench.measuring.stats import Latency, Ratio, paired_speedup
 from srdeploy.measure.machine import machine_facts
 from srdeploy.models.card import Card
 from srdeploy.quality.evaluate import evaluate
 from srdeploy.runtime.card_of import read_card_of
-from srdeploy.runtime.onnx_session import OnnxSession
+from srdeploy.runtime.onnx.session import OnnxSession
 from srdeploy.runtime.openvino_session import OpenvinoSession
 from srdeploy.runtime.pixels import network_input
 from srdeploy.runtime.session import Session

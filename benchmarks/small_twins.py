@@ -16,7 +16,7 @@ from typing import Any
 
 from results_io import quiet, srdeploy, table, write
 
-from srdeploy.files import atomic_path
+from srdeploy.util.files import atomic_path
 
 RECIPES = Path(__file__).parents[1] / "configs" / "recipes"
 # The network each begins with: a shipped one, one that a twin before it trained, or none.

@@ -26,7 +26,7 @@ from srdeploy.export.onnx.export import export_onnx
 from srdeploy.models.load import load_network
 from srdeploy.models.smsr.dense import DenseMasks
 from srdeploy.models.smsr.network import SMSR
-from srdeploy.runtime.onnx_session import OnnxSession
+from srdeploy.runtime.onnx.session import OnnxSession
 from srdeploy.sparse.engine import SparseEngine
 
 PAUSE = 0.04

@@ -24,13 +24,13 @@ from results_io import own_command, table, write
 
 from srdeploy.data.benchmark import open_benchmark
 from srdeploy.data.images import to_uint8
-from srdeploy.progress import track
 from srdeploy.quality.metrics import psnr
 from srdeploy.quality.protocol import PROTOCOLS
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.pixels import plan_image, upscale_rgb
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.tiling import GLOBAL_OVERLAP, Grid
+from srdeploy.util.progress import track
 
 SCALE = 2
 SHRUNK, AS_IS, NINE = "shrunk, 240x160", "as they are, 481x321", "nine side by side, 1443x963"

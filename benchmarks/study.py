@@ -29,9 +29,9 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt
 
 from srdeploy.errors import SrdeployError, UserError, unknown_name
-from srdeploy.files import atomic_path
 from srdeploy.models.network import Network
-from srdeploy.strict import Strict, expand, merged, read_yaml
+from srdeploy.util.files import atomic_path
+from srdeploy.util.strict import Strict, expand, merged, read_yaml
 
 ROOT = Path(__file__).parents[1]
 
@@ -158,7 +158,7 @@ def regularised_steps(options: Any) -> int:
 def run_cell(study: Study, cell: Cell, network_path: str, folder: Path) -> dict[str, Any]:
     """Run one cell to its end and return its result."""
     from srdeploy.models.load import load_network
-    from srdeploy.prune.oneshot import default_exclude
+    from srdeploy.prune.methods.oneshot import default_exclude
     from srdeploy.quality.evaluate import evaluate
     from srdeploy.train.journal import read_metrics
     from srdeploy.train.method import prune_trained
@@ -212,7 +212,7 @@ def untrained(
 
     from srdeploy.data.builtin import BUILTIN
     from srdeploy.models.store import build
-    from srdeploy.prune.methods import METHODS
+    from srdeploy.prune.methods.table import METHODS
     from srdeploy.prune.options import PruneOptions
     from srdeploy.reconstruct.run import Calibration, prune_at_once
     from srdeploy.train.loop import train

@@ -12,8 +12,8 @@ from typing import Any
 
 from results_io import page
 
-from srdeploy.bench.svg_plot import PlotSeries, line_plot
-from srdeploy.files import atomic_path
+from srdeploy.util.files import atomic_path
+from srdeploy.util.svg_plot import PlotSeries, line_plot
 
 Result = dict[str, Any]
 REPEAT = {name: f"make {name} SRDEPLOY_DATA=DATA" for name in ("study", "study-controls")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from srdeploy.synonyms import instead, nearest
+from srdeploy.util.synonyms import instead, nearest
 
 
 class SrdeployError(Exception):

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 import srdeploy  # noqa: F401  (switches telemetry off before a test imports a runtime)
-from srdeploy.progress import set_quiet
 from srdeploy.testing.pictures import measured_on, write_middles
+from srdeploy.util.progress import set_quiet
 
 
 @pytest.fixture(scope="session")

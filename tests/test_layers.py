@@ -30,21 +30,9 @@ LAYERS = [
     ["sparse"],
     ["models"],
     ["quality", "data"],
-    [
-        "strict",
-        "bounded_yaml",
-        "figures_json",
-        "tables",
-        "files",
-        "progress",
-        "quiet",
-        "allocator",
-        "memory",
-        "pickles",
-        "shipped",
-    ],
-    ["terminal"],
-    ["errors", "synonyms", "plugins", ""],
+    ["util", "pickles"],
+    ["util.terminal"],
+    ["errors", "util.synonyms", "util.plugins", ""],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 SHARED = {"models.card"}  # the card is read everywhere

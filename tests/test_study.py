@@ -18,14 +18,14 @@ from srdeploy.models.count import count
 from srdeploy.models.load import load_network
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
-from srdeploy.strict import read_yaml
+from srdeploy.util.strict import read_yaml
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import study  # type: ignore[import-not-found]  # noqa: E402
 import study_report  # type: ignore[import-not-found]  # noqa: E402
 
-from srdeploy.bench import svg_plot  # noqa: E402
+from srdeploy.util import svg_plot  # noqa: E402
 
 PENALTY = {"growth": 1.0, "every": 1, "limit": 2.0, "hold": 1}
 SEARCH = {"growth": 0.5, "every": 1, "limit": 0.5}

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from srdeploy.api.artifacts import bench, evaluate, export, report, upscale
 from srdeploy.api.networks import compact, finetune, load, plan, prune, save
-from srdeploy.bench.row import Row
+from srdeploy.bench.measuring.row import Row
 from srdeploy.compact.run import PruneReport
 from srdeploy.export.report import ExportReport
 from srdeploy.measure.scenario import Scenario

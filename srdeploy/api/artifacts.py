@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from srdeploy.api.given import artifact_of, flat, listed, network_of, said, sizes_told
-from srdeploy.bench.row import Row
-from srdeploy.bench.run import bench as _bench
+from srdeploy.bench.measuring.row import Row
+from srdeploy.bench.measuring.run import bench as _bench
 from srdeploy.data.picture import read_picture
 from srdeploy.data.picture_write import write_picture
 from srdeploy.errors import UserError

@@ -14,18 +14,18 @@ from srdeploy.errors import UserError
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.store import save_network
-from srdeploy.prune.methods import check_settings, chosen_method
-from srdeploy.prune.oneshot import default_exclude, plan_oneshot
+from srdeploy.prune.methods.oneshot import default_exclude, plan_oneshot
+from srdeploy.prune.methods.table import check_settings, chosen_method
 from srdeploy.prune.options import PruneOptions
 from srdeploy.prune.plan import Plan
 from srdeploy.prune.stage_ratios import read_layer_ratios
 from srdeploy.reconstruct.budget import budget_of
 from srdeploy.reconstruct.run import Calibration, prune_at_once
-from srdeploy.strict import parse
 from srdeploy.train.defaults import finetune_recipe
 from srdeploy.train.loop import train as _train
 from srdeploy.train.method import prune_trained
 from srdeploy.train.prune_defaults import prune_recipe
+from srdeploy.util.strict import parse
 
 
 def load(

@@ -141,10 +141,10 @@ def bench(
         })  # fmt: skip
         tell_why(artifacts, data, scale, input_size, runs, threads, arch, value_range, json)
         return
-    from srdeploy.bench.plan import check_artifacts, plan
+    from srdeploy.bench.measuring.plan import check_artifacts, plan
     from srdeploy.errors import UserError
-    from srdeploy.files import require_suffix
     from srdeploy.runtime.open import scale_of
+    from srdeploy.util.files import require_suffix
 
     if output is not None:
         require_suffix(output, (".jsonl", ".ndjson", ".json", ""), "a file of JSON lines")
@@ -194,8 +194,8 @@ def bench(
     if json:
         emit([row.model_dump(mode="json") for row in rows])
     else:
-        from srdeploy.bench.table import tables
-        from srdeploy.quiet import is_verbose
+        from srdeploy.bench.showing.table import tables
+        from srdeploy.util.quiet import is_verbose
 
         for table in tables(rows, console().width, is_verbose()):
             console().print(table)
@@ -215,7 +215,7 @@ def scenarios_of(
         conditions: Fields of a scenario, each None where no option was given.
     """
     from srdeploy.measure.scenario import Scenario, find_scenario
-    from srdeploy.strict import parse
+    from srdeploy.util.strict import parse
 
     changes = o.given(
         inputs=o.size_of(input_size) if input_size else None,
@@ -245,8 +245,8 @@ def _sessions(store: Path | None) -> set[str]:
 def _run(artifacts: list[str], batches: list[Any], store: Path | None, journal: Path | None) -> Any:
     from contextlib import ExitStack
 
-    from srdeploy.bench.live import live_table
-    from srdeploy.bench.plan import Watcher, run
+    from srdeploy.bench.measuring.plan import Watcher, run
+    from srdeploy.bench.showing.live import live_table
     from srdeploy.measure.store import Store
 
     with ExitStack() as stack:

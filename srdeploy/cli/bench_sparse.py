@@ -42,10 +42,10 @@ def bench_sparse(
 
     `srdeploy bench sparse SMSR_X2.pt --sides 128,256,512 --threads 2 -o break-even.svg`
     """
-    from srdeploy.bench.sparse import break_even
+    from srdeploy.bench.measuring.sparse import break_even
     from srdeploy.errors import unknown_name
-    from srdeploy.files import atomic_path, check_output, require_suffix
     from srdeploy.sparse.backend import BACKENDS
+    from srdeploy.util.files import atomic_path, check_output, require_suffix
 
     if device != "local":
         raise unknown_name("device of this measurement", device, ["local"])

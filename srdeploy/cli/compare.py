@@ -36,10 +36,10 @@ def compare(
 
     `srdeploy compare tuned.safetensors tuned.onnx tuned-int8.onnx --eval-data Set5`
     """
-    from srdeploy.bench.compare import compare as run_compare
+    from srdeploy.bench.deciding.compare import compare as run_compare
     from srdeploy.measure.scenario import Scenario
     from srdeploy.runtime.open import scale_of
-    from srdeploy.strict import parse
+    from srdeploy.util.strict import parse
 
     settings = o.given(
         inputs=o.size_of(input_size) if input_size else None,
@@ -58,9 +58,9 @@ def compare(
     if json:
         emit(found.to_dict())
     else:
-        from srdeploy.bench.compare_table import parity_lines
-        from srdeploy.bench.table import group_tables
-        from srdeploy.quiet import is_verbose
+        from srdeploy.bench.showing.compare_table import parity_lines
+        from srdeploy.bench.showing.table import group_tables
+        from srdeploy.util.quiet import is_verbose
 
         width, everything = console().width, is_verbose()
         console().print(*group_tables(found.rows, width=width, everything=everything), sep="\n")

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 
 from srdeploy.data.builtin import BUILTIN
 from srdeploy.export.targets import ONNX_PRECISIONS, TARGETS
-from srdeploy.prune.methods import CRITERIA, METHODS, names
+from srdeploy.prune.methods.table import CRITERIA, METHODS, names
 from srdeploy.quality.protocol import PROTOCOLS
 from srdeploy.runtime.table import RUNTIMES
-from srdeploy.shipped import LINES, shipped, shipped_networks, shipped_scenarios
+from srdeploy.util.shipped import LINES, shipped, shipped_networks, shipped_scenarios
 
 Completion = Callable[[str], list[str]]
 

@@ -123,7 +123,7 @@ def rebuild(
     `srdeploy rebuild tuned.engine --device ssh://me@orin --leave`
     """
     from srdeploy.errors import UserError
-    from srdeploy.files import require_suffix
+    from srdeploy.util.files import require_suffix
 
     if output is not None:
         require_suffix(output, (".engine",), "a TensorRT engine")
@@ -155,8 +155,8 @@ def targets(
     `srdeploy targets --json`
     """
     from srdeploy.export.targets import targets_markdown
-    from srdeploy.plugins import problems
     from srdeploy.runtime.table import RUNTIMES
+    from srdeploy.util.plugins import problems
 
     rows = [row.to_dict() for row in TARGETS.values()]
     if json:

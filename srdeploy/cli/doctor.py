@@ -28,8 +28,8 @@ def doctor(
 
     `srdeploy doctor --all`
     """
-    from srdeploy.plugins import installed
-    from srdeploy.shipped import shipped_networks
+    from srdeploy.util.plugins import installed
+    from srdeploy.util.shipped import shipped_networks
 
     rows = _rows()
     plugins = installed()

@@ -12,7 +12,7 @@ import typer.core
 
 from srdeploy.cli.complete import IN_HELP
 from srdeploy.cli.output import console
-from srdeploy.tables import wrapped
+from srdeploy.util.tables import wrapped
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -33,7 +33,7 @@ from srdeploy.cli.help import CommandGroup, give
 from srdeploy.cli.output import complain, say
 from srdeploy.cli.typed import understood
 from srdeploy.errors import SrdeployError
-from srdeploy.terminal import plain
+from srdeploy.util.terminal import plain
 
 app = typer.Typer(
     name="srdeploy",
@@ -74,7 +74,7 @@ def _common(
         ),
     ] = False,
 ) -> None:
-    from srdeploy.progress import set_quiet
+    from srdeploy.util.progress import set_quiet
 
     set_quiet(quiet)
     _set_verbose(verbose)
@@ -90,7 +90,7 @@ class _Plain(logging.Formatter):
 def _set_verbose(verbose: bool) -> None:
     import warnings
 
-    from srdeploy.quiet import set_verbose
+    from srdeploy.util.quiet import set_verbose
 
     set_verbose(verbose)
     logger = logging.getLogger("srdeploy")
@@ -182,7 +182,7 @@ def run(arguments: list[str] | None = None) -> int:
 def _failed_file(error: OSError) -> str:
     import tempfile
 
-    from srdeploy.files import is_full
+    from srdeploy.util.files import is_full
 
     temporary = tempfile.gettempdir()
     if is_full(error, temporary):

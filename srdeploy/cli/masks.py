@@ -36,10 +36,10 @@ def masks(
     """
     from srdeploy.data.images import read_rgb, write_png
     from srdeploy.errors import UserError
-    from srdeploy.files import atomic_path
     from srdeploy.models.load import load_network
     from srdeploy.report.masks_page import heat, masks_page, overlay
     from srdeploy.sparse.masks import find_masks
+    from srdeploy.util.files import atomic_path
 
     if output.exists() and not output.is_dir():
         raise UserError(f"'{output}' is a file; give a folder for the page and its pictures.")

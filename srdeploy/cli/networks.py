@@ -43,10 +43,10 @@ def import_(
     `srdeploy import tuned.safetensors --to edsr-pytorch -o tuned.pt`
     """
     from srdeploy.errors import unknown_name
-    from srdeploy.files import check_output, require_suffix
     from srdeploy.models.edsr import edsr_pytorch
     from srdeploy.models.load import load_network
     from srdeploy.models.store import check_network_path, save_network
+    from srdeploy.util.files import check_output, require_suffix
 
     if to not in (None, edsr_pytorch.NAME):
         raise unknown_name("form of weights", to, [edsr_pytorch.NAME])
@@ -94,13 +94,13 @@ def inspect(
     from srdeploy.models.card_file import has_digest
     from srdeploy.models.load import load_network
     from srdeploy.models.proof_text import tell_proof
-    from srdeploy.shipped import shipped_networks
+    from srdeploy.util.shipped import shipped_networks
 
     network = load_network(file, arch=arch, scale=scale)
     digest = has_digest(shipped_networks().get(str(file), file))
     if json:
-        from srdeploy.prune.channel_labels import UnsupportedOperationError
-        from srdeploy.prune.groups import find_groups
+        from srdeploy.prune.tracing.channel_labels import UnsupportedOperationError
+        from srdeploy.prune.tracing.groups import find_groups
         from srdeploy.reconstruct.rotate import stream_note
 
         document: dict[str, Any] = {**_summary(network), "card": network.card.model_dump()}
@@ -133,7 +133,7 @@ def inspect(
     for entry in card.history:
         say(f"  history: {_entry(entry)}")
     if groups:
-        from srdeploy.prune.groups import find_groups
+        from srdeploy.prune.tracing.groups import find_groups
         from srdeploy.reconstruct.rotate import stream_note
 
         say()

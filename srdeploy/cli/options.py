@@ -9,7 +9,7 @@ import typer
 from srdeploy.cli import complete
 from srdeploy.quality.protocol import PROTOCOLS
 from srdeploy.runtime.table import RUNTIMES
-from srdeploy.synonyms import meaning
+from srdeploy.util.synonyms import meaning
 
 
 def in_our_words(known: Iterable[str]) -> Callable[[str | None], str | None]:
@@ -137,7 +137,7 @@ def listed(text: str) -> list[str]:
 def places(text: str) -> list[str]:
     """The devices of a list with commas: URIs, or words that mean one (`cuda`, `android`)."""
     from srdeploy.devices.table import KINDS
-    from srdeploy.runtime.providers import PROVIDERS
+    from srdeploy.runtime.onnx.providers import PROVIDERS
 
     known = [*KINDS, *(f"local?provider={name}" for name in PROVIDERS)]
     return [meaning(word, known) or word for word in listed(text)]

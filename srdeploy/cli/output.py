@@ -1,7 +1,7 @@
 """How results reach people and programs: text on stdout, or one JSON document.
 
-Every way out is plain (:mod:`srdeploy.terminal`): what boards, cards and stores say is shown, and
-no terminal obeys it.
+Every way out is plain (:mod:`srdeploy.util.terminal`): what boards, cards and stores say is
+shown, and no terminal obeys it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from srdeploy.figures_json import dumps
-from srdeploy.progress import is_quiet
-from srdeploy.tables import fitted, wrapped
-from srdeploy.terminal import plain, safe_console
+from srdeploy.util.figures_json import dumps
+from srdeploy.util.progress import is_quiet
+from srdeploy.util.tables import fitted, wrapped
+from srdeploy.util.terminal import plain, safe_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 def emit(document: Any) -> None:
-    """Print one JSON document; see :mod:`srdeploy.figures_json` for infinite figures."""
+    """Print one JSON document; see :mod:`srdeploy.util.figures_json` for infinite figures."""
     text = dumps(document, indent=2)  # in ASCII, of which JSON leaves one control character
     sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")
 
@@ -127,7 +127,7 @@ def essential(rows: Sequence[T], dear: Callable[[T], Any], what: str, most: int 
         what: What they are, in the plural.
         most: So many are shown, the dearest, in the order of ``rows``; ``--verbose`` shows all.
     """
-    from srdeploy.quiet import is_verbose
+    from srdeploy.util.quiet import is_verbose
 
     if is_verbose() or len(rows) <= most:
         return list(rows)

@@ -10,7 +10,14 @@ import typer
 from srdeploy.cli import complete
 from srdeploy.cli import options as o
 from srdeploy.cli.output import emit, note, quantity, say, say_command
-from srdeploy.prune.methods import CRITERIA, METHODS, Method, check_settings, chosen_method, plain
+from srdeploy.prune.methods.table import (
+    CRITERIA,
+    METHODS,
+    Method,
+    check_settings,
+    chosen_method,
+    plain,
+)
 from srdeploy.train.run_folder import CHECKPOINT, usual_folder
 
 
@@ -235,7 +242,7 @@ def _at_once(
     measure: Any,
     **how: Any,
 ) -> Any:
-    from srdeploy.prune.oneshot import default_exclude as published
+    from srdeploy.prune.methods.oneshot import default_exclude as published
     from srdeploy.prune.options import PruneOptions
     from srdeploy.reconstruct.run import prune_at_once
 
@@ -343,7 +350,7 @@ def _round_to(text: str | None, meant_for: str | None) -> int | None:
 def _layer_ratios(
     texts: Sequence[str] | None, network: Any, exclude: Sequence[str] | None, published: bool
 ) -> dict[str, float] | None:
-    from srdeploy.prune.oneshot import default_exclude
+    from srdeploy.prune.methods.oneshot import default_exclude
     from srdeploy.prune.stage_ratios import read_layer_ratios
 
     if not texts:
@@ -354,8 +361,8 @@ def _layer_ratios(
 
 def _listed(path: Path, network: Any) -> dict[str, Any]:
     """What NNI's configuration list says of a network's layers."""
-    from srdeploy.prune.groups import find_groups
     from srdeploy.prune.nni_config import read_nni_config, settings
+    from srdeploy.prune.tracing.groups import find_groups
 
     return settings(read_nni_config(path), network.module, find_groups(network))
 

@@ -52,7 +52,7 @@ def report(
 
     `srdeploy report new.sqlite --baseline old.sqlite -o report.html`
     """
-    from srdeploy.bench.verdict import Limits
+    from srdeploy.bench.deciding.verdict import Limits
     from srdeploy.report.page import write_report
 
     limits = Limits(max_slowdown=o.share(max_slowdown), max_drop=max_drop)

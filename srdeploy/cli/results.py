@@ -38,7 +38,7 @@ def scenarios(
     `srdeploy scenarios mobile-540p`
     """
     from srdeploy.measure.scenario import find_scenario
-    from srdeploy.shipped import shipped_scenarios
+    from srdeploy.util.shipped import shipped_scenarios
 
     if name is not None:
         one = find_scenario(name)
@@ -68,7 +68,7 @@ def devices(json: o.AsJson = False) -> None:
     `srdeploy devices`
     """
     from srdeploy.devices.table import KINDS
-    from srdeploy.plugins import problems
+    from srdeploy.util.plugins import problems
 
     rows = []
     for kind in KINDS.values():
@@ -149,8 +149,8 @@ def results(
 
 
 def _list(found: list[Any], store: Path) -> None:
-    from srdeploy.bench.row import row_of
-    from srdeploy.bench.table import milliseconds, quality_note, times_note
+    from srdeploy.bench.measuring.row import row_of
+    from srdeploy.bench.showing.table import milliseconds, quality_note, times_note
     from srdeploy.measure.export import summary
 
     if not found:

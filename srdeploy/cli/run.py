@@ -96,7 +96,7 @@ def run(
 
 def _list(json: bool) -> None:
     from srdeploy.line.recipe import read_line
-    from srdeploy.shipped import LINES, shipped
+    from srdeploy.util.shipped import LINES, shipped
 
     rows = [read_line(path) for path in shipped(LINES).values()]
     if json:

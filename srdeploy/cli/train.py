@@ -7,8 +7,8 @@ import typer
 
 from srdeploy.cli import options as o
 from srdeploy.cli.output import emit, note, say
-from srdeploy.figures_json import figure
 from srdeploy.train.run_folder import METRICS, usual_folder
+from srdeploy.util.figures_json import figure
 
 RunDir = Annotated[
     Path | None,
@@ -197,8 +197,8 @@ def _run(
 def _before_rounding(network: Any, watch: Any) -> dict[str, Any]:
     """What the network has in float, where it can be measured before its data are opened."""
     from srdeploy.quality.evaluate import evaluate
-    from srdeploy.strict import expand
     from srdeploy.train.recipe import HELD_OUT
+    from srdeploy.util.strict import expand
 
     if watch is None or watch.data == HELD_OUT:
         return {}

@@ -1,7 +1,7 @@
 """What is typed, put into the words of ours before it is parsed.
 
-Other spellings of options (:data:`srdeploy.synonyms.OPTIONS`) become ours, ``-q`` and ``-v`` are
-taken wherever they stand, and an unknown command or option is refused with what to type instead.
+Other spellings of options (:data:`srdeploy.util.synonyms.OPTIONS`) become ours, ``-q`` and ``-v``
+are taken wherever they stand, and an unknown command or option is refused with what to type instead.
 Values are left alone: those of options, and all that follows ``--``.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from srdeploy.errors import UserError, unknown_name
-from srdeploy.synonyms import OPTIONS, VALUES, instead, nearest
+from srdeploy.util.synonyms import OPTIONS, VALUES, instead, nearest
 
 EVERYWHERE = ("-q", "--quiet", "-v", "--verbose")
 """Options of ``srdeploy`` itself that may also follow the command."""

@@ -31,10 +31,10 @@ def zoo(
 
     `srdeploy zoo --time --input 480x270`
     """
-    from srdeploy.bench.zoo import shipped, timed
+    from srdeploy.bench.measuring.zoo import shipped, timed
     from srdeploy.errors import UserError
     from srdeploy.measure.scenario import Scenario
-    from srdeploy.strict import parse
+    from srdeploy.util.strict import parse
 
     if not time and o.given(size=input_size, runs=runs, seconds=seconds, threads=threads):
         raise UserError("--input, --runs, --seconds and --threads say how to measure; add --time.")

@@ -4,7 +4,8 @@ They are compared on photographs of several sizes, one as large as real images, 
 two. In float64, where only rounding tells them apart, a wrong channel cannot hide. A network whose
 own code computes in float32 whatever it is given (a ``.float()``, constants that are no buffers) is
 compared in that, with a tolerance that fits, and the record says so. What was not tried is not
-proven: code that does something else at other sizes still (:mod:`srdeploy.prune.everywhere`).
+proven: code that does something else at other sizes still
+(:mod:`srdeploy.prune.tracing.everywhere`).
 """
 
 from __future__ import annotations

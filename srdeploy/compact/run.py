@@ -10,11 +10,11 @@ from srdeploy.compact.surgery import compact
 from srdeploy.errors import SrdeployError
 from srdeploy.models.count import Counts, count
 from srdeploy.models.network import Network
-from srdeploy.prune.groups import Grouping, find_groups
-from srdeploy.prune.methods import Method
-from srdeploy.prune.oneshot import plan_oneshot
+from srdeploy.prune.methods.oneshot import plan_oneshot
+from srdeploy.prune.methods.table import Method
 from srdeploy.prune.options import PruneOptions, departures, excluded_by
 from srdeploy.prune.plan import Plan, apply_masks
+from srdeploy.prune.tracing.groups import Grouping, find_groups
 
 PSNR_ROUNDING = 0.01
 """How many dB masked and compact networks may differ by: they are measured in float32."""

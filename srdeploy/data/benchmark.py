@@ -18,7 +18,7 @@ from srdeploy.data.builtin import BENCHMARK_IMAGES, BUILTIN
 from srdeploy.data.images import list_images, modcrop, read_rgb, write_png
 from srdeploy.data.layouts import find_layout
 from srdeploy.errors import UserError
-from srdeploy.files import cache_dir, sha256
+from srdeploy.util.files import cache_dir, sha256
 
 _CACHE_VERSION = 1  # raise when the degradation changes, so that older files are not read again
 

@@ -5,7 +5,7 @@ Training never sees what is measured: as training data it means one set, as a be
 
 from __future__ import annotations
 
-from srdeploy.shipped import ASSETS
+from srdeploy.util.shipped import ASSETS
 
 BUILTIN = "builtin"
 BENCHMARK_IMAGES = ASSETS / "images" / "benchmark"

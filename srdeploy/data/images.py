@@ -13,7 +13,7 @@ from PIL import ExifTags, Image, ImageOps
 from srdeploy.data.decoded import DECODED, read_decoded
 from srdeploy.data.opening import decoding, opened
 from srdeploy.errors import UserError
-from srdeploy.files import atomic_path
+from srdeploy.util.files import atomic_path
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 

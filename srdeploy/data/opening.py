@@ -16,8 +16,8 @@ from typing import Any
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.files import require_file
-from srdeploy.memory import available
+from srdeploy.util.files import require_file
+from srdeploy.util.memory import available
 
 _FORMATS = (
     *("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI"),

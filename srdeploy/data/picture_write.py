@@ -18,7 +18,7 @@ from PIL import ExifTags, Image
 from srdeploy.data.picture import Picture
 from srdeploy.data.png import PngWriter
 from srdeploy.errors import UserError, unknown_name
-from srdeploy.files import atomic_path
+from srdeploy.util.files import atomic_path
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from srdeploy.errors import UserError
 from srdeploy.models.card import Card
 from srdeploy.runtime.card_of import read_card_of
 from srdeploy.runtime.open import artifact_runtime
-from srdeploy.runtime.trt_sidecar import read_sidecar, require_source
-from srdeploy.shipped import shipped_networks
+from srdeploy.runtime.tensorrt.sidecar import read_sidecar, require_source
+from srdeploy.util.shipped import shipped_networks
 
 
 def card_of(job: Job) -> Card:
@@ -21,7 +21,7 @@ def card_of(job: Job) -> Card:
     """
     path = Path(job.artifact)
     if path.suffix.lower() == ".onnx":
-        from srdeploy.runtime.onnx_session import OnnxSession
+        from srdeploy.runtime.onnx.session import OnnxSession
 
         options = {k: v for k, v in job.options.items() if k in ("scale", "value_range")}
         with OnnxSession(path, threads=1, **options) as session:

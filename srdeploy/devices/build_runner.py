@@ -26,9 +26,9 @@ from pathlib import Path
 
 from srdeploy.devices.native_build import ARCHITECTURES, runner_path
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.files import atomic_path, cache_dir
-from srdeploy.shipped import ASSETS
-from srdeploy.terminal import plain
+from srdeploy.util.files import atomic_path, cache_dir
+from srdeploy.util.shipped import ASSETS
+from srdeploy.util.terminal import plain
 
 NATIVE = (ASSETS / "native").resolve()
 """What the program is made of: in the package, so that `pip install` brings it, too."""

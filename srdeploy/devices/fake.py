@@ -27,8 +27,8 @@ from srdeploy.devices.errors import (
 from srdeploy.devices.protocol import Completed, Job, Loaded, Turn
 from srdeploy.devices.uri import DeviceUri
 from srdeploy.errors import UserError, unknown_name
-from srdeploy.files import atomic_path, sha256
 from srdeploy.measure.measurement import Conditions, DeviceFacts, Reading
+from srdeploy.util.files import atomic_path, sha256
 
 FAILURES: dict[str, tuple[type[DeviceError], str]] = {
     "refused": (DeviceRefused, "The fake device refuses; it was asked to."),

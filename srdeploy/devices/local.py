@@ -20,15 +20,15 @@ from srdeploy.devices.protocol import Completed, Job, Loaded, Turn
 from srdeploy.devices.sysfs import SysfsReader, read_conditions
 from srdeploy.devices.uri import DeviceUri
 from srdeploy.errors import UserError
-from srdeploy.files import atomic_path, cache_dir, sha256
 from srdeploy.measure.machine import machine_facts
 from srdeploy.measure.measurement import Conditions, DeviceFacts, Reading
 from srdeploy.measure.precision import precision_of
 from srdeploy.measure.process import WorkerProcess
 from srdeploy.models.card import Card
-from srdeploy.runtime.providers import provider_list
+from srdeploy.runtime.onnx.providers import provider_list
 from srdeploy.runtime.session import default_threads
 from srdeploy.runtime.table import RUNTIMES
+from srdeploy.util.files import atomic_path, cache_dir, sha256
 
 KIND = "local"
 
@@ -36,7 +36,7 @@ KIND = "local"
 class LocalDevice:
     """This machine; ``local?provider=cuda`` for one of onnxruntime's providers.
 
-    Options of the URI: ``provider`` (:data:`srdeploy.runtime.providers.PROVIDERS`).
+    Options of the URI: ``provider`` (:data:`srdeploy.runtime.onnx.providers.PROVIDERS`).
     """
 
     def __init__(self, uri: DeviceUri) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from srdeploy.devices.native import PROGRAM, VERSION
 from srdeploy.errors import SrdeployError, UserError, unknown_name
-from srdeploy.files import atomic_path, cache_dir, sha256
+from srdeploy.util.files import atomic_path, cache_dir, sha256
 
 ARCHITECTURES = ("aarch64", "armv7l", "x86_64")
 """Processors that the runner can be built for, in the kernel's words."""

@@ -6,7 +6,7 @@ from srdeploy.devices.protocol import Device
 from srdeploy.devices.table import KINDS
 from srdeploy.devices.uri import DeviceUri
 from srdeploy.errors import UserError, unknown_name
-from srdeploy.plugins import code_of
+from srdeploy.util.plugins import code_of
 
 
 def open_device(uri: str) -> Device:

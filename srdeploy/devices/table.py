@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 
-from srdeploy.plugins import Table
 from srdeploy.runtime.table import Availability, Module
+from srdeploy.util.plugins import Table
 
 _BROWSER = "pip install 'srdeploy[browser]'"
 _HOSTED = "pip install 'srdeploy[hosted]'"

@@ -22,7 +22,7 @@ from srdeploy.quality.evaluate import evaluate
 from srdeploy.quality.metrics import lost
 from srdeploy.quality.result import Quality, psnr_lost
 from srdeploy.runtime.fitting import fitting
-from srdeploy.runtime.onnx_file import NotComputed
+from srdeploy.runtime.onnx.file import NotComputed
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.table import RUNTIMES, Runtime
 

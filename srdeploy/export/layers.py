@@ -82,8 +82,8 @@ def onnx_activations(path: str | Path, x: NDArray[np.float32], threads: int = 1)
     import onnx
     import onnxruntime as ort
 
-    from srdeploy.runtime.onnx_reference import UNROUNDED, widen
-    from srdeploy.runtime.onnx_session import holds_bfloat16
+    from srdeploy.runtime.onnx.reference import UNROUNDED, widen
+    from srdeploy.runtime.onnx.session import holds_bfloat16
 
     try:
         model = onnx.load(str(path))
@@ -178,7 +178,7 @@ def package_activations(path: str | Path, x: NDArray[np.float32]) -> Activations
     Raises:
         UserError: not a readable package, or one whose operations are unknown.
     """
-    from srdeploy.runtime.coreml_reference import CoremlReferenceSession
+    from srdeploy.runtime.coreml.reference import CoremlReferenceSession
 
     seen: Activations = {}
     with CoremlReferenceSession(path, threads=1, any_size=True) as session:

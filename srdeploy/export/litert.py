@@ -19,15 +19,15 @@ from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.parity import Reference, check_parity_of
 from srdeploy.export.probe import TOLERANCE, trace_operations
 from srdeploy.export.report import ExportReport, artifact_facts, tool_versions
-from srdeploy.files import atomic_path
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.models.digest import weights_sha256
 from srdeploy.models.network import Network
 from srdeploy.models.probes import Size, photograph
-from srdeploy.quiet import quiet
 from srdeploy.runtime.litert_session import LitertSession
 from srdeploy.runtime.sizes import InputSizes
 from srdeploy.runtime.table import LITERT, LITERT_TORCH
+from srdeploy.util.files import atomic_path
+from srdeploy.util.quiet import quiet
 
 TOOLS = ("torch", "litert-torch", "ai-edge-litert")
 

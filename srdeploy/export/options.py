@@ -25,7 +25,7 @@ from srdeploy.export.targets import (
     Target,
 )
 from srdeploy.models.calibration import CALIBRATION_METHODS, DEFAULT_CALIBRATION
-from srdeploy.strict import Strict
+from srdeploy.util.strict import Strict
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from srdeploy.export.report import artifact_facts, parity_told
-from srdeploy.figures_json import figure
 from srdeploy.models.card import Card
 from srdeploy.models.card_file import damaged, find_file, is_safetensors, read_header
 from srdeploy.models.proof_text import tell_proof
 from srdeploy.runtime.card_of import read_card_of
+from srdeploy.util.figures_json import figure
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from srdeploy.files import sha256
+from srdeploy.util.files import sha256
 
 if TYPE_CHECKING:
     from srdeploy.export.probe import Gap

@@ -11,11 +11,11 @@ from srdeploy.errors import UserError
 from srdeploy.export.quality_loss import require_quality, with_quality
 from srdeploy.export.report import ExportReport
 from srdeploy.export.targets import Target, find_target, target_for
-from srdeploy.files import staged_files
 from srdeploy.models.network import Network
 from srdeploy.models.registry import architecture_of_module
-from srdeploy.plugins import code_of
 from srdeploy.runtime.table import Availability
+from srdeploy.util.files import staged_files
+from srdeploy.util.plugins import code_of
 
 
 def export(network: Network | Path, target: str, path: str | Path, **options: Any) -> ExportReport:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srdeploy.errors import UserError, unknown_name
-from srdeploy.plugins import Table, code_of
 from srdeploy.runtime.table import (
     COREMLTOOLS,
     LITERT,
@@ -30,6 +29,7 @@ from srdeploy.runtime.table import (
     nvidia_driver,
     platform_availability,
 )
+from srdeploy.util.plugins import Table, code_of
 
 if TYPE_CHECKING:
     from srdeploy.export.options import Option

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from srdeploy.errors import UserError
 from srdeploy.farm.settings import FarmFile, split_address
-from srdeploy.files import atomic_path, require_private
+from srdeploy.util.files import atomic_path, require_private
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.files import cache_dir, discard, locked, settle, sha256
-from srdeploy.runtime.trt_sidecar import onnx_path, sidecar_path
-from srdeploy.shipped import shipped_networks
+from srdeploy.runtime.tensorrt.sidecar import onnx_path, sidecar_path
+from srdeploy.util.files import cache_dir, discard, locked, settle, sha256
+from srdeploy.util.shipped import shipped_networks
 
 CHUNK = 1 << 21
 KEEP_DAYS = 30.0

@@ -19,16 +19,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from srdeploy.bench.on_device import measure_on
-from srdeploy.bench.request import Request
+from srdeploy.bench.measuring.on_device import measure_on
+from srdeploy.bench.measuring.request import Request
 from srdeploy.devices.checked import checked
 from srdeploy.devices.errors import DeviceError
 from srdeploy.devices.open import open_device
 from srdeploy.errors import SrdeployError
 from srdeploy.farm.content_store import HostCache, StoredContent
 from srdeploy.farm.labgrid_place import Busy, hold_place
-from srdeploy.files import cache_dir
 from srdeploy.measure.scenario import Scenario
+from srdeploy.util.files import cache_dir
 
 Answer = dict[str, Any]
 

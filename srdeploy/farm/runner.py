@@ -22,7 +22,7 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Any
 
-from srdeploy.figures_json import dumps
+from srdeploy.util.figures_json import dumps
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _STDIN = 0
@@ -175,11 +175,11 @@ def _import_ahead() -> None:
     import numpy.ma  # noqa: F401  (a median's)
     import onnx  # noqa: F401
 
-    from srdeploy.bench.inputs import choose_image
+    from srdeploy.bench.measuring.inputs import choose_image
     from srdeploy.devices.table import KINDS
     from srdeploy.errors import SrdeployError
     from srdeploy.farm import job  # noqa: F401
-    from srdeploy.plugins import code_of
+    from srdeploy.util.plugins import code_of
 
     choose_image("builtin", 2)  # what reads pictures
     for kind in KINDS.values():

@@ -13,7 +13,7 @@ from srdeploy import __version__
 from srdeploy.farm.runner_process import RunnerProcess, job_id
 from srdeploy.farm.settings import DeviceEntry, FarmFile
 from srdeploy.farm.state import DeviceState, StateFile
-from srdeploy.files import cache_dir
+from srdeploy.util.files import cache_dir
 
 Answer = dict[str, Any]
 

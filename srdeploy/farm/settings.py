@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 
 from srdeploy.devices.uri import DeviceUri
 from srdeploy.errors import UserError
-from srdeploy.strict import Strict, parse, read_yaml
+from srdeploy.util.strict import Strict, parse, read_yaml
 
 DEFAULT_PORT = 8786
 

@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from srdeploy.files import atomic_path, cache_dir
-from srdeploy.strict import Strict
+from srdeploy.util.files import atomic_path, cache_dir
+from srdeploy.util.strict import Strict
 
 KEPT = 10
 """Failures whose reasons are remembered."""

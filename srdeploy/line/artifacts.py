@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from srdeploy.bench.live import live_table
-from srdeploy.bench.plan import Batch, plan, run
-from srdeploy.bench.row import Row
+from srdeploy.bench.measuring.plan import Batch, plan, run
+from srdeploy.bench.measuring.row import Row
+from srdeploy.bench.showing.live import live_table
 from srdeploy.data.builtin import BUILTIN, TRAINING_IMAGES
 from srdeploy.devices.open import open_device
 from srdeploy.devices.uri import DeviceUri
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.run import export
 from srdeploy.export.targets import find_target
-from srdeploy.figures_json import dumps
-from srdeploy.files import atomic_path
 from srdeploy.line.code import require_device
 from srdeploy.line.digest import benchmark_folder
 from srdeploy.line.networks import Networks
@@ -28,7 +26,9 @@ from srdeploy.measure.scenario import Scenario
 from srdeploy.measure.store import Store
 from srdeploy.report.run_folder import BENCH, NETWORKS, PAGE, QUALITY, REPORT, ROWS, STORE, TABLE
 from srdeploy.runtime.table import RUNTIMES
-from srdeploy.strict import expand_variables
+from srdeploy.util.figures_json import dumps
+from srdeploy.util.files import atomic_path
+from srdeploy.util.strict import expand_variables
 
 
 @dataclass(frozen=True)
@@ -262,9 +262,9 @@ def _write(path: Path, text: str) -> None:
 def _rendered(rows: list[Row]) -> str:
     from io import StringIO
 
-    from srdeploy.bench.table import tables
-    from srdeploy.tables import WIDTH
-    from srdeploy.terminal import safe_console
+    from srdeploy.bench.showing.table import tables
+    from srdeploy.util.tables import WIDTH
+    from srdeploy.util.terminal import safe_console
 
     stream = StringIO()
     console = safe_console(file=stream, width=WIDTH)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from srdeploy.errors import UserError, unknown_name
-from srdeploy.prune.methods import CRITERIA, METHODS, SCORED
-from srdeploy.shipped import LINES, shipped
-from srdeploy.strict import merged, read_mapping
+from srdeploy.prune.methods.table import CRITERIA, METHODS, SCORED
+from srdeploy.util.shipped import LINES, shipped
+from srdeploy.util.strict import merged, read_mapping
 
 FOLDERS = {
     **{"model": "models", "prune": "prune", "train": "train"},

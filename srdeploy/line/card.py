@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from srdeploy.figures_json import dumps
-from srdeploy.files import atomic_path, sha256
 from srdeploy.line.digest import digest_of
 from srdeploy.report.run_folder import CARD
-from srdeploy.strict import Strict
+from srdeploy.util.figures_json import dumps
+from srdeploy.util.files import atomic_path, sha256
+from srdeploy.util.strict import Strict
 
 BEGUN = ".begun"
 """Holds the key of a stage that has begun: while it is the same, work goes on where it stopped."""

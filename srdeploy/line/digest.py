@@ -10,8 +10,8 @@ from typing import Any
 
 from srdeploy.data.builtin import BENCHMARK_IMAGES, BUILTIN, TRAINING_IMAGES
 from srdeploy.errors import UserError
-from srdeploy.files import atomic_path, cache_dir, sha256
-from srdeploy.strict import expand
+from srdeploy.util.files import atomic_path, cache_dir, sha256
+from srdeploy.util.strict import expand
 
 
 def digest_of(values: Any) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 
 from srdeploy.data.builtin import BUILTIN
 from srdeploy.errors import UserError
-from srdeploy.files import atomic_path
 from srdeploy.line.code import own_arch, require_arch
 from srdeploy.line.digest import benchmark_folder, training_folder
 from srdeploy.line.recipe import Line, OneShot, Trained, Version
@@ -20,14 +19,15 @@ from srdeploy.models.hub_file import hub_file
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.store import save_network
-from srdeploy.prune.methods import find_method
-from srdeploy.prune.oneshot import default_exclude
+from srdeploy.prune.methods.oneshot import default_exclude
+from srdeploy.prune.methods.table import find_method
 from srdeploy.prune.options import PruneOptions
 from srdeploy.report.run_folder import NETWORKS, PLAN, file_name
-from srdeploy.shipped import shipped_networks
-from srdeploy.strict import expand, merged, parse
 from srdeploy.train.defaults import finetune_defaults
 from srdeploy.train.recipe import HELD_OUT, TrainRecipe, Validation
+from srdeploy.util.files import atomic_path
+from srdeploy.util.shipped import shipped_networks
+from srdeploy.util.strict import expand, merged, parse
 
 RUN = "run"
 """Checkpoints and curves of a stage that trains, in its folder."""

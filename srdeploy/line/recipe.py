@@ -18,10 +18,14 @@ from srdeploy.export.targets import TARGETS, find_target
 from srdeploy.line.axes import FOLDERS, LISTS, resolved, spelt_out
 from srdeploy.measure.scenario import Scenario
 from srdeploy.models.card import Card
-from srdeploy.prune.methods import DEFAULT, SCORED, check_settings, find_method, names
+from srdeploy.prune.methods.table import DEFAULT, SCORED, check_settings, find_method, names
+from srdeploy.prune.methods.training import TrainedOptions
 from srdeploy.prune.options import PruneOptions
-from srdeploy.prune.training import TrainedOptions
-from srdeploy.strict import (
+from srdeploy.train.defaults import finetune_defaults
+from srdeploy.train.method import PruneRecipe
+from srdeploy.train.prune_defaults import short_recipe, with_method
+from srdeploy.train.recipe import TrainRecipe
+from srdeploy.util.strict import (
     Name,
     Strict,
     check_name,
@@ -31,10 +35,6 @@ from srdeploy.strict import (
     read_change,
     read_mapping,
 )
-from srdeploy.train.defaults import finetune_defaults
-from srdeploy.train.method import PruneRecipe
-from srdeploy.train.prune_defaults import short_recipe, with_method
-from srdeploy.train.recipe import TrainRecipe
 
 Version = Literal["dense", "pruned", "tuned"]
 

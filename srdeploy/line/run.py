@@ -12,7 +12,6 @@ from typing import Any
 import yaml
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.files import atomic_path
 from srdeploy.line.artifacts import Artifacts
 from srdeploy.line.card import StageCard, read_stage_card
 from srdeploy.line.code import own_arch, require_arch
@@ -21,6 +20,7 @@ from srdeploy.line.recipe import Line
 from srdeploy.line.stage import Stage, StageState
 from srdeploy.report.run_folder import RECIPE, stage_cards
 from srdeploy.train.interrupt import TrainingStopped
+from srdeploy.util.files import atomic_path
 
 
 class LineStopped(SrdeployError):

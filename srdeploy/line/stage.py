@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from srdeploy.errors import UserError
 from srdeploy.export.report import tool_versions
-from srdeploy.files import atomic_path, discard
 from srdeploy.line.card import (
     BEGUN,
     StageCard,
@@ -22,6 +21,7 @@ from srdeploy.line.card import (
     write_stage_card,
 )
 from srdeploy.line.digest import content, digest_of
+from srdeploy.util.files import atomic_path, discard
 
 Kind = Literal["current", "resume", "run", "blocked"]
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from srdeploy.errors import UserError
-from srdeploy.figures_json import dumps
-from srdeploy.files import atomic_path, check_output
 from srdeploy.measure.measurement import Measurement
 from srdeploy.quality.metrics import METRICS
+from srdeploy.util.figures_json import dumps
+from srdeploy.util.files import atomic_path, check_output
 
 SUFFIXES = (".json", ".csv")
 

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from srdeploy.errors import UserError
-from srdeploy.figures_json import dumps
 from srdeploy.measure.scenario import Scenario
 from srdeploy.quality.result import Quality
-from srdeploy.strict import Strict
+from srdeploy.util.figures_json import dumps
+from srdeploy.util.strict import Strict
 
 Shape = tuple[int, int, int, int]
 

@@ -40,7 +40,7 @@ def precision_of(artifact: str | Path, runtime: str, provider: str | None = None
     if runtime == "torch":
         return "fp32"
     if runtime in ("tensorrt", "tensorrt_rtx"):
-        from srdeploy.runtime.trt_sidecar import read_sidecar
+        from srdeploy.runtime.tensorrt.sidecar import read_sidecar
 
         return read_sidecar(artifact).precision  # read back from the engine when it was built
     if not runtime.startswith("onnxruntime"):
@@ -89,7 +89,7 @@ def _precisions(events: list[dict[str, Any]]) -> str | None:
 
 def main() -> None:
     """Print the precision of the file and provider on the command line."""
-    from srdeploy.runtime.providers import provider_list
+    from srdeploy.runtime.onnx.providers import provider_list
 
     print(ran_in(sys.argv[1], provider_list(next(iter(sys.argv[2:]), None))) or "")
 

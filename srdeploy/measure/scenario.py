@@ -10,8 +10,8 @@ from pydantic import BeforeValidator, Field
 
 from srdeploy.errors import unknown_name
 from srdeploy.runtime.sizes import parse_size
-from srdeploy.shipped import shipped_scenarios
-from srdeploy.strict import Strict, read_yaml
+from srdeploy.util.shipped import shipped_scenarios
+from srdeploy.util.strict import Strict, read_yaml
 
 Seconds = Annotated[float, Field(ge=0, le=86400)]
 Side = Annotated[int, Field(ge=1, le=16384)]

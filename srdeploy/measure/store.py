@@ -22,9 +22,9 @@ from types import TracebackType
 from typing import Any
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.files import check_output, space_for
 from srdeploy.measure.measurement import Measurement
 from srdeploy.measure.scenario import Scenario
+from srdeploy.util.files import check_output, space_for
 
 APPLICATION_ID = int.from_bytes(b"SRdp", "big")
 """What ``file(1)`` and we know a store by."""

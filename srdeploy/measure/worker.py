@@ -30,7 +30,7 @@ import numpy as np
 from srdeploy.errors import SrdeployError
 from srdeploy.measure.memory import peak_mb
 from srdeploy.measure.timing import Clock, take_samples, take_turn, time_run, wall_clock
-from srdeploy.runtime.providers import provider_name
+from srdeploy.runtime.onnx.providers import provider_name
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.table import RUNTIMES
 

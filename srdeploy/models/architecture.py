@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from srdeploy.plugins import code_of
+from srdeploy.util.plugins import code_of
 
 if TYPE_CHECKING:
     from torch import nn

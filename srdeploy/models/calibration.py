@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from srdeploy.plugins import code_of
+from srdeploy.util.plugins import code_of
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from srdeploy.errors import UserError, shown, unknown_name
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.models.hub_file import fetch, hub_file
-from srdeploy.shipped import shipped_networks
+from srdeploy.util.shipped import shipped_networks
 
 _CARD_DIGEST = "srdeploy.card.sha256"
 _WEIGHTS_DIGEST = "srdeploy.weights.sha256"
@@ -25,7 +25,7 @@ def find_file(name: str | Path) -> Path:
 
     Args:
         name: A path, ``hf:org/repo/file`` (:mod:`srdeploy.models.hub_file`), which is fetched where
-            it is not here yet, or a name of :func:`srdeploy.shipped.shipped_networks`.
+            it is not here yet, or a name of :func:`srdeploy.util.shipped.shipped_networks`.
 
     Raises:
         UserError: there is none.

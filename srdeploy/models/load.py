@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from srdeploy.errors import UserError
-from srdeploy.files import require_file, sha256
+from srdeploy.util.files import require_file, sha256
 from srdeploy.models.card_file import find_file, is_safetensors, read_card
 from srdeploy.models.hub_file import hub_file, pinned
 from srdeploy.models.importing.assemble import assemble
@@ -41,7 +41,7 @@ def load_network(
 
     Args:
         path: A file, a file on the hub (:mod:`srdeploy.models.hub_file`), or a name from
-            :func:`srdeploy.shipped.shipped_networks`.
+            :func:`srdeploy.util.shipped.shipped_networks`.
         arch: A name of ours (forces that layout; a preset such as ``edsr-full`` also states the
             base of a pruned file), or ``package.module:callable``, which is imported and called:
             see :mod:`srdeploy.models.importing.user_module` for the attributes it may have. Or

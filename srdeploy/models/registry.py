@@ -16,7 +16,7 @@ from srdeploy.models.rrdbnet import row as rrdbnet
 from srdeploy.models.smsr import row as smsr
 from srdeploy.models.srvggnet import row as srvggnet
 from srdeploy.models.vdsr import row as vdsr
-from srdeploy.plugins import Table
+from srdeploy.util.plugins import Table
 
 if TYPE_CHECKING:
     from torch import nn

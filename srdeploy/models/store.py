@@ -19,7 +19,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from srdeploy.errors import UserError, shown
-from srdeploy.files import atomic_path, check_output
 from srdeploy.models.card import Card
 from srdeploy.models.card_file import card_metadata, damaged, read_header
 from srdeploy.models.digest import weights_sha256
@@ -27,7 +26,8 @@ from srdeploy.models.facts import check_card, check_shapes, check_weights
 from srdeploy.models.network import Factory, Network
 from srdeploy.models.registry import base_module
 from srdeploy.models.resize import resize, tensor_places
-from srdeploy.synonyms import nearest
+from srdeploy.util.files import atomic_path, check_output
+from srdeploy.util.synonyms import nearest
 
 EXPORTED = {
     ".onnx": "an ONNX",

@@ -18,10 +18,10 @@ from typing import Any
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from torch import nn
 
-from srdeploy.bounded_yaml import read_file
 from srdeploy.errors import UserError
-from srdeploy.prune.groups import Grouping
-from srdeploy.strict import Strict
+from srdeploy.prune.tracing.groups import Grouping
+from srdeploy.util.bounded_yaml import read_file
+from srdeploy.util.strict import Strict
 
 DEFAULT_TYPES = ("Conv2d", "ConvTranspose2d", "Linear")
 """Module types that ``op_types: [default]`` stands for."""

@@ -10,8 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from srdeploy.errors import UserError, unknown_name
 from srdeploy.prune.blocks import BLOCKS, HERE, find_block, targets
-from srdeploy.prune.groups import Group, Grouping
-from srdeploy.prune.methods import CRITERIA
+from srdeploy.prune.methods.table import CRITERIA
+from srdeploy.prune.tracing.groups import Group, Grouping
 
 
 def _channels(value: Any) -> Any:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from srdeploy.errors import SrdeployError
-from srdeploy.prune.groups import Grouping
+from srdeploy.prune.tracing.groups import Grouping
 
 
 class Plan(BaseModel):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from srdeploy.prune.groups import Atom, Group
+from srdeploy.prune.tracing.groups import Atom, Group
 
 
 def counts_by_rank(

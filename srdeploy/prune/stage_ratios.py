@@ -15,8 +15,8 @@ from collections.abc import Sequence
 
 from srdeploy.errors import UserError
 from srdeploy.models.network import Network
-from srdeploy.prune.groups import find_groups
 from srdeploy.prune.options import matches
+from srdeploy.prune.tracing.groups import find_groups
 
 _RANGE = re.compile(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*:\s*([0-9.eE+-]+)\s*")
 

@@ -17,7 +17,6 @@ from srdeploy.data.images import rgb_to_y
 from srdeploy.errors import SrdeployError, UserError, shown
 from srdeploy.models.card import Card
 from srdeploy.models.registry import architecture_of
-from srdeploy.progress import track
 from srdeploy.quality.metrics import METRICS
 from srdeploy.quality.protocol import PROTOCOLS, Protocol, get_protocol
 from srdeploy.quality.result import Quality, key_of
@@ -25,6 +24,7 @@ from srdeploy.runtime.bicubic_session import BicubicSession
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.pixels import check_scale, upscale_rgb, upscale_y
 from srdeploy.runtime.session import Session
+from srdeploy.util.progress import track
 
 if TYPE_CHECKING:  # what a device puts out is judged without PyTorch
     from srdeploy.models.network import Network

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from srdeploy.plugins import Table, code_of
+from srdeploy.util.plugins import Table, code_of
 
 Colour = Literal["y", "rgb"]
 """Which planes of an image are compared."""

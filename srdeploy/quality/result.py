@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import numpy as np
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from srdeploy.figures_json import figure
 from srdeploy.quality.metrics import METRICS, Colour, Metric, lost
-from srdeploy.strict import Strict
+from srdeploy.util.figures_json import figure
+from srdeploy.util.strict import Strict
 
 COLOURS: tuple[Colour, ...] = get_args(Colour)
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from srdeploy.errors import SrdeployError
-from srdeploy.prune.channel_labels import Axis
-from srdeploy.prune.groups import Group, Grouping
+from srdeploy.prune.tracing.channel_labels import Axis
+from srdeploy.prune.tracing.groups import Group, Grouping
 from srdeploy.reconstruct.linear_form import LinearForm, has_form
 from srdeploy.reconstruct.moments import Moments, input_moments
 
@@ -112,7 +112,9 @@ def choose_by_cost(
         raise SrdeployError(f"A layer that reads '{open_groups[name].layers[0]}' never runs.")
     chosen = {name: sorted(removed[name]) for name in counts if name in removed}
     if unread:
-        from srdeploy.prune.pruners import choose  # NNI is imported where something needs it
+        from srdeploy.prune.methods.pruners import (
+            choose,  # NNI is imported where something needs it
+        )
 
         chosen |= choose(module, grouping, unread, "l1")
     return chosen, costs

@@ -24,12 +24,11 @@ from srdeploy.data.builtin import BUILTIN, CALIBRATION_IMAGES
 from srdeploy.errors import SrdeployError
 from srdeploy.models.network import Network
 from srdeploy.models.probes import Size, fit_size, photograph, run
-from srdeploy.progress import track
-from srdeploy.prune.groups import Grouping, find_groups
-from srdeploy.prune.methods import Method
-from srdeploy.prune.oneshot import plan_oneshot
+from srdeploy.prune.methods.oneshot import plan_oneshot
+from srdeploy.prune.methods.table import Method
 from srdeploy.prune.options import PruneOptions, nothing_to_prune, removals
 from srdeploy.prune.plan import Plan, make_plan
+from srdeploy.prune.tracing.groups import Grouping, find_groups
 from srdeploy.reconstruct.allocate import allocations
 from srdeploy.reconstruct.budget import Budget
 from srdeploy.reconstruct.choice import choose_by_cost
@@ -37,7 +36,8 @@ from srdeploy.reconstruct.refit import RIDGE, LayerFit, refit
 from srdeploy.reconstruct.rotate import rotate_streams
 from srdeploy.reconstruct.steps import CHOSEN, Steps, origin_of
 from srdeploy.runtime.inputs import network_inputs
-from srdeploy.strict import expand
+from srdeploy.util.progress import track
+from srdeploy.util.strict import expand
 
 GAIN = 0.9
 """Error on the calibration images, relative to that of one ratio for all, from which on a budget is
@@ -112,7 +112,7 @@ def prune_at_once(
 
     Args:
         network: Left as it is.
-        method: A row of :data:`~srdeploy.prune.methods.METHODS` that is not ``trained``.
+        method: A row of :data:`~srdeploy.prune.methods.table.METHODS` that is not ``trained``.
         options: What to remove; a method that chooses by cost uses neither ``criterion`` nor
             ``seed``.
         calibration: What it is run on; default: up to 112 pieces of shipped images.

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from srdeploy import __version__
-from srdeploy.files import atomic_path
 from srdeploy.models.digest import weights_sha256
+from srdeploy.util.files import atomic_path
 
 CHOSEN, FITTED = "chosen", "fitted"
 """The network before the removal, with the plan; and the small one with the layers that are fitted

@@ -6,11 +6,11 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from srdeploy.bench.row import Row
+from srdeploy.bench.measuring.row import Row
 from srdeploy.report.run_folder import RECIPE, RunFolder
 from srdeploy.report.sources import Evidence
 from srdeploy.runtime.table import RUNTIMES
-from srdeploy.shipped import shipped_scenarios
+from srdeploy.util.shipped import shipped_scenarios
 
 
 def commands_of(evidence: Evidence, report: str) -> list[str]:

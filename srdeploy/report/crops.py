@@ -16,7 +16,6 @@ from srdeploy.data.benchmark import Pair, open_benchmark
 from srdeploy.data.bicubic import imresize
 from srdeploy.data.images import rgb_to_y, to_uint8
 from srdeploy.errors import SrdeployError
-from srdeploy.progress import track
 from srdeploy.quality.metrics import psnr
 from srdeploy.quality.protocol import PROTOCOLS
 from srdeploy.report.run_folder import NETWORKS, RunFolder
@@ -24,6 +23,7 @@ from srdeploy.report.sources import Evidence
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.pixels import upscale_rgb
 from srdeploy.upscaling.compare import find_region
+from srdeploy.util.progress import track
 
 SHOWN = 2
 """Images on the page: those that the versions differ on most."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from srdeploy.bench.verdict import Limits, Verdict
+from srdeploy.bench.deciding.verdict import Limits, Verdict
 from srdeploy.report.crops import Crop
 from srdeploy.report.figures import FigureGroup, groups_of
 from srdeploy.report.sources import Evidence

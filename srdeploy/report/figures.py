@@ -9,8 +9,8 @@ from itertools import pairwise
 from pathlib import PurePath
 from typing import Any
 
-from srdeploy.bench.row import Row
-from srdeploy.bench.table import milliseconds
+from srdeploy.bench.measuring.row import Row
+from srdeploy.bench.showing.table import milliseconds
 from srdeploy.quality.metrics import lost
 from srdeploy.report.run_folder import NETWORKS, RunFolder
 from srdeploy.report.sources import Evidence, SourceEntry

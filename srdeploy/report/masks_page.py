@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from srdeploy.shipped import ASSETS
 from srdeploy.sparse.masks import LayerWork, MaskReport, ModuleMask
+from srdeploy.util.shipped import ASSETS
 
 SKIPPED = (16, 20, 48)
 """Colour laid over what is skipped."""

@@ -14,11 +14,10 @@ from string import Template
 from typing import Any
 
 from srdeploy import __version__
-from srdeploy.bench.row import Row
-from srdeploy.bench.table import milliseconds
-from srdeploy.bench.verdict import Limits, Verdict, judge
+from srdeploy.bench.deciding.verdict import Limits, Verdict, judge
+from srdeploy.bench.measuring.row import Row
+from srdeploy.bench.showing.table import milliseconds
 from srdeploy.errors import UserError
-from srdeploy.files import atomic_path, check_output
 from srdeploy.report import html
 from srdeploy.report.commands import commands_of, own_command
 from srdeploy.report.crops import try_crops
@@ -37,8 +36,9 @@ from srdeploy.report.figures import (
 from srdeploy.report.sections.table import SECTIONS
 from srdeploy.report.sources import Evidence, read_sources
 from srdeploy.report.widths import find_widths
-from srdeploy.shipped import ASSETS
-from srdeploy.terminal import plain
+from srdeploy.util.files import atomic_path, check_output
+from srdeploy.util.shipped import ASSETS
+from srdeploy.util.terminal import plain
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from srdeploy.bench.row import Row, measurement_of, row_of
+from srdeploy.bench.measuring.row import Row, measurement_of, row_of
 from srdeploy.errors import UserError
-from srdeploy.figures_json import dumps
 from srdeploy.measure.measurement import Measurement
 from srdeploy.measure.store import Store, is_sqlite
 from srdeploy.report.run_folder import BENCH, STORE, RunFolder, read_run_folder
+from srdeploy.util.figures_json import dumps
 
 
 @dataclass(frozen=True)

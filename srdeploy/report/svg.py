@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from srdeploy.bench.svg_plot import scale, ticks
+from srdeploy.util.svg_plot import scale, ticks
 
 Box = tuple[float, float, float, float]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from srdeploy.errors import UserError
-from srdeploy.files import require_file
 from srdeploy.models.card import CARD_KEY, Card
-from srdeploy.plugins import code_of
 from srdeploy.runtime.table import LITERT, RUNTIMES
+from srdeploy.util.files import require_file
+from srdeploy.util.plugins import code_of
 
 
 def read_card_of(path: str | Path) -> Card:
@@ -50,14 +50,14 @@ def card_of_onnx(path: Path) -> Card | None:
 
 def card_of_package(path: Path) -> Card:
     """In the package's metadata."""
-    from srdeploy.runtime.coreml_package import read_package
+    from srdeploy.runtime.coreml.package import read_package
 
     return read_package(path).card
 
 
 def card_of_engine(path: Path) -> Card:
     """In the file beside the engine, whose content it knows."""
-    from srdeploy.runtime.trt_sidecar import read_sidecar, require_whole
+    from srdeploy.runtime.tensorrt.sidecar import read_sidecar, require_whole
 
     facts = read_sidecar(path)
     require_whole(path, facts)

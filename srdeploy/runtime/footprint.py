@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from srdeploy.allocator import give_back_freed_memory
 from srdeploy.errors import UserError
 from srdeploy.runtime.session import Session
+from srdeploy.util.allocator import give_back_freed_memory
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")

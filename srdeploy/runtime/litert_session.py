@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srdeploy.errors import UserError
-from srdeploy.files import require_file
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.sizes import InputSizes
 from srdeploy.runtime.table import LITERT
+from srdeploy.util.files import require_file
 
 MAGIC = b"TFL3"
 """Bytes 4 to 8 of every TFLite file."""

@@ -10,11 +10,11 @@ from srdeploy.errors import UserError, unknown_name
 from srdeploy.models.card_file import find_file
 from srdeploy.models.hub_file import hub_file
 from srdeploy.models.registry import architecture_of_module
-from srdeploy.plugins import code_of
+from srdeploy.util.plugins import code_of
 from srdeploy.runtime.bicubic_session import NAME as BICUBIC
 from srdeploy.runtime.bicubic_session import BicubicSession
-from srdeploy.runtime.onnx_file import NotComputed
-from srdeploy.runtime.providers import PROVIDERS
+from srdeploy.runtime.onnx.file import NotComputed
+from srdeploy.runtime.onnx.providers import PROVIDERS
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.table import ONNXRUNTIME, RUNTIMES, Runtime, split_runtime
 
@@ -50,7 +50,7 @@ def open_session(
         arch: architecture of a foreign checkpoint that does not show it, as ``load_network``.
         scale: upscaling factor of a foreign file that does not show it.
         value_range: 1 or 255, for an ONNX file without a card.
-        provider: onnxruntime's execution provider (:data:`srdeploy.runtime.providers.PROVIDERS`):
+        provider: onnxruntime's execution provider (:data:`srdeploy.runtime.onnx.providers.PROVIDERS`):
             ``cuda`` is short for the runtime ``onnxruntime-cuda``.
 
     Raises:
@@ -121,7 +121,7 @@ def artifact_runtime(path: str | Path, asked: str | None = None) -> Runtime | No
     suffix = Path(path).suffix.lower()
     fitting = [row for row in RUNTIMES.values() if suffix in row.suffixes]
     if suffix == ".engine":
-        from srdeploy.runtime.trt_sidecar import read_sidecar
+        from srdeploy.runtime.tensorrt.sidecar import read_sidecar
 
         return RUNTIMES[read_sidecar(path).builder]
     named = [row for row in fitting if row.name == asked]

@@ -14,12 +14,12 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 
 from srdeploy.errors import UserError
-from srdeploy.files import require_file
 from srdeploy.models.card import CARD_KEY
-from srdeploy.runtime.onnx_file import GraphPort, OnnxFileSession, as_text, last_clause
+from srdeploy.runtime.onnx.file import GraphPort, OnnxFileSession, as_text, last_clause
 from srdeploy.runtime.patience import patience, within
 from srdeploy.runtime.session import default_threads
 from srdeploy.runtime.table import OPENVINO
+from srdeploy.util.files import require_file
 
 DEVICE = "CPU"
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from srdeploy.errors import unknown_name
-from srdeploy.plugins import Table
-from srdeploy.runtime.providers import REMEDIES
-from srdeploy.synonyms import meaning
+from srdeploy.runtime.onnx.providers import REMEDIES
+from srdeploy.util.plugins import Table
+from srdeploy.util.synonyms import meaning
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def provider_availability(name: str) -> Availability:
     """Whether the installed onnxruntime was built with an execution provider. Imports nothing.
 
     Args:
-        name: One of :data:`srdeploy.runtime.providers.PROVIDERS`, not the CPU's.
+        name: One of :data:`srdeploy.runtime.onnx.providers.PROVIDERS`, not the CPU's.
     """
     if not (found := ONNXRUNTIME.availability()):
         missing = f"{found.reason}; for this provider {REMEDIES[name]}"
@@ -195,7 +195,7 @@ def _provider_row(name: str, title: str, **facts: Any) -> Runtime:
         f"ONNX Runtime, {title}",
         ONNXRUNTIME,
         suffixes=(".onnx",),
-        session=f"srdeploy.runtime.onnx_session:Onnx{name.title()}Session",
+        session=f"srdeploy.runtime.onnx.session:Onnx{name.title()}Session",
         provider=name,
         **facts,
     )
@@ -223,7 +223,7 @@ RUNTIMES: Table[Runtime] = Table(
             "ONNX Runtime",
             ONNXRUNTIME,
             suffixes=(".onnx",),
-            session="srdeploy.runtime.onnx_session:OnnxSession",
+            session="srdeploy.runtime.onnx.session:OnnxSession",
             card="srdeploy.runtime.card_of:card_of_onnx",
         ),
         Runtime(
@@ -238,7 +238,7 @@ RUNTIMES: Table[Runtime] = Table(
             "bf16 ONNX files, interpreted: results without speed",
             ONNXRUNTIME,
             suffixes=(".onnx",),
-            session="srdeploy.runtime.onnx_reference:OnnxReferenceSession",
+            session="srdeploy.runtime.onnx.reference:OnnxReferenceSession",
             timed=False,
         ),
         _provider_row("cuda", "NVIDIA GPUs", platforms=NVIDIA_PLATFORMS, nvidia=True),
@@ -251,7 +251,7 @@ RUNTIMES: Table[Runtime] = Table(
             "Core ML",
             COREMLTOOLS,
             suffixes=(".mlpackage",),
-            session="srdeploy.runtime.coreml_session:CoremlSession",
+            session="srdeploy.runtime.coreml.session:CoremlSession",
             card="srdeploy.runtime.card_of:card_of_package",
             platforms=("darwin",),
         ),
@@ -260,7 +260,7 @@ RUNTIMES: Table[Runtime] = Table(
             "CoreML programs, interpreted: results without speed",
             COREMLTOOLS,
             suffixes=(".mlpackage",),
-            session="srdeploy.runtime.coreml_reference:CoremlReferenceSession",
+            session="srdeploy.runtime.coreml.reference:CoremlReferenceSession",
             timed=False,
         ),
         Runtime(
@@ -268,7 +268,7 @@ RUNTIMES: Table[Runtime] = Table(
             "TensorRT engines",
             TENSORRT,
             suffixes=(".engine",),
-            session="srdeploy.runtime.trt_session:TensorrtSession",
+            session="srdeploy.runtime.tensorrt.session:TensorrtSession",
             card="srdeploy.runtime.card_of:card_of_engine",
             platforms=NVIDIA_PLATFORMS,
             nvidia=True,
@@ -278,7 +278,7 @@ RUNTIMES: Table[Runtime] = Table(
             "TensorRT-RTX engines",
             TENSORRT_RTX,
             suffixes=(".engine",),
-            session="srdeploy.runtime.trt_session:TensorrtRtxSession",
+            session="srdeploy.runtime.tensorrt.session:TensorrtRtxSession",
             card="srdeploy.runtime.card_of:card_of_engine",
             platforms=NVIDIA_PLATFORMS,
             nvidia=True,

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from srdeploy.allocator import keep_freed_memory
 from srdeploy.models.module_path import ModulePath
 from srdeploy.models.network import Network
 from srdeploy.models.probes import cannot_run
 from srdeploy.runtime.session import Session
+from srdeploy.util.allocator import keep_freed_memory
 
 
 @contextmanager

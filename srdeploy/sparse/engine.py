@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from srdeploy.allocator import keep_freed_memory
 from srdeploy.models.smsr.network import SMSR
 from srdeploy.models.smsr.pack import pack
 from srdeploy.sparse.backend import choose_backend
@@ -24,6 +23,7 @@ from srdeploy.sparse.module import RowModule
 from srdeploy.sparse.rowconv import aligned
 from srdeploy.sparse.rowframe import RowFrame
 from srdeploy.sparse.workspace import Arena, Workspace
+from srdeploy.util.allocator import keep_freed_memory
 
 FORMS = ("auto", "rows", "dense")
 

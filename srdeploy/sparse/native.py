@@ -21,8 +21,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from srdeploy.files import atomic_path, cache_dir
 from srdeploy.sparse.rowconv import Features, RowConv, aligned
+from srdeploy.util.files import atomic_path, cache_dir
 
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-std=gnu11", "-O3", "-fopenmp", "-fPIC", "-shared")

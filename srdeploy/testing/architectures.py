@@ -30,9 +30,9 @@ from srdeploy.models.store import read_network, save_network
 from srdeploy.prune.options import PruneOptions
 from srdeploy.quality.protocol import PROTOCOLS
 from srdeploy.runtime.open import open_session
-from srdeploy.strict import parse
 from srdeploy.train.defaults import finetune_defaults
 from srdeploy.train.recipe import TrainRecipe
+from srdeploy.util.strict import parse
 
 _TOLERANCE = 1e-4  # of the value range, between forms that compute in another order
 

@@ -7,9 +7,9 @@ import math
 
 import numpy as np
 
-from srdeploy.figures_json import dumps
 from srdeploy.quality.metrics import METRICS, Metric
 from srdeploy.quality.result import ALWAYS, Quality, key_of
+from srdeploy.util.figures_json import dumps
 
 _SHAPES = ((0, 0), (0, 5), (0, 0, 3))
 """What is added to the smallest side: a square, an oblong, colours."""

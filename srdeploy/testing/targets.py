@@ -16,11 +16,11 @@ from srdeploy.export.run import export
 from srdeploy.export.targets import TARGETS, Target
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.plugins import code_of
 from srdeploy.runtime.card_of import read_card_of
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.table import RUNTIMES
 from srdeploy.testing.pictures import measured_on, write_middles
+from srdeploy.util.plugins import code_of
 
 
 class TargetContract:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from srdeploy.errors import UserError
-from srdeploy.figures_json import dumps, figure
 from srdeploy.models.card_file import read_card
 from srdeploy.models.network import Network
 from srdeploy.models.store import read_into, save_network
 from srdeploy.train.recipe import Validation
 from srdeploy.train.run_folder import BEST
+from srdeploy.util.figures_json import dumps, figure
 
 _STEP = "kept"
 

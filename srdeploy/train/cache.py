@@ -27,8 +27,8 @@ from srdeploy.data.bicubic import imresize
 from srdeploy.data.images import list_images, modcrop, read_rgb, rgb_to_y
 from srdeploy.data.layouts import DataLayout, find_layout
 from srdeploy.errors import UserError
-from srdeploy.files import atomic_path, cache_dir, sha256
-from srdeploy.progress import track
+from srdeploy.util.files import atomic_path, cache_dir, sha256
+from srdeploy.util.progress import track
 
 LUMA_STEPS = 64  # units of int16 luma per grey level
 _FORMAT = 1  # raise when the pixels of the same files would come out differently

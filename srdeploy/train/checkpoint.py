@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from srdeploy.errors import UserError
-from srdeploy.files import atomic_path
 from srdeploy.models.network import Network
 from srdeploy.train.recipe import TrainRecipe
+from srdeploy.util.files import atomic_path
 
 
 @dataclass(frozen=True)

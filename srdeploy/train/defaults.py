@@ -11,9 +11,9 @@ from srdeploy.data.builtin import BUILTIN
 from srdeploy.errors import UserError
 from srdeploy.models.card import Card
 from srdeploy.models.registry import architecture_of
-from srdeploy.strict import parse
 from srdeploy.train.patches import count_images, held_out_of
 from srdeploy.train.recipe import HELD_OUT, Data, TrainRecipe, read_recipe
+from srdeploy.util.strict import parse
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 

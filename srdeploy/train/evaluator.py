@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
-from srdeploy.prune.evaluator import StepEvaluator
+from srdeploy.prune.methods.evaluator import StepEvaluator
 from srdeploy.quality.evaluate import evaluate
-from srdeploy.strict import expand
 from srdeploy.train.hooks import Forward, StepHook
 from srdeploy.train.loop import train
 from srdeploy.train.recipe import HELD_OUT, TrainRecipe
+from srdeploy.util.strict import expand
 
 
 class LoopEvaluator(StepEvaluator):

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from srdeploy.data.benchmark import Pair
 from srdeploy.errors import UserError
 from srdeploy.models.card import Card
-from srdeploy.strict import expand
 from srdeploy.train.patches import PatchBatch, PatchSource, turned
 from srdeploy.train.processes import ALONE, Processes
 from srdeploy.train.recipe import TrainRecipe
+from srdeploy.util.strict import expand
 
 
 class Hdf5Patches(PatchSource):

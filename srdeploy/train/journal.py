@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from srdeploy.errors import UserError
-from srdeploy.figures_json import dumps, figure
-from srdeploy.files import atomic_path, space_for
-from srdeploy.progress import Tracker
 from srdeploy.train.recipe import Validation
 from srdeploy.train.run_folder import METRICS
+from srdeploy.util.figures_json import dumps, figure
+from srdeploy.util.files import atomic_path, space_for
+from srdeploy.util.progress import Tracker
 
 SHOWN = ("psnr_y", "loss", "density", "penalty", "pruned", "kept", "lr")
 """What stands below the progress bar where a run reports it, most important first."""

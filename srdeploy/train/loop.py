@@ -15,16 +15,12 @@ import torch
 import yaml
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.figures_json import dumps
-from srdeploy.files import atomic_path, discard
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create, find_architecture
 from srdeploy.models.weight_norm import merge_weight_norm
-from srdeploy.progress import track
 from srdeploy.quality.evaluate import evaluate
 from srdeploy.runtime.open import open_session
-from srdeploy.strict import expand
 from srdeploy.train.best import Best, read_best
 from srdeploy.train.checkpoint import Origin, load_state, save_state, weights_digest
 from srdeploy.train.distill import DistillHook
@@ -42,6 +38,10 @@ from srdeploy.train.recipe import HELD_OUT, Quantise, TrainRecipe
 from srdeploy.train.run import Run
 from srdeploy.train.run_folder import BEST, CHECKPOINT, METRICS, RECIPE
 from srdeploy.train.sparsity import SparsityHook
+from srdeploy.util.figures_json import dumps
+from srdeploy.util.files import atomic_path, discard
+from srdeploy.util.progress import track
+from srdeploy.util.strict import expand
 
 
 def starting_network(recipe: TrainRecipe) -> Network:

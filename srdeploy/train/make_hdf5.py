@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from srdeploy.data.bicubic import imresize
 from srdeploy.data.images import list_images, modcrop, read_rgb, rgb_to_y, to_uint8
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.files import atomic_path
-from srdeploy.progress import track
-from srdeploy.terminal import plain
+from srdeploy.util.files import atomic_path
+from srdeploy.util.progress import track
+from srdeploy.util.terminal import plain
 
 SCALES, DOWNSIZES = (2, 3, 4), (1.0, 0.7, 0.5)
 PATCH = 41

@@ -17,18 +17,18 @@ from srdeploy.compact.surgery import compact
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.models.registry import architecture_of
-from srdeploy.prune.groups import Grouping, find_groups
+from srdeploy.prune.methods.training import TrainedOptions, check_fit
 from srdeploy.prune.plan import Plan, make_plan
 from srdeploy.prune.ranking import counts_by_rank, mean_weights
-from srdeploy.prune.training import TrainedOptions, check_fit
+from srdeploy.prune.tracing.groups import Grouping, find_groups
 from srdeploy.reconstruct.run import Calibration, refit_to
-from srdeploy.strict import Strict, merged, parse, read_yaml
 from srdeploy.train.hooks import StepHook
 from srdeploy.train.loop import train
 from srdeploy.train.recipe import TrainRecipe
+from srdeploy.util.strict import Strict, merged, parse, read_yaml
 
 if TYPE_CHECKING:
-    from srdeploy.prune.trained import TrainedPruner
+    from srdeploy.prune.methods.trained import TrainedPruner
 
 
 class PruneRecipe(Strict):
@@ -120,9 +120,9 @@ def prune_trained(
         SrdeployError: training diverged, or compaction would change the output.
     """
     # NNI is imported where something is pruned by it.
-    from srdeploy.prune.assl import ASSLPruner
-    from srdeploy.prune.gassl import GASSLPruner
-    from srdeploy.prune.srp import SRPPruner
+    from srdeploy.prune.methods.assl import ASSLPruner
+    from srdeploy.prune.methods.gassl import GASSLPruner
+    from srdeploy.prune.methods.srp import SRPPruner
     from srdeploy.train.evaluator import LoopEvaluator
 
     options = recipe.prune

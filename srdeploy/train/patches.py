@@ -20,10 +20,10 @@ from srdeploy.data.images import list_images
 from srdeploy.data.layouts import find_layout
 from srdeploy.errors import UserError
 from srdeploy.models.card import Card
-from srdeploy.strict import expand
 from srdeploy.train.cache import LUMA_STEPS, PackedImages, open_folder
 from srdeploy.train.processes import ALONE, Processes
 from srdeploy.train.recipe import HELD_OUT, TrainRecipe
+from srdeploy.util.strict import expand
 
 log = logging.getLogger(__name__)
 

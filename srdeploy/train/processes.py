@@ -28,7 +28,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.progress import set_quiet
+from srdeploy.util.progress import set_quiet
 
 PATIENCE = timedelta(hours=2)
 """How long processes wait for the one that decodes or measures. A process that *dies* is noticed

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from srdeploy.bounded_yaml import read_file
 from srdeploy.models.network import Network
-from srdeploy.prune.methods import find_method
-from srdeploy.prune.oneshot import default_exclude
-from srdeploy.shipped import shipped
-from srdeploy.strict import merged, parse
+from srdeploy.prune.methods.oneshot import default_exclude
+from srdeploy.prune.methods.table import find_method
 from srdeploy.train.defaults import fast_precision
 from srdeploy.train.method import PruneRecipe, read_prune_recipe
+from srdeploy.util.bounded_yaml import read_file
+from srdeploy.util.shipped import shipped
+from srdeploy.util.strict import merged, parse
 
 
 def prune_recipe(

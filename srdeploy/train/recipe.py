@@ -10,7 +10,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from srdeploy.models.calibration import DEFAULT_CALIBRATION
 from srdeploy.models.quantised import Activations, Method
-from srdeploy.strict import Strict, read_yaml
+from srdeploy.util.strict import Strict, read_yaml
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]

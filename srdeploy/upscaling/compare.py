@@ -16,10 +16,10 @@ from srdeploy.data.bicubic import imresize_part
 from srdeploy.data.images import eight_bits, list_images, rgb_to_y, to_uint8
 from srdeploy.data.picture import Picture, read_picture
 from srdeploy.errors import UserError
-from srdeploy.files import atomic_path
 from srdeploy.quality.protocol import PROTOCOLS
 from srdeploy.upscaling.image import Upscaler, hidden_bytes
 from srdeploy.upscaling.sheet import Panel, draw_sheet
+from srdeploy.util.files import atomic_path
 
 REGION = (120, 160)
 """Height and width of the region shown, in pixels of the result."""

@@ -20,10 +20,10 @@ from srdeploy.data.opening import opened
 from srdeploy.data.picture import Picture, read_picture
 from srdeploy.data.picture_write import FORMATS, Format, find_format, format_of, open_writer
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.files import atomic_path, check_output, require_file, sha256
-from srdeploy.progress import Tracker, track
 from srdeploy.upscaling.compare import PictureComparison
 from srdeploy.upscaling.image import Upscaler, hidden_bytes
+from srdeploy.util.files import atomic_path, check_output, require_file, sha256
+from srdeploy.util.progress import Tracker, track
 
 JOURNAL = "upscale.json"
 """Beside the results: what each was made from, so that a rerun knows what is finished."""

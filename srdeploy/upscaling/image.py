@@ -12,11 +12,11 @@ from srdeploy.data.bicubic import imresize_part
 from srdeploy.data.images import to_uint8
 from srdeploy.data.picture import Picture
 from srdeploy.errors import UserError
-from srdeploy.memory import available
 from srdeploy.runtime.footprint import bytes_per_pixel, resident
 from srdeploy.runtime.pixels import check_scale, plan_image, upscale_parts
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.tiling import Grid, smallest_tile
+from srdeploy.util.memory import available
 
 ROOM = 500_000_000
 """Bytes beyond what the process holds already that may be taken unless told: who trained a network

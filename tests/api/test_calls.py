@@ -20,7 +20,7 @@ from srdeploy.errors import UserError
 from srdeploy.export.targets import TARGETS
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.prune.methods import METHODS
+from srdeploy.prune.methods.table import METHODS
 from srdeploy.reconstruct.run import Calibration
 
 NETWORK = create("ledsr", n_blocks=1, n_feats=4)

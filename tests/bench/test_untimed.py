@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from srdeploy.bench.run import bench
-from srdeploy.bench.table import group_tables
+from srdeploy.bench.measuring.run import bench
+from srdeploy.bench.showing.table import group_tables
 from srdeploy.data.images import write_png
 from srdeploy.export.coreml.export import export_coreml
 from srdeploy.export.onnx.export import export_onnx

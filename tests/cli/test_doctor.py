@@ -52,7 +52,7 @@ def test_a_short_list_of_what_is_missing(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_everything(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("srdeploy.shipped.shipped_networks", dict)
+    monkeypatch.setattr("srdeploy.util.shipped.shipped_networks", dict)
     assert run(["doctor", "--all"]) == 0
     told = capsys.readouterr().out.splitlines()
     for lines in (

@@ -156,9 +156,9 @@ def test_the_completion_script(shell: str) -> None:
 
 def test_what_completes_exists() -> None:
     from srdeploy.data.benchmark import BUILTIN
-    from srdeploy.prune.methods import CRITERIA, METHODS
+    from srdeploy.prune.methods.table import CRITERIA, METHODS
     from srdeploy.quality.protocol import PROTOCOLS
-    from srdeploy.shipped import shipped_networks, shipped_scenarios
+    from srdeploy.util.shipped import shipped_networks, shipped_scenarios
 
     assert complete.networks("") == sorted(shipped_networks())
     assert complete.scenarios("") == sorted(shipped_scenarios())

@@ -15,7 +15,7 @@ import pytest
 from srdeploy.cli import main
 from srdeploy.cli.main import run
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.progress import is_quiet, set_quiet
+from srdeploy.util.progress import is_quiet, set_quiet
 from tests.cli.reach import exit_code
 
 TELL = "srdeploy.export.provenance.tell"

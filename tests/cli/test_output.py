@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from srdeploy.cli import main, output
-from srdeploy.progress import set_quiet
+from srdeploy.util.progress import set_quiet
 
 TELL = "srdeploy.export.provenance.tell"
 

@@ -137,9 +137,9 @@ def test_values_in_other_words_are_understood(line: str, meant: dict[str, Any]) 
         "srdeploy.runtime.open:open_session": STOP,
         "srdeploy.models.load:load_network": "the network",
         "srdeploy.export.run:export": STOP,
-        "srdeploy.bench.plan:check_artifacts": None,
+        "srdeploy.bench.measuring.plan:check_artifacts": None,
         "srdeploy.runtime.open:scale_of": 2,
-        "srdeploy.bench.plan:plan": STOP,
+        "srdeploy.bench.measuring.plan:plan": STOP,
     }
     seen = calls(line, replaced)
     assert {key: seen.get(key) for key in meant} == meant

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from srdeploy.bench.zoo import Shipped
+from srdeploy.bench.measuring.zoo import Shipped
 from srdeploy.cli import zoo
 from srdeploy.measure.machine import cpu_model
 from tests.cli.reach import calls, exit_code
@@ -19,7 +19,10 @@ def test_what_zoo_prints(
     set5 = {"psnr_y": 37.987, "ssim_y": 0.96054, "protocol": "psnr[y]"}
     one = Shipped("one", 2, 1_500_000, 2 * 10**9, 6500, {"Set5": set5, "builtin": {}})
     two = Shipped("two", 2, 1500, 10**6, 400, {}, p50_ms=12.34, speedup=1.234)
-    replaced = {"srdeploy.bench.zoo:shipped": [one, two], "srdeploy.bench.zoo:timed": [one, two]}
+    replaced = {
+        "srdeploy.bench.measuring.zoo:shipped": [one, two],
+        "srdeploy.bench.measuring.zoo:timed": [one, two],
+    }
     calls("zoo", replaced)
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
     assert lines[0] == ["network", "params", "MACs", "720p", "KB", "Set5"]
@@ -42,7 +45,10 @@ def test_what_zoo_prints(
 
 def test_the_document(capsys: pytest.CaptureFixture[str]) -> None:
     one = Shipped("one", 2, 1500, 10**6, 400, {})
-    replaced = {"srdeploy.bench.zoo:shipped": [one], "srdeploy.bench.zoo:timed": []}
+    replaced = {
+        "srdeploy.bench.measuring.zoo:shipped": [one],
+        "srdeploy.bench.measuring.zoo:timed": [],
+    }
     assert "timed.rows" not in calls("zoo --json", replaced)
     assert json.loads(capsys.readouterr().out)[0]["name"] == "one"
     assert calls("zoo --time --json", replaced)["timed.rows"]
@@ -51,7 +57,10 @@ def test_the_document(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("words", ["--input 32x24", "--runs 1", "--seconds 1", "--threads 1"])
 def test_how_to_measure_needs_a_measurement(words: str) -> None:
-    replaced = {"srdeploy.bench.zoo:shipped": [], "srdeploy.bench.zoo:timed": []}
+    replaced = {
+        "srdeploy.bench.measuring.zoo:shipped": [],
+        "srdeploy.bench.measuring.zoo:timed": [],
+    }
     assert exit_code(f"zoo {words}", replaced) == 2
     assert exit_code(f"zoo --time {words}", replaced) == 0
 

@@ -16,8 +16,8 @@ from srdeploy.compact.proof import prove_equal
 from srdeploy.compact.run import prune_oneshot
 from srdeploy.compact.surgery import compact
 from srdeploy.errors import SrdeployError
-from srdeploy.prune.groups import find_groups
 from srdeploy.prune.options import PruneOptions
+from srdeploy.prune.tracing.groups import find_groups
 from tests.prune.helpers import random_plan, user_network
 
 

@@ -8,10 +8,10 @@ from srdeploy.compact.surgery import compact, cut
 from srdeploy.models.count import count
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.prune.groups import Grouping, find_groups
-from srdeploy.prune.oneshot import default_exclude, plan_oneshot
+from srdeploy.prune.methods.oneshot import default_exclude, plan_oneshot
 from srdeploy.prune.options import PruneOptions, removals
 from srdeploy.prune.plan import make_plan
+from srdeploy.prune.tracing.groups import Grouping, find_groups
 
 
 @pytest.fixture(scope="module")

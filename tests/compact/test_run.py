@@ -12,8 +12,8 @@ from srdeploy.compact import run
 from srdeploy.compact.run import PruneReport, prune_oneshot
 from srdeploy.errors import SrdeployError
 from srdeploy.models.registry import create
-from srdeploy.prune.groups import find_groups
 from srdeploy.prune.options import PruneOptions
+from srdeploy.prune.tracing.groups import find_groups
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from srdeploy.compact.run import PruneReport, prune_oneshot
 from srdeploy.compact.surgery import compact, cut
 from srdeploy.errors import SrdeployError
 from srdeploy.models.registry import create
-from srdeploy.prune.oneshot import plan_oneshot
+from srdeploy.prune.methods.oneshot import plan_oneshot
 from srdeploy.prune.options import PruneOptions
 
 

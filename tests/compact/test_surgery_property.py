@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from srdeploy.compact.surgery import compact
 from srdeploy.models.resize import layer_widths
 from srdeploy.models.store import read_network, save_network
-from srdeploy.prune.groups import find_groups
 from srdeploy.prune.plan import apply_masks
+from srdeploy.prune.tracing.groups import find_groups
 from tests.prune.blocks import BLOCKS
 from tests.prune.helpers import FACTORY, random_plan, user_network
 from tests.prune.random_network import RandomNetwork

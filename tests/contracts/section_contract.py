@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from srdeploy.bench.verdict import judge
+from srdeploy.bench.deciding.verdict import judge
 from srdeploy.measure.measurement import Measurement
 from srdeploy.report.crops import Crop, CropVersion
 from srdeploy.report.data import LIMITS, ReportData

@@ -159,7 +159,7 @@ def test_made_inputs_are_kept_by_content_and_scale(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from srdeploy.data import benchmark
-    from srdeploy.files import sha256
+    from srdeploy.util.files import sha256
 
     monkeypatch.setattr(benchmark, "cache_dir", lambda: tmp_path / "cache")
     write_png(tmp_path / "a.png", np.zeros((6, 6, 3), np.uint8))

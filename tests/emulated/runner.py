@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from srdeploy.devices.native_build import runner_path
-from srdeploy.files import cache_dir
+from srdeploy.util.files import cache_dir
 
 _USERS_CACHE = cache_dir()  # before tests get one of their own
 

@@ -23,7 +23,7 @@ import pytest
 import srdeploy as sr
 from srdeploy.data.builtin import BENCHMARK_IMAGES
 from srdeploy.data.images import list_images, read_rgb, write_png
-from srdeploy.files import cache_dir
+from srdeploy.util.files import cache_dir
 from tests.devices.browser.real_browser import ort_web, start_browser  # noqa: F401
 from tests.devices.ssh.loopback import Loopback, require_openssh
 from tests.emulated.phone import PORTS, Phone

@@ -15,7 +15,7 @@ from srdeploy.export.gate import others, remarks
 from srdeploy.export.onnx.export import export_onnx
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.runtime.onnx_session import OnnxSession
+from srdeploy.runtime.onnx.session import OnnxSession
 from srdeploy.runtime.table import RUNTIMES
 
 

@@ -11,9 +11,9 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from srdeploy.bench.compare import Comparison, OutputDifference, compare_layers, psnr_drop
-from srdeploy.bench.compare_table import parity_lines
-from srdeploy.bench.row import Row
+from srdeploy.bench.deciding.compare import Comparison, OutputDifference, compare_layers, psnr_drop
+from srdeploy.bench.measuring.row import Row
+from srdeploy.bench.showing.compare_table import parity_lines
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.coreml.export import export_coreml
 from srdeploy.export.layer_differences import compare_layer, find_layer_differences

@@ -30,7 +30,7 @@ from srdeploy.export.targets import TARGETS, Target
 from srdeploy.export.tensorrt.export import export_engine
 from srdeploy.line.recipe import TargetSpec
 from srdeploy.runtime.table import TORCH
-from srdeploy.strict import Strict
+from srdeploy.util.strict import Strict
 
 
 def options_class(row: Target) -> type[Strict]:

@@ -29,7 +29,7 @@ from srdeploy.export.run import export
 from srdeploy.models.network import Network
 from srdeploy.models.probes import photograph
 from srdeploy.models.registry import create
-from srdeploy.runtime.onnx_session import OnnxSession
+from srdeploy.runtime.onnx.session import OnnxSession
 from tests.export.fickle import (
     Branch,
     Counted,

@@ -11,11 +11,11 @@ from srdeploy.errors import UserError
 from srdeploy.export import provenance
 from srdeploy.export.provenance import Provenance, _told, changed_widths, fold_runs, tell
 from srdeploy.export.quality_loss import quality_told
-from srdeploy.files import sha256
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
+from srdeploy.util.files import sha256
 from tests.runtime.test_card_of import graph
 
 DIGEST = "0123456789abcdef" * 4

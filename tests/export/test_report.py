@@ -17,9 +17,9 @@ from srdeploy.export.report import (
     parity_told,
     tool_versions,
 )
-from srdeploy.files import sha256
 from srdeploy.models.card import Card
 from srdeploy.runtime.inputs import MOST_PATCHES, PATCH, _patches, network_inputs
+from srdeploy.util.files import sha256
 
 
 def test_the_worst_of_what_was_met() -> None:

@@ -11,7 +11,7 @@ import pytest
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.farm import content_store
 from srdeploy.farm.content_store import HostCache, PackedContents, StoredContent
-from srdeploy.files import discard, sha256
+from srdeploy.util.files import discard, sha256
 
 
 @pytest.fixture

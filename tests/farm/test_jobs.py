@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from srdeploy.bench import artifact_run
-from srdeploy.bench.journal import open_journal
-from srdeploy.bench.plan import plan
+from srdeploy.bench.measuring import artifact_run
+from srdeploy.bench.measuring.journal import open_journal
+from srdeploy.bench.measuring.plan import plan
 from srdeploy.data.images import write_png
 from srdeploy.farm import job as module
 from srdeploy.farm import task
@@ -21,9 +21,9 @@ from srdeploy.farm.job import exclusive
 from srdeploy.farm.jobs import HUNG, LOST, TRIES, Contents, FarmJob
 from srdeploy.farm.labgrid_place import Busy
 from srdeploy.farm.results import Results
-from srdeploy.files import cache_dir
 from srdeploy.measure.scenario import Scenario
 from srdeploy.measure.store import Store
+from srdeploy.util.files import cache_dir
 from tests.farm.test_accounting import NAME, Heard, measurement
 
 QUICK = Scenario(

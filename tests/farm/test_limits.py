@@ -24,7 +24,7 @@ from srdeploy.farm.network import Unreachable, probe
 from srdeploy.farm.runner_process import RunnerProcess
 from srdeploy.farm.settings import read_farm
 from srdeploy.farm.state import DeviceState
-from srdeploy.files import sha256
+from srdeploy.util.files import sha256
 from tests.farm.test_accounting import live
 from tests.farm.test_link import Client
 

@@ -18,7 +18,7 @@ from srdeploy.farm import state as states
 from srdeploy.farm.served_device import ServedDevice
 from srdeploy.farm.settings import DeviceEntry, FarmFile
 from srdeploy.farm.state import DeviceState, StateFile
-from srdeploy.files import cache_dir
+from srdeploy.util.files import cache_dir
 
 FARM = FarmFile(scheduler="lab", labgrid="lab:20408", quarantine_after=2)
 ENTRY = DeviceEntry(uri="fake://orin", tags=("a", "b"), labgrid="place")

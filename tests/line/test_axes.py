@@ -9,7 +9,7 @@ import pytest
 
 from srdeploy.errors import UserError
 from srdeploy.line.axes import find_line, resolved, spelt_out
-from srdeploy.shipped import shipped
+from srdeploy.util.shipped import shipped
 
 
 def test_names_become_mappings() -> None:

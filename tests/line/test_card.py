@@ -10,10 +10,10 @@ import pytest
 
 from srdeploy.data.builtin import BENCHMARK_IMAGES, TRAINING_IMAGES
 from srdeploy.errors import UserError
-from srdeploy.files import sha256
 from srdeploy.line import digest
 from srdeploy.line.card import StageCard, hashes, key_of, read_stage_card, write_stage_card
 from srdeploy.line.digest import benchmark_folder, content, digest_of, training_folder
+from srdeploy.util.files import sha256
 
 CARD = StageCard(
     stage="10_x", what="w", how={"a": 1}, inputs={"i": "1"}, parents={"p": "2"}, key="k",

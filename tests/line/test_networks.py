@@ -17,9 +17,9 @@ from srdeploy.models.count import count
 from srdeploy.models.load import load_network
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
-from srdeploy.prune.oneshot import default_exclude
-from srdeploy.shipped import shipped_networks
+from srdeploy.prune.methods.oneshot import default_exclude
 from srdeploy.train.defaults import finetune_defaults
+from srdeploy.util.shipped import shipped_networks
 
 NAME = "edsr-s-x2"
 

@@ -10,7 +10,7 @@ from srdeploy.errors import UserError
 from srdeploy.line.axes import find_line
 from srdeploy.line.recipe import Line, OneShot, Trained, read_line
 from srdeploy.line.run import as_yaml
-from srdeploy.shipped import shipped
+from srdeploy.util.shipped import shipped
 
 DEMO = find_line("demo")
 

@@ -19,12 +19,12 @@ import yaml
 from srdeploy.data.images import write_png
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.provenance import tell
-from srdeploy.files import sha256
 from srdeploy.line.axes import find_line
 from srdeploy.line.card import read_stage_card
 from srdeploy.line.recipe import read_line
 from srdeploy.line.run import left_over, plan_line, run_line, stages_of
 from srdeploy.models.registry import create
+from srdeploy.util.files import sha256
 
 
 @pytest.fixture(scope="module")

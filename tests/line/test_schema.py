@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from srdeploy.line.schema import line_schema
-from srdeploy.shipped import shipped
+from srdeploy.util.shipped import shipped
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RECIPES = [pytest.param(path, id=name) for name, path in shipped("lines").items()]

@@ -11,7 +11,7 @@ import pytest
 
 from srdeploy.measure import precision
 from srdeploy.measure.precision import _precisions, precision_of
-from srdeploy.runtime import providers
+from srdeploy.runtime.onnx import providers
 
 
 def event(kind: str | None, operator: str = "Conv", name: str = "a_kernel_time") -> dict[str, Any]:
@@ -67,7 +67,7 @@ def test_onnxruntime_is_asked_in_a_process_of_its_own(monkeypatch: pytest.Monkey
 
 
 def test_an_engines_sidecar_tells(monkeypatch: pytest.MonkeyPatch) -> None:
-    from srdeploy.runtime import trt_sidecar
+    from srdeploy.runtime.tensorrt import sidecar as trt_sidecar
 
     class Sidecar:
         precision = "fp16"

@@ -6,7 +6,7 @@ import pytest
 
 from srdeploy.errors import UserError
 from srdeploy.measure.scenario import Scenario, find_scenario, read_scenario
-from srdeploy.shipped import shipped_scenarios
+from srdeploy.util.shipped import shipped_scenarios
 
 SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "scenarios").glob("*.yaml"))
 

@@ -30,7 +30,7 @@ SMALL: dict[str, dict[str, Any]] = {
 
 OF_ONE = {
     "cli/networks.py": "edsr",  # --to edsr-pytorch
-    "bench/sparse.py": "smsr",
+    "bench/measuring/sparse.py": "smsr",
     "export/onnx/smsr.py": "smsr",
     "runtime/sparse_session.py": "smsr",
     "sparse": "smsr",

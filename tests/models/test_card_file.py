@@ -15,7 +15,7 @@ from srdeploy.models import (
 from srdeploy.models.card_file import find_file
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.shipped import shipped_networks
+from srdeploy.util.shipped import shipped_networks
 
 
 @pytest.fixture

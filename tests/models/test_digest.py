@@ -21,7 +21,7 @@ from srdeploy.models.digest import weights_sha256
 from srdeploy.models.load import load_network
 from srdeploy.models.registry import create
 from srdeploy.models.store import read_network, save_network
-from srdeploy.shipped import shipped_networks
+from srdeploy.util.shipped import shipped_networks
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from srdeploy.errors import UserError
-from srdeploy.files import sha256
 from srdeploy.models import card_file
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
-from srdeploy.shipped import shipped_networks
+from srdeploy.util.files import sha256
+from srdeploy.util.shipped import shipped_networks
 
 
 @pytest.fixture

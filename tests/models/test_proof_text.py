@@ -6,7 +6,7 @@ import pytest
 
 from srdeploy.models.load import load_network
 from srdeploy.models.proof_text import tell_proof
-from srdeploy.shipped import shipped_networks
+from srdeploy.util.shipped import shipped_networks
 
 OLD = {
     "claim": "masked(x) == compact(x)",

@@ -23,7 +23,7 @@ from srdeploy.models.store import (
     read_network,
     save_network,
 )
-from srdeploy.prune.oneshot import plan_oneshot
+from srdeploy.prune.methods.oneshot import plan_oneshot
 from srdeploy.prune.options import PruneOptions
 from tests.prune.helpers import FACTORY, user_network
 from tests.prune.random_network import RandomNetwork

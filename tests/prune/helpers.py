@@ -12,8 +12,8 @@ from torch import nn
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.models.resize import layer_widths
-from srdeploy.prune.groups import Group, Grouping, find_groups
 from srdeploy.prune.plan import Plan, make_plan
+from srdeploy.prune.tracing.groups import Group, Grouping, find_groups
 
 FACTORY = "tests.prune.helpers:make_current"
 _current: list[Callable[[], nn.Module]] = []

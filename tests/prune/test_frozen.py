@@ -8,13 +8,13 @@ from tests.frozen import assert_frozen
 
 RECORDS = [
     "srdeploy.prune.blocks:Block",
-    "srdeploy.prune.groups:Atom",
-    "srdeploy.prune.groups:Grouping",
-    "srdeploy.prune.channel_labels:Axis",
-    "srdeploy.prune.channel_labels:ChannelLabels",
-    "srdeploy.prune.regularise:Front",
-    "srdeploy.prune.schedule:Ramp",
-    "srdeploy.prune.trace:Trace",
+    "srdeploy.prune.tracing.groups:Atom",
+    "srdeploy.prune.tracing.groups:Grouping",
+    "srdeploy.prune.tracing.channel_labels:Axis",
+    "srdeploy.prune.tracing.channel_labels:ChannelLabels",
+    "srdeploy.prune.methods.regularise:Front",
+    "srdeploy.prune.methods.schedule:Ramp",
+    "srdeploy.prune.tracing.trace:Trace",
 ]
 
 

@@ -9,9 +9,9 @@ from srdeploy.cli.main import run
 from srdeploy.errors import UserError
 from srdeploy.models.registry import create
 from srdeploy.models.store import read_network, save_network
-from srdeploy.prune.groups import find_groups
 from srdeploy.prune.nni_config import read_nni_config, settings
 from srdeploy.prune.options import PruneOptions, removals
+from srdeploy.prune.tracing.groups import find_groups
 
 NETWORK = create("edsr", scale=2, n_blocks=2, n_feats=8)
 GROUPING = find_groups(NETWORK)

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from srdeploy.errors import UserError
 from srdeploy.models.registry import create
-from srdeploy.prune.groups import Group, find_groups
 from srdeploy.prune.options import (
     PruneOptions,
     count_removed,
@@ -20,6 +19,7 @@ from srdeploy.prune.options import (
     nothing_to_prune,
     removals,
 )
+from srdeploy.prune.tracing.groups import Group, find_groups
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import torch
 from srdeploy.compact.surgery import compact, cut
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.models.registry import create
-from srdeploy.prune.groups import find_groups
-from srdeploy.prune.oneshot import default_exclude, plan_oneshot
+from srdeploy.prune.methods.oneshot import default_exclude, plan_oneshot
 from srdeploy.prune.options import PruneOptions
 from srdeploy.prune.plan import Plan, apply_masks, make_plan
+from srdeploy.prune.tracing.groups import find_groups
 
 
 @pytest.fixture(scope="module")

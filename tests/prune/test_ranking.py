@@ -6,9 +6,9 @@ import torch
 
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.prune.groups import find_groups
 from srdeploy.prune.options import PruneOptions, removals
 from srdeploy.prune.ranking import counts_by_rank, mean_weights
+from srdeploy.prune.tracing.groups import find_groups
 from tests.prune.helpers import group_with
 from tests.prune.walk import set_filters
 

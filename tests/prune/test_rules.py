@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from torch import nn
 
 from srdeploy.prune.plan import Plan
-from srdeploy.prune.trace import trace
+from srdeploy.prune.tracing.trace import trace
 from tests.prune.helpers import group_with, groups_of
-from tests.prune.test_groups import Net
+from tests.prune.tracing.test_groups import Net
 
 
 def conv(c_in: int, c_out: int) -> nn.Conv2d:

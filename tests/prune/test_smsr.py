@@ -18,9 +18,9 @@ from srdeploy.models.network import Network
 from srdeploy.models.registry import ARCHITECTURES, create
 from srdeploy.models.smsr.network import SMSR
 from srdeploy.models.store import read_network, save_network
-from srdeploy.prune.groups import find_groups
 from srdeploy.prune.options import PruneOptions
 from srdeploy.prune.plan import apply_masks
+from srdeploy.prune.tracing.groups import find_groups
 from tests.prune.helpers import group_with, random_plan
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from srdeploy.compact.surgery import compact
-from srdeploy.prune.channel_labels import UnsupportedOperationError
-from srdeploy.prune.groups import find_groups
+from srdeploy.prune.tracing.channel_labels import UnsupportedOperationError
+from srdeploy.prune.tracing.groups import find_groups
 from tests.prune import zoo
 from tests.prune.helpers import groups_of, random_plan, user_network
 

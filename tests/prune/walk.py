@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from srdeploy.models.network import Network
-from srdeploy.prune.assl import ASSLPruner
-from srdeploy.prune.evaluator import StepEvaluator
-from srdeploy.prune.gassl import GASSLPruner
-from srdeploy.prune.groups import find_groups
-from srdeploy.prune.srp import SRPPruner
-from srdeploy.prune.trained import TrainedPruner
-from srdeploy.prune.training import TrainedOptions, check_fit
+from srdeploy.prune.methods.assl import ASSLPruner
+from srdeploy.prune.methods.evaluator import StepEvaluator
+from srdeploy.prune.methods.gassl import GASSLPruner
+from srdeploy.prune.methods.srp import SRPPruner
+from srdeploy.prune.methods.trained import TrainedPruner
+from srdeploy.prune.methods.training import TrainedOptions, check_fit
+from srdeploy.prune.tracing.groups import find_groups
 
 KINDS: dict[str, type[TrainedPruner]] = {
     "srp": SRPPruner,

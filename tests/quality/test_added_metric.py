@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from srdeploy.bench.compare import Comparison, OutputDifference
-from srdeploy.bench.row import Row, measurement_of, row_of
-from srdeploy.bench.table import group_tables
-from srdeploy.bench.verdict import Limits, judge
+from srdeploy.bench.deciding.compare import Comparison, OutputDifference
+from srdeploy.bench.deciding.verdict import Limits, judge
+from srdeploy.bench.measuring.row import Row, measurement_of, row_of
+from srdeploy.bench.showing.table import group_tables
 from srdeploy.cli.main import run
 from srdeploy.data.benchmark import open_benchmark
 from srdeploy.data.bicubic import imresize

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from srdeploy.figures_json import dumps
 from srdeploy.quality.metrics import METRICS, Metric
 from srdeploy.quality.result import Quality, is_key, key_of, with_infinity
+from srdeploy.util.figures_json import dumps
 
 OLD = (
     '{"psnr":"Infinity","ssim":0.95,"colour":"y","protocol":"psnr[y]","n_images":2,"data":"set",'

@@ -7,8 +7,8 @@ from torch import nn
 from srdeploy.errors import UserError
 from srdeploy.models.count import count
 from srdeploy.models.registry import create
-from srdeploy.prune.groups import find_groups
 from srdeploy.prune.options import PruneOptions
+from srdeploy.prune.tracing.groups import find_groups
 from srdeploy.reconstruct.allocate import allocations
 from srdeploy.reconstruct.budget import Budget, budget_of, macs_720p
 from srdeploy.reconstruct.run import Calibration, prune_by_cost

@@ -11,10 +11,10 @@ from srdeploy.errors import UserError
 from srdeploy.models.count import count
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.prune.groups import find_groups
+from srdeploy.prune.methods.pruners import choose
 from srdeploy.prune.options import PruneOptions, removals
 from srdeploy.prune.plan import make_plan
-from srdeploy.prune.pruners import choose
+from srdeploy.prune.tracing.groups import find_groups
 from srdeploy.reconstruct.budget import budget_of, macs_720p, parameters
 from tests.prune.helpers import user_network
 

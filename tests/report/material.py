@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from srdeploy.bench.row import row_of
+from srdeploy.bench.measuring.row import row_of
 from srdeploy.measure.measurement import (
     Conditions,
     DeviceFacts,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from srdeploy.bench.row import Row, row_of
+from srdeploy.bench.measuring.row import Row, row_of
 from srdeploy.measure.scenario import Scenario
 from srdeploy.report import commands
 from srdeploy.report.run_folder import RunFolder

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from srdeploy.bench.row import row_of
+from srdeploy.bench.measuring.row import row_of
 from srdeploy.data.bicubic import imresize
 from srdeploy.data.images import rgb_to_y, to_uint8
 from srdeploy.errors import UserError

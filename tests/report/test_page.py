@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from srdeploy.bench.row import row_of
+from srdeploy.bench.measuring.row import row_of
 from srdeploy.cli.main import run
 from srdeploy.errors import UserError
-from srdeploy.figures_json import dumps
 from srdeploy.report.page import write_report
+from srdeploy.util.figures_json import dumps
 from tests.report.material import Tags, measurement, measurements, write_run, write_store
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from srdeploy import __version__
-from srdeploy.bench.row import Row, row_of
-from srdeploy.bench.verdict import Limits, Verdict, VerdictLine
+from srdeploy.bench.deciding.verdict import Limits, Verdict, VerdictLine
+from srdeploy.bench.measuring.row import Row, row_of
 from srdeploy.errors import UserError
 from srdeploy.report import page
 from srdeploy.report.figures import FigureGroup

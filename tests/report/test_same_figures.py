@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from srdeploy.bench.row import row_of
-from srdeploy.bench.table import group_tables, milliseconds
+from srdeploy.bench.measuring.row import row_of
+from srdeploy.bench.showing.table import group_tables, milliseconds
 from srdeploy.devices.browser.verdict import verdict
 from srdeploy.devices.protocol import Figures
 from srdeploy.report.page import write_report

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from srdeploy.bench.row import Row, measurement_of, row_of
+from srdeploy.bench.measuring.row import Row, measurement_of, row_of
 from srdeploy.errors import UserError
 from srdeploy.report.sources import Evidence, read_sources
 from tests.report.material import measurement, measurements, write_store

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from srdeploy.bench.row import row_of
+from srdeploy.bench.measuring.row import row_of
 from srdeploy.errors import SrdeployError
 from srdeploy.report import widths
 from srdeploy.report.run_folder import RunFolder

@@ -1,4 +1,4 @@
-"""CUDA's driver without a GPU: what :mod:`srdeploy.runtime.cuda` calls, on ordinary memory."""
+"""CUDA's driver without a GPU: what the package calls of it, on ordinary memory."""
 
 from __future__ import annotations
 

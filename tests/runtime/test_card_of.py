@@ -9,13 +9,13 @@ import pytest
 from onnx import helper
 
 from srdeploy.errors import UserError
-from srdeploy.files import sha256
 from srdeploy.models.card import CARD_KEY
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
 from srdeploy.runtime.card_of import card_of_onnx, read_card_of
-from srdeploy.runtime.trt_sidecar import read_sidecar
-from tests.runtime.test_trt_session import write_engine
+from srdeploy.runtime.tensorrt.sidecar import read_sidecar
+from srdeploy.util.files import sha256
+from tests.runtime.tensorrt.test_session import write_engine
 
 
 def graph(path: Path, **metadata: str) -> Path:

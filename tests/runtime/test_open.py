@@ -12,7 +12,7 @@ from srdeploy.export.onnx.export import export_onnx
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
 from srdeploy.runtime import open as open_module
-from srdeploy.runtime.onnx_file import NotComputed
+from srdeploy.runtime.onnx.file import NotComputed
 from srdeploy.runtime.open import open_session, scale_of
 from srdeploy.runtime.pixels import upscale_rgb
 from srdeploy.runtime.table import Availability, Runtime, split_runtime

@@ -11,11 +11,11 @@ from srdeploy.errors import UserError
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
 from srdeploy.runtime import open as open_module
-from srdeploy.runtime.onnx_file import NotComputed
+from srdeploy.runtime.onnx.file import NotComputed
+from srdeploy.runtime.onnx.providers import PROVIDERS
 from srdeploy.runtime.open import artifact_runtime, open_session, scale_of
-from srdeploy.runtime.providers import PROVIDERS
 from srdeploy.runtime.table import RUNTIMES, Availability, Runtime
-from tests.runtime.test_trt_session import write_engine
+from tests.runtime.tensorrt.test_session import write_engine
 
 OPENED: list[tuple[Any, ...]] = []
 

@@ -20,15 +20,15 @@ from onnx import TensorProto, helper, numpy_helper
 from srdeploy.data.images import write_png
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.coreml.export import export_coreml
-from srdeploy.files import require_inside
 from srdeploy.models.card import CARD_KEY
 from srdeploy.models.registry import create
 from srdeploy.runtime import patience as module
 from srdeploy.runtime.card_of import read_card_of
-from srdeploy.runtime.coreml_values import Weights
+from srdeploy.runtime.coreml.values import Weights
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.patience import VARIABLE, patience, within
-from srdeploy.runtime.trt_sidecar import Sidecar
+from srdeploy.runtime.tensorrt.sidecar import Sidecar
+from srdeploy.util.files import require_inside
 
 IMAGE = np.zeros((1, 3, 8, 8), np.float32)
 
@@ -80,7 +80,7 @@ def for_ever(path: Path) -> Path:
 
 def test_a_loop_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "0.3")
-    monkeypatch.setattr("srdeploy.runtime.onnx_file._SECONDS_PER_VALUE", 0)
+    monkeypatch.setattr("srdeploy.runtime.onnx.file._SECONDS_PER_VALUE", 0)
     before = time.monotonic()
     with pytest.raises(UserError, match=r"gave no result within [\d.]+ s; .* give it more time"):
         open_session(for_ever(tmp_path / "a.onnx"), value_range=1)
@@ -90,7 +90,8 @@ def test_a_loop_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 STUCK = """
 import sys
 from srdeploy.cli.main import main
-from srdeploy.runtime import onnx_file, patience
+from srdeploy.runtime import patience
+from srdeploy.runtime.onnx import file as onnx_file
 onnx_file._SECONDS_PER_VALUE, patience.GRACE = 0, 0.1
 main(sys.argv[1:])
 """

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from srdeploy.runtime import table
-from srdeploy.runtime.providers import REMEDIES
+from srdeploy.runtime.onnx.providers import REMEDIES
 from srdeploy.runtime.table import RUNTIMES, Availability, Module, Runtime
 
 

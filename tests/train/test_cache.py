@@ -9,9 +9,9 @@ import pytest
 from srdeploy.data.bicubic import imresize
 from srdeploy.data.images import list_images, modcrop, read_rgb, rgb_to_y
 from srdeploy.errors import UserError
-from srdeploy.files import cache_dir
 from srdeploy.train import cache
 from srdeploy.train.cache import LUMA_STEPS, open_folder
+from srdeploy.util.files import cache_dir
 
 
 @pytest.fixture(autouse=True)

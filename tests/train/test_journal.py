@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from srdeploy.errors import UserError
-from srdeploy.progress import track
 from srdeploy.train.journal import TrainingJournal, psnr_of, read_curve, read_metrics
 from srdeploy.train.recipe import Validation
+from srdeploy.util.progress import track
 
 
 def open_journal(folder: Path, iteration: int, tensorboard: bool = False) -> TrainingJournal:

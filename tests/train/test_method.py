@@ -18,8 +18,8 @@ from srdeploy.models.count import count
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.models.store import read_network, save_network
-from srdeploy.prune.groups import find_groups
 from srdeploy.prune.options import PruneOptions
+from srdeploy.prune.tracing.groups import find_groups
 from srdeploy.train.evaluator import LoopEvaluator
 from srdeploy.train.journal import read_metrics
 from srdeploy.train.loop import train

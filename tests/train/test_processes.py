@@ -16,12 +16,12 @@ import torch
 import torch.distributed.nn  # so that forks need not import it
 from torch import nn
 
-from srdeploy import progress
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.models.network import Network
 from srdeploy.train.patches import FolderPatches
 from srdeploy.train.processes import Processes, environment, joined
 from srdeploy.train.recipe import TrainRecipe
+from srdeploy.util import progress
 
 Make = Callable[..., TrainRecipe]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from srdeploy.errors import UserError
-from srdeploy.strict import parse
 from srdeploy.train.recipe import TrainRecipe, read_recipe
+from srdeploy.util.strict import parse
 
 COMMITTED = sorted((Path(__file__).parents[2] / "configs" / "train").glob("*.yaml"))
 BASE = {"data": {"folders": ["a"]}, "scales": [2], "iterations": 10}

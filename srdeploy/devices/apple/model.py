@@ -19,7 +19,7 @@ from srdeploy.devices.errors import DeviceError
 from srdeploy.devices.protocol import Job, Loaded, Turn
 from srdeploy.devices.shell.files import ShellFiles
 from srdeploy.errors import UserError
-from srdeploy.runtime.coreml_package import Package, read_package
+from srdeploy.runtime.coreml.package import Package, read_package
 from srdeploy.runtime.open import artifact_runtime
 from srdeploy.runtime.sizes import InputSizes
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srdeploy.errors import UserError
-from srdeploy.files import atomic_path, cache_dir, require_private
+from srdeploy.util.files import atomic_path, cache_dir, require_private
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate as X509

@@ -23,7 +23,7 @@ from srdeploy.devices.protocol import Figures, Job
 from srdeploy.devices.uri import DeviceUri
 from srdeploy.errors import UserError, unknown_name
 from srdeploy.measure.measurement import Conditions, DeviceFacts, Reading
-from srdeploy.terminal import plain
+from srdeploy.util.terminal import plain
 
 BACKENDS = ("wasm", "webgpu")
 OPTIONS = ("backend", "name", "wait", "patience", "cert", "key", "ort", "adb", "token")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from srdeploy.devices.browser.runtime_files import FILES, VERSION, fetch
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.terminal import plain
+from srdeploy.util.terminal import plain
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ import urllib.request
 from pathlib import Path
 
 from srdeploy.errors import UserError
-from srdeploy.files import atomic_path, cache_dir
+from srdeploy.util.files import atomic_path, cache_dir
 
 VERSION = "1.30.0"
 INTEGRITY = (

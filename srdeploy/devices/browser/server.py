@@ -31,7 +31,7 @@ from srdeploy.devices.browser.phone import Phone
 from srdeploy.devices.browser.runtime_files import FILES
 from srdeploy.devices.browser.told import hello_of, state_of
 from srdeploy.errors import UserError
-from srdeploy.shipped import ASSETS
+from srdeploy.util.shipped import ASSETS
 
 PAGE = ASSETS / "browser"
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from srdeploy.devices.errors import DeviceError, DeviceRefused
 from srdeploy.devices.hosted.webdriver import WebdriverDevice
 from srdeploy.errors import UserError
-from srdeploy.strict import Strict
+from srdeploy.util.strict import Strict
 
 REGION = "us-west-2"
 """Device Farm lives in this region only."""

@@ -15,7 +15,7 @@ from srdeploy.devices.browser.device import OPTIONS, BrowserDevice, to_stderr
 from srdeploy.devices.errors import DeviceRefused
 from srdeploy.devices.uri import DeviceUri
 from srdeploy.errors import UserError
-from srdeploy.strict import Strict, read_yaml
+from srdeploy.util.strict import Strict, read_yaml
 
 
 class WebdriverConfig(Strict):

@@ -17,7 +17,7 @@ from srdeploy.devices.errors import DeviceError, DeviceFull
 from srdeploy.devices.native import FULL
 from srdeploy.devices.shell.link import ShellLink
 from srdeploy.errors import UserError
-from srdeploy.files import atomic_path, sha256
+from srdeploy.util.files import atomic_path, sha256
 
 MOST_FILE = 4 << 30
 """Bytes of a file that is brought here, where nothing tells how large it is to be."""

@@ -23,7 +23,7 @@ from srdeploy.errors import UserError, unknown_name
 from srdeploy.export.tensorrt.source import EngineSource
 from srdeploy.measure.measurement import DeviceFacts
 from srdeploy.models.card import Card
-from srdeploy.runtime.trt_sidecar import ShapeProfile, read_sidecar
+from srdeploy.runtime.tensorrt.sidecar import ShapeProfile, read_sidecar
 
 RUNTIMES = ("tensorrt", "ncnn")
 _OPTIONS = ("config", "dir", "trtexec", "precision")

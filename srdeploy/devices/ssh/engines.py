@@ -18,8 +18,8 @@ from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.tensorrt.inspect import contradiction, count_layers, layers_of_json
 from srdeploy.export.tensorrt.script import trtexec_arguments
 from srdeploy.export.tensorrt.source import EngineSource
-from srdeploy.files import sha256
-from srdeploy.runtime.trt_sidecar import ShapeProfile
+from srdeploy.runtime.tensorrt.sidecar import ShapeProfile
+from srdeploy.util.files import sha256
 
 _SEAL = "net.sha256"
 """File beside an engine: its digest when it was built."""

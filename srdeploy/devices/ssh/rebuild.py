@@ -19,7 +19,7 @@ from srdeploy.export.report import ExportReport
 from srdeploy.export.tensorrt.accept import require_onnx
 from srdeploy.export.tensorrt.export import compare_with_source, label, staged
 from srdeploy.export.tensorrt.source import EngineSource
-from srdeploy.runtime.trt_sidecar import (
+from srdeploy.runtime.tensorrt.sidecar import (
     Sidecar,
     onnx_path,
     read_sidecar,

@@ -12,7 +12,7 @@ from srdeploy.data.benchmark import open_benchmark
 from srdeploy.data.builtin import BUILTIN, TRAINING_IMAGES
 from srdeploy.export.coreml.convert import SMALL_WEIGHT, Stats
 from srdeploy.models.card import Card
-from srdeploy.runtime.coreml_reference import CoremlReferenceSession
+from srdeploy.runtime.coreml.reference import CoremlReferenceSession
 from srdeploy.runtime.pixels import plan_image, upscale_rgb
 
 PATCH, MOST_IMAGES = 96, 16

@@ -19,8 +19,8 @@ from srdeploy.export.probe import INPUT, OUTPUT, TOLERANCE, ForwardTrace, missin
 from srdeploy.export.report import Parity
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
-from srdeploy.runtime.coreml_package import read_package
-from srdeploy.runtime.coreml_reference import CoremlReferenceSession
+from srdeploy.runtime.coreml.package import read_package
+from srdeploy.runtime.coreml.reference import CoremlReferenceSession
 from srdeploy.runtime.sizes import InputSizes, Size
 
 HALF_TOLERANCE = 2e-2
@@ -167,7 +167,7 @@ def compare_runtimes(reference: Reference, package: Path) -> str:
     """How far Core ML itself and the interpreter are apart, in one line; '' without Core ML."""
     if sys.platform != "darwin":
         return ""
-    from srdeploy.runtime.coreml_session import CoremlSession
+    from srdeploy.runtime.coreml.session import CoremlSession
 
     probe = reference.probes[0]
     with CoremlSession(package) as real, CoremlReferenceSession(package) as interpreted:

@@ -1,7 +1,7 @@
 """Network -> CoreML: an mlprogram package, read back, interpreted and compared after saving.
 
 Linux converts but cannot predict, so srdeploy's reference interpreter runs the saved program
-(:mod:`srdeploy.runtime.coreml_program`); on macOS Core ML itself runs too and is compared with it.
+(:mod:`srdeploy.runtime.coreml.program`); on macOS Core ML itself runs too and is compared with it.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from srdeploy.export.coreml.options import (
 from srdeploy.export.parity import Reference
 from srdeploy.export.probe import INPUT, OUTPUT, trace_operations
 from srdeploy.export.report import ExportReport, artifact_facts, tool_versions
-from srdeploy.files import atomic_path
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.models.digest import weights_sha256
 from srdeploy.models.network import Network
-from srdeploy.quiet import quiet
 from srdeploy.runtime.sizes import InputSizes
 from srdeploy.runtime.table import COREMLTOOLS
+from srdeploy.util.files import atomic_path
+from srdeploy.util.quiet import quiet
 
 TOOLS = ("torch", "coremltools")
 

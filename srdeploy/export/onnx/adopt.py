@@ -23,18 +23,18 @@ from srdeploy.export.onnx.write import opset_of
 from srdeploy.export.precision.cast import tensor_types
 from srdeploy.export.precision.graph import raised, renamed
 from srdeploy.export.probe import INPUT, OUTPUT
-from srdeploy.files import sha256
 from srdeploy.models.card import Card
 from srdeploy.models.digest import weights_sha256
 from srdeploy.models.importing.user_module import MULTIPLES, odd_size
 from srdeploy.models.value_range import VALUE_RANGES, recognise_range
 from srdeploy.runtime.card_of import card_of_onnx
 from srdeploy.runtime.fitting import nearest
-from srdeploy.runtime.onnx_file import NotComputed, OnnxFileSession, last_clause
-from srdeploy.runtime.onnx_reference import read_whole, stored_wide
+from srdeploy.runtime.onnx.file import NotComputed, OnnxFileSession, last_clause
+from srdeploy.runtime.onnx.reference import read_whole, stored_wide
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.patience import patience, within
 from srdeploy.runtime.session import Session
+from srdeploy.util.files import sha256
 
 LOWEST_OPSET = 13
 """The first set in which weights of 8 bits have a scale per channel."""

@@ -15,7 +15,7 @@ from srdeploy.export.report import ExportReport, Parity
 from srdeploy.models.probes import BATCH_SIZE, Size
 from srdeploy.models.quantised import Activations, Method
 from srdeploy.runtime.fitting import nearest
-from srdeploy.runtime.onnx_file import OnnxFileSession
+from srdeploy.runtime.onnx.file import OnnxFileSession
 from srdeploy.runtime.open import open_session
 
 NOT_FOLDED = (

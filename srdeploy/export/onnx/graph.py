@@ -26,7 +26,7 @@ from srdeploy.export.probe import INPUT, OUTPUT
 from srdeploy.export.targets import EXPORTERS
 from srdeploy.models.network import Network
 from srdeploy.models.probes import Size, photograph
-from srdeploy.quiet import quiet
+from srdeploy.util.quiet import quiet
 
 Exporter = Literal["trace", "dynamo"]
 

@@ -26,9 +26,9 @@ from srdeploy.export.probe import TOLERANCE
 from srdeploy.export.report import ExportReport, Parity, artifact_facts, tool_versions
 from srdeploy.export.targets import AUTO, PIXEL_SHUFFLES
 from srdeploy.export.tensorrt.accept import require_acceptance
-from srdeploy.files import atomic_path
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.models.probes import Size
+from srdeploy.util.files import atomic_path
 
 TOLERANCES = {"fp32": TOLERANCE, "fp16": 1e-2, "bf16": 5e-2, "int8": 0.5, "mixed": 0.5}
 """Largest |difference| from the original over the value range. Of 8 bits single pixels tell little:

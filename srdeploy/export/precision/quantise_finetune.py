@@ -28,11 +28,11 @@ from srdeploy.export.probe import OUTPUT
 from srdeploy.models.network import Network
 from srdeploy.models.probes import run
 from srdeploy.runtime.inputs import network_inputs
-from srdeploy.strict import expand
 from srdeploy.train.fake_quant import Rounding, fixed, rounding
 from srdeploy.train.loop import train
 from srdeploy.train.quantise import QuantiseHook
 from srdeploy.train.recipe import Quantise, TrainRecipe
+from srdeploy.util.strict import expand
 
 _ALIKE = 1.01
 """Steps that torch and the graph may be apart, given equal inputs."""

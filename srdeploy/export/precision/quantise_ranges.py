@@ -20,8 +20,8 @@ from srdeploy.export.precision.graph import with_outputs
 from srdeploy.export.probe import INPUT
 from srdeploy.models.calibration import CALIBRATION_METHODS
 from srdeploy.models.quantised import Method, Range
-from srdeploy.progress import track
 from srdeploy.runtime.session import default_threads
+from srdeploy.util.progress import track
 
 BINS = 2048
 _PERCENTILE = 99.99

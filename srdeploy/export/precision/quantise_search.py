@@ -14,7 +14,7 @@ from srdeploy.export.precision.quantise_graph import quantise
 from srdeploy.export.precision.quantise_ranges import Statistics, choose_range, runner
 from srdeploy.export.probe import INPUT
 from srdeploy.models.quantised import Activations, Method, Range
-from srdeploy.progress import track
+from srdeploy.util.progress import track
 
 
 @dataclass(frozen=True)

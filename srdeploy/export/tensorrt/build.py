@@ -23,9 +23,9 @@ from srdeploy.export.tensorrt.inspect import (
     layers_of_log,
 )
 from srdeploy.export.tensorrt.toolkit import Toolkit, load_toolkit, parser_errors, refusal
-from srdeploy.files import atomic_path
-from srdeploy.runtime.cuda import Gpu, find_gpu
-from srdeploy.runtime.trt_sidecar import ShapeProfile, Tensor
+from srdeploy.runtime.tensorrt.cuda import Gpu, find_gpu
+from srdeploy.runtime.tensorrt.sidecar import ShapeProfile, Tensor
+from srdeploy.util.files import atomic_path
 
 _DTYPES = {
     **{"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT8": "int8"},

@@ -18,7 +18,7 @@ from srdeploy.export.tensorrt.onnx import write_source
 from srdeploy.export.tensorrt.script import Unbuilt, write_script
 from srdeploy.export.tensorrt.source import EngineSource
 from srdeploy.models.network import Network
-from srdeploy.runtime.trt_sidecar import onnx_path
+from srdeploy.runtime.tensorrt.sidecar import onnx_path
 
 
 def write_for_elsewhere(

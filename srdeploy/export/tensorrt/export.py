@@ -26,15 +26,14 @@ from srdeploy.export.tensorrt.build import BuildRequest, Built, build_engine
 from srdeploy.export.tensorrt.onnx import write_source
 from srdeploy.export.tensorrt.script import write_script
 from srdeploy.export.tensorrt.toolkit import RTX_CAPABILITIES
-from srdeploy.files import atomic_path, cache_dir, sha256
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.models.probes import PROBE_SIZES, Size
-from srdeploy.runtime.onnx_session import holds_bfloat16
+from srdeploy.runtime.onnx.session import holds_bfloat16
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.sizes import InputSizes
-from srdeploy.runtime.trt_sidecar import (
+from srdeploy.runtime.tensorrt.sidecar import (
     ShapeProfile,
     Sidecar,
     onnx_path,
@@ -43,6 +42,7 @@ from srdeploy.runtime.trt_sidecar import (
     sidecar_path,
     this_platform,
 )
+from srdeploy.util.files import atomic_path, cache_dir, sha256
 
 TARGET_NAMES = {"tensorrt": "trt", "tensorrt_rtx": "trt-rtx"}
 

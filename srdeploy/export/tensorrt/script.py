@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from srdeploy.errors import UserError
-from srdeploy.files import atomic_path
-from srdeploy.runtime.trt_sidecar import ShapeProfile, Sidecar, Tensor
-from srdeploy.shipped import ASSETS
+from srdeploy.runtime.tensorrt.sidecar import ShapeProfile, Sidecar, Tensor
+from srdeploy.util.files import atomic_path
+from srdeploy.util.shipped import ASSETS
 
 _MARK = "REQUEST: dict[str, Any] = {}  # filled in by srdeploy\n"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from srdeploy.errors import UserError
 from srdeploy.export.precision.graph import convolution_kinds
 from srdeploy.export.tensorrt.accept import require_onnx
-from srdeploy.runtime.trt_sidecar import Tensor
+from srdeploy.runtime.tensorrt.sidecar import Tensor
 
 _DTYPES = {1: "float32", 10: "float16"}
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 
 from srdeploy.errors import UserError
-from srdeploy.files import atomic_path
 from srdeploy.models.layers import MeanShift
 from srdeploy.models.network import Network
+from srdeploy.util.files import atomic_path
 
 NAME = "edsr-pytorch"
 """What the command line calls this form."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from srdeploy.bench.table import milliseconds
-from srdeploy.bench.verdict import Limits
-from srdeploy.bench.verdict_table import WORDS, notes
+from srdeploy.bench.deciding.verdict import Limits
+from srdeploy.bench.showing.table import milliseconds
+from srdeploy.bench.showing.verdict_table import WORDS, notes
 from srdeploy.report import html
 
 if TYPE_CHECKING:

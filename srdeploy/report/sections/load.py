@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from srdeploy.bench.row import Row
+from srdeploy.bench.measuring.row import Row
 from srdeploy.report import html
 from srdeploy.report.figures import name_of
 from srdeploy.report.sources import SourceEntry

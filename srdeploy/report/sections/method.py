@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from srdeploy.bench.row import Row
+from srdeploy.bench.measuring.row import Row
 from srdeploy.report import html
 from srdeploy.report.figures import name_of, scenario_of
 from srdeploy.report.sources import SourceEntry

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from srdeploy.bench.row import Row
-from srdeploy.bench.table import milliseconds
+from srdeploy.bench.measuring.row import Row
+from srdeploy.bench.showing.table import milliseconds
 from srdeploy.report import html
 from srdeploy.report.figures import below_bicubic, kind_of, name_of, psnr_of, quantity, usual_kind
 from srdeploy.report.svg import Bubble, both, bubbles

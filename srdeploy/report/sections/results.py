@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from srdeploy.bench.row import Row
-from srdeploy.bench.table import milliseconds
+from srdeploy.bench.measuring.row import Row
+from srdeploy.bench.showing.table import milliseconds
 from srdeploy.quality.metrics import METRICS
 from srdeploy.report import html
 from srdeploy.report.figures import (

@@ -20,8 +20,8 @@ from onnx import TensorProto, helper
 
 pytest.importorskip("tornado", reason="tornado is not installed: pip install 'srdeploy[browser]'")
 
-from srdeploy.bench.on_device import measure_on
-from srdeploy.bench.request import Request
+from srdeploy.bench.measuring.on_device import measure_on
+from srdeploy.bench.measuring.request import Request
 from srdeploy.data.builtin import BENCHMARK_IMAGES
 from srdeploy.data.images import list_images, read_rgb, write_png
 from srdeploy.devices.browser.device import BrowserDevice
@@ -33,7 +33,7 @@ from srdeploy.measure.scenario import Scenario
 from srdeploy.models.registry import create
 from srdeploy.quality.evaluate import evaluate
 from srdeploy.quality.metrics import psnr
-from srdeploy.runtime.onnx_session import OnnxSession
+from srdeploy.runtime.onnx.session import OnnxSession
 from tests.devices.browser.real_browser import (
     browser,  # noqa: F401
     browser_process,  # noqa: F401

@@ -24,7 +24,7 @@ from srdeploy.errors import UserError
 from srdeploy.export.onnx.export import export_onnx
 from srdeploy.models.registry import create
 from srdeploy.quality.metrics import psnr
-from srdeploy.runtime.onnx_session import OnnxSession
+from srdeploy.runtime.onnx.session import OnnxSession
 from tests.devices.browser.real_browser import ort_web  # noqa: F401
 
 

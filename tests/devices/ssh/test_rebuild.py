@@ -9,9 +9,8 @@ from srdeploy.cli.main import run
 from srdeploy.devices.ssh.rebuild import rebuild_on
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.onnx.export import export_onnx
-from srdeploy.files import sha256
 from srdeploy.models.load import load_network
-from srdeploy.runtime.trt_sidecar import (
+from srdeploy.runtime.tensorrt.sidecar import (
     ShapeProfile,
     Sidecar,
     Tensor,
@@ -21,6 +20,7 @@ from srdeploy.runtime.trt_sidecar import (
     require_whole,
     sidecar_path,
 )
+from srdeploy.util.files import sha256
 from tests.devices.ssh.loopback import Loopback
 
 

@@ -17,7 +17,7 @@ from srdeploy.devices.ssh.trtexec import (
 )
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.export.tensorrt.script import trtexec_arguments
-from srdeploy.runtime.trt_sidecar import ShapeProfile
+from srdeploy.runtime.tensorrt.sidecar import ShapeProfile
 
 BANNER = "&&&& RUNNING TensorRT.trtexec [TensorRT v{}] # /usr/src/tensorrt/bin/trtexec --help\n"
 ELEVEN = "--includeDataTransfers --noCudaGraph --noSpinWait --loadEngine"

@@ -13,11 +13,11 @@ from srdeploy.errors import UserError
 from srdeploy.export.parity import Reference, check_parity_of
 from srdeploy.export.probe import TOLERANCE
 from srdeploy.export.report import ExportReport, artifact_facts, tool_versions
-from srdeploy.files import atomic_path
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.models.network import Network
 from srdeploy.models.store import empty_module
 from srdeploy.runtime.torch_session import TorchSession
+from srdeploy.util.files import atomic_path
 
 
 def export_npz(network: Network, path: str | Path) -> ExportReport:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from srdeploy.bench.verdict import Limits, judge
+from srdeploy.bench.deciding.verdict import Limits, judge
 from srdeploy.report.sections.baseline import baseline, limits_told
 from tests.golden import by_tags, same_as
 from tests.report.material import data_of, measured

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from srdeploy.bench.row import Row, row_of
+from srdeploy.bench.measuring.row import Row, row_of
 from srdeploy.measure.measurement import Conditions
 from srdeploy.report.data import ReportData
 from srdeploy.report.sections import method

@@ -1,0 +1,1 @@
+"""Artifacts on devices to measurements, and measurements to rows of figures."""

@@ -1,0 +1,1 @@
+"""Rows, comparisons and verdicts for people."""

@@ -1,0 +1,1 @@
+"""The pruning methods: one table, and the classes that the methods share."""

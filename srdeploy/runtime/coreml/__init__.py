@@ -1,0 +1,1 @@
+"""Core ML packages: in Apple's runtime, and in srdeploy's own interpreter."""

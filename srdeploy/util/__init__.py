@@ -1,0 +1,1 @@
+"""Common tools: checked configuration, files, text tables, progress, shipped files."""
