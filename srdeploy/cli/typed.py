@@ -1,8 +1,8 @@
 """What is typed, put into the words of ours before it is parsed.
 
 Other spellings of options (:data:`srdeploy.util.synonyms.OPTIONS`) become ours, ``-q`` and ``-v``
-are taken wherever they stand, and an unknown command or option is refused with what to type instead.
-Values are left alone: those of options, and all that follows ``--``.
+are taken wherever they stand, and an unknown command or option is refused with what to type
+instead. Values are left alone: those of options, and all that follows ``--``.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from srdeploy import __version__
 from srdeploy.errors import SrdeployError, UserError, shown
-from srdeploy.progress import drawn
-from srdeploy.quiet import quiet
+from srdeploy.util.progress import drawn
+from srdeploy.util.quiet import quiet
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from srdeploy.errors import UserError
-from srdeploy.util.files import require_file, sha256
 from srdeploy.models.card_file import find_file, is_safetensors, read_card
 from srdeploy.models.hub_file import hub_file, pinned
 from srdeploy.models.importing.assemble import assemble
@@ -17,6 +16,7 @@ from srdeploy.models.importing.wrappers import AVERAGED
 from srdeploy.models.network import Factory, Network
 from srdeploy.models.registry import architecture_of, find_architecture
 from srdeploy.models.store import EXPORTED, read_network
+from srdeploy.util.files import require_file, sha256
 
 log = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ from srdeploy.errors import UserError, unknown_name
 from srdeploy.models.card_file import find_file
 from srdeploy.models.hub_file import hub_file
 from srdeploy.models.registry import architecture_of_module
-from srdeploy.util.plugins import code_of
 from srdeploy.runtime.bicubic_session import NAME as BICUBIC
 from srdeploy.runtime.bicubic_session import BicubicSession
 from srdeploy.runtime.onnx.file import NotComputed
 from srdeploy.runtime.onnx.providers import PROVIDERS
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.table import ONNXRUNTIME, RUNTIMES, Runtime, split_runtime
+from srdeploy.util.plugins import code_of
 
 if TYPE_CHECKING:
     from srdeploy.models.network import Network
@@ -50,8 +50,9 @@ def open_session(
         arch: architecture of a foreign checkpoint that does not show it, as ``load_network``.
         scale: upscaling factor of a foreign file that does not show it.
         value_range: 1 or 255, for an ONNX file without a card.
-        provider: onnxruntime's execution provider (:data:`srdeploy.runtime.onnx.providers.PROVIDERS`):
-            ``cuda`` is short for the runtime ``onnxruntime-cuda``.
+        provider: onnxruntime's execution provider
+            (:data:`srdeploy.runtime.onnx.providers.PROVIDERS`): ``cuda`` is short for the
+            runtime ``onnxruntime-cuda``.
 
     Raises:
         UserError: the file cannot be read, or the runtime or provider does not exist or cannot run

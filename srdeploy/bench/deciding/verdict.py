@@ -1,7 +1,8 @@
 """Is NEW slower or worse than BASE? Pass, fail, or too noisy to tell, measurement by measurement.
 
 A slowdown is a ratio of median times with a 95 % bootstrap interval
-(:mod:`srdeploy.bench.measuring.stats`): over rounds, paired where the two took turns in one session, else apart for each side; over runs as
+(:mod:`srdeploy.bench.measuring.stats`): over rounds, paired where the two took turns in one
+session, else apart for each side; over runs as
 well where there are several. With ``limit`` for the slowdown that is still accepted:
 
 * **pass**: the whole interval is at or below the limit;

@@ -9,10 +9,10 @@ from typing import Any
 
 from srdeploy import __version__
 from srdeploy.errors import UserError
-from srdeploy.util.files import atomic_path, cache_dir, locked, sha256
 from srdeploy.models.card import Card
 from srdeploy.models.card_file import find_file
 from srdeploy.runtime.table import split_runtime
+from srdeploy.util.files import atomic_path, cache_dir, locked, sha256
 
 
 def content_hash(artifact: str) -> str | None:

@@ -29,9 +29,9 @@ from srdeploy.measure.measurement import Conditions, Measurement
 from srdeploy.measure.scenario import Scenario
 from srdeploy.models.card_file import find_file
 from srdeploy.models.hub_file import hub_file
-from srdeploy.util.progress import track
 from srdeploy.runtime.bicubic_session import NAME as BICUBIC
 from srdeploy.runtime.table import split_runtime
+from srdeploy.util.progress import track
 
 OnTurn = Callable[[int, int, list[float]], None]
 OnOutcome = Callable[[Outcome], None]

@@ -25,7 +25,7 @@ def bench(
     journal: Path | None = None,
     on_row: Callable[[Row], None] = lambda row: None,
 ) -> list[Row]:
-    """Measure artifacts in turns on a device; see :func:`~srdeploy.bench.measuring.on_device.measure_on`.
+    """Measure artifacts in turns on a device (:mod:`srdeploy.bench.measuring.on_device`).
 
     Args:
         artifacts: Files, or names of shipped networks; the first is what speed-ups refer to.
