@@ -31,4 +31,4 @@ def test_no_other_module_knows_where_they_lie() -> None:
         for path in PACKAGE.rglob("*.py")
         if any(word in path.read_text(encoding="utf-8") for word in ('"assets', "'assets"))
     ]
-    assert naming == ["shipped.py"]
+    assert naming == ["util/shipped.py"]
