@@ -14,6 +14,7 @@ from srdeploy.models.rcan import row as rcan
 from srdeploy.models.rirsr import row as rirsr
 from srdeploy.models.rrdbnet import row as rrdbnet
 from srdeploy.models.smsr import row as smsr
+from srdeploy.models.span import row as span
 from srdeploy.models.srvggnet import row as srvggnet
 from srdeploy.models.vdsr import row as vdsr
 from srdeploy.util.plugins import Table
@@ -37,6 +38,7 @@ ARCHITECTURES: Table[Architecture] = Table(
         rcan.RCAN,
         rrdbnet.RRDBNET,
         srvggnet.SRVGGNET,
+        span.SPAN,
         smsr.SMSR,
     ),
 )

@@ -65,6 +65,7 @@ def assemble(
     row = ARCHITECTURES[layout.arch]
     options = row.options()
     widths = solve_widths(layout)
+    assumed += layout.assumed
     tensors = dict(layout.tensors)
     if mean_outside:
         tensors |= _div2k_shift()

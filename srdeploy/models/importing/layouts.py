@@ -44,6 +44,7 @@ class Layout:
         config: Arguments of the architecture's class that names and shapes show, widths excepted.
             Without a ``scale`` in it, the weights serve any.
         shapes: Shape of every tensor that there must be.
+        assumed: What the tensors cannot show and is taken to be as published, in words.
     """
 
     arch: str
@@ -51,6 +52,7 @@ class Layout:
     source: str
     config: dict[str, Any] = field(default_factory=dict)
     shapes: dict[str, tuple[Dim, ...]] = field(default_factory=dict)
+    assumed: list[str] = field(default_factory=list)
 
     def conv(self, name: str, n_out: Dim, n_in: Dim, *, kernel: int = 3, bias: bool = True) -> None:
         """Add a convolution's weight and bias."""
