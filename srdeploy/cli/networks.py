@@ -99,6 +99,7 @@ def inspect(
     network = load_network(file, arch=arch, scale=scale)
     digest = has_digest(shipped_networks().get(str(file), file))
     if json:
+        from srdeploy.compact.unprunable import unprunable_of
         from srdeploy.prune.tracing.channel_labels import UnsupportedOperationError
         from srdeploy.prune.tracing.groups import find_groups
         from srdeploy.reconstruct.rotate import stream_note
@@ -106,12 +107,13 @@ def inspect(
         document: dict[str, Any] = {**_summary(network), "card": network.card.model_dump()}
         document["digest_checked"] = digest
         try:
-            found = find_groups(network).groups
+            found = find_groups(network)
             document["groups"] = [
-                group.to_dict() | {"rotates": stream_note(network, group)} for group in found
+                group.to_dict() | {"rotates": stream_note(network, group)} for group in found.groups
             ]
+            document["unprunable"] = unprunable_of(network, found).to_dict()
         except UnsupportedOperationError as error:
-            document |= {"groups": None, "groups_error": str(error)}
+            document |= {"groups": None, "groups_error": str(error), "unprunable": None}
         emit(document)
         return
     card = network.card
@@ -133,11 +135,14 @@ def inspect(
     for entry in card.history:
         say(f"  history: {_entry(entry)}")
     if groups:
-        from srdeploy.prune.tracing.groups import find_groups
+        from srdeploy.prune.tracing.groups import find_groups, tell_not_followed
         from srdeploy.reconstruct.rotate import stream_note
 
         say()
-        for group in find_groups(network).groups:
+        found = find_groups(network)
+        for line in tell_not_followed(found.not_followed):
+            say(line)
+        for group in found.groups:
             say(str(group))
             if (rotates := stream_note(network, group)) is not None:
                 say(f"  rotates: {rotates}")

@@ -285,6 +285,8 @@ def _tell(small: Any, report: Any, output: Path, json: bool, more: dict[str, Any
             say(f"{row['channels']:5} -> {row['kept']:<5} {row['status']:8} {named}")
     for remark in report.remarks:
         say(remark)
+    if told := str(report.unprunable):
+        say(told)
     say(f"parameters {quantity(before.params)} -> {quantity(after.params)}")
     say(
         f"MACs for a 1280x720 output {quantity(before.macs_720p)} -> "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from srdeploy.compact.surgery import compact
+from srdeploy.compact.unprunable import Unprunable, unprunable_of
 from srdeploy.errors import SrdeployError
 from srdeploy.models.count import Counts, count
 from srdeploy.models.network import Network
@@ -37,6 +38,7 @@ class PruneReport:
         quality: Stage name to figures; empty if not measured. One-shot: "dense", "masked",
             "compact"; methods that train: "dense", "regularised", "compact", "tuned".
         remarks: Where another ratio came out than was asked for.
+        unprunable: What no ratio could remove.
     """
 
     plan: Plan
@@ -46,6 +48,7 @@ class PruneReport:
     proof: dict[str, Any]
     quality: dict[str, dict[str, Any]]
     remarks: list[str]
+    unprunable: Unprunable
 
     def __repr__(self) -> str:
         """One line."""
@@ -63,6 +66,7 @@ class PruneReport:
             "quality": self.quality,
             "groups": self.groups,
             "remarks": self.remarks,
+            "unprunable": self.unprunable.to_dict(),
         }
 
 
@@ -158,4 +162,5 @@ def report_on(
         small.card.proof,
         quality,
         departures(grouping, options) if by_ratio else [],
+        unprunable_of(network, grouping),
     )

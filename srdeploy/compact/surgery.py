@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 
-import torch
 from torch import nn
 
 from srdeploy.compact.proof import prove_equal
@@ -14,15 +13,12 @@ from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.models.resize import (
     changed_shapes,
-    follow_shapes,
     layer_numbers,
     layer_widths,
-    replace_tensor,
     resize,
-    tensor_places,
 )
 from srdeploy.models.store import unpruned_module
-from srdeploy.prune.plan import Plan, apply_masks
+from srdeploy.prune.plan import Plan, apply_masks, cut
 
 
 def compact(network: Network, plan: Plan) -> Network:
@@ -42,24 +38,6 @@ def compact(network: Network, plan: Plan) -> Network:
     proof = prove_equal(masked, small, card)
     card = card.model_copy(update={"proof": proof})
     return replace(network, module=small.eval(), card=card)
-
-
-def cut(module: nn.Module, plan: Plan) -> nn.Module:
-    """A copy of ``module`` with only the kept indices on every axis of the plan."""
-    small = copy.deepcopy(module)
-    stored = dict(small.named_parameters()) | dict(small.named_buffers())
-    places = tensor_places(small)
-    owners: dict[int, nn.Module] = {}
-    for name, dims in plan.keep.items():
-        old = stored[name]
-        tensor = old.detach()
-        for dim, kept in dims.items():
-            tensor = tensor.index_select(dim, torch.tensor(kept))
-        replace_tensor(places[id(old)], old, tensor.clone())
-        owners |= {id(owner): owner for owner, _ in places[id(old)]}
-    for owner in owners.values():
-        follow_shapes(owner)
-    return small
 
 
 def _card_of(network: Network, small: nn.Module, plan: Plan) -> Card:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from srdeploy.errors import SrdeployError
+from srdeploy.models.resize import follow_shapes, replace_tensor, tensor_places
 from srdeploy.prune.tracing.groups import Grouping
 
 
@@ -71,3 +73,21 @@ def apply_masks(module: nn.Module, plan: Plan) -> None:
         for name, dims in plan.zero.items():
             for dim, indices in dims.items():
                 state[name].index_fill_(dim, torch.tensor(indices), 0.0)
+
+
+def cut(module: nn.Module, plan: Plan) -> nn.Module:
+    """A copy of ``module`` with only the kept indices on every axis of the plan."""
+    small = copy.deepcopy(module)
+    stored = dict(small.named_parameters()) | dict(small.named_buffers())
+    places = tensor_places(small)
+    owners: dict[int, nn.Module] = {}
+    for name, dims in plan.keep.items():
+        old = stored[name]
+        tensor = old.detach()
+        for dim, kept in dims.items():
+            tensor = tensor.index_select(dim, torch.tensor(kept))
+        replace_tensor(places[id(old)], old, tensor.clone())
+        owners |= {id(owner): owner for owner, _ in places[id(old)]}
+    for owner in owners.values():
+        follow_shapes(owner)
+    return small

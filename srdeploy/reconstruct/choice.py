@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from srdeploy.errors import SrdeployError
 from srdeploy.prune.tracing.channel_labels import Axis
 from srdeploy.prune.tracing.groups import Group, Grouping
 from srdeploy.reconstruct.linear_form import LinearForm, has_form
@@ -81,11 +80,8 @@ def choose_by_cost(
     Returns:
         The chosen atoms of each group, in order, and what each removal cost (relative to the power
         of what its readers put out, times the gain, summed over the readers). A group that no layer
-        with a matrix reads as it is has no costs; its atoms are chosen by the L1 norm of their
-        weights.
-
-    Raises:
-        SrdeployError: a layer that reads a group's channels does not run.
+        with a matrix reads as it is, when it runs, has no costs; its atoms are chosen by the L1
+        norm of their weights.
     """
     groups = [group for group in grouping.groups if group.name in counts]
     readers: dict[str, dict[str, Axis]] = {g.name: readers_of(module, g) for g in groups}
@@ -107,9 +103,11 @@ def choose_by_cost(
                 removed[name], costs[name] = _cheapest(
                     waiting.pop(name), len(group.atoms), counts[name]
                 )
-    if open_groups:
-        name = next(iter(open_groups))
-        raise SrdeployError(f"A layer that reads '{open_groups[name].layers[0]}' never runs.")
+    for name, group in open_groups.items():  # the network's code uses some readers' weights itself
+        if waiting[name]:
+            removed[name], costs[name] = _cheapest(waiting[name], len(group.atoms), counts[name])
+        else:
+            unread[name] = counts[name]
     chosen = {name: sorted(removed[name]) for name in counts if name in removed}
     if unread:
         from srdeploy.prune.methods.pruners import (

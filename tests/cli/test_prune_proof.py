@@ -43,6 +43,13 @@ class InPlace(Net):
     def forward(self, x):
         x *= 255.0
         return super().forward(x).div_(255.0)
+
+class Kept(Net):
+    def __init__(self):
+        super().__init__()
+        self.more = nn.Conv2d(8, 8, 1)
+    def act(self, y, x):
+        return F.relu(self.more(y.cumsum(1)))
 """
 
 
@@ -63,9 +70,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def typed(folder: Path, net: str) -> list[str]:
+def typed(folder: Path, net: str, weights: str = "net.pt") -> list[str]:
     arch = f"proven_{folder.name}:{net}"
-    return ["prune", "net.pt", "--arch", arch, "--no-quality", "-o", "small.safetensors"]
+    return ["prune", weights, "--arch", arch, "--no-quality", "-o", "small.safetensors"]
 
 
 @pytest.mark.parametrize(("net", "where"), [("Sized", "152x136 pixels"), ("Batched", "a batch")])
@@ -98,3 +105,27 @@ def test_the_precision_is_told_everywhere(
         arch = [] if told_again == ["explain"] else ["--arch", typed(folder, net)[3]]
         assert run([*told_again, "small.safetensors", *arch]) == 0
         assert f"in {dtype}, to " in capsys.readouterr().out
+
+
+def test_what_is_not_followed_is_told(
+    command: Any, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = typed(folder, "Kept", "kept.pt")
+    layers = torch.load("net.pt") | {
+        "more.weight": torch.rand(8, 8, 1, 1),
+        "more.bias": torch.rand(8),
+    }
+    torch.save(layers, "kept.pt")
+    entry = {"operation": "cumsum", "layer": "the network's own forward", "why": "no rule for it"}
+    facts = {"channels": 20, "all_channels": 28, "macs_share": 0.1888, "not_followed": [entry]}
+    assert command(*own)["unprunable"] == facts
+    assert command("inspect", *own[1:4])["unprunable"] == facts
+    kept = "what cumsum reads is kept in the network's own forward: no rule for it"
+    assert run(own) == 0
+    lines = capsys.readouterr().out.splitlines()
+    told = lines.index(f"  {kept}")
+    assert lines[told - 1].startswith("20 of 28 channels and 19% of the MACs cannot be pruned")
+    assert run(["inspect", *own[1:4], "--groups"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert kept in lines
+    assert "  why:     read by cumsum (no rule for it) in the network's own forward" in lines

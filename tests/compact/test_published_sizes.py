@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from srdeploy.compact.surgery import compact, cut
+from srdeploy.compact.surgery import compact
 from srdeploy.models.count import count
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.prune.methods.oneshot import default_exclude, plan_oneshot
 from srdeploy.prune.options import PruneOptions, removals
-from srdeploy.prune.plan import make_plan
+from srdeploy.prune.plan import cut, make_plan
 from srdeploy.prune.tracing.groups import Grouping, find_groups
 
 

@@ -10,11 +10,12 @@ from torch import nn
 
 from srdeploy.compact import surgery
 from srdeploy.compact.run import PruneReport, prune_oneshot
-from srdeploy.compact.surgery import compact, cut
+from srdeploy.compact.surgery import compact
 from srdeploy.errors import SrdeployError
 from srdeploy.models.registry import create
 from srdeploy.prune.methods.oneshot import plan_oneshot
 from srdeploy.prune.options import PruneOptions
+from srdeploy.prune.plan import cut
 
 
 @pytest.fixture(scope="module")

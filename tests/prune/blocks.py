@@ -393,6 +393,69 @@ class ChannelSum(Block):
         return x + self.b((F.relu(self.a(x)) ** 2).sum(1, keepdim=True))
 
 
+class Unfollowed(Block):
+    """What no rule follows, between layers that can be pruned."""
+
+    def make(self, c, rng):
+        self.kind = rng.choice(sorted(_UNFOLLOWED))
+        self.a, self.b, self.c = nn.Conv2d(c, 6, 1), nn.Conv2d(6, 5, 1), nn.Conv2d(5, c, 1)
+        self.matrix = nn.Parameter(torch.ones(6, 6))
+        self.norm = torch.nn.utils.parametrizations.weight_norm(nn.Conv2d(6, 6, 1))
+        self.skip = rng.random() < 0.5
+
+    def forward(self, x):
+        y = _UNFOLLOWED[self.kind](self, self.a(x))
+        y = self.c(F.relu(self.b(y)))
+        return x + y if self.skip else y
+
+
+def _attend(n, y):
+    tokens = F.avg_pool2d(y, 3).flatten(2)
+    mixed = (tokens.transpose(1, 2) @ tokens).softmax(-1)
+    return y + (tokens @ mixed).mean(-1)[..., None, None]
+
+
+def _write_part(n, y):
+    out = torch.zeros_like(y)
+    out[:, :2] = y[:, 4:]
+    out[..., 1:, :] += y[..., :-1, :]
+    return out
+
+
+def _write_behind_a_view(n, y):
+    whole = y.view(y.shape)
+    y.sigmoid_()
+    return whole
+
+
+def _write_to_data(n, y):
+    y.data.exp_()
+    return y + 1.0
+
+
+def _sample(n, y):
+    grid = torch.tanh(y[:, :2]).permute(0, 2, 3, 1)
+    return F.grid_sample(y, grid, align_corners=False)
+
+
+_UNFOLLOWED = {
+    "attention": _attend,
+    "cumsum": lambda n, y: y.cumsum(1),
+    "circular": lambda n, y: F.pad(y, (1, 1, 1, 1), mode="circular"),
+    "computed": lambda n, y: F.conv2d(y, n.b.weight.mT.mean((0, 1))[None].expand(6, 6, 1, 1)),
+    "einsum": lambda n, y: torch.einsum("nchw,cd->ndhw", y, n.matrix),
+    "fft": lambda n, y: torch.fft.irfft2(torch.fft.rfft2(y) * 0.5, s=y.shape[-2:]),
+    "matmul": lambda n, y: (n.matrix @ y.flatten(2)).unflatten(2, y.shape[2:]),
+    "norm": lambda n, y: n.norm(y),
+    "numbers": lambda n, y: y * n.b.weight.abs().mean(0)[None] + n.b.weight.sum(),
+    "sample": _sample,
+    "two ways": lambda n, y: F.conv_transpose2d(F.conv2d(y, n.b.weight), n.b.weight),
+    "write behind a view": _write_behind_a_view,
+    "write to data": _write_to_data,
+    "write part": _write_part,
+}
+
+
 BLOCKS: dict[str, type[Block]] = {
     kind.__name__: kind for kind in Block.__subclasses__() if kind is not Block
 }

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from srdeploy.compact.surgery import compact, cut
+from srdeploy.compact.surgery import compact
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.models.registry import create
 from srdeploy.prune.methods.oneshot import default_exclude, plan_oneshot
 from srdeploy.prune.options import PruneOptions
-from srdeploy.prune.plan import Plan, apply_masks, make_plan
+from srdeploy.prune.plan import Plan, apply_masks, cut, make_plan
 from srdeploy.prune.tracing.groups import find_groups
 
 

@@ -312,6 +312,23 @@ class ComputedWeight(nn.Module):
         return F.conv2d(x, self.weight * style, padding=1)
 
 
+class Upsampling(nn.Module):
+    """Samples twice as many points, at learned offsets (DySample, ICCV 2023), and goes back."""
+
+    def __init__(self, c=8):
+        super().__init__()
+        self.offset, self.back = conv(c, 8, 1), conv(4 * c, c)
+
+    def forward(self, x):
+        n, _, h, w = x.shape
+        offset = F.pixel_shuffle(0.25 * self.offset(x), 2)
+        ys = torch.linspace(-1, 1, 2 * h).to(x)[None, None, :, None].expand(n, 1, 2 * h, 2 * w)
+        xs = torch.linspace(-1, 1, 2 * w).to(x)[None, None, None, :].expand(n, 1, 2 * h, 2 * w)
+        grid = torch.cat([xs, ys], 1) + offset / torch.tensor([w, h]).to(x).view(1, 2, 1, 1)
+        y = F.grid_sample(x, grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
+        return self.back(F.pixel_unshuffle(y, 2))
+
+
 class Deformable(nn.Module):
     """Samples at offsets computed from the image."""
 

@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from srdeploy.compact.surgery import cut
 from srdeploy.errors import SrdeployError
-from srdeploy.prune.plan import Plan
+from srdeploy.prune.plan import Plan, cut
 from srdeploy.reconstruct.lockstep import Targets
 from srdeploy.reconstruct.refit import LayerFit, refit
 from srdeploy.reconstruct.sums import SumWatch, Term

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,10 @@ from srdeploy.prune.tracing.unionfind import Nodes, UnionFind
 
 class UnsupportedOperationError(UserError):
     """The network does something to its channels that cannot be followed safely."""
+
+
+class NotFollowedError(Exception):
+    """A rule cannot tell what became of channels; the text says why. What is read is then kept."""
 
 
 @dataclass(frozen=True, order=True)
@@ -46,7 +51,8 @@ class ChannelLabels:
     Attributes:
         labels: The node of the channel an element belongs to, 0 for none. Float64 holds them
             exactly and is accepted by every operation that moves elements.
-        clean: 1 where removing that channel leaves a zero, else 0 (float64).
+        clean: 1 where removing that channel leaves a zero, else 0 (float64). Of elements of no
+            channel: 1 where they are constants, 0 where they depend on the image.
         shape: Shape of the activation; ``labels`` and ``clean`` broadcast to it.
     """
 
@@ -71,6 +77,12 @@ class ChannelLabels:
         if clean is None:
             return cls(labels, torch.ones([1] * len(shape), dtype=torch.float64), shape)
         return cls.of(labels, clean.double().view(view), shape)
+
+    @classmethod
+    def settled(cls, shape: torch.Size) -> ChannelLabels:
+        """Of a result that depends on the image, but on nothing that can be removed."""
+        zero = torch.zeros([1] * len(shape), dtype=torch.float64)
+        return cls(zero, zero, shape)
 
     def nodes(self) -> Nodes:
         """The labels as an integer array that broadcasts to the activation's shape."""
@@ -107,16 +119,19 @@ class Labelling:
     Attributes:
         events: Layer and operation of everything that tied or froze channels, or made a removed
             channel non-zero, in order.
+        not_followed: Operation, layer, and why no rule follows it; in order, each once.
     """
 
     def __init__(self, module: nn.Module) -> None:
         self.events: list[tuple[str, str]] = []
+        self.not_followed: dict[tuple[str, str, str], None] = {}
         self.sets = UnionFind()
         self.axes: dict[Axis, Nodes] = {}
         self.in_chunk = False
         self.place = ModulePath()
         self.names = {id(tensor): name for name, tensor in _stored(module)}
-        self._stored = set(self.names)
+        self._sources = {own: frozenset([name]) for own, name in self.names.items()}
+        self._kept: dict[str, str] = {}
         self._by_place: dict[tuple[str, int], Axis] = {}
         self._labelled: dict[int, ChannelLabels] = {}
         self._transposed: dict[int, Tensor] = {}
@@ -134,7 +149,7 @@ class Labelling:
     def _forget(self, memory: int, own: int) -> None:
         self._labelled.pop(own, None)
         self._transposed.pop(own, None)
-        self._stored.discard(own)
+        self._sources.pop(own, None)
         if (sharing := self._alive.get(memory)) is not None:
             sharing.pop(own, None)
             if not sharing:
@@ -147,12 +162,16 @@ class Labelling:
         return [other for other in living if other is not None and other is not tensor]
 
     def is_stored(self, tensor: Tensor) -> bool:
-        """Whether a tensor is a parameter or buffer, or computed from such alone."""
-        return id(tensor) in self._stored
+        """Whether a tensor is a parameter or buffer, or computed from such and constants alone."""
+        return id(tensor) in self._sources
 
-    def note_stored(self, tensor: Tensor) -> None:
-        """Remember that a tensor was computed from parameters and buffers alone."""
-        self._stored.add(id(tensor))
+    def sources(self, tensors: Iterable[Tensor]) -> frozenset[str]:
+        """Names of the parameters and buffers that any of these were computed from."""
+        return frozenset().union(*(self._sources.get(id(tensor), ()) for tensor in tensors))
+
+    def note_stored(self, tensor: Tensor, sources: frozenset[str]) -> None:
+        """Remember that a tensor was computed from these parameters and buffers."""
+        self._sources[id(tensor)] = self.sources([tensor]) | sources
 
     def record(self, tensor: Tensor, labelled: ChannelLabels) -> None:
         """Attach labels to an activation."""
@@ -196,19 +215,20 @@ class Labelling:
         """Nodes of one dimension of a parameter or buffer, made on first use.
 
         Raises:
-            UnsupportedOperationError: one weight that serves in both directions.
+            NotFollowedError: one weight that serves in both directions.
         """
         name = self.names[id(tensor)]
         known = self._by_place.get((name, dim))
         if known is None:
             axis = self._by_place[name, dim] = Axis(name, dim, role)
             self.axes[axis] = self.sets.new(tensor.shape[dim])
+            if (why := self._kept.get(name)) is not None:
+                self.sets.freeze(self.axes[axis], why)
             return self.axes[axis]
         if known.role != role:
-            raise UnsupportedOperationError(
-                f"Cannot prune around '{name}': {self.place} uses it in a second way (its "
-                f"dimension {dim} is read as '{role}' channels, elsewhere as '{known.role}'); "
-                "give each use a tensor of its own."
+            raise NotFollowedError(
+                f"dimension {dim} of '{name}' is read as '{role}' channels, elsewhere as "
+                f"'{known.role}'"
             )
         return self.axes[known]
 
@@ -234,6 +254,28 @@ class Labelling:
         """Declare that no channel of an activation can be removed."""
         if (labelled := self.labels_of(tensor)) is not None:
             self.sets.freeze(labelled.nodes(), why)
+
+    def keep(self, tensor: Tensor, why: str) -> None:
+        """The same, and for the parameters and buffers that the tensor was computed from."""
+        if (labelled := self._labelled.get(id(tensor))) is not None:
+            self.sets.freeze(labelled.nodes(), why)
+        for name in self.sources([tensor]):
+            self._kept.setdefault(name, why)
+            for (owner, _), axis in self._by_place.items():
+                if owner == name:
+                    self.sets.freeze(self.axes[axis], why)
+
+    def is_labelled(self, tensor: Tensor) -> bool:
+        """Whether channels of it are known."""
+        return id(tensor) in self._labelled
+
+    def is_from_image(self, tensor: Tensor) -> bool:
+        """Whether it is an activation."""
+        return id(tensor) in self._labelled and not self.is_stored(tensor)
+
+    def is_settled(self, tensor: Tensor) -> bool:
+        """Whether it is an activation of which no element belongs to a channel."""
+        return self.is_from_image(tensor) and not bool(self._labelled[id(tensor)].labels.any())
 
     def varies(self, labelled: ChannelLabels, dim: int) -> bool:
         """Whether labels differ along a dimension."""

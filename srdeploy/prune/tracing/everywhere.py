@@ -51,8 +51,8 @@ def trace_everywhere(network: Network) -> Trace:
         The trace at the smallest size; at the others the same channels are tied and frozen.
 
     Raises:
-        UnsupportedOperationError: an operation cannot be followed, or the sizes disagree: then the
-            sentence names the layer and the two sizes.
+        UnsupportedOperationError: the image's values may decide what code runs, or the sizes
+            disagree: then the sentence names the layer and the two sizes.
         CannotRunError: the network runs on no size.
         UserError: it is no plain float32 module, or does not return one image.
     """

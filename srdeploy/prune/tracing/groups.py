@@ -111,11 +111,14 @@ class Grouping:
         groups: In the order their first layers run.
         sizes: Length of every axis.
         ranks: Number of dimensions of every tensor that has axes.
+        not_followed: Operation, layer and reason of everything that no rule follows: all channels
+            that it reads are kept.
     """
 
     groups: list[Group]
     sizes: dict[Axis, int]
     ranks: dict[str, int]
+    not_followed: tuple[tuple[str, str, str], ...] = ()
 
     def layer_names(self) -> list[str]:
         """Every layer that issues channels."""
@@ -123,14 +126,18 @@ class Grouping:
 
 
 def find_groups(network: Network) -> Grouping:
-    """Trace a network at several sizes and collect its groups.
+    """Trace a network at several sizes, collect its groups, and try them out.
 
     Raises:
-        UnsupportedOperationError: an operation in it cannot be followed, or what it does depends
-            on the size of the image.
+        UnsupportedOperationError: what it does depends on the size of the image, or may depend on
+            its values.
         UserError: it does not run on an image, or does not return one.
     """
-    return collect(trace_everywhere(network), network.module)
+    from srdeploy.prune.tracing.trial import (
+        keep_what_breaks,  # it makes plans, which know of groups
+    )
+
+    return keep_what_breaks(network, collect(trace_everywhere(network), network.module))
 
 
 def collect(traced: Trace, module: nn.Module) -> Grouping:
@@ -169,7 +176,18 @@ def collect(traced: Trace, module: nn.Module) -> Grouping:
         groups.append(Group(f"g{len(groups) + 1}", status, why, _layers(producers), readers, atoms))
     stored = dict(module.named_parameters()) | dict(module.named_buffers())
     ranks = {axis.tensor: stored[axis.tensor].dim() for axis in sizes}
-    return Grouping(groups, sizes, ranks)
+    return Grouping(groups, sizes, ranks, tuple(traced.not_followed))
+
+
+def tell_not_followed(not_followed: Iterable[tuple[str, str, str]]) -> list[str]:
+    """One line per operation and reason: "bmm in 'a', 'b' and 3 more: no rule for it"."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for operation, place, why in not_followed:
+        places.setdefault((operation, why), []).append(place)
+    return [
+        f"what {operation} reads is kept in {_shorten_places(found)}: {why}"
+        for (operation, why), found in places.items()
+    ]
 
 
 def _why_indispensable(places: dict[Axis, tuple[int, ...]], sizes: dict[Axis, int]) -> str | None:
@@ -202,7 +220,7 @@ def _shorten(names: list[str], limit: int = 6) -> str:
     return f"{', '.join(names[: limit - 1])} ... {names[-1]} ({len(names)} layers)"
 
 
-def _merge_places(reasons: list[str], limit: int = 3) -> list[str]:
+def _merge_places(reasons: list[str]) -> list[str]:
     """One line per kind of reason: "added together in 'body.0', 'body.1' and 15 more"."""
     places: dict[str, list[str]] = {}
     for reason in reasons:
@@ -214,6 +232,10 @@ def _merge_places(reasons: list[str], limit: int = 3) -> list[str]:
         if not named:
             lines.append(what)
             continue
-        more = f" and {len(named) - limit} more" if len(named) > limit else ""
-        lines.append(f"{what} in {', '.join(named[:limit])}{more}")
+        lines.append(f"{what} in {_shorten_places(named)}")
     return lines
+
+
+def _shorten_places(named: list[str], limit: int = 3) -> str:
+    more = f" and {len(named) - limit} more" if len(named) > limit else ""
+    return f"{', '.join(named[:limit])}{more}"

@@ -11,7 +11,8 @@ runs, control flow over sizes and functional calls need no special care.
 
 A removed channel is exact to remove only if zeros reach its consumers; where something makes it
 non-zero on the way (a sigmoid, an added constant), its channels are frozen, and the reason kept.
-An operation whose effect on channels is unknown raises UnsupportedOperationError.
+What an operation reads whose effect on channels is unknown is frozen, too
+(:mod:`srdeploy.prune.tracing.rules.keeping`).
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from torch.utils._pytree import tree_map
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.models.probes import cannot_run
 from srdeploy.models.watch import CallWatch, OperationWatch, name_of, tensors_in
-from srdeploy.prune.tracing.channel_labels import Axis, ChannelLabels, Labelling
-from srdeploy.prune.tracing.rules.call import Call, unsupported
+from srdeploy.prune.tracing.channel_labels import Axis, ChannelLabels, Labelling, NotFollowedError
+from srdeploy.prune.tracing.rules.call import Call, written_arguments
+from srdeploy.prune.tracing.rules.keeping import keep, keep_unfollowed_weights, must_not_store
 from srdeploy.prune.tracing.rules.table import READS_WEIGHT, rule_for
 from srdeploy.prune.tracing.unionfind import Nodes, UnionFind
 
@@ -40,11 +42,13 @@ class Trace:
         axes: Every axis with its nodes, in the order of first use.
         sets: Which nodes are tied or frozen, and why.
         events: Layer and operation of everything that tied or froze, in order.
+        not_followed: Operation, layer and reason of everything that no rule follows.
     """
 
     axes: dict[Axis, Nodes]
     sets: UnionFind
     events: list[tuple[str, str]]
+    not_followed: list[tuple[str, str, str]]
 
 
 def trace(module: nn.Module, example: Tensor) -> Trace:
@@ -54,7 +58,8 @@ def trace(module: nn.Module, example: Tensor) -> Trace:
     (:mod:`srdeploy.prune.tracing.everywhere` compares several).
 
     Raises:
-        UnsupportedOperationError: naming the operation and the layer it happens in.
+        UnsupportedOperationError: the image's values may decide what code runs; the sentence names
+            the operation and the layer it happens in.
         CannotRunError: the module's own code fails on the example.
         UserError: it is no plain float32 module, or returns something else than one image.
     """
@@ -89,7 +94,7 @@ def trace(module: nn.Module, example: Tensor) -> Trace:
             "that returns the one output to keep."
         )
     labelling.freeze(output, "it is the network's output")
-    return Trace(labelling.axes, labelling.sets, labelling.events)
+    return Trace(labelling.axes, labelling.sets, labelling.events, list(labelling.not_followed))
 
 
 def _check_plain(module: nn.Module) -> None:
@@ -137,44 +142,66 @@ class _Watch(OperationWatch):
         """Run an operation, and enter into the labelling what it did."""
         labelling = self._ledger
         name = name_of(func)
-        written = [i for i, a in enumerate(func._schema.arguments) if _is_written(a)]
+        written = written_arguments(func)
         in_place = written == [0]
+        tensors = tensors_in((args, kwargs))
+        for tensor in tensors:
+            labelling.note(tensor)
         before = tree_map(_clone, args[:1]) + args[1:] if in_place else args
         out = func(*args, **kwargs)
-        tensors = tensors_in((args, kwargs))
+        sources = labelling.sources(tensors)
         if name in ("t", "transpose", "permute") and _is_swapped_parameter(labelling, args[0], out):
             labelling.record_transposed(out, args[0])
+            labelling.note_stored(out, sources)
             return out
         plain = name.rstrip("_") if written else name
         call = Call(func, plain, before, kwargs, out, args, in_place)
-        if plain in READS_WEIGHT or any(labelling.labels_of(t) is not None for t in tensors):
-            if len(written) > in_place:
-                raise unsupported(labelling, call, "a result written into a given tensor")
-            self._follow(call, tensors)
-        derived = bool(tensors) and all(labelling.is_stored(t) for t in tensors)
         for tensor in call.tensors_out():
             labelling.note(tensor)
-            if derived:
-                labelling.note_stored(tensor)
+        touched = [other for t in call.written for other in labelling.sharing(t)]
+        from_image = any(map(labelling.is_from_image, (*tensors, *touched)))
+        if (
+            plain in READS_WEIGHT
+            or from_image
+            or any(labelling.labels_of(t) is not None for t in tensors)
+        ):
+            self._follow(call, tensors)
+        if sources and not from_image:
+            for tensor in (*call.tensors_out(), *touched):
+                labelling.note_stored(tensor, sources)
         return out
 
     def _follow(self, call: Call, given: list[Tensor]) -> None:
         labelling = self._ledger
         changes, clean = labelling.sets.changes, labelling.all_clean(given)
-        rule_for(call)(labelling, call)
+        must_not_store(labelling, call)
+        try:
+            self._apply_rule(call, given)
+        except NotFollowedError as why:
+            keep(labelling, call, str(why))
         if labelling.sets.changes > changes or (
             clean and not labelling.all_clean(call.tensors_out())
         ):
             labelling.events.append((str(labelling.place), call.name))
 
+    def _apply_rule(self, call: Call, given: list[Tensor]) -> None:
+        labelling = self._ledger
+        if call.written and not call.in_place:
+            raise NotFollowedError("a result written into a given tensor")
+        if call.name in READS_WEIGHT:
+            rule_for(call)(labelling, call)
+            return
+        followed = [t for t in given if labelling.is_from_image(t)]
+        if followed and all(labelling.is_settled(t) for t in followed):
+            keep(labelling, call, None)
+            return
+        rule_for(call)(labelling, call)
+        keep_unfollowed_weights(labelling, call)
+
 
 def _is_swapped_parameter(labelling: Labelling, before: Tensor, after: Tensor) -> bool:
     known = id(before) in labelling.names and before.dim() == 2
     return known and (after.shape, after.stride()) == (before.shape[::-1], before.stride()[::-1])
-
-
-def _is_written(argument: Any) -> bool:
-    return argument.alias_info is not None and argument.alias_info.is_write
 
 
 def _clone(leaf: Any) -> Any:

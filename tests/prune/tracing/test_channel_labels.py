@@ -11,12 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from srdeploy.prune.tracing.channel_labels import (
-    Axis,
-    ChannelLabels,
-    Labelling,
-    UnsupportedOperationError,
-)
+from srdeploy.prune.tracing.channel_labels import Axis, ChannelLabels, Labelling, NotFollowedError
 from tests.prune.tracing.rules.follow import HERE, Followed
 
 
@@ -103,7 +98,7 @@ def test_what_is_stored_is_what_a_file_holds() -> None:
     assert not labelling.is_stored(module.inner[0].passing)
     made = module.kept * 2
     assert not labelling.is_stored(made)
-    labelling.note_stored(made)
+    labelling.note_stored(made, labelling.sources([module.kept]))
     assert labelling.is_stored(made)
 
 
@@ -161,11 +156,8 @@ def test_an_axis_has_one_role(first: str, second: str) -> None:
     layer = nn.Conv2d(2, 3, 1)
     labelling = Labelling(nn.Sequential(layer))
     labelling.axis(layer.weight, 1, first)
-    sentence = (
-        f"Cannot prune around '0.weight': {HERE} uses it in a second way (its dimension 1 is read "
-        f"as '{second}' channels, elsewhere as '{first}'); give each use a tensor of its own."
-    )
-    with pytest.raises(UnsupportedOperationError, match=f"^{re.escape(sentence)}$"):
+    sentence = f"dimension 1 of '0.weight' is read as '{second}' channels, elsewhere as '{first}'"
+    with pytest.raises(NotFollowedError, match=f"^{re.escape(sentence)}$"):
         labelling.axis(layer.weight, 1, second)
 
 
@@ -252,7 +244,7 @@ def test_nothing_is_known_of_a_tensor_at_the_place_of_one_that_is_gone() -> None
     old = seen.image([1, 2])
     layer = nn.Linear(2, 2)
     seen.labelling.record_transposed(old, layer.weight)
-    seen.labelling.note_stored(old)
+    seen.labelling.note_stored(old, frozenset(["weight"]))
     assert seen.labelling.weight_behind(old) is layer.weight
     place, gone = id(old), weakref.ref(old)
     del old

@@ -1,4 +1,4 @@
-"""Networks that are refused in one sentence, and forms of operations that are followed."""
+"""Networks that are refused in one sentence, what is kept whole, and what is followed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from srdeploy.prune.tracing.channel_labels import UnsupportedOperationError
 from srdeploy.prune.tracing.groups import find_groups
 from srdeploy.prune.tracing.trace import trace
 from tests.prune.helpers import group_with, groups_of, random_plan, user_network
+
+HERE = "the network's own forward"
 
 
 class Custom(nn.Module):
@@ -34,17 +36,28 @@ def refused(module, match, kind=UserError):
     assert "\n" not in str(error.value)
 
 
-def test_weight_normalisation_names_the_layer():
+def kept(module, *told):
+    """What ``a`` issues stays, because of the operations named here."""
+    grouping = groups_of(module)
+    group = group_with(grouping, "a")
+    assert group.status == "untouchable"
+    assert set(told) <= {(operation, place) for operation, place, _ in grouping.not_followed}
+    return group.why[0]
+
+
+def test_weight_normalisation_keeps_what_it_reads():
     net = Custom()
     parametrizations.weight_norm(net.b)
-    refused(net, r"'_weight_norm_interface' in 'b\.parametrizations\.weight\.0'")
+    norm = "_weight_norm_interface", "'b.parametrizations.weight.0'"
+    why = kept(net, norm, ("convolution", "'b'"))
+    assert why == "read by convolution (a weight that is computed, not stored) in 'b'"
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_old_weight_normalisation_names_the_layer():
+def test_old_weight_normalisation_keeps_what_it_reads():
     net = Custom()
     nn.utils.weight_norm(net.b)
-    refused(net, "'_weight_norm_interface' in ")
+    kept(net, ("_weight_norm_interface", HERE), ("convolution", "'b'"))
 
 
 def test_scripted_and_compiled_modules():
@@ -86,32 +99,53 @@ def test_data_dependent_values():
         "'_local_scalar_dense' in the network's own forward .*read into Python",
         UnsupportedOperationError,
     )
-    refused(Custom(lambda n, y: y[:, y.mean((0, 2, 3)).argsort()]), "argsort|sort|index")
+    for middle, operation in (
+        (lambda n, y: y[y > 0].mean() * y, "nonzero|index"),
+        (lambda n, y: y * len(torch.unique(y.round())), "_unique2"),
+        (lambda n, y: y if torch.equal(y, y.abs()) else -y, "equal"),
+    ):
+        refused(Custom(middle), operation, UnsupportedOperationError)
+
+
+def test_a_parameter_that_decides_is_kept():
+    net = Custom(lambda n, y: y * n.gamma if float(n.gamma.abs().max()) > 0 else y)
+    net.gamma = nn.Parameter(torch.ones(1, 8, 1, 1))
+    kept(net, ("_local_scalar_dense", HERE))
+
+
+def test_a_parameter_that_is_written_into_is_refused():
+    def middle(n, y):
+        n.memory.copy_(y.mean((0, 2, 3)))
+        return y * n.memory.view(1, -1, 1, 1)
+
+    net = Custom(middle)
+    net.register_buffer("memory", torch.ones(8))
+    refused(net, "'copy' .*writes into a parameter or buffer", UnsupportedOperationError)
 
 
 @pytest.mark.parametrize(
     ("middle", "operation"),
     [
         (lambda n, y: torch.einsum("nchw,nchw->nchw", y, y).cumsum(1), "cumsum"),
+        (lambda n, y: y[:, y.mean((0, 2, 3)).argsort()], "sort"),
+        (lambda n, y: torch.cummax(torch.cummax(y, 1)[0], 1)[0], "cummax"),
         (lambda n, y: y * (y.mean((2, 3)) @ torch.rand(8, 8)).view(1, 8, 1, 1), "mm"),
-        (lambda n, y: F.conv2d(y, n.b.weight.mean(0, keepdim=True)), "convolution"),
+        (lambda n, y: y * F.conv2d(y, n.b.weight.mean(0, keepdim=True)), "convolution"),
         (lambda n, y: F.pad(y, (1, 1, 1, 1), mode="circular"), "copy"),
         (lambda n, y: torch.add(y, 1, out=torch.empty_like(y)), "add"),
     ],
 )  # fmt: skip
-def test_operations_that_cannot_be_followed_are_named(middle, operation):
-    refused(Custom(middle), rf"'{operation}' in the network's own", UnsupportedOperationError)
+def test_what_cannot_be_followed_is_kept_and_named(middle, operation):
+    assert f"read by {operation} (" in kept(Custom(middle), (operation, HERE))
 
 
 def test_writing_into_part_of_a_tensor():
     def middle(n, y):
         y = y.clone()
-        y[:, :2] = 0.5
+        y[..., :2] = 0.5
         return y
 
-    refused(
-        Custom(middle), "Cannot follow channels through '(fill|copy)'", UnsupportedOperationError
-    )
+    kept(Custom(middle), ("fill", HERE))
 
 
 def test_change_in_place_behind_a_view():
@@ -120,7 +154,7 @@ def test_change_in_place_behind_a_view():
         y.sigmoid_()
         return z
 
-    refused(Custom(middle), "'sigmoid' .*memory that other tensors share")
+    assert "memory that other tensors share" in kept(Custom(middle), ("sigmoid", HERE))
 
 
 def test_one_weight_in_both_directions():
@@ -129,7 +163,30 @@ def test_one_weight_in_both_directions():
 
     net = Custom(middle)
     net.c = nn.Conv2d(8, 5, 1, bias=False)
-    refused(net, "Cannot prune around 'c.weight'", UnsupportedOperationError)
+    assert "dimension 0 of 'c.weight'" in kept(net, ("convolution", HERE))
+    assert group_with(groups_of(net), "c").status == "untouchable"
+
+
+def test_a_layer_behind_what_is_kept_can_be_pruned():
+    net = Custom(lambda n, y: n.d(F.relu(n.c(y.cumsum(1)))))
+    net.c, net.d = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+    found = groups_of(net)
+    assert {g.layers[0]: g.status for g in found.groups} == {
+        "a": "untouchable", "c": "free", "d": "free", "b": "untouchable"
+    }  # fmt: skip
+
+
+def test_what_is_kept_could_be_anything_on_another_image():
+    """It is zero on this one: relu(-1e3 + cumsum)."""
+
+    def middle(n, y):
+        return n.c(y) + F.relu(y.cumsum(1) - 1e3)[:, :1]
+
+    net = Custom(middle)
+    net.c = nn.Conv2d(8, 8, 1)
+    assert group_with(groups_of(net), "c").why == [
+        "removed, it would not be zero where 'b' reads it"
+    ]
 
 
 @pytest.mark.parametrize(

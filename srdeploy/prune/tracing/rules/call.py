@@ -1,4 +1,4 @@
-"""An intercepted operation, and the error for one that cannot be followed."""
+"""An intercepted operation."""
 
 from __future__ import annotations
 
@@ -9,11 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from srdeploy.models.watch import tensors_in
-from srdeploy.prune.tracing.channel_labels import (
-    ChannelLabels,
-    Labelling,
-    UnsupportedOperationError,
-)
+from srdeploy.prune.tracing.channel_labels import ChannelLabels, Labelling, NotFollowedError
 
 
 @dataclass
@@ -47,31 +43,42 @@ class Call:
                 return self.kwargs.get(name, formal.default_value)
         return None
 
+    @property
+    def written(self) -> list[Tensor]:
+        """Every tensor that it wrote into."""
+        formals = self.func._schema.arguments
+        given = {a.name: value for a, value in zip(formals, self.original, strict=False)}
+        given |= self.kwargs
+        return tensors_in([given.get(formals[i].name) for i in written_arguments(self.func)])
+
     def tensors_out(self) -> list[Tensor]:
         """Every tensor it returned."""
         return tensors_in(self.out)
 
 
+def written_arguments(func: Any) -> list[int]:
+    """Positions of the arguments that an operator writes into."""
+    aliases = [formal.alias_info for formal in func._schema.arguments]
+    return [i for i, alias in enumerate(aliases) if alias is not None and alias.is_write]
+
+
 Rule = Callable[[Labelling, Call], None]
-"""Sees an operation after it has run, ties and freezes channels, and labels the outputs."""
-
-
-def unsupported(labelling: Labelling, call: Call, what: str) -> UnsupportedOperationError:
-    """The error for an operation that cannot be followed: it names operation and layer."""
-    return UnsupportedOperationError(
-        f"Cannot follow channels through '{call.name}' in {labelling.place} ({what}); "
-        "this network cannot be pruned unless that layer is written differently."
-    )
+"""Sees an operation after it has run, ties and freezes channels, and labels the outputs; raises
+NotFollowedError where it cannot tell."""
 
 
 def labels_of_first(labelling: Labelling, call: Call) -> ChannelLabels:
-    """Channel labels of the first argument, which most rules are about."""
+    """Channel labels of the first argument, which most rules are about.
+
+    Raises:
+        NotFollowedError: it has none.
+    """
     labelled = labelling.labels_of(call.original[0])
     if labelled is None:
-        raise unsupported(labelling, call, "applied to a tensor that does not come from the image")
+        raise NotFollowedError("applied to a tensor that does not come from the image")
     return labelled
 
 
 def no_rule(labelling: Labelling, call: Call) -> None:
     """For operations whose effect on channels is unknown."""
-    raise unsupported(labelling, call, "an operation without a rule")
+    raise NotFollowedError("no rule for it")

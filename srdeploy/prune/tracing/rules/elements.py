@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from srdeploy.models.watch import tensors_in
-from srdeploy.prune.tracing.channel_labels import ChannelLabels, Labelling
-from srdeploy.prune.tracing.rules.call import Call, labels_of_first, unsupported
+from srdeploy.prune.tracing.channel_labels import ChannelLabels, Labelling, NotFollowedError
+from srdeploy.prune.tracing.rules.call import Call, labels_of_first
 
 _VERBS = {"add": "added together", "sub": "added together", "mul": "multiplied together"}
 _PROBES = (1.13, -2.57, 7.3e6, -9.5e6, 0.0)  # not round: a remainder of them is not zero
@@ -20,7 +20,7 @@ _PROBES = (1.13, -2.57, 7.3e6, -9.5e6, 0.0)  # not round: a remainder of them is
 def pointwise(labelling: Labelling, call: Call) -> None:
     """Any operation that computes each element from the elements at the same place."""
     if not isinstance(call.out, Tensor):
-        raise unsupported(labelling, call, "several results")
+        raise NotFollowedError("several results")
     originals = tensors_in((call.original, call.kwargs))
     values = tensors_in((call.args, call.kwargs))
     labelled = [labelling.labels_of(t) for t in originals]
@@ -55,7 +55,7 @@ def copy(labelling: Labelling, call: Call) -> None:
     target, source = call.original[:2]
     old, new = labelling.labels_of(target), labelling.labels_of(source)
     if new is None or new.shape != target.shape:
-        raise unsupported(labelling, call, "overwriting a part of a tensor")
+        raise NotFollowedError("overwriting a part of a tensor")
     if old is not None:
         labelling.tie(old.nodes(), new.nodes(), f"written over each other in {labelling.place}")
     if labelling.sharing(target):
@@ -86,9 +86,10 @@ def _freeze_against_fixed(
             if tensor.shape[-dim] == 1 or not labelling.varies(own, len(own.shape) - dim):
                 continue
             fixed = 0 if other is None else other.nodes()
+            kind = "kept" if labelling.is_settled(tensor) else "fixed"
             labelling.sets.freeze(
                 np.where(fixed == np.zeros_like(nodes), nodes, 0),
-                f"combined with a fixed tensor of shape {list(tensor.shape)} in {labelling.place}",
+                f"combined with a {kind} tensor of shape {list(tensor.shape)} in {labelling.place}",
             )
 
 
@@ -117,7 +118,7 @@ def _must_not_change(
         and torch.equal(*torch.broadcast_tensors(old.clean, new.clean))
     )
     if not same:
-        raise unsupported(labelling, call, "a change in place of memory that other tensors share")
+        raise NotFollowedError("a change in place of memory that other tensors share")
 
 
 def _clean_after(
@@ -127,7 +128,7 @@ def _clean_after(
 
     Elements that are not clean could be anything once their channel is gone: probe values,
     different for each argument, stand for them, and only a zero for all probes counts. Of
-    conditions every combination is tried. Elements of no channel keep their values.
+    conditions every combination is tried. Constants keep their values.
     """
     clean: Tensor | None = None
     for probe in range(max(len(_PROBES), 2 ** len(values))):
@@ -163,6 +164,7 @@ def _substitute(
     if shared:
         return unknown
     gone = torch.where(own.clean > 0, torch.zeros_like(unknown), unknown)
-    if bool((own.labels == 0).any()):
-        return torch.where(own.labels == 0, value, gone)
-    return gone
+    constant = (own.labels == 0) & (own.clean > 0)
+    if bool(constant.any()):
+        return torch.where(constant, value, gone)
+    return torch.where(own.labels == 0, unknown, gone)

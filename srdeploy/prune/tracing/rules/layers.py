@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from srdeploy.prune.tracing.channel_labels import ChannelLabels, Labelling
-from srdeploy.prune.tracing.rules.call import Call, unsupported
+from srdeploy.prune.tracing.channel_labels import ChannelLabels, Labelling, NotFollowedError
+from srdeploy.prune.tracing.rules.call import Call
 from srdeploy.prune.tracing.unionfind import Nodes
 
 
@@ -58,7 +58,7 @@ def linear(labelling: Labelling, call: Call) -> None:
         x, transposed = call.original[-2:] if call.name == "mm" else call.original[1:3]
         weight = labelling.weight_behind(transposed)
         if weight is None:
-            raise unsupported(labelling, call, "a matrix product that is no linear layer")
+            raise NotFollowedError("a matrix product that is no linear layer")
     layer = _layer_name(labelling, call, weight)
     labelled = labelling.labels_of(x)
     dim = x.dim() - 1
@@ -81,7 +81,7 @@ def tie_positions(labelling: Labelling, nodes: Nodes, groups: int, why: str | No
 def _layer_name(labelling: Labelling, call: Call, weight: Tensor) -> str:
     name = labelling.names.get(id(weight))
     if name is None:
-        raise unsupported(labelling, call, "a weight that is computed, not stored")
+        raise NotFollowedError("a weight that is computed, not stored")
     return name.rpartition(".")[0] or name
 
 

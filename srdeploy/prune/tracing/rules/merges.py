@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from srdeploy.prune.tracing.channel_labels import ChannelLabels, Labelling
-from srdeploy.prune.tracing.rules.call import Call, labels_of_first, unsupported
+from srdeploy.prune.tracing.channel_labels import ChannelLabels, Labelling, NotFollowedError
+from srdeploy.prune.tracing.rules.call import Call, labels_of_first
 
 
 def per_channel(labelling: Labelling, call: Call) -> None:
@@ -44,7 +44,7 @@ def reduction(labelling: Labelling, call: Call) -> None:
             dirty.numpy().astype(np.int64),
             f"removed, it would not be zero where {labelling.place} sums over channels",
         )
-        labels, clean = torch.zeros_like(labels), torch.ones_like(clean)
+        labels, clean = torch.zeros_like(labels), torch.zeros_like(clean)
     elif mixed:
         labelling.freeze(x, f"mixed with others by {call.name} in {labelling.place}")
     nodes = labelling.sets.find(labels.numpy().astype(np.int64)).max(tuple(dims), keepdims=True)
@@ -53,13 +53,6 @@ def reduction(labelling: Labelling, call: Call) -> None:
     for position, out in enumerate(call.tensors_out()):
         small = [t if out.dim() == x.dim() else t.squeeze(dims) for t in (labels, clean)]
         if out.dim() not in (x.dim(), len(kept)):
-            raise unsupported(labelling, call, "a result of unexpected shape")
+            raise NotFollowedError("a result of unexpected shape")
         known = small[1] if position == 0 else torch.zeros_like(small[1])  # then come indices
         labelling.record(out, ChannelLabels.of(small[0], known, out.shape))
-
-
-def read_into_python(labelling: Labelling, call: Call) -> None:
-    """``item()``, ``if tensor:``, ``float(tensor)``: what follows may depend on the image."""
-    raise unsupported(
-        labelling, call, "a value is read into Python, so control flow may depend on it"
-    )

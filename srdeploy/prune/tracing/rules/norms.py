@@ -62,5 +62,7 @@ def _normalise(labelling: Labelling, call: Call, x: Tensor, numbers: list[Tensor
         affine |= number is call.original[1]
         labelling.tie(labelling.channels(own, 0), channels)
     # A removed channel has its weight and bias zeroed too, which makes it zero whatever came in.
-    clean = torch.ones_like(labelled.clean) if affine else labelled.clean
-    labelling.record(call.tensors_out()[0], ChannelLabels(labelled.labels, clean, labelled.shape))
+    clean = torch.where(labelled.labels != 0, 1.0, labelled.clean) if affine else labelled.clean
+    labelling.record(
+        call.tensors_out()[0], ChannelLabels.of(labelled.labels, clean, labelled.shape)
+    )

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from srdeploy.models.watch import tensors_in
-from srdeploy.prune.tracing.channel_labels import ChannelLabels, Labelling
-from srdeploy.prune.tracing.rules.call import Call, labels_of_first, unsupported
+from srdeploy.prune.tracing.channel_labels import ChannelLabels, Labelling, NotFollowedError
+from srdeploy.prune.tracing.rules.call import Call, labels_of_first
 from srdeploy.prune.tracing.rules.layers import tie_positions
 
 
@@ -38,22 +38,22 @@ def constant(labelling: Labelling, call: Call) -> None:
 def structural(labelling: Labelling, call: Call) -> None:
     """Move labels and cleanness the way the elements move."""
 
-    def moved(pick: Callable[[ChannelLabels], Tensor]) -> list[Tensor]:
+    def moved(pick: Callable[[ChannelLabels], Tensor], otherwise: float) -> list[Tensor]:
         def substitute(leaf: Any) -> Any:
             if not isinstance(leaf, Tensor):
                 return leaf
             labelled = labelling.labels_of(leaf)
             if labelled is None:
-                return torch.zeros(leaf.shape, dtype=torch.float64)
+                return torch.full(leaf.shape, otherwise, dtype=torch.float64)
             # In order: a clone of what is spread out may lie in memory in another one.
             return pick(labelled).clone(memory_format=torch.contiguous_format)
 
         args, kwargs = tree_map(substitute, (call.original, call.kwargs))
         return tensors_in(call.func(*args, **kwargs))
 
-    labels, clean = moved(ChannelLabels.full_labels), moved(ChannelLabels.full_clean)
+    labels, clean = moved(ChannelLabels.full_labels, 0.0), moved(ChannelLabels.full_clean, 1.0)
     for out, label, own in zip(call.tensors_out(), labels, clean, strict=True):
-        labelling.record(out, ChannelLabels.of(label, torch.where(label == 0, 1.0, own)))
+        labelling.record(out, ChannelLabels.of(label, own))
 
 
 def pad(labelling: Labelling, call: Call) -> None:
@@ -100,7 +100,7 @@ def pick(labelling: Labelling, call: Call) -> None:
     """Elements at given indices, which are fixed positions."""
     x, *rest = call.original
     if any(labelling.labels_of(t) is not None for t in tensors_in(rest)):
-        raise unsupported(labelling, call, "positions that depend on the image")
+        raise NotFollowedError("positions that depend on the image")
     labelled = labels_of_first(labelling, call)
     _freeze_where_varying(labelling, call, range(x.dim()))
     labels, clean = (

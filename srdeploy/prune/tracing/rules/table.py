@@ -1,4 +1,4 @@
-"""Which rule follows which operation. An operation without a row raises."""
+"""Which rule follows which operation. What one without a row reads is kept whole."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from srdeploy.prune.tracing.rules.call import Call, Rule, no_rule
 from srdeploy.prune.tracing.rules.elements import copy, glu, pointwise
 from srdeploy.prune.tracing.rules.layers import convolution, linear
-from srdeploy.prune.tracing.rules.merges import per_channel, read_into_python, reduction
+from srdeploy.prune.tracing.rules.merges import per_channel, reduction
 from srdeploy.prune.tracing.rules.norms import batch_norm, group_norm, layer_norm, softmax
 from srdeploy.prune.tracing.rules.shape_operations import (
     channel_shuffle,
@@ -55,8 +55,8 @@ _NAMES: dict[Rule, str] = {
     "upsample_nearest3d _upsample_nearest_exact1d _upsample_nearest_exact2d upsample_linear1d "
     "upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d _upsample_bilinear2d_aa "
     "_upsample_bicubic2d_aa",
+    no_rule: "equal",  # which torch calls elementwise
     reduction: "mean sum amax amin max min var std linalg_vector_norm",
-    read_into_python: "_local_scalar_dense is_nonzero equal",
 }
 _RULES = {name: rule for rule, names in _NAMES.items() for name in names.split()}
 

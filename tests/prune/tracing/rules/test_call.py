@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from srdeploy.prune.tracing.channel_labels import Labelling, UnsupportedOperationError
+from srdeploy.prune.tracing.channel_labels import Labelling, NotFollowedError
 from srdeploy.prune.tracing.rules.call import Call, labels_of_first, no_rule
-from tests.prune.tracing.rules.follow import HERE, Followed, aten
+from tests.prune.tracing.rules.follow import Followed, aten
 
 
 def call_of(operation: Any, *args: Any, out: Any = None, **kwargs: Any) -> Call:
@@ -41,11 +40,7 @@ def test_the_first_argument_has_marks_or_the_operation_is_refused() -> None:
     x, plain = seen.image([1, 2]), torch.zeros(1, 2, 2, 3)
     found = labels_of_first(seen.labelling, call_of(aten.add.Tensor, x, plain, plain))
     assert found.nodes().ravel().tolist() == [1, 2]
-    sentence = (
-        f"Cannot follow channels through 'add' in {HERE} (applied to a tensor that does not come "
-        "from the image); this network cannot be pruned unless that layer is written differently."
-    )
-    with pytest.raises(UnsupportedOperationError, match=f"^{re.escape(sentence)}$"):
+    with pytest.raises(NotFollowedError, match=r"^applied to a tensor that does not come from"):
         labels_of_first(seen.labelling, call_of(aten.add.Tensor, plain, x))
 
 
@@ -57,5 +52,5 @@ def test_the_marks_of_the_tensor_itself_not_of_a_copy_from_before() -> None:
 
 
 def test_an_operation_without_a_rule() -> None:
-    with pytest.raises(UnsupportedOperationError, match=r"'cumsum' .*an operation without a rule"):
+    with pytest.raises(NotFollowedError, match="no rule for it"):
         no_rule(Labelling(nn.Module()), call_of(aten.cumsum.default, torch.zeros(2), 0))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from srdeploy.prune.tracing.channel_labels import UnsupportedOperationError
+from srdeploy.prune.tracing.channel_labels import NotFollowedError
 from tests.prune.tracing.rules.follow import HERE, Followed, aten
 
 MEMORY = "a change in place of memory that other tensors share"
@@ -252,7 +252,7 @@ def test_in_place_of_memory_that_others_see() -> None:
     seen.do(aten.relu_.default, x)
     seen.do(aten.mul_.Tensor, x, seen.image([3, 4]))
     assert seen.ties() == [(1, 3), (2, 4)]
-    with pytest.raises(UnsupportedOperationError, match=f"'sigmoid' .*{MEMORY}"):
+    with pytest.raises(NotFollowedError, match=MEMORY):
         seen.do(aten.sigmoid_.default, x)
     seen.do(aten.sigmoid.default, x)  # not in place
 
@@ -263,7 +263,7 @@ def test_in_place_of_shared_memory_numbers_of_no_channel_may_become_some() -> No
     other = x.view(-1)
     seen.labelling.note(other)
     seen.do(aten.relu_.default, x)
-    with pytest.raises(UnsupportedOperationError, match=f"'add' .*{MEMORY}"):
+    with pytest.raises(NotFollowedError, match=MEMORY):
         seen.do(aten.add_.Tensor, x, seen.image([3, 4], value=0.0))
 
 
@@ -273,13 +273,13 @@ def test_in_place_of_shared_memory_that_carried_no_channels() -> None:
     other = plain.view(-1)
     seen.labelling.note(plain)
     seen.labelling.note(other)
-    with pytest.raises(UnsupportedOperationError, match=f"'add' .*{MEMORY}"):
+    with pytest.raises(NotFollowedError, match=MEMORY):
         seen.do(aten.add_.Tensor, plain, seen.image([1, 2]))
 
 
 def test_several_results_at_once() -> None:
     seen = Followed(2)
-    with pytest.raises(UnsupportedOperationError, match=r"'frexp' in .* \(several results\)"):
+    with pytest.raises(NotFollowedError, match="several results"):
         seen.do(aten.frexp.Tensor, seen.image([1, 2]))
 
 
@@ -300,7 +300,7 @@ def test_overwriting_a_part_or_with_fixed_numbers_is_refused() -> None:
     seen = Followed(3)
     x = seen.image([1, 2])
     for source in (torch.zeros(1, 2, 2, 3), seen.image([3])):
-        with pytest.raises(UnsupportedOperationError, match="overwriting a part of a tensor"):
+        with pytest.raises(NotFollowedError, match="overwriting a part of a tensor"):
             seen.do(aten.copy_.default, x, source)
 
 
@@ -310,12 +310,12 @@ def test_overwriting_memory_that_others_see() -> None:
     other = x.view(-1)
     seen.labelling.note(other)
     seen.do(aten.copy_.default, x, seen.image([3, 4]))
-    with pytest.raises(UnsupportedOperationError, match=f"'copy' .*{MEMORY}"):
+    with pytest.raises(NotFollowedError, match=MEMORY):
         seen.do(aten.copy_.default, x, seen.image([5, 6], clean=[1, 0]))
     plain = torch.zeros(1, 2, 2, 3)
     seen.labelling.note(beside := plain.view(-1))
     assert beside.numel() == 12
-    with pytest.raises(UnsupportedOperationError, match=f"'copy' .*{MEMORY}"):
+    with pytest.raises(NotFollowedError, match=MEMORY):
         seen.do(aten.copy_.default, plain, x)
 
 
@@ -329,5 +329,5 @@ def test_a_gate_ties_the_halves_and_is_as_clean_as_the_first() -> None:
     out = seen.do(aten.glu.default, seen.tensor([[[1, 2, 3, 4]]]))
     assert seen.labels(out) == [[[1, 2]]]
     assert seen.frozen() == {}
-    with pytest.raises(UnsupportedOperationError, match="does not come from the image"):
+    with pytest.raises(NotFollowedError, match="does not come from the image"):
         seen.do(aten.glu.default, torch.zeros(1, 4))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from srdeploy.prune.tracing.channel_labels import UnsupportedOperationError
+from srdeploy.prune.tracing.channel_labels import NotFollowedError
 from tests.prune.tracing.rules.follow import HERE, Followed, aten
 
 ONE = [1, 1]
@@ -227,7 +227,7 @@ def test_a_weight_that_belongs_to_no_layer_goes_by_its_own_name() -> None:
 def test_a_weight_that_is_computed() -> None:
     layer = nn.Conv2d(2, 2, 1)
     seen = Followed(2, a=layer)
-    with pytest.raises(UnsupportedOperationError, match="a weight that is computed, not stored"):
+    with pytest.raises(NotFollowedError, match="a weight that is computed, not stored"):
         convolve(seen, seen.image([1, 2]), layer, weight=layer.weight * 2)
 
 
@@ -283,5 +283,5 @@ def test_a_linear_layer_whose_numbers_are_frozen_or_computed() -> None:
 
 def test_a_matrix_product_that_is_no_linear_layer() -> None:
     seen = Followed(2)
-    with pytest.raises(UnsupportedOperationError, match="a matrix product that is no linear layer"):
+    with pytest.raises(NotFollowedError, match="a matrix product that is no linear layer"):
         seen.do(aten.mm.default, seen.tensor([[1, 2]]), torch.rand(2, 3))

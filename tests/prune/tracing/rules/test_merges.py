@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from srdeploy.prune.tracing.channel_labels import UnsupportedOperationError
+from srdeploy.prune.tracing.channel_labels import NotFollowedError
 from tests.prune.tracing.rules.follow import HERE, Followed, aten
 
 
@@ -85,13 +85,13 @@ def test_a_sum_over_channels_reads_zeros_where_they_are_gone() -> None:
         labelled = seen.labelling.labels_of(out)
         assert labelled is not None
         assert set(labelled.labels.ravel().tolist()) == {0}
-        assert set(labelled.clean.ravel().tolist()) == {1}
+        assert set(labelled.clean.ravel().tolist()) == {0}  # it depends on the image
 
 
 def test_a_sum_of_everything() -> None:
     seen = Followed(2)
     out = seen.do(aten.sum.default, seen.image([1, 2]))
-    assert (seen.labels(out), seen.clean(out)) == (0, 1)
+    assert (seen.labels(out), seen.clean(out)) == (0, 0)
     assert seen.frozen() == {}
 
 
@@ -151,16 +151,7 @@ def test_stacked_in_two_dimensions_at_once() -> None:
     assert seen.labels(out) == [[[1, 2]]]
 
 
-def test_a_value_read_into_python() -> None:
-    seen = Followed(1)
-    x = seen.tensor([1])
-    with pytest.raises(
-        UnsupportedOperationError, match=r"'_local_scalar_dense' .*\(a value is read"
-    ):
-        seen.do(aten._local_scalar_dense.default, x)
-
-
 def test_what_does_not_come_from_the_image() -> None:
     for operation, numbers in ((aten.sum.default, ()), (aten.avg_pool2d.default, ([1, 1],))):
-        with pytest.raises(UnsupportedOperationError, match="does not come from the image"):
+        with pytest.raises(NotFollowedError, match="does not come from the image"):
             Followed().do(operation, torch.zeros(1, 2, 2, 2), *numbers)

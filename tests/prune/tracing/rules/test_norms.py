@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from srdeploy.prune.tracing.channel_labels import UnsupportedOperationError
+from srdeploy.prune.tracing.channel_labels import NotFollowedError
 from tests.prune.tracing.rules.follow import HERE, Followed, aten
 
 FIXED = f"normalised by fixed numbers in {HERE}"
@@ -147,5 +147,5 @@ def test_what_does_not_come_from_the_image() -> None:
         (aten.native_layer_norm.default, ([3], None, None, 1e-5)),
     ]
     for operation, numbers in calls:
-        with pytest.raises(UnsupportedOperationError, match="does not come from the image"):
+        with pytest.raises(NotFollowedError, match="does not come from the image"):
             Followed().do(operation, plain, *numbers)

@@ -10,7 +10,7 @@ import torch
 from srdeploy.prune.tracing.rules.call import Call, Rule, no_rule
 from srdeploy.prune.tracing.rules.elements import copy, glu, pointwise
 from srdeploy.prune.tracing.rules.layers import convolution, linear
-from srdeploy.prune.tracing.rules.merges import per_channel, read_into_python, reduction
+from srdeploy.prune.tracing.rules.merges import per_channel, reduction
 from srdeploy.prune.tracing.rules.norms import softmax
 from srdeploy.prune.tracing.rules.shape_operations import cut, same, structural, view
 from srdeploy.prune.tracing.rules.table import READS_WEIGHT, rule_for
@@ -43,7 +43,7 @@ LIBRARY.define("sorted_by(Tensor x) -> Tensor")
         (aten.mean.dim, "mean", reduction),
         (aten.max.default, "max", reduction),
         (aten.max.dim, "max", reduction),
-        (aten.equal.default, "equal", read_into_python),  # tagged as elementwise, too
+        (aten.equal.default, "equal", no_rule),  # tagged as elementwise, too
         # The larger of two tensors is another thing than the largest element.
         (aten.max.other, "max", pointwise),
         (aten.min.other, "min", pointwise),
