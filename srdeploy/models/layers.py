@@ -65,6 +65,19 @@ UPSAMPLER_RADIUS = 2
 that follows on finer grids (two steps of a grid twice as fine are one LR pixel)."""
 
 
+class ChannelSplit(nn.Module):
+    """Splits channels at a position that follows the widths of layers.
+
+    Whoever calls it gives the width of the layer that reads the last channels. Pruning may then
+    remove channels on both sides; of a split at a fixed position it removes none.
+    """
+
+    def forward(self, x: torch.Tensor, last: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """``[N, C, H, W]`` to the first ``C - last`` channels, and to the last ones."""
+        position = x.shape[1] - last
+        return x[:, :position], x[:, position:]
+
+
 class ColourNetwork(nn.Module):
     """The frame of networks that upscale RGB images: factor, value range, mean shift.
 

@@ -12,11 +12,16 @@ class ModulePath:
     """The stack of layers that are running now. An exception leaves it as it was when raised."""
 
     def __init__(self) -> None:
-        self._stack: list[str] = []
+        self._stack: list[tuple[str, nn.Module]] = []
 
     def __str__(self) -> str:
-        name = self._stack[-1] if self._stack else ""
+        name = self._stack[-1][0] if self._stack else ""
         return f"'{name}'" if name else "the network's own forward"
+
+    @property
+    def innermost(self) -> nn.Module | None:
+        """The layer that runs, of those that run now the last to be called."""
+        return self._stack[-1][1] if self._stack else None
 
     @contextmanager
     def following(self, module: nn.Module) -> Iterator[None]:
@@ -25,7 +30,9 @@ class ModulePath:
         handles = []
         for name, layer in module.named_modules():
             handles += [
-                layer.register_forward_pre_hook(lambda *_, name=name: self._stack.append(name)),
+                layer.register_forward_pre_hook(
+                    lambda layer, *_, name=name: self._stack.append((name, layer))
+                ),
                 layer.register_forward_hook(self._leave),
             ]
         try:

@@ -10,8 +10,11 @@ from srdeploy.errors import UserError, shown, unknown_name
 from srdeploy.models.architecture import Architecture
 from srdeploy.models.card import Card
 from srdeploy.models.edsr import row as edsr
+from srdeploy.models.imdn import row as imdn
 from srdeploy.models.rcan import row as rcan
+from srdeploy.models.rfdn import row as rfdn
 from srdeploy.models.rirsr import row as rirsr
+from srdeploy.models.rlfn import row as rlfn
 from srdeploy.models.rrdbnet import row as rrdbnet
 from srdeploy.models.smsr import row as smsr
 from srdeploy.models.span import row as span
@@ -39,6 +42,9 @@ ARCHITECTURES: Table[Architecture] = Table(
         rrdbnet.RRDBNET,
         srvggnet.SRVGGNET,
         span.SPAN,
+        imdn.IMDN,
+        rfdn.RFDN,
+        rlfn.RLFN,
         smsr.SMSR,
     ),
 )

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import nn
 
+from srdeploy.models.layers import ChannelSplit
 from srdeploy.prune.plan import Plan
 from srdeploy.prune.tracing.trace import trace
 from tests.prune.helpers import group_with, groups_of
@@ -71,6 +72,16 @@ def test_cropping_by_negative_padding_is_followed_in_space_only():
     cut = groups_of(Net(in_channels, a=conv(3, 4), b=conv(3, 3)))
     assert group_with(cut, "a").status == "untouchable"
     assert "cut at fixed positions" in group_with(cut, "a").why[0]
+
+
+def test_a_split_that_follows_the_widths_cuts_no_channel_off_from_pruning():
+    def forward(n, x):
+        first, last = n.split(n.a(x), n.b.in_channels)
+        return n.c(torch.cat([first, n.b(last)], 1))
+
+    net = Net(forward, a=conv(3, 6), b=conv(4, 2), c=conv(4, 3), split=ChannelSplit())
+    group = group_with(groups_of(net), "a")
+    assert (group.status, len(group.atoms), group.readers) == ("free", 6, ["c", "b"])
 
 
 def test_a_function_of_a_number_is_clean_where_it_keeps_zero():

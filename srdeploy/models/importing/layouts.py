@@ -214,15 +214,31 @@ def image_channels(layout: Layout, n: int) -> int:
 
 def lite_tail(layout: Layout) -> None:
     """One convolution ``tail.0`` and a PixelShuffle; sets the scale."""
-    n_out = layout.channels("tail.0.weight", 0)
-    scale = math.isqrt(n_out // 3)
-    if 3 * scale**2 != n_out:
-        raise UserError(
-            f"Tensor 'tail.0.weight' in '{layout.source}' has {n_out} output channels, but the "
-            f"lite tail of {layout.arch.upper()} has 3*scale^2 (12, 27 or 48)."
-        )
+    scale = shuffle_scale(layout, "tail.0.weight", 3)
     layout.config["scale"] = scale
-    layout.conv("tail.0", n_out, "trunk")
+    layout.conv("tail.0", 3 * scale**2, "trunk")
+
+
+def shuffle_scale(layout: Layout, name: str, channels: int) -> int:
+    """The scale that a convolution before the only PixelShuffle shows.
+
+    Args:
+        layout: Says which tensors there are.
+        name: The convolution's weight.
+        channels: Of the image.
+
+    Raises:
+        UserError: there is no such tensor, or its outputs are no ``channels * scale^2``.
+    """
+    n_out = layout.channels(name, 0)
+    scale = math.isqrt(n_out // channels)
+    if scale < 1 or channels * scale**2 != n_out:
+        usual = [str(channels * factor**2) for factor in (2, 3, 4)]
+        raise UserError(
+            f"Tensor '{name}' in '{layout.source}' has {n_out} output channels, but the last "
+            f"convolution of {layout.arch} has {channels}*scale^2 ({', '.join(usual)}...)."
+        )
+    return scale
 
 
 def upsampler_tail(layout: Layout) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from srdeploy.models.layers import ChannelSplit
 from srdeploy.models.watch import tensors_in
 from srdeploy.prune.tracing.channel_labels import ChannelLabels, Labelling, NotFollowedError
 from srdeploy.prune.tracing.rules.call import Call, labels_of_first
@@ -110,13 +111,14 @@ def pick(labelling: Labelling, call: Call) -> None:
 
 
 def cut(labelling: Labelling, call: Call) -> None:
-    """Slices and splits: ``chunk`` follows the number of channels, fixed positions do not."""
+    """Slices and splits: ``chunk`` and our own split follow the widths, fixed positions do not."""
     x = call.original[0]
     labelled = labels_of_first(labelling, call)
     dim = call.argument("dim") % x.dim()
     outs = call.tensors_out()
     whole = len(outs) == 1 and outs[0].shape == x.shape
-    if not whole and labelling.varies(labelled, dim):
+    follows = isinstance(labelling.place.innermost, ChannelSplit)
+    if not whole and not follows and labelling.varies(labelled, dim):
         if labelling.in_chunk and len({t.shape for t in outs}) == 1:
             nodes = np.moveaxis(labelled.nodes(), dim, 0)
             first, *others = np.split(nodes, len(outs))

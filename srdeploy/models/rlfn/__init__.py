@@ -1,0 +1,1 @@
+"""RLFN: RFDN without distillation."""
