@@ -16,6 +16,7 @@ from srdeploy.models.rfdn import row as rfdn
 from srdeploy.models.rirsr import row as rirsr
 from srdeploy.models.rlfn import row as rlfn
 from srdeploy.models.rrdbnet import row as rrdbnet
+from srdeploy.models.safmn import row as safmn
 from srdeploy.models.smsr import row as smsr
 from srdeploy.models.span import row as span
 from srdeploy.models.srvggnet import row as srvggnet
@@ -45,6 +46,7 @@ ARCHITECTURES: Table[Architecture] = Table(
         imdn.IMDN,
         rfdn.RFDN,
         rlfn.RLFN,
+        safmn.SAFMN,
         smsr.SMSR,
     ),
 )

@@ -25,6 +25,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "imdn": {"n_blocks": 2, "n_distilled": 2, "reduction": 2},
     "rfdn": {"n_blocks": 2, "n_distilled": 4, "esa_feats": 3},
     "rlfn": {"n_blocks": 2, "esa_feats": 3},
+    "safmn": {"n_blocks": 2, "n_levels": 2},
     "rcan": {"n_groups": 2, "n_blocks": 2, "reduction": 2},
     "rrdbnet": {"n_blocks": 1},
     "span": {"n_blocks": 2},

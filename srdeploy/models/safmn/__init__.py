@@ -1,0 +1,1 @@
+"""SAFMN: modulation by features pooled at several levels."""
