@@ -92,6 +92,7 @@ def inspect(
     `srdeploy inspect EDSR_baseline_x2.pt --groups`
     """
     from srdeploy.models.card_file import has_digest
+    from srdeploy.models.folding import is_expanded
     from srdeploy.models.load import load_network
     from srdeploy.models.proof_text import tell_proof
     from srdeploy.util.shipped import shipped_networks
@@ -105,7 +106,7 @@ def inspect(
         from srdeploy.reconstruct.rotate import stream_note
 
         document: dict[str, Any] = {**_summary(network), "card": network.card.model_dump()}
-        document["digest_checked"] = digest
+        document |= {"digest_checked": digest, "expanded": is_expanded(network.module)}
         try:
             found = find_groups(network)
             document["groups"] = [
@@ -125,6 +126,10 @@ def inspect(
     if card.pre_upscaled:
         say("  fed with the bicubic-upscaled image")
     say(f"  widths: {_runs(card.widths)}")
+    if is_expanded(network.module):
+        trained = sum(p.numel() for p in network.module.parameters() if p.requires_grad)
+        say(f"  blocks: expanded for training to {quantity(trained)} parameters; folded as counted")
+        say("    above when they run, and for pruning and export")
     if digest is not None:
         say(f"  weights: {'as they were saved' if digest else 'no digest in the file to check'}")
     if card.proof:

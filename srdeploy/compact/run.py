@@ -10,6 +10,7 @@ from srdeploy.compact.surgery import compact
 from srdeploy.compact.unprunable import Unprunable, unprunable_of
 from srdeploy.errors import SrdeployError
 from srdeploy.models.count import Counts, count
+from srdeploy.models.folding import folded
 from srdeploy.models.network import Network
 from srdeploy.prune.methods.oneshot import plan_oneshot
 from srdeploy.prune.methods.table import Method
@@ -88,6 +89,7 @@ def prune_oneshot(
         UserError: options that fit no layer, or nothing to prune.
         SrdeployError: compaction would change the network's output, or its measured quality.
     """
+    network = folded(network)
     grouping = find_groups(network)
     plan = plan_oneshot(network, options, grouping, method)
     small = compact(network, plan)

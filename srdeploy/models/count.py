@@ -29,7 +29,8 @@ class Counts:
 
 def count(network: Network) -> Counts:
     """Count parameters and MACs; nothing is computed, the module runs on the meta device."""
-    params = sum(p.numel() for p in network.module.parameters() if p.requires_grad)
+    module = architecture_of_module(network.module).counted_form(network.module)
+    params = sum(p.numel() for p in module.parameters() if p.requires_grad)
     height, width = lr_size_720p(network)
     return Counts(params, macs(network, height, width))
 

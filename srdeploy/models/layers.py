@@ -33,6 +33,33 @@ class MeanShift(nn.Conv2d):
         self.requires_grad_(False)
 
 
+class NearestAnchor(nn.Module):
+    """The image, each channel repeated ``scale^2`` times: nearest neighbour before a PixelShuffle.
+
+    It is a 1x1 convolution because published weights store it as one.
+
+    Args:
+        channels: Of the image.
+        scale: Of the PixelShuffle.
+        trains: Whether its weights are parameters that train.
+    """
+
+    def __init__(self, channels: int, scale: int, trains: bool = False) -> None:
+        super().__init__()
+        self.net = nn.Conv2d(channels, channels * scale**2, 1)
+        assert self.net.bias is not None
+        if not self.net.weight.is_meta:
+            with torch.no_grad():
+                repeated = torch.eye(channels).repeat_interleave(scale**2, 0)
+                self.net.weight.copy_(repeated[:, :, None, None])
+                self.net.bias.zero_()
+        self.requires_grad_(trains)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[N, channels, H, W] to [N, channels*scale^2, H, W]."""
+        return self.net(x)
+
+
 class ResidualBlock(nn.Module):
     """conv-ReLU-conv, times ``res_scale``, plus the input (EDSR, section 3.1)."""
 

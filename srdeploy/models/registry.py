@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any
 from srdeploy.errors import UserError, shown, unknown_name
 from srdeploy.models.architecture import Architecture
 from srdeploy.models.card import Card
+from srdeploy.models.ecbsr import row as ecbsr
 from srdeploy.models.edsr import row as edsr
+from srdeploy.models.espcn import row as espcn
+from srdeploy.models.fsrcnn import row as fsrcnn
 from srdeploy.models.imdn import row as imdn
+from srdeploy.models.quicksrnet import row as quicksrnet
 from srdeploy.models.rcan import row as rcan
 from srdeploy.models.rfdn import row as rfdn
 from srdeploy.models.rirsr import row as rirsr
 from srdeploy.models.rlfn import row as rlfn
 from srdeploy.models.rrdbnet import row as rrdbnet
 from srdeploy.models.safmn import row as safmn
+from srdeploy.models.sesr import row as sesr
 from srdeploy.models.smsr import row as smsr
 from srdeploy.models.span import row as span
 from srdeploy.models.srvggnet import row as srvggnet
@@ -47,6 +52,11 @@ ARCHITECTURES: Table[Architecture] = Table(
         rfdn.RFDN,
         rlfn.RLFN,
         safmn.SAFMN,
+        espcn.ESPCN,
+        fsrcnn.FSRCNN,
+        sesr.SESR,
+        quicksrnet.QUICKSRNET,
+        ecbsr.ECBSR,
         smsr.SMSR,
     ),
 )

@@ -1,4 +1,4 @@
-"""Whether a network's pixels run to 1 or to 255, told by what it makes of a photograph.
+"""What a network makes of a photograph: whether its pixels run to 1 or to 255, among others.
 
 A trained network is better than bicubic where it is fed as it was trained. Fed otherwise, its
 biases are as good as none, or drown the picture. PyTorch is not needed.
@@ -6,7 +6,8 @@ biases are as good as none, or drown the picture. PyTorch is not needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,21 +41,46 @@ def recognise_range(
     """
     if card.channels not in (1, 3):
         return None
+    cards = {one: card.model_copy(update={"value_range": one}) for one in VALUE_RANGES}
+    return clearly_best({one: gain(answer, cards[one], size) for one in VALUE_RANGES})
+
+
+def clearly_best(gains: Mapping[Any, float]) -> Any:
+    """The one that is better than bicubic, and better than all others by half a decibel.
+
+    Args:
+        gains: What :func:`gain` says of each.
+
+    Returns:
+        None if there is none.
+    """
+    best, *others = sorted(gains, key=lambda one: gains[one], reverse=True)
+    clear = all(gains[best] - gains[other] >= _LEAD for other in others)
+    return best if gains[best] > 0 and clear else None
+
+
+def gain(
+    answer: Callable[[NDArray[np.float32]], NDArray], card: Card, size: tuple[int, int]
+) -> float:
+    """By how many dB of PSNR a network upscales a photograph better than bicubic.
+
+    Args:
+        answer: The network: ``[1, C, h, w]`` to ``[1, C, h * s, w * s]``.
+        card: Its channels (1 or 3), scale and value range.
+        size: Height and width of its input.
+
+    Returns:
+        -inf for an output that is no picture of this size.
+    """
     factor = card.network_scale
     original = _photograph(card, (size[0] * factor, size[1] * factor))
     height, width = original.shape[:2]
     small = imresize(original, size=(height // card.scale, width // card.scale))
     upscaled = imresize(small, size=(height, width))
     given = (upscaled if card.pre_upscaled else small).transpose(2, 0, 1)[None]
-    found: dict[float, float] = {}
-    for value_range in VALUE_RANGES:
-        x = np.ascontiguousarray(given * (value_range / 255.0), np.float32)
-        pixels = np.asarray(answer(x), np.float64)[0].transpose(1, 2, 0) * (255.0 / value_range)
-        found[value_range] = _quality(pixels, original)
-    best = max(found, key=lambda one: found[one])
-    other = min(found[one] for one in found if one != best)
-    trained = found[best] > _quality(upscaled, original)
-    return best if trained and found[best] - other >= _LEAD else None
+    x = np.ascontiguousarray(given * (card.value_range / 255.0), np.float32)
+    pixels = np.asarray(answer(x), np.float64)[0].transpose(1, 2, 0) * (255.0 / card.value_range)
+    return _quality(pixels, original) - _quality(upscaled, original)
 
 
 def _quality(pixels: NDArray[np.float64], original: NDArray[np.float64]) -> float:

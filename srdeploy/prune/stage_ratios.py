@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 
 from srdeploy.errors import UserError
+from srdeploy.models.folding import folded
 from srdeploy.models.network import Network
 from srdeploy.prune.options import matches
 from srdeploy.prune.tracing.groups import find_groups
@@ -34,6 +35,7 @@ def read_layer_ratios(
     Raises:
         UserError: a text that is neither form, or a network of other layers.
     """
+    network = folded(network)
     ratios: dict[str, float] = {}
     may_go: set[str] = set()  # found by tracing, once, where it is asked for
     for text in texts:

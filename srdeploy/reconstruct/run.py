@@ -22,6 +22,7 @@ from srdeploy.compact.run import (
 from srdeploy.compact.surgery import compact
 from srdeploy.data.builtin import BUILTIN, CALIBRATION_IMAGES
 from srdeploy.errors import SrdeployError
+from srdeploy.models.folding import folded
 from srdeploy.models.network import Network
 from srdeploy.models.probes import Size, fit_size, photograph, run
 from srdeploy.prune.methods.oneshot import plan_oneshot
@@ -126,6 +127,7 @@ def prune_at_once(
         UserError: options that fit no layer, nothing to prune, or no images.
         SrdeployError: compaction would change the network's output, or its measured quality.
     """
+    network = folded(network)
     calibration = calibration or Calibration()
     if method.kind == "reconstructed":
         if not resume:
@@ -173,6 +175,7 @@ def prune_by_cost(
         UserError: options that fit no layer, nothing to prune, or no images.
         SrdeployError: compaction would change the network's output, or its measured quality.
     """
+    network = folded(network)
     calibration = calibration or Calibration()
     grouping = find_groups(network)
     settings = options.model_dump(mode="json", exclude={"criterion", "seed"})

@@ -120,7 +120,8 @@ def _check_import(row: Architecture, network: Network) -> None:
     bare = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     others = [other.name for other in ARCHITECTURES.values() if other.read_by().recognises(bare)]
     _must(others == [row.name], f"its tensors are recognised as {others or 'nothing'}")
-    found = assemble(StateDict(tensors), "its tensors").network
+    scale = network.card.scale if "scale" in row.read_by().unseen else None
+    found = assemble(StateDict(tensors), "its tensors", scale=scale).network
     _must_equal(network, found, 0.0, "it computes something else once imported")
     if not network.card.pruned:
         _must(found.card == network.card, f"imported, its card is {found.card.to_json()}")
@@ -128,7 +129,8 @@ def _check_import(row: Architecture, network: Network) -> None:
 
 def _check_forms(row: Architecture, network: Network) -> None:
     counts = count(network)
-    trained = sum(p.numel() for p in network.module.parameters() if p.requires_grad)
+    counted = row.counted_form(network.module)
+    trained = sum(p.numel() for p in counted.parameters() if p.requires_grad)
     _must(counts.params == trained and counts.macs_720p > 0, f"it is counted as {counts}")
     for portable in (False, True):
         form = row.inference_form(network, portable=portable)

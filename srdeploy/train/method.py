@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from srdeploy.compact.run import Measure, PruneReport, report_on
 from srdeploy.compact.surgery import compact
 from srdeploy.models.card import Card
+from srdeploy.models.folding import folded
 from srdeploy.models.network import Network
 from srdeploy.models.registry import architecture_of
 from srdeploy.prune.methods.training import TrainedOptions, check_fit
@@ -125,6 +126,7 @@ def prune_trained(
     from srdeploy.prune.methods.srp import SRPPruner
     from srdeploy.train.evaluator import LoopEvaluator
 
+    network = folded(network)
     options = recipe.prune
     grouping = find_groups(network)
     counts = check_fit(grouping, options)

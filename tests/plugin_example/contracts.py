@@ -18,8 +18,8 @@ class TestOneThread(DeviceContract):
         return "one-thread"
 
 
-def test_espcn():
-    check_architecture("espcn")
+def test_pixelnet():
+    check_architecture("pixelnet")
 
 
 def test_mae():

@@ -22,7 +22,7 @@ import contextlib, io, json, sys
 import torch
 from srdeploy.cli import complete
 from srdeploy.cli.main import run
-from srdeploy_example.espcn import ESPCN
+from srdeploy_example.pixelnet import PixelNet
 
 def do(line):
     with contextlib.redirect_stdout(io.StringIO()) as out:
@@ -30,10 +30,10 @@ def do(line):
     return json.loads(out.getvalue()) if "--json" in line else out.getvalue()
 
 torch.manual_seed(0)
-torch.save(ESPCN(scale=3, n_feats=8).state_dict(), "espcn.pt")
+torch.save(PixelNet(scale=3, n_feats=8).state_dict(), "pixelnet.pt")
 json.dump({
-    "import": do("import espcn.pt -o espcn.safetensors --json"),
-    "prune": do("prune espcn.safetensors --ratio 0.5 -o small.safetensors --no-quality --json"),
+    "import": do("import pixelnet.pt -o pixelnet.safetensors --json"),
+    "prune": do("prune pixelnet.safetensors --ratio 0.5 -o small.safetensors --no-quality --json"),
     "export": do("export small.safetensors -o small.npz --json"),
     "explain": do("explain small.npz"),
     "bench": do("bench small.npz --device one-thread --runs 2 --seconds 0 --input 32x24 --json"),
@@ -103,7 +103,7 @@ def told(desk: Path) -> dict[str, Any]:
 def test_its_rows_are_listed(told: dict[str, Any]) -> None:
     assert "npz" in {row["name"] for row in told["targets"]}
     assert "one-thread" in {row["kind"] for row in told["devices"]}
-    added = "architecture espcn, target npz, runtime npz, device one-thread, metric mae"
+    added = "architecture pixelnet, target npz, runtime npz, device one-thread, metric mae"
     (line,) = re.findall(r"plug-in srdeploy-example 0\.1: (.*)", told["doctor"])
     assert sorted(line.split(", ")) == sorted(added.split(", "))
     assert "npz;" in " ".join(told["help"].split())
@@ -111,7 +111,7 @@ def test_its_rows_are_listed(told: dict[str, Any]) -> None:
 
 
 def test_weights_of_its_architecture_are_imported_and_pruned(told: dict[str, Any]) -> None:
-    assert told["import"]["arch"] == "espcn"
+    assert told["import"]["arch"] == "pixelnet"
     assert told["import"]["scale"] == 3
     assert told["prune"]["params"]["compact"] < told["prune"]["params"]["dense"]
 

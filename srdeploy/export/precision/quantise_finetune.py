@@ -25,6 +25,7 @@ from srdeploy.export.precision.quantise_names import from_card, to_card
 from srdeploy.export.precision.quantise_ranges import runner, watch
 from srdeploy.export.precision.quantise_search import ranges_of, usual_layers
 from srdeploy.export.probe import OUTPUT
+from srdeploy.models.folding import folded
 from srdeploy.models.network import Network
 from srdeploy.models.probes import run
 from srdeploy.runtime.inputs import network_inputs
@@ -63,7 +64,7 @@ def finetune_int8(
         SrdeployError: the network does not round in torch as its graph does.
     """
     assert recipe.quantise is not None
-    start = calibrated(network, recipe.quantise)
+    start = calibrated(folded(network), recipe.quantise)
     assert start.card.quantised is not None
     hook = QuantiseHook(start.card.quantised, recipe)
     return train(

@@ -20,6 +20,7 @@ from srdeploy.models.importing.layouts import (
 )
 from srdeploy.models.importing.namings import rename
 from srdeploy.models.importing.state_dict import StateDict
+from srdeploy.models.importing.unseen import tell_unseen
 from srdeploy.models.importing.wrappers import networks_in
 from srdeploy.models.layers import DIV2K_MEAN, MeanShift
 from srdeploy.models.network import Network
@@ -73,13 +74,24 @@ def assemble(
         assumed.append("the DIV2K mean is subtracted around the stored layers")
     config = {**layout.config, **_base_widths(widths, row, preset, source, assumed)}
     _agree(config, row, preset, source)
-    _set_scale(config, scale, source)
-    if "value_range" in options:
+    unseen = row.read_by().unseen
+    if "scale" not in unseen:
+        _set_scale(config, scale, source)
+    if "value_range" in options and "value_range" not in unseen:
         config["value_range"] = _value_range(tensors, options["value_range"].default, assumed)
     if "res_scale" in options:
         stated = (res_scale, preset.get("res_scale"), found.res_scale)
         given = next((float(one) for one in stated if one is not None), None)
         config["res_scale"] = _res_scale(config, row, assumed) if given is None else given
+    config |= {key: preset[key] for key in unseen if key in preset}
+    if "scale" in unseen and scale is not None:
+        config["scale"] = scale
+    config |= tell_unseen(
+        {key: values for key, values in unseen.items() if key not in config},
+        lambda found: _load(layout.arch, config | found, tensors),
+        source,
+        assumed,
+    )
     network = _load(layout.arch, config, tensors)
     return Assembled(network, title or row.title, tuple(assumed))
 
@@ -123,6 +135,8 @@ def _base_widths(
     found = {}
     for option, pattern in row.read_by().widths.items():
         body = [n for name, n in widths.items() if re.match(pattern, name)]
+        if not body:  # it has no layer of this kind
+            continue
         found[option] = widest = max(body)
         if option in preset:
             found[option] = preset[option]

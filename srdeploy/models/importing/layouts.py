@@ -99,6 +99,9 @@ class Importer:
             published one.
         widths: The options of the class that count channels, each with a pattern of the layout's
             widths: the option is the largest of those.
+        unseen: Options of the class that neither names nor shapes show, with the values they may
+            have, the usual one first. What the network makes of a photograph tells which it is; a
+            scale that this does not tell is asked for, any other option has its usual value.
         others: Networks without an importer whose files have these names and more: a pattern of
             such a name, and what the network is.
     """
@@ -108,6 +111,7 @@ class Importer:
     namings: tuple[Naming, ...] = ()
     prepare: Callable[[Tensors], Tensors] | None = None
     widths: Mapping[str, str] = field(default_factory=lambda: {"n_feats": ""})
+    unseen: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     others: Mapping[str, str] = field(default_factory=dict)
 
 

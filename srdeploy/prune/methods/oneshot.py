@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from srdeploy.errors import SrdeployError
+from srdeploy.models.folding import folded
 from srdeploy.models.network import Network
 from srdeploy.models.registry import architecture_of
 from srdeploy.prune.methods.table import METHODS, SCORED, Method
@@ -42,6 +43,7 @@ def plan_oneshot(
         choose,  # NNI is imported where something is pruned by it
     )
 
+    network = folded(network)
     grouping = grouping or find_groups(network)
     counts = removals(grouping, options)
     if not counts:

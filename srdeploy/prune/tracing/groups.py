@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from srdeploy.models.folding import folded
 from srdeploy.models.network import Network
 from srdeploy.prune.tracing.channel_labels import Axis
 from srdeploy.prune.tracing.everywhere import trace_everywhere
@@ -128,6 +129,8 @@ class Grouping:
 def find_groups(network: Network) -> Grouping:
     """Trace a network at several sizes, collect its groups, and try them out.
 
+    Blocks that are expanded for training are folded first.
+
     Raises:
         UnsupportedOperationError: what it does depends on the size of the image, or may depend on
             its values.
@@ -137,6 +140,7 @@ def find_groups(network: Network) -> Grouping:
         keep_what_breaks,  # it makes plans, which know of groups
     )
 
+    network = folded(network)
     return keep_what_breaks(network, collect(trace_everywhere(network), network.module))
 
 

@@ -5,11 +5,11 @@ from srdeploy.export.targets import Target
 from srdeploy.models.architecture import Architecture
 from srdeploy.runtime.table import TORCH, Runtime
 
-ESPCN = Architecture(
-    "espcn",
-    "ESPCN, CVPR 2016",
-    "srdeploy_example.espcn:ESPCN",
-    "srdeploy_example.espcn:IMPORTER",
+PIXELNET = Architecture(
+    "pixelnet",
+    "PixelNet, three convolutions",
+    "srdeploy_example.pixelnet:PixelNet",
+    "srdeploy_example.pixelnet:IMPORTER",
     layers=(),
 )
 NPZ_RUNTIME = Runtime(

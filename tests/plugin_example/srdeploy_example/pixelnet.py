@@ -1,6 +1,4 @@
-"""ESPCN: Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient
-Sub-Pixel Convolutional Neural Network", CVPR 2016.
-"""
+"""PixelNet: an example, three convolutions and a PixelShuffle, as in ESPCN."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from torch import nn
 from srdeploy.models.importing.layouts import Importer, Layout, Tensors, has
 
 
-class ESPCN(nn.Module):
+class PixelNet(nn.Module):
     """Three convolutions on luma and a PixelShuffle.
 
     Args:
@@ -24,19 +22,19 @@ class ESPCN(nn.Module):
     def __init__(self, scale: int = 2, n_feats: int = 64) -> None:
         super().__init__()
         self.scale = scale
-        self.feature_maps = nn.Sequential(
+        self.features = nn.Sequential(
             nn.Conv2d(1, n_feats, 5, padding=2),
             nn.Tanh(),
             nn.Conv2d(n_feats, n_feats // 2, 3, padding=1),
             nn.Tanh(),
         )
-        self.sub_pixel = nn.Sequential(
+        self.upsample = nn.Sequential(
             nn.Conv2d(n_feats // 2, scale**2, 3, padding=1), nn.PixelShuffle(scale)
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[N, 1, H, W] in 0..1 to [N, 1, scale * H, scale * W]."""
-        return self.sub_pixel(self.feature_maps(x))
+        return self.upsample(self.features(x))
 
     def facts(self) -> dict[str, Any]:
         """What the card says of this network."""
@@ -52,16 +50,16 @@ class ESPCN(nn.Module):
 
 def recognises(tensors: Tensors) -> bool:
     """By the names of its published implementation."""
-    return has(tensors, r"sub_pixel\.0\.") and has(tensors, r"feature_maps\.2\.")
+    return has(tensors, r"upsample\.0\.") and has(tensors, r"features\.2\.")
 
 
 def lay_out(layout: Layout) -> None:
     """Three convolutions; the last one shows the scale."""
-    n_out = layout.channels("sub_pixel.0.weight", 0)
+    n_out = layout.channels("upsample.0.weight", 0)
     layout.config["scale"] = math.isqrt(n_out)
-    layout.conv("feature_maps.0", "first", 1, kernel=5)
-    layout.conv("feature_maps.2", "second", "first")
-    layout.conv("sub_pixel.0", n_out, "second")
+    layout.conv("features.0", "first", 1, kernel=5)
+    layout.conv("features.2", "second", "first")
+    layout.conv("upsample.0", n_out, "second")
 
 
 IMPORTER = Importer(recognises, lay_out)

@@ -1,0 +1,1 @@
+"""ECBSR: edge-oriented convolution blocks, folded into plain 3x3 convolutions."""

@@ -1,0 +1,1 @@
+"""ESPCN: convolutions at low resolution, then PixelShuffle."""

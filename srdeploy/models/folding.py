@@ -1,0 +1,88 @@
+"""Blocks that train with more layers than they run with, and the folding of the one into the other.
+
+Between two activations, a block of such networks is linear: several convolutions in a row or side
+by side, an identity, fixed filters. Training them is easier than training the single convolution
+that computes the same (SESR, MLSys 2022, section 3; ECBSR, ACM MM 2021, section 3.3). The expanded
+form is the one that trains. The folded form runs, is counted, exported and pruned.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from srdeploy.models.network import Network
+from srdeploy.models.registry import base_module
+from srdeploy.models.resize import changed_shapes, layer_widths
+
+_OPTION = "expanded"
+"""The option of the class of a network with such blocks that says which form it has."""
+
+
+class Foldable(nn.Module):
+    """A block that is one convolution once it is folded.
+
+    Attributes:
+        expanded: Whether it has its layers for training.
+    """
+
+    expanded: bool
+
+    def fold(self) -> None:
+        """Put the one convolution in the place of the layers, in place.
+
+        Its weights are computed in float64 and then rounded once.
+        """
+        raise NotImplementedError
+
+
+def is_expanded(module: nn.Module) -> bool:
+    """Whether a module has blocks that can be folded."""
+    return any(isinstance(block, Foldable) and block.expanded for block in module.modules())
+
+
+def folded_module(module: nn.Module) -> nn.Module:
+    """A copy of a module, its blocks folded."""
+    module = copy.deepcopy(module)
+    for block in list(module.modules()):
+        if isinstance(block, Foldable) and block.expanded:
+            block.fold()
+    return module
+
+
+def inference_form(network: Network, portable: bool = False) -> Network:
+    """What runs and is exported in place of a network: with folded blocks, under the same card."""
+    if not is_expanded(network.module):
+        return network
+    return replace(network, module=folded_module(network.module).eval())
+
+
+def folded(network: Network) -> Network:
+    """The network with folded blocks, and a card that says so; itself where nothing is to fold."""
+    if not is_expanded(network.module):
+        return network
+    module = folded_module(network.module).eval()
+    config = {**network.card.config, _OPTION: False}
+    card = network.card.model_copy(
+        update={"config": config, "widths": layer_widths(module), "shapes": {}, "quantised": None}
+    )
+    card = card.model_copy(update={"shapes": changed_shapes(base_module(card), module)})
+    return replace(network, module=module, card=card.step(step="fold"))
+
+
+def convolution_of(layer: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
+    """A convolution like another one that keeps the image size, with other weights.
+
+    Args:
+        layer: Says whether weights train, and of which type they are.
+        weight: ``[out, in, k, k]`` in float64, ``k`` odd.
+        bias: ``[out]`` in float64.
+    """
+    n_out, n_in, side, _ = weight.shape
+    made = nn.Conv2d(n_in, n_out, side, padding=side // 2, device="meta")
+    like = layer.weight
+    made.weight = nn.Parameter(weight.to(like.dtype), requires_grad=like.requires_grad)
+    made.bias = nn.Parameter(bias.to(like.dtype), requires_grad=like.requires_grad)
+    return made

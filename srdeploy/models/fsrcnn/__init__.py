@@ -1,0 +1,1 @@
+"""FSRCNN: narrow convolutions at low resolution, then a transposed one."""

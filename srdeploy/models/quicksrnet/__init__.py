@@ -1,0 +1,1 @@
+"""QuickSRNet: plain 3x3 convolutions with clipped activations."""

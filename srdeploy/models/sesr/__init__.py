@@ -1,0 +1,1 @@
+"""SESR: collapsible linear blocks between two 5x5 convolutions."""
