@@ -156,7 +156,12 @@ def input_shape(card: Card, size: Size, scale: int, batch: int = 1) -> tuple[int
 
 
 def check_scale(card: Card, scale: int) -> None:
-    """Raise UserError unless the network serves this scale."""
+    """Raise UserError unless the network serves this scale, and images of grey or of colours."""
+    if card.channels not in (1, 3):
+        raise UserError(
+            f"This {card.arch} network takes images of {card.channels} channels; srdeploy upscales "
+            "grey and colour images (1 or 3), and their transparency by itself."
+        )
     if scale not in card.scales:
         served = ", ".join(f"x{s}" for s in card.scales)
         raise UserError(f"This {card.arch} network upscales by {served}, not by x{scale}.")

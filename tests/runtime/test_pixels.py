@@ -109,6 +109,11 @@ def test_scales_that_are_not_served(image: np.ndarray) -> None:
         upscale_rgb(recorder(2), image, 3)
 
 
+def test_pictures_of_four_channels(image: np.ndarray) -> None:
+    with pytest.raises(UserError, match=r"takes images of 4 channels; .* grey and colour"):
+        upscale_rgb(recorder(2, channels=4), image, 2)
+
+
 def test_broken_values_are_an_error(image: np.ndarray) -> None:
     session = recorder()
     session.gain = float("nan")
