@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 """Mean RGB of the DIV2K training set (0..1), as EDSR-PyTorch and its descendants subtract it."""
@@ -31,6 +32,11 @@ class MeanShift(nn.Conv2d):
                 nn.init.dirac_(self.weight)
                 self.bias.copy_(sign * value_range * torch.tensor(mean))
         self.requires_grad_(False)
+
+
+def nearest(x: torch.Tensor, scale: int) -> torch.Tensor:
+    """The nearest-neighbour image, ``[N, C, H, W]`` to ``[N, C, H*scale, W*scale]``."""
+    return x if scale == 1 else functional.interpolate(x, scale_factor=scale, mode="nearest")
 
 
 class NearestAnchor(nn.Module):

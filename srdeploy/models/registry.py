@@ -14,6 +14,7 @@ from srdeploy.models.edsr import row as edsr
 from srdeploy.models.espcn import row as espcn
 from srdeploy.models.fsrcnn import row as fsrcnn
 from srdeploy.models.imdn import row as imdn
+from srdeploy.models.plksr import row as plksr
 from srdeploy.models.quicksrnet import row as quicksrnet
 from srdeploy.models.rcan import row as rcan
 from srdeploy.models.rfdn import row as rfdn
@@ -57,6 +58,8 @@ ARCHITECTURES: Table[Architecture] = Table(
         sesr.SESR,
         quicksrnet.QUICKSRNET,
         ecbsr.ECBSR,
+        plksr.PLKSR,
+        plksr.REALPLKSR,
         smsr.SMSR,
     ),
 )

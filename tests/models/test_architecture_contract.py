@@ -29,6 +29,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "rcan": {"n_groups": 2, "n_blocks": 2, "reduction": 2},
     "rrdbnet": {"n_blocks": 1},
     "span": {"n_blocks": 2},
+    "plksr": {"n_blocks": 2, "n_partial": 4, "side": 5},
+    "realplksr": {"n_blocks": 2, "n_partial": 4, "side": 5},
     "smsr": {"n_modules": 2, "n_layers": 2, "mask_feats": 4, "reduction": 2},
 }
 """Small networks that three layers of eight channels are not."""

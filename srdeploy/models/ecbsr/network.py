@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from srdeploy.models.folding import Foldable, convolution_of
-from srdeploy.models.layers import conv3x3
+from srdeploy.models.layers import conv3x3, nearest
 
 SOBEL_X = ((1.0, 0.0, -1.0), (2.0, 0.0, -2.0), (1.0, 0.0, -1.0))
 SOBEL_Y = ((1.0, 2.0, 1.0), (0.0, 0.0, 0.0), (-1.0, -2.0, -1.0))
@@ -168,8 +168,7 @@ class ECBSR(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, channels, H, W] in 0..value_range to [N, channels, H*scale, W*scale]."""
-        nearest = functional.interpolate(x, scale_factor=self.scale, mode="nearest")
-        return self.upsampler(self.backbone(x)) + nearest
+        return self.upsampler(self.backbone(x)) + nearest(x, self.scale)
 
     def facts(self) -> dict[str, Any]:
         """What the card says of this network."""

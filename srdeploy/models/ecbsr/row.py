@@ -16,6 +16,7 @@ ECBSR = Architecture(
         "ecbsr-m10c32": {"n_blocks": 10, "n_feats": 32},
         "ecbsr-m16c64": {"n_blocks": 16, "n_feats": 64},
     },
+    scales=None,
     inference="srdeploy.models.folding:inference_form",
     counted="srdeploy.models.folding:folded_module",
 )

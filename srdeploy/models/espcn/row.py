@@ -10,4 +10,5 @@ ESPCN = Architecture(
     "srdeploy.models.espcn.network:ESPCN",
     "srdeploy.models.espcn.layout:ESPCN",
     layers=("n_layers",),
+    scales=None,
 )

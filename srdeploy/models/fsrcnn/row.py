@@ -10,4 +10,5 @@ FSRCNN = Architecture(
     "srdeploy.models.fsrcnn.network:FSRCNN",
     "srdeploy.models.fsrcnn.layout:FSRCNN",
     layers=("n_layers",),
+    scales=None,
 )

@@ -36,13 +36,11 @@ def tell_unseen(
     Raises:
         UserError: nothing tells the scale, which has no usual value.
     """
-    if not unseen:
-        return {}
-    gains = {
-        values: _gain(build(dict(zip(unseen, values, strict=True))))
-        for values in product(*unseen.values())
-    }
-    best = clearly_best(gains)
+    choices = list(product(*unseen.values()))
+    best = None
+    if len(choices) > 1:
+        gains = {one: _gain(build(dict(zip(unseen, one, strict=True)))) for one in choices}
+        best = clearly_best(gains)
     if best is not None:
         found = dict(zip(unseen, best, strict=True))
         assumed += [f"{key} {value}, as a photograph shows" for key, value in found.items()]

@@ -10,6 +10,7 @@ QUICKSRNET = Architecture(
     "srdeploy.models.quicksrnet.network:QuickSRNet",
     "srdeploy.models.quicksrnet.layout:QUICKSRNET",
     layers=("n_layers",),
+    scales=None,
     presets={
         "quicksrnet-small": {"n_layers": 3, "n_feats": 32, "anchor": False},
         "quicksrnet-medium": {"n_layers": 6, "n_feats": 32, "anchor": False},

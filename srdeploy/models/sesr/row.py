@@ -16,6 +16,7 @@ SESR = Architecture(
         "sesr-m11": {"n_blocks": 11, "n_feats": 16},
         "sesr-xl": {"n_blocks": 11, "n_feats": 32},
     },
+    scales=None,
     inference="srdeploy.models.folding:inference_form",
     counted="srdeploy.models.folding:folded_module",
 )

@@ -9,9 +9,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
-from srdeploy.models.layers import conv3x3
+from srdeploy.models.layers import conv3x3, nearest
 
 
 class SRVGGNetCompact(nn.Module):
@@ -37,10 +36,7 @@ class SRVGGNetCompact(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[N, channels, H, W] in 0..1 to [N, channels, H*scale, W*scale]."""
-        y = self.upsampler(self.body(x))
-        if self.scale > 1:
-            x = functional.interpolate(x, scale_factor=self.scale, mode="nearest")
-        return x + y
+        return nearest(x, self.scale) + self.upsampler(self.body(x))
 
     def facts(self) -> dict[str, Any]:
         """What the card says of this network."""

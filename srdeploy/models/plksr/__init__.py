@@ -1,0 +1,1 @@
+"""PLKSR and RealPLKSR: large kernels on a part of the channels."""
