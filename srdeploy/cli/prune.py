@@ -309,7 +309,7 @@ def _next(small: Any, file: str, output: Path, data: str, train_data: Sequence[s
     The network that was pruned teaches: quality comes back sooner, and further.
     """
     card = small.card
-    own = ["--arch", card.arch] if ":" in card.arch else []
+    own = ["--arch", card.arch] if card.own_code else []
     if any(entry.get("step") == "finetune" for entry in card.history[-1:]):
         target = output.with_suffix(".onnx")
         return shlex.join(["srdeploy", "export", str(output), *own, "-o", str(target)])

@@ -99,7 +99,7 @@ def changed_widths(card: Card) -> dict[str, tuple[int, int]]:
 
     Empty for a network of the user's own, whose base only the user's code knows.
     """
-    if not card.pruned or ":" in card.arch:
+    if not card.pruned or card.own_code:
         return {}
     from srdeploy.models.resize import layer_widths
     from srdeploy.models.store import empty_module
@@ -153,7 +153,7 @@ def _gaps(card: Card, weights: str | None, known: bool) -> list[str]:
         gaps.append("which weights were exported: it was written before srdeploy recorded that")
     if not known:
         gaps.append("whether the weights are those that were saved: the file has no digest")
-    if card.pruned and ":" in card.arch:
+    if card.pruned and card.own_code:
         gaps.append(f"the widths before pruning: only {card.arch} knows them")
     return gaps
 
@@ -174,6 +174,8 @@ def _imported(entry: dict[str, Any]) -> list[str]:
         told.append(f"fetched from {where}")
     if stored_as := entry.get("stored_as"):
         told.append(f"its numbers were stored as {stored_as} and are computed in float32")
+    if tags := entry.get("tags"):
+        told.append(f"tags: {', '.join(tags)}")
     told += [f"assumed: {one}" for one in entry.get("assumed", [])]
     return told + [f"ignored: {one}" for one in entry.get("ignored", [])]
 

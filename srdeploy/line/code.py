@@ -5,6 +5,7 @@ from __future__ import annotations
 from srdeploy.devices.uri import DeviceUri
 from srdeploy.errors import UserError
 from srdeploy.line.recipe import Line
+from srdeploy.models.card import SPANDREL
 
 FLAG = "--allow-code"
 
@@ -12,7 +13,8 @@ FLAG = "--allow-code"
 def own_arch(line: Line) -> str | None:
     """The user's own architecture, ``package.module:callable``: opening its files imports it."""
     arch = line.model.arch
-    return arch if arch is not None and ":" in arch else None
+    own = arch is not None and ":" in arch and not arch.startswith(SPANDREL)
+    return arch if own else None
 
 
 def require_arch(line: Line, allowed: bool) -> None:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from srdeploy.errors import UserError, shown
 from srdeploy.models.quantised import Quantised
 
 CARD_KEY = "srdeploy.card"
 """Metadata key of the card in safetensors headers, ONNX files and CoreML packages."""
+
+SPANDREL = "spandrel:"
+"""How architectures begin that the library spandrel builds (`spandrel:DAT`)."""
 
 MAX_TEXT = 4 << 20
 """Characters of a card; one of 1,000 pruned layers has some 100,000."""
@@ -43,7 +54,8 @@ class Card(BaseModel):
 
     Attributes:
         format: Version of this description.
-        arch: Name in the registry, or ``package.module:callable`` for a network of the user's own.
+        arch: Name in the registry, ``package.module:callable`` for a network of the user's own, or
+            ``spandrel:NAME`` for one of the library's.
         config: Keyword arguments of the architecture's constructor (the *base*, unpruned network).
         scale: Upscaling factor from the LR image to the output.
         scales: All factors the weights serve (VDSR serves several with one network).
@@ -56,6 +68,7 @@ class Card(BaseModel):
         shapes: Shape of each tensor that differs from the base network: with ``arch`` and
             ``config`` this rebuilds a pruned network.
         size_multiple: Input height and width must be multiples of this.
+        smallest: Input height and width must be at least this.
         receptive_field: Width in input pixels of the square that can influence one output pixel;
             0 when the whole image does (global pooling).
         proof: Record of the equality check made when channels were removed.
@@ -79,6 +92,7 @@ class Card(BaseModel):
     widths: dict[_Name, _Count] = Field(default_factory=dict)
     shapes: dict[_Name, list[_Count]] = Field(default_factory=dict)
     size_multiple: int = Field(default=1, ge=1, le=LARGEST_MULTIPLE)
+    smallest: int = Field(default=1, ge=1, le=LARGEST_MULTIPLE)
     receptive_field: int = Field(default=0, ge=0, le=1 << 20)
     proof: dict[str, Any] | None = None
     quantised: Quantised | None = None
@@ -91,9 +105,22 @@ class Card(BaseModel):
         return bool(self.shapes)
 
     @property
+    def own_code(self) -> bool:
+        """Whether only code of the user's own builds it: opening its file must allow that."""
+        return ":" in self.arch and not self.arch.startswith(SPANDREL)
+
+    @property
     def network_scale(self) -> int:
         """Output size over *network input* size: 1 for a pre-upscaled network."""
         return 1 if self.pre_upscaled else self.scale
+
+    @model_serializer(mode="wrap")
+    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a smallest size where there is none: so it was before there was the field."""
+        values: dict[str, Any] = handler(self)
+        if values.get("smallest") == 1:
+            del values["smallest"]
+        return values
 
     def step(self, **fields: Any) -> Card:
         """A card with one more history entry, for instance ``step="finetune", iterations=1000``."""

@@ -7,9 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from srdeploy.errors import UserError
+from srdeploy.models import spandrel_library
+from srdeploy.models.card import SPANDREL
 from srdeploy.models.card_file import find_file, is_safetensors, read_card
 from srdeploy.models.hub_file import hub_file, pinned
-from srdeploy.models.importing.assemble import assemble
+from srdeploy.models.importing.assemble import Assembled, assemble, is_recognised
+from srdeploy.models.importing.spandrel_file import load_spandrel
 from srdeploy.models.importing.state_dict import StateDict, read_state_dict
 from srdeploy.models.importing.user_module import load_user_network
 from srdeploy.models.importing.wrappers import AVERAGED
@@ -45,7 +48,8 @@ def load_network(
         arch: A name of ours (forces that layout; a preset such as ``edsr-full`` also states the
             base of a pruned file), or ``package.module:callable``, which is imported and called:
             see :mod:`srdeploy.models.importing.user_module` for the attributes it may have. Or
-            the callable itself.
+            the callable itself; or ``spandrel:NAME``, an architecture of the library spandrel,
+            which is asked by itself where no architecture of ours recognises the tensors.
         scale: The factor a network that serves several (VDSR) shall serve; for the others it must
             agree with the weights.
         res_scale: Residual scaling of a foreign EDSR, LEDSR, RIRSR or RCAN, which weights do not
@@ -113,23 +117,51 @@ def _read_foreign(
     file: Path, arch: str | Factory | None, scale: int | None, res_scale: float | None
 ) -> Network:
     found = read_state_dict(file)
-    if callable(arch) or (arch is not None and ":" in arch):
-        network, assumed = load_user_network(found, arch, str(file), scale)
-        recognised_as = network.card.arch
-    else:
-        result = assemble(found, str(file), arch=arch, scale=scale, res_scale=res_scale)
-        network, recognised_as, assumed = result.network, result.recognised_as, result.assumed
+    known = _assembled(found, str(file), arch, scale, res_scale)
     history = {
         "step": "import",
         "file": file.name,
         "sha256": sha256(file),
-        "recognised_as": recognised_as,
-        "assumed": [*_choice(found), *assumed],
+        "recognised_as": known.recognised_as,
+        "assumed": [*_choice(found), *known.assumed],
         "ignored": list(found.ignored),
+        **known.facts,
     }
     if found.stored_as not in ("float32", ""):
         history["stored_as"] = found.stored_as
-    return replace(network, card=network.card.step(**history))
+    return replace(known.network, card=known.network.card.step(**history))
+
+
+def _assembled(
+    found: StateDict,
+    source: str,
+    arch: str | Factory | None,
+    scale: int | None,
+    res_scale: float | None,
+) -> Assembled:
+    """By a row of ours, by the user's own code, or by spandrel where no row fits."""
+    if isinstance(arch, str) and arch.startswith(SPANDREL):
+        known = load_spandrel(found, source, arch, scale)
+        if known is None:
+            raise UserError(f"'{source}' does not have the tensors of {arch}; leave --arch out.")
+        return known
+    if callable(arch) or (arch is not None and ":" in arch):
+        network, assumed = load_user_network(found, arch, source, scale)
+        return Assembled(network, network.card.arch, assumed)
+    try:
+        return assemble(found, source, arch=arch, scale=scale, res_scale=res_scale)
+    except UserError as unfit:
+        if arch is not None or not spandrel_library.installed():
+            raise
+        try:
+            known = load_spandrel(found, source, scale=scale)
+        except UserError:
+            if is_recognised(found):
+                raise unfit from None
+            raise
+        if known is None:
+            raise
+        return known
 
 
 def _choice(found: StateDict) -> list[str]:

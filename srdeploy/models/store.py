@@ -19,7 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from srdeploy.errors import UserError, shown
-from srdeploy.models.card import Card
+from srdeploy.models import spandrel_library
+from srdeploy.models.card import SPANDREL, Card
 from srdeploy.models.card_file import card_metadata, damaged, read_header
 from srdeploy.models.digest import weights_sha256
 from srdeploy.models.facts import check_card, check_shapes, check_weights
@@ -167,16 +168,21 @@ def _read_tensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def empty_module(card: Card, arch: str | Factory | None = None) -> nn.Module:
-    """The module a card describes: on the meta device, or as the user's own code makes it.
+    """The module a card describes: on the meta device, or as a library or the user's code makes it.
 
     Args:
         card: The card.
         arch: Allows the import that a card of the user's own names; or what makes its module.
 
     Raises:
-        UserError: code that is not allowed, cannot be imported or makes no module.
+        UserError: code that is not allowed, cannot be imported or makes no module; an ``arch`` for
+            a network that needs none.
     """
-    if ":" in card.arch:
+    if card.arch.startswith(SPANDREL):
+        if arch not in (None, card.arch):
+            raise UserError(f"This network is built by {card.arch}; leave arch out.")
+        module = spandrel_library.base_module(card.arch, card.config)
+    elif card.own_code:
         if isinstance(arch, str | None) and arch != card.arch:
             raise UserError(
                 f"This network is built by '{card.arch}', which is not part of srdeploy; "

@@ -168,12 +168,12 @@ def check_scale(card: Card, scale: int) -> None:
 
 
 def _input_size(card: Card, size: Size, scale: int) -> Size:
-    """Height and width of the network's input: multiples of what it wants."""
+    """Height and width of the network's input: multiples of what it wants, and large enough."""
     check_scale(card, scale)
     # A network with several output scales in one module would need to be told which; the only ones
     # that serve several are pre-upscaled, and there the input's size says it.
     factor, multiple = scale if card.pre_upscaled else 1, card.size_multiple
-    height, width = (-(-side * factor // multiple) * multiple for side in size)
+    height, width = (-(-max(side * factor, card.smallest) // multiple) * multiple for side in size)
     return height, width
 
 

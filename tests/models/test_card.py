@@ -35,6 +35,7 @@ BOUNDS: list[tuple[str, list[Any], list[Any]]] = [
     ("channels", [1, 4], [0, 5]),
     ("value_range", [1.0, float(1 << 20)], [0.0, -1.0, (1 << 20) + 1.0, float("inf")]),
     ("size_multiple", [1, 256], [0, 257]),
+    ("smallest", [1, 256], [0, 257]),
     ("receptive_field", [0, 1 << 20], [-1, (1 << 20) + 1]),
     ("scales", [[2] * 16], [[2] * 17, [2, 0], [2, 17], [3]]),
     ("mean_shift", [None, [0.1] * 4], [[0.1] * 5]),
@@ -62,6 +63,20 @@ def test_scales_of_16_and_luma_of_one_channel() -> None:
     assert read(scale=16, scales=[1, 16]).scale == 16
     assert read(scale=1, scales=[1]).scale == 1
     assert read(luma_only=True, channels=1).luma_only
+
+
+def test_a_smallest_size_is_written_where_there_is_one() -> None:
+    assert "smallest" not in read(smallest=1).to_json()
+    assert "smallest" not in read().model_dump()
+    assert read(smallest=16).model_dump()["smallest"] == 16
+    assert Card.from_json(read(smallest=16).to_json()).smallest == 16
+
+
+@pytest.mark.parametrize(
+    ("arch", "own"), [("edsr", False), ("mine:Net", True), ("spandrel:DAT", False)]
+)
+def test_whose_code_builds_it(arch: str, own: bool) -> None:
+    assert read(arch=arch).own_code == own
 
 
 def test_a_field_that_cards_do_not_have() -> None:

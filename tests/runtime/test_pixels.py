@@ -77,6 +77,18 @@ def test_sizes_are_padded_by_reflection_and_cropped(image: np.ndarray, multiple:
         np.testing.assert_array_equal(session.x[0, :, 7], session.x[0, :, 5])
 
 
+@pytest.mark.parametrize(
+    ("smallest", "multiple", "side"), [(1, 1, (7, 10)), (8, 1, (8, 10)), (16, 1, (16, 16)),
+                                       (16, 3, (18, 18)), (8, 4, (8, 12))],
+)  # fmt: skip
+def test_images_smaller_than_the_network_takes(
+    image: np.ndarray, smallest: int, multiple: int, side: tuple[int, int]
+) -> None:
+    session = recorder(3, size_multiple=multiple, smallest=smallest)
+    np.testing.assert_allclose(upscale_rgb(session, image, 3), nearest(image, 3), atol=1e-4)
+    assert session.x.shape[2:] == side
+
+
 def test_one_pixel_can_be_padded() -> None:
     out = upscale_rgb(recorder(size_multiple=4), np.full((1, 1, 3), 9, np.uint8), 2)
     np.testing.assert_allclose(out, np.full((2, 2, 3), 9), atol=1e-4)

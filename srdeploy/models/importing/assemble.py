@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -30,11 +30,27 @@ from srdeploy.models.resize import changed_shapes, layer_widths, resize, tensor_
 
 @dataclass(frozen=True)
 class Assembled:
-    """A network, what the file was recognised as, and what its tensors could not tell."""
+    """A network, what the file was recognised as, and what its tensors could not tell.
+
+    Attributes:
+        network: With its card.
+        recognised_as: The architecture, in words.
+        assumed: What the tensors could not tell.
+        facts: What is known beyond the card, for the history.
+    """
 
     network: Network
     recognised_as: str
-    assumed: tuple[str, ...]
+    assumed: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def is_recognised(found: StateDict) -> bool:
+    """Whether an architecture of the registry has such names."""
+    return any(
+        find_naming(tensors) is not None or recognise(tensors) is not None
+        for tensors in networks_in(found.tensors)
+    )
 
 
 def assemble(

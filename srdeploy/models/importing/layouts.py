@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from srdeploy.errors import SrdeployError, UserError
+from srdeploy.models import spandrel_library
 from srdeploy.models.importing.namings import Naming
 from srdeploy.models.registry import ARCHITECTURES
 
@@ -132,10 +133,11 @@ def find_layout(tensors: Tensors, source: str, arch: str | None = None) -> Layou
     arch = arch or recognised
     if arch is None:
         example = next(iter(tensors))
+        more = "" if spandrel_library.installed() else f"{spandrel_library.INSTALL} for more, or "
         raise UserError(
             f"'{source}' fits no architecture srdeploy knows ({', '.join(ARCHITECTURES)}): it has "
-            f"{len(tensors)} tensors named like '{example}'; pass --arch package.module:callable "
-            "naming the code that builds the network."
+            f"{len(tensors)} tensors named like '{example}'; {more}pass "
+            "--arch package.module:callable naming the code that builds the network."
         )
     importer = ARCHITECTURES[arch].read_by()
     layout = Layout(arch, importer.prepare(tensors) if importer.prepare else tensors, source)

@@ -3,7 +3,9 @@
 NaN is contagious: every value computed from one is NaN, whatever the weights (0 * NaN is NaN). So
 the output pixels that are NaN when one input pixel is are exactly those that depend on it, with no
 gradient to vanish in a dead ReLU. What is not contagious (comparing, sorting, choosing, rounding to
-integers, sampling at computed places) is watched for; then nothing is claimed.
+integers, sampling at computed places) is watched for; then nothing is claimed. Nor is it of a
+network that cuts its input into windows by itself: what a pixel reaches depends on its place there,
+and a tile cuts them elsewhere.
 """
 
 from __future__ import annotations
@@ -34,13 +36,20 @@ _HIDING = {
 """Operations, as torch dispatches them, behind which a NaN may be lost."""
 
 
-def measure_receptive_field(module: nn.Module, channels: int, multiple: int) -> int:
+_EQUAL = 1e-9
+"""Of the largest output, in float64: outputs that differ by less are the same."""
+
+
+def measure_receptive_field(
+    module: nn.Module, channels: int, multiple: int, longest: int = _LENGTHS[-1]
+) -> int:
     """The width in input pixels of the square that one output pixel depends on, at most.
 
     Args:
         module: Takes ``float [1, channels, H, W]``; stays as it is.
         channels: Of its input.
         multiple: Height and width are multiples of this.
+        longest: Pixels of the longest strip that is tried; large networks take long.
 
     Returns:
         An odd number; 0 where it is the whole image, or cannot be told.
@@ -52,7 +61,7 @@ def measure_receptive_field(module: nn.Module, channels: int, multiple: int) -> 
         for thickness in _THICKNESSES:
             thick = -(-thickness // multiple) * multiple
             with suppress(CannotRunError):
-                found = _reach(exact, channels, multiple, vertical, thick)
+                found = _reach(exact, channels, multiple, vertical, thick, longest)
                 break
         if found is None:
             return 0
@@ -61,21 +70,42 @@ def measure_receptive_field(module: nn.Module, channels: int, multiple: int) -> 
 
 
 def _reach(
-    module: nn.Module, channels: int, multiple: int, vertical: bool, thick: int
+    module: nn.Module, channels: int, multiple: int, vertical: bool, thick: int, longest: int
 ) -> int | None:
     """Along one side, over every place that a pixel can have on the network's grid."""
-    for length in _LENGTHS:
+    for length in (one for one in _LENGTHS if one <= longest):
         length = -(-length // multiple) * multiple
         middle = length // 2 // multiple * multiple
-        reaches = [
-            _poison(module, channels, (thick, length), middle + phase, vertical)
-            for phase in range(multiple)
-        ]
-        if any(reach is None for reach in reaches):
-            return None
-        if (reach := max(r for r in reaches if r is not None)) < middle - multiple:
-            return reach
+        reach = 0
+        for phase in range(multiple):
+            found = _poison(module, channels, (thick, length), middle + phase, vertical)
+            if found is None:
+                return None
+            reach = max(reach, found)
+            if reach >= middle - multiple:
+                break
+        else:
+            moves = _moves(module, channels, multiple, vertical, (thick, length), reach)
+            return reach if moves else None
     return None
+
+
+def _moves(
+    module: nn.Module, channels: int, multiple: int, vertical: bool, strip: tuple[int, int],
+    reach: int,
+) -> bool:  # fmt: skip
+    """Whether an image that is moved by one step of the grid gives the same, moved."""
+    x = torch.rand(1, channels, *strip, generator=torch.Generator().manual_seed(1)).double()
+    whole, moved = (
+        run(module, one.transpose(2, 3).contiguous() if vertical else one)
+        for one in (x, x[..., multiple:].contiguous())
+    )
+    if vertical:
+        whole, moved = whole.transpose(2, 3), moved.transpose(2, 3)
+    scale = whole.shape[3] // strip[1]
+    inside = slice(reach * scale, moved.shape[3] - reach * scale)
+    whole = whole[..., multiple * scale :][..., inside]
+    return bool((whole - moved[..., inside]).abs().max() <= _EQUAL * whole.abs().max())
 
 
 def _poison(

@@ -52,6 +52,13 @@ def gated(x: Tensor) -> Tensor:
     return x * torch.sigmoid(F.avg_pool2d(x, 5, stride=1, padding=2))
 
 
+def windowed(x: Tensor) -> Tensor:
+    """Means of windows of 4x4, the last ones filled by reflection."""
+    height, width = x.shape[2:]
+    filled = F.pad(x, (0, -width % 4, 0, -height % 4), "reflect")
+    return pooled(filled)[..., :height, :width]
+
+
 TRIED = {
     "nothing": (lambda x: x, 1, 3),
     "dead": (lambda x: F.relu(x - 1e6), 1, 3),
@@ -64,6 +71,11 @@ TRIED = {
     "to the right": (lambda x: x + F.pad(x, (0, 4))[..., 4:], 1, 11),
     "gated": (gated, 1, 7),
     "grid of four": (pooled, 4, 9),
+    "windows of its own": (windowed, 1, 0),
+    "windows on its grid": (windowed, 4, 9),
+    "stretched to the size": (
+        lambda x: F.interpolate(x, x.shape[2:], mode="bilinear", align_corners=True), 1, 3
+    ),
     "global": (lambda x: x * x.mean((2, 3), keepdim=True), 1, 0),
     "compared": (lambda x: x * (x > 0), 1, 0),
     "ordered": (lambda x: x.sort(1)[0], 1, 0),
