@@ -108,7 +108,7 @@ $(VENV)/.mutants: $(VENV)/.dev
 	@touch $@
 
 .PHONY: mutants
-mutants: $(VENV)/.mutants  ## Would the tests notice? Small changes, one at a time (half an hour; PATHS=srdeploy/report SAMPLE=60 SEED=1)
+mutants: $(VENV)/.mutants  ## Would the tests notice? Small changes, one at a time (half an hour; PATHS=srdeploy/reporting SAMPLE=60 SEED=1)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/mutants.py $(PATHS) $(if $(SAMPLE),--sample $(SAMPLE)) \
 		$(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from results_io import RESULTS, own_command, quiet, table, write
 
-from srdeploy.bench.deciding.baseline import measured_pair
-from srdeploy.bench.deciding.verdict import Limits, judge
-from srdeploy.export.onnx.export import export_onnx
+from srdeploy.benchmarking.deciding.baseline import measured_pair
+from srdeploy.benchmarking.deciding.verdict import Limits, judge
+from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.measure.measurement import Measurement
 from srdeploy.measure.scenario import Scenario
 from srdeploy.models.load import load_network

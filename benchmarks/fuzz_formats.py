@@ -96,7 +96,7 @@ def _read_decoded(path: Path) -> Any:
 
 
 def _onnx(folder: Path) -> Path:
-    from srdeploy.export.onnx.export import export_onnx
+    from srdeploy.exporting.onnx.export import export_onnx
 
     export_onnx(_network(), folder / "net.onnx", check=False)
     return folder / "net.onnx"
@@ -110,7 +110,7 @@ def _session(artifact: Path) -> Any:
 
 
 def _coreml(folder: Path, *, part: str) -> Path:
-    from srdeploy.export.coreml.export import export_coreml
+    from srdeploy.exporting.coreml.export import export_coreml
 
     export_coreml(_network(), folder / "net.mlpackage")
     return next((folder / "net.mlpackage").rglob(part))
@@ -121,7 +121,7 @@ def _package(path: Path) -> Any:
 
 
 def _tflite(folder: Path) -> Path:
-    from srdeploy.export.litert import export_litert
+    from srdeploy.exporting.litert import export_litert
 
     export_litert(_network(), folder / "net.tflite")
     return folder / "net.tflite"
@@ -213,13 +213,13 @@ def _read_scenario(path: Path) -> Any:
 
 
 def _measurements() -> list[Any]:
-    from tests.report.material import measurement
+    from tests.reporting.material import measurement
 
     return [measurement(f"net{n}.onnx", 4.0 + n, 37.0 - n, 1e9) for n in range(3)]
 
 
 def _store(folder: Path) -> Path:
-    from tests.report.material import write_store
+    from tests.reporting.material import write_store
 
     return write_store(folder / "results.sqlite", _measurements())
 
@@ -236,7 +236,7 @@ def _export(folder: Path, *, lines: bool) -> Path:
 
 
 def _sources(path: Path) -> Any:
-    from srdeploy.report.sources import read_sources
+    from srdeploy.reporting.sources import read_sources
 
     return read_sources([path])
 

@@ -24,11 +24,11 @@ from typing import Any
 import onnx
 from results_io import RESULTS, quiet, shown, table, write
 
-from srdeploy.export.onnx.export import export_onnx
-from srdeploy.export.precision.graph import layers_of
-from srdeploy.export.precision.quantise_graph import quantise
-from srdeploy.export.precision.quantise_ranges import watch
-from srdeploy.export.precision.quantise_search import ranges_of, usual_layers
+from srdeploy.exporting.onnx.export import export_onnx
+from srdeploy.exporting.precision.graph import layers_of
+from srdeploy.exporting.precision.quantise_graph import quantise
+from srdeploy.exporting.precision.quantise_ranges import watch
+from srdeploy.exporting.precision.quantise_search import ranges_of, usual_layers
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.quality.evaluate import evaluate

@@ -1,6 +1,6 @@
 """Would the tests notice? Small changes of the code, one at a time, each against its tests.
 
-``make mutants [PATHS=srdeploy/report] [SAMPLE=60] [SEED=1] [MINUTES=25]``
+``make mutants [PATHS=srdeploy/reporting] [SAMPLE=60] [SEED=1] [MINUTES=25]``
 
 Without PATHS, the page is written when the sample is through or the time is over. Answers are kept
 in ``runs/mutants.json``: the next run goes on, and asks again only what was not noticed and whose

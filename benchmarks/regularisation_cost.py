@@ -22,10 +22,10 @@ from results_io import RESULTS, own_command, quiet, table, write
 
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.prune.methods.assl import ASSLPruner
-from srdeploy.prune.methods.srp import SRPPruner
-from srdeploy.prune.methods.training import TrainedOptions, check_fit
-from srdeploy.prune.tracing.groups import find_groups
+from srdeploy.pruning.methods.assl import ASSLPruner
+from srdeploy.pruning.methods.srp import SRPPruner
+from srdeploy.pruning.methods.training import TrainedOptions, check_fit
+from srdeploy.pruning.tracing.groups import find_groups
 from srdeploy.train.evaluator import LoopEvaluator, _Tasks
 from srdeploy.train.patches import PatchBatch
 from srdeploy.train.recipe import TrainRecipe

@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 from results_io import LOAD_AT_START, quiet, srdeploy, table, write
 
-from srdeploy.bench.measuring.inputs import choose_image
-from srdeploy.bench.measuring.stats import Latency, Ratio, paired_speedup
+from srdeploy.benchmarking.measuring.inputs import choose_image
+from srdeploy.benchmarking.measuring.stats import Latency, Ratio, paired_speedup
 from srdeploy.measure.machine import machine_facts
 from srdeploy.models.card import Card
 from srdeploy.quality.evaluate import evaluate

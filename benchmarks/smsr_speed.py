@@ -22,7 +22,7 @@ from published_smsr import PublishedSMSR
 from results_io import own_command, quiet, table, write
 
 from srdeploy.data.benchmark import open_benchmark
-from srdeploy.export.onnx.export import export_onnx
+from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.models.load import load_network
 from srdeploy.models.smsr.dense import DenseMasks
 from srdeploy.models.smsr.network import SMSR

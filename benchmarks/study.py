@@ -158,7 +158,7 @@ def regularised_steps(options: Any) -> int:
 def run_cell(study: Study, cell: Cell, network_path: str, folder: Path) -> dict[str, Any]:
     """Run one cell to its end and return its result."""
     from srdeploy.models.load import load_network
-    from srdeploy.prune.methods.oneshot import default_exclude
+    from srdeploy.pruning.methods.oneshot import default_exclude
     from srdeploy.quality.evaluate import evaluate
     from srdeploy.train.journal import read_metrics
     from srdeploy.train.method import prune_trained
@@ -212,8 +212,8 @@ def untrained(
 
     from srdeploy.data.builtin import BUILTIN
     from srdeploy.models.store import build
-    from srdeploy.prune.methods.table import METHODS
-    from srdeploy.prune.options import PruneOptions
+    from srdeploy.pruning.methods.table import METHODS
+    from srdeploy.pruning.options import PruneOptions
     from srdeploy.reconstruct.run import Calibration, prune_at_once
     from srdeploy.train.loop import train
 

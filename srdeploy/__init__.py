@@ -21,16 +21,6 @@ os.environ.update(ORT_DISABLE_TELEMETRY="1", DO_NOT_TRACK="1")
 # OpenVINO knows no switch: it tells Google Analytics of every import, unless this is missing.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
-# Five functions have the name of the package that does their work. `sr.prune` is the function, in
-# whatever order things are imported: Python sets a package on its parent only when it is first
-# imported, so that is done here (nothing in them is heavy), and the names are given up again.
-_PACKAGES = {
-    name: import_module(f"{__name__}.{name}")
-    for name in ("bench", "compact", "export", "prune", "report")
-}
-for _name in _PACKAGES:
-    del globals()[_name]
-
 if TYPE_CHECKING:
     from srdeploy.api import *  # noqa: F403
 else:  # a checker that saw this would take any name
@@ -39,12 +29,7 @@ else:  # a checker that saw this would take any name
         if not name.startswith("_"):
             api = import_module("srdeploy.api")
             if name in api.__all__:
-                found = getattr(api, name)
-                if name in _PACKAGES:
-                    # `import srdeploy.prune.plan as plan` looks for `plan` on what `srdeploy.prune`
-                    # is; `from srdeploy.prune.plan import Plan` needs no such help.
-                    found.__dict__ = vars(_PACKAGES[name])
-                return found
+                return getattr(api, name)
         raise AttributeError(f"module 'srdeploy' has no attribute '{name}'")
 
 

@@ -88,7 +88,7 @@ def small_builtin(small_images: Path) -> Iterator[None]:
 @pytest.fixture
 def one_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """SMSR does the same at all sizes (test_branches.py); to find that out is most of an export."""
-    monkeypatch.setattr("srdeploy.export.parity.other_ways", lambda *_: [])
+    monkeypatch.setattr("srdeploy.exporting.parity.other_ways", lambda *_: [])
 
 
 @pytest.fixture

@@ -138,12 +138,12 @@ def stand_in(path: Path) -> None:
 def _network(path: Path, kind: str) -> None:
     import torch
 
-    from srdeploy.compact.run import prune_oneshot
-    from srdeploy.export.run import export
+    from srdeploy.compacting.run import prune_oneshot
+    from srdeploy.exporting.run import export
     from srdeploy.models.edsr.edsr_pytorch import save_edsr_pytorch
     from srdeploy.models.registry import create
     from srdeploy.models.store import save_network
-    from srdeploy.prune.options import PruneOptions
+    from srdeploy.pruning.options import PruneOptions
 
     torch.manual_seed(sum(path.name.encode()))
     network = dense = create("edsr", n_blocks=3, n_feats=16)

@@ -14,8 +14,8 @@ from srdeploy.errors import SrdeployError
 from srdeploy.models.count import count
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.prune.methods.training import check_fit
-from srdeploy.prune.tracing.groups import find_groups
+from srdeploy.pruning.methods.training import check_fit
+from srdeploy.pruning.tracing.groups import find_groups
 from srdeploy.train.journal import read_metrics
 from srdeploy.train.loop import starting_network, train
 from srdeploy.train.method import PruneRecipe, prune_trained, read_prune_recipe

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from srdeploy.cli.main import run
-from srdeploy.export.onnx.export import export_onnx
-from srdeploy.export.targets import TARGETS
+from srdeploy.exporting.onnx.export import export_onnx
+from srdeploy.exporting.targets import TARGETS
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network

@@ -19,15 +19,15 @@ from __future__ import annotations
 
 from srdeploy.api.artifacts import bench, evaluate, export, report, upscale
 from srdeploy.api.networks import compact, finetune, load, plan, prune, save
-from srdeploy.bench.measuring.row import Row
-from srdeploy.compact.run import PruneReport
-from srdeploy.export.report import ExportReport
+from srdeploy.benchmarking.measuring.row import Row
+from srdeploy.compacting.run import PruneReport
+from srdeploy.exporting.report import ExportReport
 from srdeploy.measure.scenario import Scenario
 from srdeploy.models.importing.live_module import wrap
 from srdeploy.models.network import Network
-from srdeploy.prune.plan import Plan
+from srdeploy.pruning.plan import Plan
 from srdeploy.quality.result import Quality
-from srdeploy.report.page import ReportSummary
+from srdeploy.reporting.page import ReportSummary
 
 __all__ = [
     "ExportReport",

@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 from torch import nn
 
 from srdeploy.api.given import artifact_of, flat, listed, network_of, said, sizes_told
-from srdeploy.bench.measuring.row import Row
-from srdeploy.bench.measuring.run import bench as _bench
+from srdeploy.benchmarking.measuring.row import Row
+from srdeploy.benchmarking.measuring.run import bench as _bench
 from srdeploy.data.picture import read_picture
 from srdeploy.data.picture_write import write_picture
 from srdeploy.errors import UserError
-from srdeploy.export.report import ExportReport
-from srdeploy.export.run import export as _export
-from srdeploy.export.targets import target_for
+from srdeploy.exporting.report import ExportReport
+from srdeploy.exporting.run import export as _export
+from srdeploy.exporting.targets import target_for
 from srdeploy.measure.scenario import Scenario
 from srdeploy.models.network import Network
 from srdeploy.quality.evaluate import evaluate as _evaluate
 from srdeploy.quality.result import Quality
-from srdeploy.report.page import ReportSummary, write_report
+from srdeploy.reporting.page import ReportSummary, write_report
 from srdeploy.runtime.open import open_session, scale_of
 from srdeploy.upscaling.image import picture_of, upscale_picture
 

@@ -9,16 +9,16 @@ from typing import Any
 from torch import nn
 
 from srdeploy.api.given import listed, network_of, said
-from srdeploy.compact.surgery import compact as _compact
+from srdeploy.compacting.surgery import compact as _compact
 from srdeploy.errors import UserError
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.store import save_network
-from srdeploy.prune.methods.oneshot import default_exclude, plan_oneshot
-from srdeploy.prune.methods.table import check_settings, chosen_method
-from srdeploy.prune.options import PruneOptions
-from srdeploy.prune.plan import Plan
-from srdeploy.prune.stage_ratios import read_layer_ratios
+from srdeploy.pruning.methods.oneshot import default_exclude, plan_oneshot
+from srdeploy.pruning.methods.table import check_settings, chosen_method
+from srdeploy.pruning.options import PruneOptions
+from srdeploy.pruning.plan import Plan
+from srdeploy.pruning.stage_ratios import read_layer_ratios
 from srdeploy.reconstruct.budget import budget_of
 from srdeploy.reconstruct.run import Calibration, prune_at_once
 from srdeploy.train.defaults import finetune_recipe
@@ -309,7 +309,7 @@ def finetune(
         start.card, Path(recipe) if recipe else None, overrides, listed(changes)
     )
     if fitted.quantise is not None:
-        from srdeploy.export.precision.quantise_finetune import finetune_int8
+        from srdeploy.exporting.precision.quantise_finetune import finetune_int8
 
         return finetune_int8(start, fitted, run_dir)
     return _train(start, fitted, run_dir, step="finetune")

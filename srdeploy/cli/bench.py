@@ -141,7 +141,7 @@ def bench(
         })  # fmt: skip
         tell_why(artifacts, data, scale, input_size, runs, threads, arch, value_range, json)
         return
-    from srdeploy.bench.measuring.plan import check_artifacts, plan
+    from srdeploy.benchmarking.measuring.plan import check_artifacts, plan
     from srdeploy.errors import UserError
     from srdeploy.runtime.open import scale_of
     from srdeploy.util.files import require_suffix
@@ -194,7 +194,7 @@ def bench(
     if json:
         emit([row.model_dump(mode="json") for row in rows])
     else:
-        from srdeploy.bench.showing.table import tables
+        from srdeploy.benchmarking.showing.table import tables
         from srdeploy.util.quiet import is_verbose
 
         for table in tables(rows, console().width, is_verbose()):
@@ -245,8 +245,8 @@ def _sessions(store: Path | None) -> set[str]:
 def _run(artifacts: list[str], batches: list[Any], store: Path | None, journal: Path | None) -> Any:
     from contextlib import ExitStack
 
-    from srdeploy.bench.measuring.plan import Watcher, run
-    from srdeploy.bench.showing.live import live_table
+    from srdeploy.benchmarking.measuring.plan import Watcher, run
+    from srdeploy.benchmarking.showing.live import live_table
     from srdeploy.measure.store import Store
 
     with ExitStack() as stack:

@@ -66,8 +66,8 @@ def compare(
 
     `srdeploy bench compare main.onnx branch.onnx --max-slowdown 5% --scenario quick --repeats 5`
     """
-    from srdeploy.bench.deciding.baseline import is_stored, measured_pair, stored_pair
-    from srdeploy.bench.deciding.verdict import Limits, judge
+    from srdeploy.benchmarking.deciding.baseline import is_stored, measured_pair, stored_pair
+    from srdeploy.benchmarking.deciding.verdict import Limits, judge
     from srdeploy.errors import UserError
     from srdeploy.runtime.open import scale_of
 
@@ -107,7 +107,7 @@ def compare(
 
 
 def _tell(found: Any, page: Path | None, json: bool) -> None:
-    from srdeploy.bench.showing.verdict_table import markdown, notes, verdict_table
+    from srdeploy.benchmarking.showing.verdict_table import markdown, notes, verdict_table
     from srdeploy.util.files import space_for
 
     if page is not None:

@@ -42,7 +42,7 @@ def bench_sparse(
 
     `srdeploy bench sparse SMSR_X2.pt --sides 128,256,512 --threads 2 -o break-even.svg`
     """
-    from srdeploy.bench.measuring.sparse import break_even
+    from srdeploy.benchmarking.measuring.sparse import break_even
     from srdeploy.errors import unknown_name
     from srdeploy.sparse.backend import BACKENDS
     from srdeploy.util.files import atomic_path, check_output, require_suffix

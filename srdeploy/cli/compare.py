@@ -36,7 +36,7 @@ def compare(
 
     `srdeploy compare tuned.safetensors tuned.onnx tuned-int8.onnx --eval-data Set5`
     """
-    from srdeploy.bench.deciding.compare import compare as run_compare
+    from srdeploy.benchmarking.deciding.compare import compare as run_compare
     from srdeploy.measure.scenario import Scenario
     from srdeploy.runtime.open import scale_of
     from srdeploy.util.strict import parse
@@ -58,8 +58,8 @@ def compare(
     if json:
         emit(found.to_dict())
     else:
-        from srdeploy.bench.showing.compare_table import parity_lines
-        from srdeploy.bench.showing.table import group_tables
+        from srdeploy.benchmarking.showing.compare_table import parity_lines
+        from srdeploy.benchmarking.showing.table import group_tables
         from srdeploy.util.quiet import is_verbose
 
         width, everything = console().width, is_verbose()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from srdeploy.data.builtin import BUILTIN
-from srdeploy.export.targets import ONNX_PRECISIONS, TARGETS
-from srdeploy.prune.methods.table import CRITERIA, METHODS, names
+from srdeploy.exporting.targets import ONNX_PRECISIONS, TARGETS
+from srdeploy.pruning.methods.table import CRITERIA, METHODS, names
 from srdeploy.quality.protocol import PROTOCOLS
 from srdeploy.runtime.table import RUNTIMES
 from srdeploy.util.shipped import LINES, shipped, shipped_networks, shipped_scenarios

@@ -9,7 +9,7 @@ from srdeploy.cli import complete
 from srdeploy.cli import options as o
 from srdeploy.cli.exporters import with_options
 from srdeploy.cli.output import emit, essential, mark, note, say, show, write
-from srdeploy.export.targets import TARGETS, find_target, target_for
+from srdeploy.exporting.targets import TARGETS, find_target, target_for
 
 
 def register(app: typer.Typer) -> None:
@@ -67,7 +67,7 @@ def export(
     `srdeploy export tuned.onnx --target trt-rtx --sm 8.9 --input 480x270`
     """
     from srdeploy.errors import UserError
-    from srdeploy.export.run import export as run_export
+    from srdeploy.exporting.run import export as run_export
 
     row = find_target(target or "onnx") if output is None else target_for(output, target)
     source: Any = Path(file)
@@ -128,7 +128,7 @@ def rebuild(
     if output is not None:
         require_suffix(output, (".engine",), "a TensorRT engine")
     if device == "local":
-        from srdeploy.export.tensorrt.export import rebuild_engine
+        from srdeploy.exporting.tensorrt.export import rebuild_engine
 
         if output is not None or leave:
             raise UserError("--output and --leave are for boards; name one with --device.")
@@ -154,7 +154,7 @@ def targets(
 
     `srdeploy targets --json`
     """
-    from srdeploy.export.targets import targets_markdown
+    from srdeploy.exporting.targets import targets_markdown
     from srdeploy.runtime.table import RUNTIMES
     from srdeploy.util.plugins import problems
 
@@ -187,7 +187,7 @@ _STATES = {"builds_here": "built", "runs_here": "run"}
 
 
 def _tell(report: Any, json: bool, from_onnx: bool = False) -> None:
-    from srdeploy.export.report import parity_told
+    from srdeploy.exporting.report import parity_told
 
     if json:
         emit(report.to_dict())

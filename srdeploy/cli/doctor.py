@@ -50,7 +50,7 @@ def doctor(
 
 def _rows() -> list[dict[str, Any]]:
     from srdeploy.devices.table import KINDS
-    from srdeploy.export.targets import TARGETS
+    from srdeploy.exporting.targets import TARGETS
     from srdeploy.runtime.table import RUNTIMES, nvidia_driver
 
     rows = []

@@ -29,7 +29,7 @@ def explain(
 
     `srdeploy explain tuned.onnx`
     """
-    from srdeploy.export.provenance import tell
+    from srdeploy.exporting.provenance import tell
 
     story = tell(file)
     if json:

@@ -13,7 +13,7 @@ from srdeploy.cli import options as o
 from srdeploy.cli.help import Command
 
 if TYPE_CHECKING:
-    from srdeploy.export.options import Option
+    from srdeploy.exporting.options import Option
 
 
 def with_options(function: Callable[..., None]) -> type[Command]:
@@ -48,7 +48,7 @@ def with_options(function: Callable[..., None]) -> type[Command]:
 
 def _spelt_out(function: Callable[..., None]) -> Callable[..., None]:
     """The function with every option in its signature, where Typer finds it."""
-    from srdeploy.export.options import all_options
+    from srdeploy.exporting.options import all_options
 
     @functools.wraps(function)
     def command(**given: Any) -> None:

@@ -228,7 +228,7 @@ def measure_on_farm(
     apart: bool,
 ) -> Any:
     """Run ``bench``'s batches on a farm."""
-    from srdeploy.bench.showing.live import live_table
+    from srdeploy.benchmarking.showing.live import live_table
     from srdeploy.farm.client import FarmOptions, run
     from srdeploy.measure.store import Store
 

@@ -37,7 +37,7 @@ def masks(
     from srdeploy.data.images import read_rgb, write_png
     from srdeploy.errors import UserError
     from srdeploy.models.load import load_network
-    from srdeploy.report.masks_page import heat, masks_page, overlay
+    from srdeploy.reporting.masks_page import heat, masks_page, overlay
     from srdeploy.sparse.masks import find_masks
     from srdeploy.util.files import atomic_path
 

@@ -100,9 +100,9 @@ def inspect(
     network = load_network(file, arch=arch, scale=scale)
     digest = has_digest(shipped_networks().get(str(file), file))
     if json:
-        from srdeploy.compact.unprunable import unprunable_of
-        from srdeploy.prune.tracing.channel_labels import UnsupportedOperationError
-        from srdeploy.prune.tracing.groups import find_groups
+        from srdeploy.compacting.unprunable import unprunable_of
+        from srdeploy.pruning.tracing.channel_labels import UnsupportedOperationError
+        from srdeploy.pruning.tracing.groups import find_groups
         from srdeploy.reconstruct.rotate import stream_note
 
         document: dict[str, Any] = {**_summary(network), "card": network.card.model_dump()}
@@ -140,7 +140,7 @@ def inspect(
     for entry in card.history:
         say(f"  history: {_entry(entry)}")
     if groups:
-        from srdeploy.prune.tracing.groups import find_groups, tell_not_followed
+        from srdeploy.pruning.tracing.groups import find_groups, tell_not_followed
         from srdeploy.reconstruct.rotate import stream_note
 
         say()

@@ -10,7 +10,7 @@ import typer
 from srdeploy.cli import complete
 from srdeploy.cli import options as o
 from srdeploy.cli.output import emit, note, quantity, say, say_command
-from srdeploy.prune.methods.table import (
+from srdeploy.pruning.methods.table import (
     CRITERIA,
     METHODS,
     Method,
@@ -242,8 +242,8 @@ def _at_once(
     measure: Any,
     **how: Any,
 ) -> Any:
-    from srdeploy.prune.methods.oneshot import default_exclude as published
-    from srdeploy.prune.options import PruneOptions
+    from srdeploy.pruning.methods.oneshot import default_exclude as published
+    from srdeploy.pruning.options import PruneOptions
     from srdeploy.reconstruct.run import prune_at_once
 
     given: dict[str, Any] = {key: value for key, value in choice.items() if value is not None}
@@ -334,7 +334,7 @@ def _free_run_folder(name: str) -> list[str]:
 
 def _round_to(text: str | None, meant_for: str | None) -> int | None:
     from srdeploy.errors import UserError
-    from srdeploy.prune.blocks import HERE, find_block
+    from srdeploy.pruning.blocks import HERE, find_block
 
     if text == "auto":
         block = find_block(meant_for or HERE)
@@ -352,8 +352,8 @@ def _round_to(text: str | None, meant_for: str | None) -> int | None:
 def _layer_ratios(
     texts: Sequence[str] | None, network: Any, exclude: Sequence[str] | None, published: bool
 ) -> dict[str, float] | None:
-    from srdeploy.prune.methods.oneshot import default_exclude
-    from srdeploy.prune.stage_ratios import read_layer_ratios
+    from srdeploy.pruning.methods.oneshot import default_exclude
+    from srdeploy.pruning.stage_ratios import read_layer_ratios
 
     if not texts:
         return None
@@ -363,8 +363,8 @@ def _layer_ratios(
 
 def _listed(path: Path, network: Any) -> dict[str, Any]:
     """What NNI's configuration list says of a network's layers."""
-    from srdeploy.prune.nni_config import read_nni_config, settings
-    from srdeploy.prune.tracing.groups import find_groups
+    from srdeploy.pruning.nni_config import read_nni_config, settings
+    from srdeploy.pruning.tracing.groups import find_groups
 
     return settings(read_nni_config(path), network.module, find_groups(network))
 

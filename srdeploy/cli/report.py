@@ -52,8 +52,8 @@ def report(
 
     `srdeploy report new.sqlite --baseline old.sqlite -o report.html`
     """
-    from srdeploy.bench.deciding.verdict import Limits
-    from srdeploy.report.page import write_report
+    from srdeploy.benchmarking.deciding.verdict import Limits
+    from srdeploy.reporting.page import write_report
 
     limits = Limits(max_slowdown=o.share(max_slowdown), max_drop=max_drop)
     found = write_report(results or [], output, baseline, images=data, limits=limits, title=title)

@@ -149,8 +149,8 @@ def results(
 
 
 def _list(found: list[Any], store: Path) -> None:
-    from srdeploy.bench.measuring.row import row_of
-    from srdeploy.bench.showing.table import milliseconds, quality_note, times_note
+    from srdeploy.benchmarking.measuring.row import row_of
+    from srdeploy.benchmarking.showing.table import milliseconds, quality_note, times_note
     from srdeploy.measure.export import summary
 
     if not found:

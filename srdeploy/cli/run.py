@@ -135,7 +135,7 @@ def _show(planned: list[Any], root: Path, left: list[str]) -> None:
 
 def _run(line: Any, root: Path, again: str, allow_code: bool, json: bool) -> None:
     from srdeploy.line.run import run_line
-    from srdeploy.report.run_folder import BENCH, PAGE, REPORT, ROWS, TABLE
+    from srdeploy.reporting.run_folder import BENCH, PAGE, REPORT, ROWS, TABLE
 
     def before(stage: Any, state: Any) -> None:
         doing = {"current": "unchanged", "resume": "going on"}.get(state.kind, state.why)

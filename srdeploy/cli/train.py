@@ -160,7 +160,7 @@ def _run(
     quality: dict[str, Any] = {}
     with joined() as processes:
         if int8:
-            from srdeploy.export.precision.quantise_finetune import finetune_int8
+            from srdeploy.exporting.precision.quantise_finetune import finetune_int8
 
             if processes.is_first:
                 quality |= _before_rounding(network, settings.validation)

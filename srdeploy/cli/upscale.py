@@ -137,7 +137,7 @@ def parse_memory(text: str | None) -> int | None:
 
 def _identity(file: str) -> str:
     """What tells a network from others: its content, else its name."""
-    from srdeploy.bench.measuring.describe import content_hash
+    from srdeploy.benchmarking.measuring.describe import content_hash
 
     return content_hash(file) or file
 

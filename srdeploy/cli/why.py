@@ -41,7 +41,7 @@ def tell_why(
     Raises:
         UserError: not exactly two artifacts, or one that onnxruntime does not run.
     """
-    from srdeploy.bench.deciding.why_run import why
+    from srdeploy.benchmarking.deciding.why_run import why
     from srdeploy.runtime.open import scale_of
 
     if len(artifacts) != 2:
@@ -71,7 +71,7 @@ def _table(found: Any) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    from srdeploy.bench.deciding.why import aligned
+    from srdeploy.benchmarking.deciding.why import aligned
 
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("layer", overflow="fold", min_width=16)

@@ -31,7 +31,7 @@ def zoo(
 
     `srdeploy zoo --time --input 480x270`
     """
-    from srdeploy.bench.measuring.zoo import shipped, timed
+    from srdeploy.benchmarking.measuring.zoo import shipped, timed
     from srdeploy.errors import UserError
     from srdeploy.measure.scenario import Scenario
     from srdeploy.util.strict import parse

@@ -45,7 +45,7 @@ def onnx_of(job: Job, folder: Path) -> Path:
     path = Path(job.artifact)
     runtime = artifact_runtime(path)
     if runtime is None:
-        from srdeploy.export.onnx.export import export_onnx
+        from srdeploy.exporting.onnx.export import export_onnx
         from srdeploy.models.load import load_network
 
         options = {k: v for k, v in job.options.items() if k in ("arch", "scale")}

@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from srdeploy.bench.measuring.journal import Journal, open_journal
-from srdeploy.bench.measuring.plan import Batch, Watcher, check
-from srdeploy.bench.measuring.row import Row
+from srdeploy.benchmarking.measuring.journal import Journal, open_journal
+from srdeploy.benchmarking.measuring.plan import Batch, Watcher, check
+from srdeploy.benchmarking.measuring.row import Row
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.farm import task
 from srdeploy.farm.fleet import LiveDevice, tags_of, why_none
@@ -353,7 +353,7 @@ def run(
     Args:
         farm: The farm's file.
         artifacts: Files, or names of shipped networks; ratios refer to the first.
-        batches: See :func:`srdeploy.bench.measuring.plan.plan`.
+        batches: See :func:`srdeploy.benchmarking.measuring.plan.plan`.
         store: Keeps the measurements.
         watcher: Hears of every row, and of what happens to devices.
         journal: File that gets every row as a JSON line, with all its samples.

@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from srdeploy.bench.measuring.on_device import measure_on
-from srdeploy.bench.measuring.request import Request
+from srdeploy.benchmarking.measuring.on_device import measure_on
+from srdeploy.benchmarking.measuring.request import Request
 from srdeploy.devices.checked import checked
 from srdeploy.devices.errors import DeviceError
 from srdeploy.devices.open import open_device

@@ -9,8 +9,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from srdeploy.bench.measuring.describe import content_hash
-from srdeploy.bench.measuring.plan import Batch
+from srdeploy.benchmarking.measuring.describe import content_hash
+from srdeploy.benchmarking.measuring.plan import Batch
 from srdeploy.farm.content_store import PackedContents, StoredContent
 from srdeploy.measure.measurement import Measurement
 from srdeploy.measure.store import Store
@@ -145,7 +145,7 @@ def open_jobs(
     """What the store has not finished, as jobs.
 
     Args:
-        batches: See :func:`srdeploy.bench.measuring.plan.plan`.
+        batches: See :func:`srdeploy.benchmarking.measuring.plan.plan`.
         artifacts: To be measured in each.
         contents: Their parcels and keys.
         store: What is finished.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from srdeploy.bench.measuring.journal import Journal
-from srdeploy.bench.measuring.plan import Batch, Watcher, unreached
-from srdeploy.bench.measuring.row import Row, row_of
+from srdeploy.benchmarking.measuring.journal import Journal
+from srdeploy.benchmarking.measuring.plan import Batch, Watcher, unreached
+from srdeploy.benchmarking.measuring.row import Row, row_of
 from srdeploy.errors import SrdeployError
 from srdeploy.farm.jobs import Contents, FarmJob
 from srdeploy.measure.measurement import Measurement

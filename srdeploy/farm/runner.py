@@ -175,7 +175,7 @@ def _import_ahead() -> None:
     import numpy.ma  # noqa: F401  (a median's)
     import onnx  # noqa: F401
 
-    from srdeploy.bench.measuring.inputs import choose_image
+    from srdeploy.benchmarking.measuring.inputs import choose_image
     from srdeploy.devices.table import KINDS
     from srdeploy.errors import SrdeployError
     from srdeploy.farm import job  # noqa: F401

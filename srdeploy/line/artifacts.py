@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from srdeploy.bench.measuring.plan import Batch, plan, run
-from srdeploy.bench.measuring.row import Row
-from srdeploy.bench.showing.live import live_table
+from srdeploy.benchmarking.measuring.plan import Batch, plan, run
+from srdeploy.benchmarking.measuring.row import Row
+from srdeploy.benchmarking.showing.live import live_table
 from srdeploy.data.builtin import BUILTIN, TRAINING_IMAGES
 from srdeploy.devices.open import open_device
 from srdeploy.devices.uri import DeviceUri
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export.run import export
-from srdeploy.export.targets import find_target
+from srdeploy.exporting.run import export
+from srdeploy.exporting.targets import find_target
 from srdeploy.line.code import require_device
 from srdeploy.line.digest import benchmark_folder
 from srdeploy.line.networks import Networks
@@ -24,7 +24,7 @@ from srdeploy.line.recipe import DeviceSpec, TargetSpec
 from srdeploy.line.stage import Stage
 from srdeploy.measure.scenario import Scenario
 from srdeploy.measure.store import Store
-from srdeploy.report.run_folder import BENCH, NETWORKS, PAGE, QUALITY, REPORT, ROWS, STORE, TABLE
+from srdeploy.reporting.run_folder import BENCH, NETWORKS, PAGE, QUALITY, REPORT, ROWS, STORE, TABLE
 from srdeploy.runtime.table import RUNTIMES
 from srdeploy.util.figures_json import dumps
 from srdeploy.util.files import atomic_path
@@ -153,7 +153,7 @@ class Artifacts:
 
     def _report(self) -> Stage:
         def work(folder: Path) -> dict[str, Any]:
-            from srdeploy.report.page import write_report
+            from srdeploy.reporting.page import write_report
 
             images = BUILTIN if self.line.data == BUILTIN else benchmark_folder(self.line.data)
             summary = write_report(
@@ -262,7 +262,7 @@ def _write(path: Path, text: str) -> None:
 def _rendered(rows: list[Row]) -> str:
     from io import StringIO
 
-    from srdeploy.bench.showing.table import tables
+    from srdeploy.benchmarking.showing.table import tables
     from srdeploy.util.tables import WIDTH
     from srdeploy.util.terminal import safe_console
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from srdeploy.errors import UserError, unknown_name
-from srdeploy.prune.methods.table import CRITERIA, METHODS, SCORED
+from srdeploy.pruning.methods.table import CRITERIA, METHODS, SCORED
 from srdeploy.util.shipped import LINES, shipped
 from srdeploy.util.strict import merged, read_mapping
 
@@ -126,7 +126,7 @@ def _by_itself(key: str, name: str) -> dict[str, Any]:
             return {"method": SCORED, "criterion": name}
         raise unknown_name(_NOUNS[key], name, {*METHODS, *CRITERIA, *shipped("prune")}, METHODS)
     if key == "targets":
-        from srdeploy.export.targets import TARGETS
+        from srdeploy.exporting.targets import TARGETS
 
         if name in TARGETS:
             return {"name": name, "target": name}

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from srdeploy.line.digest import digest_of
-from srdeploy.report.run_folder import CARD
+from srdeploy.reporting.run_folder import CARD
 from srdeploy.util.figures_json import dumps
 from srdeploy.util.files import atomic_path, sha256
 from srdeploy.util.strict import Strict

@@ -19,10 +19,10 @@ from srdeploy.models.hub_file import hub_file
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.store import save_network
-from srdeploy.prune.methods.oneshot import default_exclude
-from srdeploy.prune.methods.table import find_method
-from srdeploy.prune.options import PruneOptions
-from srdeploy.report.run_folder import NETWORKS, PLAN, file_name
+from srdeploy.pruning.methods.oneshot import default_exclude
+from srdeploy.pruning.methods.table import find_method
+from srdeploy.pruning.options import PruneOptions
+from srdeploy.reporting.run_folder import NETWORKS, PLAN, file_name
 from srdeploy.train.defaults import finetune_defaults
 from srdeploy.train.recipe import HELD_OUT, TrainRecipe, Validation
 from srdeploy.util.files import atomic_path
@@ -194,7 +194,7 @@ class Networks:
         )
 
     def _tune(self, folder: Path, before: Version, recipe: TrainRecipe) -> dict[str, Any]:
-        from srdeploy.export.precision.quantise_finetune import finetune_int8
+        from srdeploy.exporting.precision.quantise_finetune import finetune_int8
         from srdeploy.train.journal import read_curve
         from srdeploy.train.loop import train
 

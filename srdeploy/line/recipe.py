@@ -13,14 +13,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PositiveInt, create_model, model_validator
 
 from srdeploy.errors import UserError, unknown_name
-from srdeploy.export.options import all_options, recipe_fields
-from srdeploy.export.targets import TARGETS, find_target
+from srdeploy.exporting.options import all_options, recipe_fields
+from srdeploy.exporting.targets import TARGETS, find_target
 from srdeploy.line.axes import FOLDERS, LISTS, resolved, spelt_out
 from srdeploy.measure.scenario import Scenario
 from srdeploy.models.card import Card
-from srdeploy.prune.methods.table import DEFAULT, SCORED, check_settings, find_method, names
-from srdeploy.prune.methods.training import TrainedOptions
-from srdeploy.prune.options import PruneOptions
+from srdeploy.pruning.methods.table import DEFAULT, SCORED, check_settings, find_method, names
+from srdeploy.pruning.methods.training import TrainedOptions
+from srdeploy.pruning.options import PruneOptions
 from srdeploy.train.defaults import finetune_defaults
 from srdeploy.train.method import PruneRecipe
 from srdeploy.train.prune_defaults import short_recipe, with_method
@@ -192,7 +192,7 @@ class TargetSpec(Strict):
     versions: tuple[Version, ...] | None = None
 
     def options(self) -> dict[str, Any]:
-        """Keywords for :func:`srdeploy.export.run.export`.
+        """Keywords for :func:`srdeploy.exporting.run.export`.
 
         Raises:
             UserError: no such target, or an option it does not have.

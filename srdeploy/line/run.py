@@ -18,7 +18,7 @@ from srdeploy.line.code import own_arch, require_arch
 from srdeploy.line.networks import Networks
 from srdeploy.line.recipe import Line
 from srdeploy.line.stage import Stage, StageState
-from srdeploy.report.run_folder import RECIPE, stage_cards
+from srdeploy.reporting.run_folder import RECIPE, stage_cards
 from srdeploy.train.interrupt import TrainingStopped
 from srdeploy.util.files import atomic_path
 

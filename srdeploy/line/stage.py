@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from srdeploy.errors import UserError
-from srdeploy.export.report import tool_versions
+from srdeploy.exporting.report import tool_versions
 from srdeploy.line.card import (
     BEGUN,
     StageCard,

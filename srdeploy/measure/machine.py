@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import Any
 
-from srdeploy.export.report import tool_versions
+from srdeploy.exporting.report import tool_versions
 from srdeploy.runtime.cpu import cpu_features, cpuinfo
 
 

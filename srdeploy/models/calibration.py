@@ -21,8 +21,8 @@ class CalibrationMethod:
         name: What is typed.
         summary: What the interval covers, one line.
         source: ``module:function``, imported when first needed. It takes the tensor's
-            :class:`srdeploy.export.precision.quantise_ranges.Statistics`, and whether the grid will
-            be symmetric around 0, and returns a :class:`srdeploy.models.quantised.Range`.
+            :class:`srdeploy.exporting.precision.quantise_ranges.Statistics`, and whether the grid
+            will be symmetric around 0, and returns a :class:`srdeploy.models.quantised.Range`.
     """
 
     name: str
@@ -40,22 +40,22 @@ CALIBRATION_METHODS: dict[str, CalibrationMethod] = {
         CalibrationMethod(
             "minmax",
             "all values that occur; nothing is clipped",
-            "srdeploy.export.precision.quantise_ranges:minmax",
+            "srdeploy.exporting.precision.quantise_ranges:minmax",
         ),
         CalibrationMethod(
             "percentile",
             "the 99.99 % of the values around the median",
-            "srdeploy.export.precision.quantise_ranges:percentile",
+            "srdeploy.exporting.precision.quantise_ranges:percentile",
         ),
         CalibrationMethod(
             "entropy",
             "the interval whose rounded histogram has the least Kullback-Leibler divergence",
-            "srdeploy.export.precision.quantise_ranges:entropy",
+            "srdeploy.exporting.precision.quantise_ranges:entropy",
         ),
         CalibrationMethod(
             "mse",
             "the interval whose rounding and clipping together have the least mean squared error",
-            "srdeploy.export.precision.quantise_ranges:mse",
+            "srdeploy.exporting.precision.quantise_ranges:mse",
         ),
     )
 }

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from srdeploy.errors import UserError
 from srdeploy.models.network import Network
-from srdeploy.prune.options import PruneOptions, check_patterns, prunable, removals
-from srdeploy.prune.tracing.groups import Group, Grouping
+from srdeploy.pruning.options import PruneOptions, check_patterns, prunable, removals
+from srdeploy.pruning.tracing.groups import Group, Grouping
 from srdeploy.reconstruct.budget import Budget, CostModel
 from srdeploy.reconstruct.choice import choose_by_cost, readers_of
 from srdeploy.reconstruct.gains import output_gains

@@ -14,7 +14,7 @@ from typing import Any
 from srdeploy.errors import UserError
 from srdeploy.models.count import lr_size_720p, macs_by_layer
 from srdeploy.models.network import Network
-from srdeploy.prune.tracing.groups import Grouping
+from srdeploy.pruning.tracing.groups import Grouping
 
 CostModel = Callable[[Mapping[str, int]], float]
 """Takes the number of removed atoms by group name (none where it is not named), returns a cost."""

@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from srdeploy.prune.tracing.channel_labels import Axis
-from srdeploy.prune.tracing.groups import Group, Grouping
+from srdeploy.pruning.tracing.channel_labels import Axis
+from srdeploy.pruning.tracing.groups import Group, Grouping
 from srdeploy.reconstruct.linear_form import LinearForm, has_form
 from srdeploy.reconstruct.moments import Moments, input_moments
 
@@ -110,7 +110,7 @@ def choose_by_cost(
             unread[name] = counts[name]
     chosen = {name: sorted(removed[name]) for name in counts if name in removed}
     if unread:
-        from srdeploy.prune.methods.pruners import (
+        from srdeploy.pruning.methods.pruners import (
             choose,  # NNI is imported where something needs it
         )
 

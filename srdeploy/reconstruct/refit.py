@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from srdeploy.prune.plan import Plan
+from srdeploy.pruning.plan import Plan
 from srdeploy.reconstruct.linear_form import LinearForm, has_form
 from srdeploy.reconstruct.lockstep import Targets
 from srdeploy.reconstruct.moments import Moments

@@ -20,11 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from srdeploy.compact.proof import prove_equal
+from srdeploy.compacting.proof import prove_equal
 from srdeploy.models.network import Network
 from srdeploy.models.probes import CannotRunError, Size, fit_size, photograph, run
-from srdeploy.prune.tracing.channel_labels import Axis
-from srdeploy.prune.tracing.groups import Group, Grouping
+from srdeploy.pruning.tracing.channel_labels import Axis
+from srdeploy.pruning.tracing.groups import Group, Grouping
 from srdeploy.reconstruct.linear_form import LinearForm, has_form
 from srdeploy.reconstruct.moments import Moments, input_moments
 

@@ -11,25 +11,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from srdeploy.compact.proof import prove_equal
-from srdeploy.compact.run import (
+from srdeploy.compacting.proof import prove_equal
+from srdeploy.compacting.run import (
     Measure,
     PruneReport,
     measure_removal,
     prune_oneshot,
     report_on,
 )
-from srdeploy.compact.surgery import compact
+from srdeploy.compacting.surgery import compact
 from srdeploy.data.builtin import BUILTIN, CALIBRATION_IMAGES
 from srdeploy.errors import SrdeployError
 from srdeploy.models.folding import folded
 from srdeploy.models.network import Network
 from srdeploy.models.probes import Size, fit_size, photograph, run
-from srdeploy.prune.methods.oneshot import plan_oneshot
-from srdeploy.prune.methods.table import Method
-from srdeploy.prune.options import PruneOptions, nothing_to_prune, removals
-from srdeploy.prune.plan import Plan, make_plan
-from srdeploy.prune.tracing.groups import Grouping, find_groups
+from srdeploy.pruning.methods.oneshot import plan_oneshot
+from srdeploy.pruning.methods.table import Method
+from srdeploy.pruning.options import PruneOptions, nothing_to_prune, removals
+from srdeploy.pruning.plan import Plan, make_plan
+from srdeploy.pruning.tracing.groups import Grouping, find_groups
 from srdeploy.reconstruct.allocate import allocations
 from srdeploy.reconstruct.budget import Budget
 from srdeploy.reconstruct.choice import choose_by_cost
@@ -113,7 +113,7 @@ def prune_at_once(
 
     Args:
         network: Left as it is.
-        method: A row of :data:`~srdeploy.prune.methods.table.METHODS` that is not ``trained``.
+        method: A row of :data:`~srdeploy.pruning.methods.table.METHODS` that is not ``trained``.
         options: What to remove; a method that chooses by cost uses neither ``criterion`` nor
             ``seed``.
         calibration: What it is run on; default: up to 112 pieces of shipped images.

@@ -28,7 +28,7 @@ class LitertSession(Session):
         """Load a file.
 
         Args:
-            path: A ``.tflite`` written by :func:`srdeploy.export.litert.export_litert`.
+            path: A ``.tflite`` written by :func:`srdeploy.exporting.litert.export_litert`.
             threads: Threads of one operator; default as in :func:`default_threads`.
 
         Raises:

@@ -3,7 +3,7 @@
 What is wanted inside the mask is gathered from rows (one per pixel, channels-last) and multiplied;
 what dense channels want everywhere stays an image and goes through small convolutions, which a
 runtime computes best. A module decides by its own mask which form it takes
-(:mod:`srdeploy.export.onnx.smsr`).
+(:mod:`srdeploy.exporting.onnx.smsr`).
 """
 
 from __future__ import annotations

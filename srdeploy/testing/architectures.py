@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from srdeploy.compact.run import prune_oneshot
-from srdeploy.export.run import export
+from srdeploy.compacting.run import prune_oneshot
+from srdeploy.exporting.run import export
 from srdeploy.models.architecture import Architecture
 from srdeploy.models.count import count
 from srdeploy.models.facts import check_card
@@ -27,7 +27,7 @@ from srdeploy.models.registry import (
 )
 from srdeploy.models.resize import layer_widths
 from srdeploy.models.store import read_network, save_network
-from srdeploy.prune.options import PruneOptions
+from srdeploy.pruning.options import PruneOptions
 from srdeploy.quality.protocol import PROTOCOLS
 from srdeploy.runtime.open import open_session
 from srdeploy.train.defaults import finetune_defaults

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from srdeploy.export.precision.quantise_ranges import BINS, Statistics, choose_range
+from srdeploy.exporting.precision.quantise_ranges import BINS, Statistics, choose_range
 
 _EDGE = 2
 """Bins by which an end may miss: a histogram knows values no better."""

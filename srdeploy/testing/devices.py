@@ -19,7 +19,7 @@ from srdeploy.devices.protocol import Commands, Device, Files, Job, Shape
 from srdeploy.devices.session import DeviceSession
 from srdeploy.devices.table import KINDS
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export.onnx.export import export_onnx
+from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.measure.measurement import DeviceFacts
 from srdeploy.models.load import load_network
 from srdeploy.quality.evaluate import evaluate

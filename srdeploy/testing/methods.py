@@ -7,13 +7,13 @@ from typing import ClassVar
 import pytest
 import torch
 
-from srdeploy.compact.run import PruneReport
+from srdeploy.compacting.run import PruneReport
 from srdeploy.models.digest import weights_sha256
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.prune.methods.table import METHODS, Method
-from srdeploy.prune.options import PruneOptions, removals
-from srdeploy.prune.tracing.groups import find_groups
+from srdeploy.pruning.methods.table import METHODS, Method
+from srdeploy.pruning.options import PruneOptions, removals
+from srdeploy.pruning.tracing.groups import find_groups
 from srdeploy.reconstruct.run import Calibration, prune_at_once
 
 CALIBRATION = Calibration(patches=4, side=16)

@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from srdeploy.errors import UserError
-from srdeploy.export.onnx.export import export_onnx
-from srdeploy.export.probe import run_torch
+from srdeploy.exporting.onnx.export import export_onnx
+from srdeploy.exporting.probe import run_torch
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.runtime.open import open_session

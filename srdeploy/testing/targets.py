@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from srdeploy.errors import UserError
-from srdeploy.export.probe import run_torch
-from srdeploy.export.run import export
-from srdeploy.export.targets import TARGETS, Target
+from srdeploy.exporting.probe import run_torch
+from srdeploy.exporting.run import export
+from srdeploy.exporting.targets import TARGETS, Target
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.runtime.card_of import read_card_of

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
-from srdeploy.prune.methods.evaluator import StepEvaluator
+from srdeploy.pruning.methods.evaluator import StepEvaluator
 from srdeploy.quality.evaluate import evaluate
 from srdeploy.train.hooks import Forward, StepHook
 from srdeploy.train.loop import train

@@ -1,7 +1,7 @@
 """Rounding to 8 bits inside a torch network, where its exported graph would round.
 
-:mod:`srdeploy.export.precision.quantise_graph` writes pairs of QuantizeLinear and DequantizeLinear;
-this is the same placement, found again while the network runs: each call to a convolution, a sum, a
+Pairs of QuantizeLinear and DequantizeLinear are written by
+:mod:`srdeploy.exporting.precision.quantise_graph`; this is the same placement, found again while the network runs: each call to a convolution, a sum, a
 ReLU or a pixel shuffle is seen by a :class:`srdeploy.models.watch.CallWatch`, so that any module
 can be rounded without being rewritten. What an 8-bit layer makes is rounded for all who read it;
 what any other makes is rounded only where an 8-bit layer reads it, and goes on as it is elsewhere.
@@ -61,7 +61,7 @@ class _Round(torch.autograd.Function):
 
 
 def round_weights(weights: Tensor, axis: int) -> Tensor:
-    """What :func:`srdeploy.export.precision.quantise_graph.quantise_weights` keeps of the weights.
+    """What 8-bit weights keep (:func:`srdeploy.exporting.precision.quantise_graph.quantise_weights`).
 
     Args:
         weights: float32 ``[out, in, h, w]``, or ``[in, out, h, w]`` of a transposed convolution.

@@ -12,16 +12,16 @@ import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from srdeploy.compact.run import Measure, PruneReport, report_on
-from srdeploy.compact.surgery import compact
+from srdeploy.compacting.run import Measure, PruneReport, report_on
+from srdeploy.compacting.surgery import compact
 from srdeploy.models.card import Card
 from srdeploy.models.folding import folded
 from srdeploy.models.network import Network
 from srdeploy.models.registry import architecture_of
-from srdeploy.prune.methods.training import TrainedOptions, check_fit
-from srdeploy.prune.plan import Plan, make_plan
-from srdeploy.prune.ranking import counts_by_rank, mean_weights
-from srdeploy.prune.tracing.groups import Grouping, find_groups
+from srdeploy.pruning.methods.training import TrainedOptions, check_fit
+from srdeploy.pruning.plan import Plan, make_plan
+from srdeploy.pruning.ranking import counts_by_rank, mean_weights
+from srdeploy.pruning.tracing.groups import Grouping, find_groups
 from srdeploy.reconstruct.run import Calibration, refit_to
 from srdeploy.train.hooks import StepHook
 from srdeploy.train.loop import train
@@ -29,7 +29,7 @@ from srdeploy.train.recipe import TrainRecipe
 from srdeploy.util.strict import Strict, merged, parse, read_yaml
 
 if TYPE_CHECKING:
-    from srdeploy.prune.methods.trained import TrainedPruner
+    from srdeploy.pruning.methods.trained import TrainedPruner
 
 
 class PruneRecipe(Strict):
@@ -121,9 +121,9 @@ def prune_trained(
         SrdeployError: training diverged, or compaction would change the output.
     """
     # NNI is imported where something is pruned by it.
-    from srdeploy.prune.methods.assl import ASSLPruner
-    from srdeploy.prune.methods.gassl import GASSLPruner
-    from srdeploy.prune.methods.srp import SRPPruner
+    from srdeploy.pruning.methods.assl import ASSLPruner
+    from srdeploy.pruning.methods.gassl import GASSLPruner
+    from srdeploy.pruning.methods.srp import SRPPruner
     from srdeploy.train.evaluator import LoopEvaluator
 
     network = folded(network)

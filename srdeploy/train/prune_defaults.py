@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from srdeploy.models.network import Network
-from srdeploy.prune.methods.oneshot import default_exclude
-from srdeploy.prune.methods.table import find_method
+from srdeploy.pruning.methods.oneshot import default_exclude
+from srdeploy.pruning.methods.table import find_method
 from srdeploy.train.defaults import fast_precision
 from srdeploy.train.method import PruneRecipe, read_prune_recipe
 from srdeploy.util.bounded_yaml import read_file

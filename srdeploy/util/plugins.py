@@ -24,8 +24,8 @@ from srdeploy.errors import SrdeployError, shown
 
 TABLES = {
     "architectures": "srdeploy.models.registry:ARCHITECTURES",
-    "methods": "srdeploy.prune.methods.table:METHODS",
-    "targets": "srdeploy.export.targets:TARGETS",
+    "methods": "srdeploy.pruning.methods.table:METHODS",
+    "targets": "srdeploy.exporting.targets:TARGETS",
     "runtimes": "srdeploy.runtime.table:RUNTIMES",
     "devices": "srdeploy.devices.table:KINDS",
     "metrics": "srdeploy.quality.metrics:METRICS",

@@ -16,11 +16,11 @@ import torch
 
 import srdeploy as sr
 from srdeploy import api
-from srdeploy.compact.run import prune_oneshot
+from srdeploy.compacting.run import prune_oneshot
 from srdeploy.errors import UserError
-from srdeploy.export.report import Parity
+from srdeploy.exporting.report import Parity
 from srdeploy.models.registry import create
-from srdeploy.prune.options import PruneOptions
+from srdeploy.pruning.options import PruneOptions
 
 pytestmark = pytest.mark.usefixtures("small_builtin")
 
@@ -76,7 +76,7 @@ def test_help_shows_the_function(name: str) -> None:
 
 CHECKED = """
 import srdeploy as sr
-import srdeploy.prune.plan as plan
+import srdeploy.pruning.plan as plan
 reveal_type(sr.prune("edsr-s-x2", 0.5))
 reveal_type(sr.bench("a.onnx")[0].p50_ms)
 reveal_type(sr.report("a.sqlite").sentences)
@@ -106,10 +106,10 @@ def test_a_type_checker_sees_what_there_is(tmp_path: Path) -> None:
 def test_nothing_but_names_is_special_about_the_module() -> None:
     assert type(sr) is ModuleType
     code = (
-        "import srdeploy as sr; from srdeploy import prune; import srdeploy.prune.plan as plan; "
-        "from srdeploy.prune.plan import Plan; import srdeploy.export.targets; "
+        "import srdeploy as sr; from srdeploy import prune; import srdeploy.pruning.plan as plan; "
+        "from srdeploy.pruning.plan import Plan; import srdeploy.exporting.targets; "
         "assert plan.Plan is Plan is sr.Plan; assert prune is sr.prune; "
-        "assert srdeploy.export.targets.TARGETS; "
+        "assert srdeploy.exporting.targets.TARGETS; "
         "print(type(sr.prune).__name__, type(sr.export).__name__)"
     )
     done = subprocess.run(
@@ -119,13 +119,16 @@ def test_nothing_but_names_is_special_about_the_module() -> None:
     assert done.stdout.split() == ["function", "function"]
 
 
-def test_stages_are_functions_and_packages() -> None:
+def test_no_function_has_the_name_of_a_package() -> None:
+    package = Path(sr.__file__ or "").parent
+    inside = {path.name.removesuffix(".py") for path in package.iterdir()}
     assert {"bench", "compact", "export", "prune", "report"} <= set(FUNCTIONS)
+    assert not inside & set(FUNCTIONS)
     assert sr.prune is api.prune
-    assert sr.prune.plan.Plan is sr.Plan  # type: ignore[attr-defined]
+    assert pydoc.render_doc(sr.prune, renderer=pydoc.plaintext).count("def ") <= 1
     code = (
-        "import sys, srdeploy as sr; before = set(sys.modules); sr.__version__; "
-        "import srdeploy.bench; assert 'torch' not in sys.modules; "
+        "import sys, srdeploy as sr; sr.__version__; "
+        "import srdeploy.benchmarking; assert 'torch' not in sys.modules; "
         "print(sr.bench.__name__, sr.bench.__module__)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
@@ -170,8 +173,8 @@ def test_what_functions_return_is_a_line() -> None:
 
 def test_a_package_imported_first_can_still_be_called() -> None:
     code = (
-        "from srdeploy.prune.options import PruneOptions; import srdeploy as sr; "
-        "import srdeploy.prune.plan as plan; assert plan.Plan; "
+        "from srdeploy.pruning.options import PruneOptions; import srdeploy as sr; "
+        "import srdeploy.pruning.plan as plan; assert plan.Plan; "
         "print(sr.prune('edsr-s-x2', 0.5, method='l1').card.widths['head.0'])"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

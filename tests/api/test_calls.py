@@ -17,10 +17,10 @@ from srdeploy.api import artifacts, networks
 from srdeploy.api import given as given_
 from srdeploy.data.picture import Picture
 from srdeploy.errors import UserError
-from srdeploy.export.targets import TARGETS
+from srdeploy.exporting.targets import TARGETS
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.prune.methods.table import METHODS
+from srdeploy.pruning.methods.table import METHODS
 from srdeploy.reconstruct.run import Calibration
 
 NETWORK = create("ledsr", n_blocks=1, n_feats=4)
@@ -158,7 +158,7 @@ def test_finetune_for_eight_bits(calls: Calls, monkeypatch: pytest.MonkeyPatch) 
     rounded = SimpleNamespace(quantise={"precision": "int8"})
     monkeypatch.setattr(networks, "finetune_recipe", calls.of(rounded))
     monkeypatch.setattr(
-        "srdeploy.export.precision.quantise_finetune.finetune_int8", calls.of("int8")
+        "srdeploy.exporting.precision.quantise_finetune.finetune_int8", calls.of("int8")
     )
     assert api.finetune(NETWORK, run_dir="run", quantise="int8") == "int8"
     _, trained = calls

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from srdeploy.cli.main import run
-from srdeploy.export.onnx.export import export_onnx
+from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.measure.export import read_json
 from srdeploy.models.registry import create
 

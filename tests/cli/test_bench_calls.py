@@ -12,30 +12,33 @@ import pytest
 from tests.cli.reach import ALL, STOP, Case, calls, exit_code, hold
 
 SCALE: dict[str, Any] = {"srdeploy.runtime.open:scale_of": 2}
-READY: dict[str, Any] = {**SCALE, "srdeploy.bench.measuring.plan:check_artifacts": None}
+READY: dict[str, Any] = {**SCALE, "srdeploy.benchmarking.measuring.plan:check_artifacts": None}
 DEVICES: dict[str, Any] = {
     "srdeploy.farm.fleet:tags_of": ["orin"],
     "srdeploy.farm.link:devices": [],
     "srdeploy.farm.network:open_farm": ("the farm", ""),
 }
-PLAN = {**READY, **DEVICES, "srdeploy.bench.measuring.plan:plan": STOP}
-BATCHES: dict[str, Any] = {**READY, "srdeploy.bench.measuring.plan:plan": ["batch"]}
-RUN = {**BATCHES, "srdeploy.bench.measuring.plan:run": STOP}
+PLAN = {**READY, **DEVICES, "srdeploy.benchmarking.measuring.plan:plan": STOP}
+BATCHES: dict[str, Any] = {**READY, "srdeploy.benchmarking.measuring.plan:plan": ["batch"]}
+RUN = {**BATCHES, "srdeploy.benchmarking.measuring.plan:run": STOP}
 FARM = {**BATCHES, **DEVICES, "srdeploy.farm.client:run": STOP}
-WHY = {**SCALE, "srdeploy.bench.deciding.why_run:why": STOP}
+WHY = {**SCALE, "srdeploy.benchmarking.deciding.why_run:why": STOP}
 SIDES = SimpleNamespace(base=["base"], new=["new"], same_names=False)
 MEASURED = {
     **SCALE,
-    "srdeploy.bench.deciding.baseline:measured_pair": SIDES,
-    "srdeploy.bench.deciding.verdict:judge": STOP,
+    "srdeploy.benchmarking.deciding.baseline:measured_pair": SIDES,
+    "srdeploy.benchmarking.deciding.verdict:judge": STOP,
 }
 KEPT = {
-    "srdeploy.bench.deciding.baseline:stored_pair": SIDES,
-    "srdeploy.bench.deciding.verdict:judge": STOP,
+    "srdeploy.benchmarking.deciding.baseline:stored_pair": SIDES,
+    "srdeploy.benchmarking.deciding.verdict:judge": STOP,
 }
-SPARSE = {"srdeploy.bench.measuring.sparse:break_even": STOP}
-COMPARE = {**SCALE, "srdeploy.bench.deciding.compare:compare": STOP}
-ZOO = {"srdeploy.bench.measuring.zoo:shipped": [], "srdeploy.bench.measuring.zoo:timed": STOP}
+SPARSE = {"srdeploy.benchmarking.measuring.sparse:break_even": STOP}
+COMPARE = {**SCALE, "srdeploy.benchmarking.deciding.compare:compare": STOP}
+ZOO = {
+    "srdeploy.benchmarking.measuring.zoo:shipped": [],
+    "srdeploy.benchmarking.measuring.zoo:timed": STOP,
+}
 
 CASES = [
     Case(
@@ -297,8 +300,10 @@ def test_a_failed_row_is_exit_1_and_tables_are_the_default(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    replaced = {**BATCHES, **DEVICES, "srdeploy.bench.showing.table:tables": ["the table"]}
-    replaced["srdeploy.farm.client:run" if farm else "srdeploy.bench.measuring.plan:run"] = rows
+    replaced = {**BATCHES, **DEVICES, "srdeploy.benchmarking.showing.table:tables": ["the table"]}
+    replaced["srdeploy.farm.client:run" if farm else "srdeploy.benchmarking.measuring.plan:run"] = (
+        rows
+    )
     line = "bench a.st" + (" --farm f --devices x" if farm else "")
     assert calls(line, replaced)["tables.rows"] == ["SimpleNamespace"] * len(rows)
     assert capsys.readouterr().out == "the table\n"

@@ -11,10 +11,10 @@ import pytest
 import typer
 from rich.table import Table
 
-from srdeploy.bench.deciding.compare import Comparison
-from srdeploy.bench.deciding.why import LayerPair, Why
-from srdeploy.bench.measuring.profile import LayerTime
-from srdeploy.bench.measuring.sparse import BreakEven
+from srdeploy.benchmarking.deciding.compare import Comparison
+from srdeploy.benchmarking.deciding.why import LayerPair, Why
+from srdeploy.benchmarking.measuring.profile import LayerTime
+from srdeploy.benchmarking.measuring.sparse import BreakEven
 from srdeploy.cli import bench, bench_compare, bench_sparse, compare, why, zoo
 from srdeploy.errors import UserError
 from srdeploy.sparse.breakeven import SizeResult
@@ -31,16 +31,16 @@ VERDICT = SimpleNamespace(verdict="pass", to_dict=lambda: {"verdict": "the docum
 )  # fmt: skip
 def test_the_verdict_is_the_exit_code(verdict: str | None, words: str, code: int) -> None:
     found = SimpleNamespace(verdict=verdict, to_dict=lambda: {})
-    replaced = {**KEPT, "srdeploy.bench.deciding.verdict:judge": found}
+    replaced = {**KEPT, "srdeploy.benchmarking.deciding.verdict:judge": found}
     assert exit_code(f"bench compare a.json b.json --json {words}", replaced) == code
 
 
 def test_what_bench_compare_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     replaced = {
-        **{**KEPT, "srdeploy.bench.deciding.verdict:judge": VERDICT},
-        "srdeploy.bench.showing.verdict_table:verdict_table": Table("the table"),
-        "srdeploy.bench.showing.verdict_table:notes": ["The first.", "The second."],
-        "srdeploy.bench.showing.verdict_table:markdown": "| the page |",
+        **{**KEPT, "srdeploy.benchmarking.deciding.verdict:judge": VERDICT},
+        "srdeploy.benchmarking.showing.verdict_table:verdict_table": Table("the table"),
+        "srdeploy.benchmarking.showing.verdict_table:notes": ["The first.", "The second."],
+        "srdeploy.benchmarking.showing.verdict_table:markdown": "| the page |",
     }
     page = tmp_path / "page.md"
     page.write_text("before\n")
@@ -57,7 +57,7 @@ def test_what_bench_sparse_prints(tmp_path: Path, capsys: pytest.CaptureFixture[
     densities = [number / 10 for number in range(11)]
     size = SizeResult(64, 9.0, [float(n) for n in range(11)], densities, 0.5)
     found = BreakEven("smsr", "torch", "PyTorch, which is here", 3, 7, {}, [size])
-    replaced = {"srdeploy.bench.measuring.sparse:break_even": found}
+    replaced = {"srdeploy.benchmarking.measuring.sparse:break_even": found}
     calls("bench sparse", replaced)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     head = next(line for line in lines if "dense" in line)
@@ -89,7 +89,7 @@ def test_what_why_prints(capsys: pytest.CaptureFixture[str]) -> None:
     after = LayerTime("body.0", 32, 33, 1000, 1.0, 1500, 48, "Conv")
     found = Why(1.5, 4.0, 16, [LayerPair(before, after, "padding", 0.5)], {"Add": (0.5, 0.25)},
                 ["The first."], ["The advice."], 16)  # fmt: skip
-    replaced = {**SCALE, "srdeploy.bench.deciding.why_run:why": found}
+    replaced = {**SCALE, "srdeploy.benchmarking.deciding.why_run:why": found}
     calls("bench a.st b.st --why", replaced)
     told = capsys.readouterr().out
     assert max(map(len, told.splitlines())) <= 80
@@ -106,13 +106,13 @@ def test_what_why_prints(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_compare_prints(capsys: pytest.CaptureFixture[str]) -> None:
     replaced = {
         **SCALE,
-        "srdeploy.bench.deciding.compare:compare": Comparison([ROW, FAILED]),
-        "srdeploy.bench.showing.compare_table:parity_lines": ["a: the same"],
-        "srdeploy.bench.showing.table:group_tables": ["one table", "two tables"],
+        "srdeploy.benchmarking.deciding.compare:compare": Comparison([ROW, FAILED]),
+        "srdeploy.benchmarking.showing.compare_table:parity_lines": ["a: the same"],
+        "srdeploy.benchmarking.showing.table:group_tables": ["one table", "two tables"],
     }
     assert exit_code("compare a.st b.st", replaced) == 1
     assert capsys.readouterr().out == "one table\ntwo tables\na: the same\n"
-    replaced["srdeploy.bench.deciding.compare:compare"] = Comparison([])
+    replaced["srdeploy.benchmarking.deciding.compare:compare"] = Comparison([])
     assert exit_code("compare a.st b.st --json", replaced) == 0
     assert json.loads(capsys.readouterr().out) == []
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from srdeploy.data.images import write_png
-from srdeploy.export.onnx.export import export_onnx
+from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.models.load import load_network
 
 

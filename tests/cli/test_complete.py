@@ -10,7 +10,7 @@ import pytest
 
 from srdeploy.cli import complete
 
-TELL = "srdeploy.export.provenance.tell"
+TELL = "srdeploy.exporting.provenance.tell"
 
 
 @pytest.mark.parametrize(

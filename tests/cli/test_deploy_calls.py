@@ -12,12 +12,12 @@ import pytest
 
 from srdeploy.cli import deploy
 from srdeploy.cli.main import run
-from srdeploy.export.targets import TARGETS, targets_markdown
+from srdeploy.exporting.targets import TARGETS, targets_markdown
 from tests.cli.reach import ALL, STOP, Case, exit_code, hold
 
-EXPORT = {"srdeploy.models.load:load_network": "the network", "srdeploy.export.run:export": STOP}
+EXPORT = {"srdeploy.models.load:load_network": "the network", "srdeploy.exporting.run:export": STOP}
 REBUILD = {
-    "srdeploy.export.tensorrt.export:rebuild_engine": STOP,
+    "srdeploy.exporting.tensorrt.export:rebuild_engine": STOP,
     "srdeploy.devices.ssh.rebuild:rebuild_on": STOP,
 }
 OTHERS = (
@@ -151,7 +151,7 @@ def test_of_many_layers_those_that_are_otherwise_are_shown(
 ) -> None:
     kinds = ["fp16"] * 20 + ["fp32"] * 2
     layers = [{"layer": f"body.{n}", "precision": kind} for n, kind in enumerate(kinds)]
-    replaced = {**EXPORT, "srdeploy.export.run:export": report(precision="fp16", layers=layers)}
+    replaced = {**EXPORT, "srdeploy.exporting.run:export": report(precision="fp16", layers=layers)}
 
     def shown(words: str) -> tuple[list[str], str]:
         assert exit_code(f"export net.st {words}", replaced) == 0
@@ -207,7 +207,7 @@ def test_what_export_prints(
     values: dict[str, Any], lines: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = report(**values)
-    replaced = {**EXPORT, "srdeploy.export.run:export": found}
+    replaced = {**EXPORT, "srdeploy.exporting.run:export": found}
     assert exit_code("export net.st", replaced) == 0
     head = f"net.onnx: {TARGETS[found.target].title}, {found.precision}, 1,234 KiB"
     assert capsys.readouterr().out.splitlines() == [head, *lines]
@@ -217,7 +217,7 @@ def test_what_export_prints(
 
 def test_the_table_of_layers(capsys: pytest.CaptureFixture[str]) -> None:
     layers = [{"layer": "head", "max_abs": 123.456}, {"layer": "tail", "headroom": 2.0, "n": 7}]
-    replaced = {**EXPORT, "srdeploy.export.run:export": report(layers=layers)}
+    replaced = {**EXPORT, "srdeploy.exporting.run:export": report(layers=layers)}
     assert exit_code("export net.st", replaced) == 0
     words = [re.findall(r"[\w.|<>]+", line) for line in capsys.readouterr().out.splitlines()]
     assert ["layer", "largest", "|x|", "below", "65504", "n"] in words

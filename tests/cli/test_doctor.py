@@ -10,7 +10,7 @@ import pytest
 from srdeploy.cli.main import run
 from srdeploy.runtime.table import Availability
 
-TELL = "srdeploy.export.provenance.tell"
+TELL = "srdeploy.exporting.provenance.tell"
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def _tables(monkeypatch: pytest.MonkeyPatch) -> None:
         row("ort", True, "ort 1.2.3"), row("x", False, f"x is not installed: {get}", get),
         row("cuda", False, "no cuda provider: get it", "get it", nvidia=True),
     ))  # fmt: skip
-    monkeypatch.setattr("srdeploy.export.targets.TARGETS", table(
+    monkeypatch.setattr("srdeploy.exporting.targets.TARGETS", table(
         row("x", False, f"x is not installed: {get}; y: get y", get, "get y"),
         row("mac", False, "runs on macOS only"),
     ))  # fmt: skip

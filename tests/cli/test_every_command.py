@@ -156,7 +156,7 @@ def test_the_completion_script(shell: str) -> None:
 
 def test_what_completes_exists() -> None:
     from srdeploy.data.benchmark import BUILTIN
-    from srdeploy.prune.methods.table import CRITERIA, METHODS
+    from srdeploy.pruning.methods.table import CRITERIA, METHODS
     from srdeploy.quality.protocol import PROTOCOLS
     from srdeploy.util.shipped import shipped_networks, shipped_scenarios
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from srdeploy.cli.main import run
-from srdeploy.export.targets import TARGETS
+from srdeploy.exporting.targets import TARGETS
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
 from srdeploy.runtime.open import open_session
@@ -117,7 +117,7 @@ def test_precisions(
     assert "times below float16's 65504" in text
     assert "largest |x|" in text
     before = out.read_bytes()
-    monkeypatch.setattr("srdeploy.export.precision.write.Gate.drop", lambda self, model: 0.2)
+    monkeypatch.setattr("srdeploy.exporting.precision.write.Gate.drop", lambda self, model: 0.2)
     for more, code, message in (
         (["--precision", "int8", "--max-drop", "0.1"], 1, "more than the 0.1 allowed"),
         (["--precision", "bf16", "--max-drop", "0.1"], 1, "In bf16 the network loses 0.200 dB"),

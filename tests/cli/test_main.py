@@ -18,7 +18,7 @@ from srdeploy.errors import SrdeployError, UserError
 from srdeploy.util.progress import is_quiet, set_quiet
 from tests.cli.reach import exit_code
 
-TELL = "srdeploy.export.provenance.tell"
+TELL = "srdeploy.exporting.provenance.tell"
 
 
 @pytest.fixture(autouse=True)
@@ -139,7 +139,7 @@ def test_the_module_runs_as_a_script() -> None:
 
 def test_quiet_and_verbose_hold_for_one_command(capsys: pytest.CaptureFixture[str]) -> None:
     logger = logging.getLogger("srdeploy")
-    story = {"srdeploy.export.provenance:tell": SimpleNamespace(to_dict=lambda: {})}
+    story = {"srdeploy.exporting.provenance:tell": SimpleNamespace(to_dict=lambda: {})}
 
     def state(words: str) -> tuple[bool, int, int]:
         assert exit_code(f"{words} explain x --json", story) == 0
@@ -161,7 +161,7 @@ def test_libraries_warnings_are_for_verbose(monkeypatch: pytest.MonkeyPatch) -> 
     def shown(words: str) -> bool:
         with warnings.catch_warnings(record=True) as caught:
             warnings.resetwarnings()
-            exit_code(f"{words} explain x", {"srdeploy.export.provenance:tell": None})
+            exit_code(f"{words} explain x", {"srdeploy.exporting.provenance:tell": None})
             warnings.warn("of a library", stacklevel=1)
         return bool(caught)
 

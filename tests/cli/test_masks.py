@@ -17,7 +17,7 @@ from srdeploy.data.images import read_rgb, write_png
 from srdeploy.models.registry import create
 from srdeploy.models.smsr.network import SMSR
 from srdeploy.models.store import save_network
-from srdeploy.report.masks_page import masks_page
+from srdeploy.reporting.masks_page import masks_page
 from srdeploy.sparse.masks import find_masks
 from tests.cli.conftest import Command
 

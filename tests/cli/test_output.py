@@ -12,7 +12,7 @@ import pytest
 from srdeploy.cli import main, output
 from srdeploy.util.progress import set_quiet
 
-TELL = "srdeploy.export.provenance.tell"
+TELL = "srdeploy.exporting.provenance.tell"
 
 
 @pytest.fixture(autouse=True)

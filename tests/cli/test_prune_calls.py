@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from srdeploy.prune.methods.table import METHODS
+from srdeploy.pruning.methods.table import METHODS
 from tests.cli.reach import ALL, STOP, Case, calls, exit_code, hold
 
 CARD = {"widths": {"head.0": 32}, "scale": 2, "arch": "edsr", "history": []}
@@ -24,7 +24,7 @@ TRAINED = {
 }
 ONESHOT = {
     **LOAD,
-    "srdeploy.prune.methods.oneshot:default_exclude": ["tail.*"],
+    "srdeploy.pruning.methods.oneshot:default_exclude": ["tail.*"],
     "srdeploy.reconstruct.run:prune_at_once": STOP,
 }
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from srdeploy.compact.run import prune_oneshot
+from srdeploy.compacting.run import prune_oneshot
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.models.store import read_network, save_network
-from srdeploy.prune.methods.table import CRITERIA, METHODS
-from srdeploy.prune.options import PruneOptions
+from srdeploy.pruning.methods.table import CRITERIA, METHODS
+from srdeploy.pruning.options import PruneOptions
 from srdeploy.reconstruct.run import prune_at_once
 
 TAIL = ("tail.*",)

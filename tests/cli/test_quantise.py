@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from srdeploy.export.precision.graph import convolution_kinds
+from srdeploy.exporting.precision.graph import convolution_kinds
 
 SHORT = ("--batch", 2, "--patch", 12, "--threads", 1)
 

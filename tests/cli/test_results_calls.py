@@ -18,13 +18,13 @@ from srdeploy.measure.scenario import Scenario
 from srdeploy.measure.store import Store
 from tests.cli.reach import STOP, Case, calls, exit_code, hold
 
-REPORT = {"srdeploy.report.page:write_report": STOP}
+REPORT = {"srdeploy.reporting.page:write_report": STOP}
 MASKS = {
     "srdeploy.models.load:load_network": "network",
     "srdeploy.data.images:read_rgb": "picture",
     "srdeploy.sparse.masks:find_masks": STOP,
 }
-EXPLAIN = {"srdeploy.export.provenance:tell": STOP}
+EXPLAIN = {"srdeploy.exporting.provenance:tell": STOP}
 SCENARIO = {"srdeploy.measure.scenario:find_scenario": STOP}
 
 CASES = [
@@ -84,7 +84,7 @@ def test_what_report_prints(capsys: pytest.CaptureFixture[str]) -> None:
         remarks=["a remark"], sentences=["It is fast."], output=Path("p.html"),
         sections=["summary", "method"], to_dict=lambda: {"output": "p.html"},
     )  # fmt: skip
-    replaced = {"srdeploy.report.page:write_report": found}
+    replaced = {"srdeploy.reporting.page:write_report": found}
     calls("report a", replaced)
     assert capsys.readouterr() == ("It is fast.\np.html: summary, method\n", "a remark\n")
     calls("report a --json", replaced)
@@ -100,7 +100,7 @@ def test_what_explain_prints(capsys: pytest.CaptureFixture[str]) -> None:
         file="n.onnx", network="edsr x2", bytes=1024 * 1500, sha256="ab", weights_sha256="cd",
         chapters=chapters, gaps=["who made it"], to_dict=lambda: {"file": "n.onnx"},
     )  # fmt: skip
-    replaced = {"srdeploy.export.provenance:tell": story}
+    replaced = {"srdeploy.exporting.provenance:tell": story}
     calls("explain n.onnx", replaced)
     lines = capsys.readouterr().out.splitlines()
     assert lines[:5] == ["n.onnx: edsr x2", "  1,500 KiB, sha256 ab", "  weights sha256 cd",
@@ -128,9 +128,9 @@ def test_what_masks_prints(layers: Any, tmp_path: Path, capsys: pytest.CaptureFi
         "srdeploy.models.load:load_network": "network",
         "srdeploy.data.images:read_rgb": np.zeros((9, 14, 3), np.uint8),
         "srdeploy.data.images:write_png": None,
-        "srdeploy.report.masks_page:overlay": None,
-        "srdeploy.report.masks_page:heat": None,
-        "srdeploy.report.masks_page:masks_page": "the page",
+        "srdeploy.reporting.masks_page:overlay": None,
+        "srdeploy.reporting.masks_page:heat": None,
+        "srdeploy.reporting.masks_page:masks_page": "the page",
         "srdeploy.sparse.masks:find_masks": layers,
     }
     out = tmp_path / "a" / "b"

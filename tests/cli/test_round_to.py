@@ -32,7 +32,7 @@ def _widths(command, wide: Path, *options: str) -> tuple[set[int], int]:
 def test_auto_takes_the_targets_block(
     command, wide: Path, monkeypatch, features: list[str], target: tuple, block: int, width: int
 ) -> None:
-    monkeypatch.setattr("srdeploy.prune.blocks.cpu_features", lambda: features)
+    monkeypatch.setattr("srdeploy.pruning.blocks.cpu_features", lambda: features)
     assert _widths(command, wide, "--round-to", "auto", *target) == ({width}, block)
 
 

@@ -28,7 +28,7 @@ TUNE: dict[str, Any] = {
 INT8 = {
     **TUNE,
     "srdeploy.train.defaults:finetune_recipe": SimpleNamespace(validation=None, quantise="int8"),
-    "srdeploy.export.precision.quantise_finetune:finetune_int8": STOP,
+    "srdeploy.exporting.precision.quantise_finetune:finetune_int8": STOP,
 }
 
 CASES = [
@@ -139,7 +139,7 @@ def trained(settings: Any, result: Any = None, **more: Any) -> dict[str, Any]:
         "srdeploy.models.load:load_network": TUNED,
         "srdeploy.train.loop:starting_network": TUNED,
         "srdeploy.train.loop:train": result or result_of(),
-        "srdeploy.export.precision.quantise_finetune:finetune_int8": result or result_of(),
+        "srdeploy.exporting.precision.quantise_finetune:finetune_int8": result or result_of(),
         "srdeploy.models.store:save_network": None,
         "srdeploy.quality.evaluate:evaluate": QUALITY,
         "srdeploy.train.journal:read_curve": CURVE,

@@ -136,10 +136,10 @@ def test_values_in_other_words_are_understood(line: str, meant: dict[str, Any]) 
     replaced = {
         "srdeploy.runtime.open:open_session": STOP,
         "srdeploy.models.load:load_network": "the network",
-        "srdeploy.export.run:export": STOP,
-        "srdeploy.bench.measuring.plan:check_artifacts": None,
+        "srdeploy.exporting.run:export": STOP,
+        "srdeploy.benchmarking.measuring.plan:check_artifacts": None,
         "srdeploy.runtime.open:scale_of": 2,
-        "srdeploy.bench.measuring.plan:plan": STOP,
+        "srdeploy.benchmarking.measuring.plan:plan": STOP,
     }
     seen = calls(line, replaced)
     assert {key: seen.get(key) for key in meant} == meant

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from srdeploy.cli.main import run
-from srdeploy.compact.run import prune_oneshot
-from srdeploy.export.run import export
+from srdeploy.compacting.run import prune_oneshot
+from srdeploy.exporting.run import export
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
-from srdeploy.prune.options import PruneOptions
+from srdeploy.pruning.options import PruneOptions
 
 LONG = "edsr-baseline-x2-dense-as-it-was-before-it-was-pruned"
 SMALL = "edsr-baseline-x2-pruned-by-half-and-then-finetuned"

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from srdeploy.bench.measuring.zoo import Shipped
+from srdeploy.benchmarking.measuring.zoo import Shipped
 from srdeploy.cli import zoo
 from srdeploy.measure.machine import cpu_model
 from tests.cli.reach import calls, exit_code
@@ -20,8 +20,8 @@ def test_what_zoo_prints(
     one = Shipped("one", 2, 1_500_000, 2 * 10**9, 6500, {"Set5": set5, "builtin": {}})
     two = Shipped("two", 2, 1500, 10**6, 400, {}, p50_ms=12.34, speedup=1.234)
     replaced = {
-        "srdeploy.bench.measuring.zoo:shipped": [one, two],
-        "srdeploy.bench.measuring.zoo:timed": [one, two],
+        "srdeploy.benchmarking.measuring.zoo:shipped": [one, two],
+        "srdeploy.benchmarking.measuring.zoo:timed": [one, two],
     }
     calls("zoo", replaced)
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
@@ -46,8 +46,8 @@ def test_what_zoo_prints(
 def test_the_document(capsys: pytest.CaptureFixture[str]) -> None:
     one = Shipped("one", 2, 1500, 10**6, 400, {})
     replaced = {
-        "srdeploy.bench.measuring.zoo:shipped": [one],
-        "srdeploy.bench.measuring.zoo:timed": [],
+        "srdeploy.benchmarking.measuring.zoo:shipped": [one],
+        "srdeploy.benchmarking.measuring.zoo:timed": [],
     }
     assert "timed.rows" not in calls("zoo --json", replaced)
     assert json.loads(capsys.readouterr().out)[0]["name"] == "one"
@@ -58,8 +58,8 @@ def test_the_document(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("words", ["--input 32x24", "--runs 1", "--seconds 1", "--threads 1"])
 def test_how_to_measure_needs_a_measurement(words: str) -> None:
     replaced = {
-        "srdeploy.bench.measuring.zoo:shipped": [],
-        "srdeploy.bench.measuring.zoo:timed": [],
+        "srdeploy.benchmarking.measuring.zoo:shipped": [],
+        "srdeploy.benchmarking.measuring.zoo:timed": [],
     }
     assert exit_code(f"zoo {words}", replaced) == 2
     assert exit_code(f"zoo --time {words}", replaced) == 0

@@ -31,7 +31,7 @@ FEW = ("x2-p50", "x2-p70", "x3-p50", "x3-p70")
 @pytest.mark.parametrize("ending", [FEW, pytest.param(("",), marks=pytest.mark.slow)])
 def test_times_them_here(command, ending: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = {name: path for name, path in shipped_networks().items() if name.endswith(ending)}
-    monkeypatch.setattr("srdeploy.bench.measuring.zoo.shipped_networks", lambda: chosen)
+    monkeypatch.setattr("srdeploy.benchmarking.measuring.zoo.shipped_networks", lambda: chosen)
     quick = ("--input", "32x24", "--runs", "2", "--seconds", "0", "--threads", "1")
     rows = command("zoo", "--time", *quick)
     assert {row["name"] for row in rows} == set(chosen)

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from srdeploy.bench.deciding.verdict import judge
+from srdeploy.benchmarking.deciding.verdict import judge
 from srdeploy.measure.measurement import Measurement
-from srdeploy.report.crops import Crop, CropVersion
-from srdeploy.report.data import LIMITS, ReportData
-from srdeploy.report.run_folder import RunFolder
-from srdeploy.report.sections.table import SECTIONS
-from srdeploy.report.sources import Evidence
-from srdeploy.report.widths import Widths
-from tests.report.material import Tags, entries, measurements
+from srdeploy.reporting.crops import Crop, CropVersion
+from srdeploy.reporting.data import LIMITS, ReportData
+from srdeploy.reporting.run_folder import RunFolder
+from srdeploy.reporting.sections.table import SECTIONS
+from srdeploy.reporting.sources import Evidence
+from srdeploy.reporting.widths import Widths
+from tests.reporting.material import Tags, entries, measurements
 
 FOREIGN = """<x-foreign onclick='a("b")'>&amp;"""
 """Ends every text that comes from elsewhere in :func:`foreign_data`: names, units, sentences."""

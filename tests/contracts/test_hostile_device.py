@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from srdeploy.bench.measuring.plan import plan, run
+from srdeploy.benchmarking.measuring.plan import plan, run
 from srdeploy.devices.answers import Implausible, read_json
 from srdeploy.devices.checked import checked
 from srdeploy.devices.open import open_device

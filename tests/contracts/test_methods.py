@@ -12,10 +12,10 @@ from srdeploy.line.recipe import OneShot
 from srdeploy.line.schema import line_schema
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.prune.methods.oneshot import plan_oneshot
-from srdeploy.prune.methods.table import METHODS, Method, check_settings, names
-from srdeploy.prune.options import PruneOptions
-from srdeploy.prune.tracing.groups import Grouping
+from srdeploy.pruning.methods.oneshot import plan_oneshot
+from srdeploy.pruning.methods.table import METHODS, Method, check_settings, names
+from srdeploy.pruning.options import PruneOptions
+from srdeploy.pruning.tracing.groups import Grouping
 from srdeploy.testing.methods import MethodContract
 
 FIRST = Method("first", "scored", "the first channels go", chooses=f"{__name__}:first")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from srdeploy.report.data import ReportData
-from srdeploy.report.sections.table import SECTIONS
+from srdeploy.reporting.data import ReportData
+from srdeploy.reporting.sections.table import SECTIONS
 from tests.contracts.section_contract import FOREIGN, SectionContract
-from tests.report.material import Tags
+from tests.reporting.material import Tags
 
 
 class TestSections(SectionContract):

@@ -7,7 +7,7 @@ import pytest
 
 from srdeploy.devices.native_build import foreign_layers, native_model, runner_binary, runner_path
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export.onnx.export import export_onnx
+from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.models.registry import create
 
 PARAM = """7767517

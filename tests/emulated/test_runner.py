@@ -21,7 +21,7 @@ from srdeploy.devices.native import (
 from srdeploy.devices.native_build import native_model
 from srdeploy.devices.protocol import Completed, Shape
 from srdeploy.errors import SrdeployError
-from srdeploy.export.onnx.export import export_onnx
+from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.models.load import load_network
 from srdeploy.models.registry import create
 from srdeploy.runtime.open import open_session

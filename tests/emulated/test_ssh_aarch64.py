@@ -19,7 +19,7 @@ from srdeploy.data.benchmark import open_benchmark
 from srdeploy.data.images import write_png
 from srdeploy.devices.open import open_device
 from srdeploy.devices.protocol import Device, Job
-from srdeploy.export.onnx.export import export_onnx
+from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.models.load import load_network
 from srdeploy.quality.evaluate import evaluate
 from srdeploy.runtime.open import open_session

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from srdeploy.bench.measuring.journal import open_journal
-from srdeploy.bench.measuring.plan import Batch, Watcher, plan
-from srdeploy.bench.measuring.row import Row
+from srdeploy.benchmarking.measuring.journal import open_journal
+from srdeploy.benchmarking.measuring.plan import Batch, Watcher, plan
+from srdeploy.benchmarking.measuring.row import Row
 from srdeploy.farm.client import FarmClient, FarmOptions
 from srdeploy.farm.fleet import LiveDevice
 from srdeploy.farm.jobs import HUNG, LOST, TRIES, Contents, FarmJob, Queue, open_jobs

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from srdeploy.bench.measuring.journal import open_journal
-from srdeploy.bench.measuring.plan import plan
+from srdeploy.benchmarking.measuring.journal import open_journal
+from srdeploy.benchmarking.measuring.plan import plan
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.farm import client as module
 from srdeploy.farm import task

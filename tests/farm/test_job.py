@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from srdeploy.bench.measuring.plan import plan
+from srdeploy.benchmarking.measuring.plan import plan
 from srdeploy.devices.table import KINDS, Kind
 from srdeploy.farm.content_store import HostCache
 from srdeploy.farm.job import execute

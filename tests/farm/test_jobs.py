@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from srdeploy.bench.measuring import artifact_run
-from srdeploy.bench.measuring.journal import open_journal
-from srdeploy.bench.measuring.plan import plan
+from srdeploy.benchmarking.measuring import artifact_run
+from srdeploy.benchmarking.measuring.journal import open_journal
+from srdeploy.benchmarking.measuring.plan import plan
 from srdeploy.data.images import write_png
 from srdeploy.farm import job as module
 from srdeploy.farm import task

@@ -78,7 +78,7 @@ def test_a_farm_leaves_a_reserved_board_alone(
 ) -> None:
     pytest.importorskip("distributed")
     from benchmarks.farm_lab import free_port, lab
-    from srdeploy.bench.measuring.plan import plan
+    from srdeploy.benchmarking.measuring.plan import plan
     from srdeploy.farm.client import run
     from srdeploy.farm.link import devices
     from srdeploy.farm.network import open_farm

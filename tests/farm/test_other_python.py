@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from srdeploy.bench.measuring.plan import plan
+from srdeploy.benchmarking.measuring.plan import plan
 from srdeploy.measure.scenario import Scenario
 from srdeploy.measure.store import Store
 

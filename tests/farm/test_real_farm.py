@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from srdeploy.bench.measuring.plan import Batch, Watcher, plan
-from srdeploy.bench.measuring.row import Row
+from srdeploy.benchmarking.measuring.plan import Batch, Watcher, plan
+from srdeploy.benchmarking.measuring.row import Row
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.farm.settings import FarmFile, read_farm
 from srdeploy.measure.scenario import Scenario

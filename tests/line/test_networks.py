@@ -17,7 +17,7 @@ from srdeploy.models.count import count
 from srdeploy.models.load import load_network
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
-from srdeploy.prune.methods.oneshot import default_exclude
+from srdeploy.pruning.methods.oneshot import default_exclude
 from srdeploy.train.defaults import finetune_defaults
 from srdeploy.util.shipped import shipped_networks
 

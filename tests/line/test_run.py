@@ -18,7 +18,7 @@ import yaml
 
 from srdeploy.data.images import write_png
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export.provenance import tell
+from srdeploy.exporting.provenance import tell
 from srdeploy.line.axes import find_line
 from srdeploy.line.card import read_stage_card
 from srdeploy.line.recipe import read_line

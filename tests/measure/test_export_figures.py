@@ -11,7 +11,7 @@ import pytest
 from srdeploy.errors import UserError
 from srdeploy.measure.export import check_export, export_measurements, read_json, summary
 from srdeploy.measure.scenario import Scenario
-from tests.bench.material import FULL, measured
+from tests.benchmarking.material import FULL, measured
 
 SAMPLES = [10.0, 30.0, 20.00005, 40.0]
 WHOLE = measured(

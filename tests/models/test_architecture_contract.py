@@ -37,8 +37,8 @@ SMALL: dict[str, dict[str, Any]] = {
 
 OF_ONE = {
     "cli/networks.py": "edsr",  # --to edsr-pytorch
-    "bench/measuring/sparse.py": "smsr",
-    "export/onnx/smsr.py": "smsr",
+    "benchmarking/measuring/sparse.py": "smsr",
+    "exporting/onnx/smsr.py": "smsr",
     "runtime/sparse_session.py": "smsr",
     "sparse": "smsr",
     "train/sparsity.py": "smsr",

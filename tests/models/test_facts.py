@@ -18,7 +18,7 @@ from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.models.store import read_network, save_network
 from tests.models.test_store import Tied
-from tests.prune.helpers import FACTORY, user_network
+from tests.pruning.helpers import FACTORY, user_network
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "vdsr": {"n_layers": 3, "n_feats": 4},

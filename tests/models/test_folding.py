@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from srdeploy.compact.run import prune_oneshot
+from srdeploy.compacting.run import prune_oneshot
 from srdeploy.models.count import count
 from srdeploy.models.folding import folded, is_expanded
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.prune.options import PruneOptions
-from srdeploy.prune.stage_ratios import read_layer_ratios
-from srdeploy.prune.tracing.groups import find_groups
+from srdeploy.pruning.options import PruneOptions
+from srdeploy.pruning.stage_ratios import read_layer_ratios
+from srdeploy.pruning.tracing.groups import find_groups
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from srdeploy.compact.run import prune_oneshot
+from srdeploy.compacting.run import prune_oneshot
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.prune.options import PruneOptions
+from srdeploy.pruning.options import PruneOptions
 
 SMALL = {
     "edsr": {"n_blocks": 2, "n_feats": 8},

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from srdeploy.compact.surgery import compact
+from srdeploy.compacting.surgery import compact
 from srdeploy.errors import UserError
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.models.card_file import read_card
@@ -23,10 +23,10 @@ from srdeploy.models.store import (
     read_network,
     save_network,
 )
-from srdeploy.prune.methods.oneshot import plan_oneshot
-from srdeploy.prune.options import PruneOptions
-from tests.prune.helpers import FACTORY, user_network
-from tests.prune.random_network import RandomNetwork
+from srdeploy.pruning.methods.oneshot import plan_oneshot
+from srdeploy.pruning.options import PruneOptions
+from tests.pruning.helpers import FACTORY, user_network
+from tests.pruning.random_network import RandomNetwork
 
 
 @pytest.fixture

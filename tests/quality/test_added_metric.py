@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from srdeploy.bench.deciding.compare import Comparison, OutputDifference
-from srdeploy.bench.deciding.verdict import Limits, judge
-from srdeploy.bench.measuring.row import Row, measurement_of, row_of
-from srdeploy.bench.showing.table import group_tables
+from srdeploy.benchmarking.deciding.compare import Comparison, OutputDifference
+from srdeploy.benchmarking.deciding.verdict import Limits, judge
+from srdeploy.benchmarking.measuring.row import Row, measurement_of, row_of
+from srdeploy.benchmarking.showing.table import group_tables
 from srdeploy.cli.main import run
 from srdeploy.data.benchmark import open_benchmark
 from srdeploy.data.bicubic import imresize
@@ -24,10 +24,10 @@ from srdeploy.quality.evaluate import evaluate
 from srdeploy.quality.metrics import METRICS, Metric
 from srdeploy.quality.protocol import PROTOCOLS
 from srdeploy.quality.result import Quality
-from srdeploy.report.page import write_report
+from srdeploy.reporting.page import write_report
 from srdeploy.runtime.bicubic_session import BicubicSession
 from srdeploy.testing.metrics import check_metric
-from tests.bench.material import measured
+from tests.benchmarking.material import measured
 
 
 def mae(a: np.ndarray, b: np.ndarray) -> float:

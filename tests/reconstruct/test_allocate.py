@@ -7,12 +7,12 @@ from torch import nn
 from srdeploy.errors import UserError
 from srdeploy.models.count import count
 from srdeploy.models.registry import create
-from srdeploy.prune.options import PruneOptions
-from srdeploy.prune.tracing.groups import find_groups
+from srdeploy.pruning.options import PruneOptions
+from srdeploy.pruning.tracing.groups import find_groups
 from srdeploy.reconstruct.allocate import allocations
 from srdeploy.reconstruct.budget import Budget, budget_of, macs_720p
 from srdeploy.reconstruct.run import Calibration, prune_by_cost
-from tests.prune.helpers import user_network
+from tests.pruning.helpers import user_network
 from tests.reconstruct.own import network_of
 
 NONE = PruneOptions(ratio=0.0)

@@ -6,17 +6,17 @@ import pytest
 import torch
 from torch import nn
 
-from srdeploy.compact.surgery import compact
+from srdeploy.compacting.surgery import compact
 from srdeploy.errors import UserError
 from srdeploy.models.count import count
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.prune.methods.pruners import choose
-from srdeploy.prune.options import PruneOptions, removals
-from srdeploy.prune.plan import make_plan
-from srdeploy.prune.tracing.groups import find_groups
+from srdeploy.pruning.methods.pruners import choose
+from srdeploy.pruning.options import PruneOptions, removals
+from srdeploy.pruning.plan import make_plan
+from srdeploy.pruning.tracing.groups import find_groups
 from srdeploy.reconstruct.budget import budget_of, macs_720p, parameters
-from tests.prune.helpers import user_network
+from tests.pruning.helpers import user_network
 
 
 class Odd(nn.Module):

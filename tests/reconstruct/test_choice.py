@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from srdeploy.models.registry import create
-from srdeploy.prune.methods.pruners import choose
-from srdeploy.prune.tracing.groups import find_groups
+from srdeploy.pruning.methods.pruners import choose
+from srdeploy.pruning.tracing.groups import find_groups
 from srdeploy.reconstruct import choice
 from srdeploy.reconstruct.choice import Reader, choose_by_cost
 from tests.reconstruct.own import network_of

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from srdeploy.errors import SrdeployError
-from srdeploy.prune.plan import Plan, cut
+from srdeploy.pruning.plan import Plan, cut
 from srdeploy.reconstruct.lockstep import Targets
 from srdeploy.reconstruct.refit import LayerFit, refit
 from srdeploy.reconstruct.sums import SumWatch, Term

@@ -8,7 +8,7 @@ from torch import nn
 
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.prune.tracing.groups import Group, Grouping, find_groups
+from srdeploy.pruning.tracing.groups import Group, Grouping, find_groups
 from srdeploy.reconstruct.rotate import _basis, rotate_streams, why_not_linear
 from tests.reconstruct.own import network_of
 

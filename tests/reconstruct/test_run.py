@@ -11,7 +11,7 @@ from srdeploy.errors import SrdeployError, UserError
 from srdeploy.models.load import load_network
 from srdeploy.models.registry import create
 from srdeploy.models.store import read_network, save_network
-from srdeploy.prune.options import PruneOptions
+from srdeploy.pruning.options import PruneOptions
 from srdeploy.quality.evaluate import evaluate
 from srdeploy.reconstruct.run import Calibration, prune_by_cost
 

@@ -10,7 +10,7 @@ import torch
 
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.prune.options import PruneOptions
+from srdeploy.pruning.options import PruneOptions
 from srdeploy.reconstruct import refit as refit_module
 from srdeploy.reconstruct import run as run_module
 from srdeploy.reconstruct import steps as steps_module

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from srdeploy.errors import UserError
-from srdeploy.export.onnx.export import export_onnx
+from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
 from srdeploy.runtime import open as open_module

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from srdeploy.data.images import write_png
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export.coreml.export import export_coreml
+from srdeploy.exporting.coreml.export import export_coreml
 from srdeploy.models.card import CARD_KEY
 from srdeploy.models.registry import create
 from srdeploy.runtime import patience as module

@@ -10,13 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srdeploy.compact.run import prune_oneshot
+from srdeploy.compacting.run import prune_oneshot
 from srdeploy.errors import UserError
-from srdeploy.export.onnx.export import export_onnx
+from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.prune.options import PruneOptions
+from srdeploy.pruning.options import PruneOptions
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.sizes import InputSizes

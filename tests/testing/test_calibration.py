@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from srdeploy.errors import UserError
-from srdeploy.export.precision.quantise_ranges import Statistics, minmax
+from srdeploy.exporting.precision.quantise_ranges import Statistics, minmax
 from srdeploy.models.calibration import CALIBRATION_METHODS, CalibrationMethod
 from srdeploy.models.quantised import Range
 from srdeploy.testing.calibration import check_calibration_method

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from srdeploy.compact.run import prune_oneshot
+from srdeploy.compacting.run import prune_oneshot
 from srdeploy.errors import UserError
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
-from srdeploy.prune.options import PruneOptions
+from srdeploy.pruning.options import PruneOptions
 from srdeploy.train.distill import DistillHook, attention
 from srdeploy.train.hooks import Forward, StepHook
 from srdeploy.train.loop import train

@@ -12,9 +12,9 @@ from torch import nn
 
 from srdeploy.errors import UserError
 from srdeploy.models.network import Network
-from srdeploy.prune.methods.srp import SRPPruner
-from srdeploy.prune.methods.training import TrainedOptions, check_fit
-from srdeploy.prune.tracing.groups import find_groups
+from srdeploy.pruning.methods.srp import SRPPruner
+from srdeploy.pruning.methods.training import TrainedOptions, check_fit
+from srdeploy.pruning.tracing.groups import find_groups
 from srdeploy.quality.evaluate import evaluate
 from srdeploy.train.evaluator import LoopEvaluator
 from srdeploy.train.journal import read_metrics

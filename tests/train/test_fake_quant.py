@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
-from srdeploy.export.precision.quantise_graph import quantise_weights
+from srdeploy.exporting.precision.quantise_graph import quantise_weights
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.models.quantised import Quantised, Range

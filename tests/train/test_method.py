@@ -12,23 +12,23 @@ import pytest
 import torch
 from torch import nn
 
-from srdeploy.compact.run import prune_oneshot
+from srdeploy.compacting.run import prune_oneshot
 from srdeploy.errors import UserError
 from srdeploy.models.count import count
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.models.store import read_network, save_network
-from srdeploy.prune.options import PruneOptions
-from srdeploy.prune.tracing.groups import find_groups
+from srdeploy.pruning.options import PruneOptions
+from srdeploy.pruning.tracing.groups import find_groups
 from srdeploy.train.evaluator import LoopEvaluator
 from srdeploy.train.journal import read_metrics
 from srdeploy.train.loop import train
 from srdeploy.train.method import PruneRecipe, prune_trained
 from srdeploy.train.patches import FolderPatches
 from srdeploy.train.recipe import TrainRecipe
-from tests.prune.helpers import user_network
-from tests.prune.zoo import RCAB, conv
-from tests.prune.zoo import Network as Zoo
+from tests.pruning.helpers import user_network
+from tests.pruning.zoo import RCAB, conv
+from tests.pruning.zoo import Network as Zoo
 from tests.train.forked import ended
 
 FAST = {"growth": 0.5, "every": 2, "limit": 2.0, "hold": 4}

@@ -9,7 +9,7 @@ import pytest
 from srdeploy.errors import UserError
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
-from srdeploy.prune.methods.table import names
+from srdeploy.pruning.methods.table import names
 from srdeploy.train.method import read_prune_recipe
 from srdeploy.train.prune_defaults import prune_recipe
 

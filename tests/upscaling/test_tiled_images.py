@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from srdeploy.compact.run import prune_oneshot
+from srdeploy.compacting.run import prune_oneshot
 from srdeploy.data.bicubic import imresize, imresize_part
 from srdeploy.data.images import rgb_to_ycbcr, to_uint8
 from srdeploy.data.picture import Picture
 from srdeploy.errors import UserError
-from srdeploy.export.onnx.export import export_onnx
+from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
-from srdeploy.prune.options import PruneOptions
+from srdeploy.pruning.options import PruneOptions
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.pixels import plan_image, upscale_rgb
 from srdeploy.runtime.session import Session

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from srdeploy.bench.measuring.journal import open_journal
+from srdeploy.benchmarking.measuring.journal import open_journal
 from srdeploy.cli.output import emit
 from srdeploy.measure.export import export_measurements, read_json
 from srdeploy.train.journal import TrainingJournal, read_metrics
@@ -56,7 +56,7 @@ def test_journals(tmp_path: Path) -> None:
 
 
 def test_exports(tmp_path: Path) -> None:
-    from tests.report.material import measurement
+    from tests.reporting.material import measurement
 
     found = [measurement("net.onnx", 5, math.inf, 1e9)]
     export_measurements(found, tmp_path / "a.json")

@@ -275,7 +275,7 @@ def _torch(path: Path) -> None:
 
 
 def _onnx(path: Path) -> None:
-    from srdeploy.export.onnx.export import export_onnx
+    from srdeploy.exporting.onnx.export import export_onnx
     from srdeploy.models.load import load_network
 
     export_onnx(load_network("edsr-s-x2"), path, check=False)
@@ -321,7 +321,7 @@ full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is L
 
 @full
 def test_a_journal_on_a_full_disk_is_one_sentence() -> None:
-    from srdeploy.bench.measuring.journal import open_journal
+    from srdeploy.benchmarking.measuring.journal import open_journal
 
     with (
         pytest.raises(SrdeployError, match="no space left on the disk of '/dev/full'; free some"),

@@ -10,7 +10,7 @@ import typer
 from srdeploy.cli.main import app
 from srdeploy.devices.table import KINDS
 from srdeploy.errors import unknown_name
-from srdeploy.export.targets import ONNX_PRECISIONS, TARGETS
+from srdeploy.exporting.targets import ONNX_PRECISIONS, TARGETS
 from srdeploy.runtime.onnx.providers import PROVIDERS
 from srdeploy.runtime.table import RUNTIMES
 from srdeploy.util.synonyms import INSTEAD, OPTIONS, SAME, VALUES, meaning, nearest

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from srdeploy.bench.deciding.verdict import Limits, Verdict, VerdictLine
-from srdeploy.bench.measuring.row import Row
-from srdeploy.bench.showing.table import group_tables
-from srdeploy.bench.showing.verdict_table import verdict_table
+from srdeploy.benchmarking.deciding.verdict import Limits, Verdict, VerdictLine
+from srdeploy.benchmarking.measuring.row import Row
+from srdeploy.benchmarking.showing.table import group_tables
+from srdeploy.benchmarking.showing.verdict_table import verdict_table
 from srdeploy.util.tables import fitted, wrapped
 
 

@@ -115,7 +115,7 @@ def test_nothing_prints_around_the_owner() -> None:
     }
     # plain() stands in each print of theirs
     shown = {
-        *("bench/showing/live.py", "devices/browser/device.py", "util/progress.py"),
+        *("benchmarking/showing/live.py", "devices/browser/device.py", "util/progress.py"),
         *("devices/build_runner.py", "devices/browser/fetch_runtime.py"),
         "train/make_hdf5.py",
     }

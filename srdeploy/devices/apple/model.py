@@ -150,7 +150,7 @@ def package_of(job: Job, folder: Path, precision: str) -> Path:
             f"'{path}' is for {runtime.title} and cannot become a Core ML package; give the "
             ".mlpackage, or the network."
         )
-    from srdeploy.export.coreml.export import export_coreml
+    from srdeploy.exporting.coreml.export import export_coreml
     from srdeploy.models.load import load_network
 
     options = {k: v for k, v in job.options.items() if k in ("arch", "scale")}

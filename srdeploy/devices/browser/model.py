@@ -170,7 +170,7 @@ def _precision(content: bytes) -> str | None:
     """fp32 where the file holds nothing else; a browser does not tell what it makes of the rest."""
     import onnx
 
-    from srdeploy.export.precision.graph import convolution_kinds
+    from srdeploy.exporting.precision.graph import convolution_kinds
 
     kinds = set(convolution_kinds(onnx.load_model_from_string(content)).values())
     return "fp32" if kinds <= {"fp32"} else None

@@ -20,7 +20,7 @@ from srdeploy.devices.ssh.sensors import SshSensors
 from srdeploy.devices.ssh.trt_model import TrtexecModel
 from srdeploy.devices.uri import DeviceUri
 from srdeploy.errors import UserError, unknown_name
-from srdeploy.export.tensorrt.source import EngineSource
+from srdeploy.exporting.tensorrt.source import EngineSource
 from srdeploy.measure.measurement import DeviceFacts
 from srdeploy.models.card import Card
 from srdeploy.runtime.tensorrt.sidecar import ShapeProfile, read_sidecar

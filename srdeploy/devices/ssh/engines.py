@@ -15,9 +15,9 @@ from srdeploy.devices.ssh.files import SshFiles
 from srdeploy.devices.ssh.probe import Host
 from srdeploy.devices.ssh.trtexec import Trtexec, check_passed, told_seconds
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export.tensorrt.inspect import contradiction, count_layers, layers_of_json
-from srdeploy.export.tensorrt.script import trtexec_arguments
-from srdeploy.export.tensorrt.source import EngineSource
+from srdeploy.exporting.tensorrt.inspect import contradiction, count_layers, layers_of_json
+from srdeploy.exporting.tensorrt.script import trtexec_arguments
+from srdeploy.exporting.tensorrt.source import EngineSource
 from srdeploy.runtime.tensorrt.sidecar import ShapeProfile
 from srdeploy.util.files import sha256
 

@@ -15,10 +15,10 @@ from srdeploy.devices.session import DeviceSession
 from srdeploy.devices.ssh.device import SshDevice
 from srdeploy.devices.ssh.engines import Engine
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export.report import ExportReport
-from srdeploy.export.tensorrt.accept import require_onnx
-from srdeploy.export.tensorrt.export import compare_with_source, label, staged
-from srdeploy.export.tensorrt.source import EngineSource
+from srdeploy.exporting.report import ExportReport
+from srdeploy.exporting.tensorrt.accept import require_onnx
+from srdeploy.exporting.tensorrt.export import compare_with_source, label, staged
+from srdeploy.exporting.tensorrt.source import EngineSource
 from srdeploy.runtime.tensorrt.sidecar import (
     Sidecar,
     onnx_path,

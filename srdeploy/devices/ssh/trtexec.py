@@ -1,6 +1,6 @@
 """trtexec of TensorRT 8.5 to 11: its version and options, what to tell it, and what it answers.
 
-Building is :func:`srdeploy.export.tensorrt.script.trtexec_arguments`. Timing here is the same on
+Building is :func:`srdeploy.exporting.tensorrt.script.trtexec_arguments`. Timing here is the same on
 all: data transfers counted, no CUDA graph, no spinning; TensorRT 11 made the opposite its default.
 """
 
@@ -16,7 +16,7 @@ from srdeploy.devices.answers import Implausible, read_json
 from srdeploy.devices.errors import DeviceError, DeviceFull, DeviceUnfit
 from srdeploy.devices.protocol import Shape, Turn
 from srdeploy.errors import SrdeployError
-from srdeploy.export.tensorrt.script import check_word
+from srdeploy.exporting.tensorrt.script import check_word
 
 PASSED = "&&&& PASSED TensorRT.trtexec"
 _BANNER = re.compile(r"\[TensorRT v(\d{4,6})\]")

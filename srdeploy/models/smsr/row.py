@@ -20,7 +20,7 @@ SMSR = Architecture(
     },
     inference="srdeploy.models.smsr.dense:dense_masks",
     counted="srdeploy.models.smsr.network:SMSR.without_masks",
-    sparse="srdeploy.export.onnx.smsr:trace_sparse",
+    sparse="srdeploy.exporting.onnx.smsr:trace_sparse",
     no_sparse="what it computes has no sizes before a mask is known",
     decides=True,
     tiles_differ=(

@@ -16,7 +16,7 @@ from srdeploy.devices.errors import DeviceError, DeviceLost, DeviceRefused, Devi
 from srdeploy.devices.open import open_device
 from srdeploy.devices.protocol import Job
 from srdeploy.errors import UserError
-from srdeploy.export.coreml.export import export_coreml
+from srdeploy.exporting.coreml.export import export_coreml
 from srdeploy.models.load import load_network
 from srdeploy.testing.devices import (  # noqa: F401
     NETWORK,

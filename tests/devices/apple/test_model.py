@@ -223,7 +223,7 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         found.append((network, target, options))
 
     monkeypatch.setattr("srdeploy.models.load.load_network", load_network)
-    monkeypatch.setattr("srdeploy.export.coreml.export.export_coreml", export_coreml)
+    monkeypatch.setattr("srdeploy.exporting.coreml.export.export_coreml", export_coreml)
     return found
 
 

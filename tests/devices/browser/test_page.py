@@ -20,15 +20,15 @@ from onnx import TensorProto, helper
 
 pytest.importorskip("tornado", reason="tornado is not installed: pip install 'srdeploy[browser]'")
 
-from srdeploy.bench.measuring.on_device import measure_on
-from srdeploy.bench.measuring.request import Request
+from srdeploy.benchmarking.measuring.on_device import measure_on
+from srdeploy.benchmarking.measuring.request import Request
 from srdeploy.data.builtin import BENCHMARK_IMAGES
 from srdeploy.data.images import list_images, read_rgb, write_png
 from srdeploy.devices.browser.device import BrowserDevice
 from srdeploy.devices.errors import DeviceError, DeviceLost, DeviceUnfit
 from srdeploy.devices.protocol import Job
 from srdeploy.devices.session import DeviceSession
-from srdeploy.export.onnx.export import export_onnx
+from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.measure.scenario import Scenario
 from srdeploy.models.registry import create
 from srdeploy.quality.evaluate import evaluate

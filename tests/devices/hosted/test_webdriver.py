@@ -21,7 +21,7 @@ from srdeploy.devices.errors import DeviceRefused
 from srdeploy.devices.open import open_device
 from srdeploy.devices.protocol import Job
 from srdeploy.errors import UserError
-from srdeploy.export.onnx.export import export_onnx
+from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.models.registry import create
 from srdeploy.quality.metrics import psnr
 from srdeploy.runtime.onnx.session import OnnxSession

@@ -8,7 +8,7 @@ import pytest
 from srdeploy.cli.main import run
 from srdeploy.devices.ssh.rebuild import rebuild_on
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export.onnx.export import export_onnx
+from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.models.load import load_network
 from srdeploy.runtime.tensorrt.sidecar import (
     ShapeProfile,

@@ -23,7 +23,7 @@ from srdeploy.devices.open import open_device
 from srdeploy.devices.protocol import Job
 from srdeploy.devices.ssh.device import SshDevice
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export.onnx.export import export_onnx
+from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.models.load import load_network
 from tests.devices.ssh.loopback import Loopback, require_openssh
 

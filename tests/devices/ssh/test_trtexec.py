@@ -16,7 +16,7 @@ from srdeploy.devices.ssh.trtexec import (
     told_seconds,
 )
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export.tensorrt.script import trtexec_arguments
+from srdeploy.exporting.tensorrt.script import trtexec_arguments
 from srdeploy.runtime.tensorrt.sidecar import ShapeProfile
 
 BANNER = "&&&& RUNNING TensorRT.trtexec [TensorRT v{}] # /usr/src/tensorrt/bin/trtexec --help\n"

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from srdeploy.cli.main import run
-from srdeploy.compact.run import prune_oneshot
+from srdeploy.compacting.run import prune_oneshot
 from srdeploy.errors import UserError
 from srdeploy.models.edsr.edsr_pytorch import (
     edsr_pytorch_options,
@@ -21,7 +21,7 @@ from srdeploy.models.edsr.edsr_pytorch import (
 from srdeploy.models.load import load_network
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
-from srdeploy.prune.options import PruneOptions
+from srdeploy.pruning.options import PruneOptions
 
 
 def published_shapes(scale: int, n_blocks: int, n_feats: int) -> list[tuple[str, list[int]]]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import srdeploy as sr
 from srdeploy.errors import UserError
-from srdeploy.export.provenance import tell
+from srdeploy.exporting.provenance import tell
 from srdeploy.models.importing.live_module import wrap
 from srdeploy.models.load import load_network
 

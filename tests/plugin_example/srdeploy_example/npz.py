@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from srdeploy.errors import UserError
-from srdeploy.export.parity import Reference, check_parity_of
-from srdeploy.export.probe import TOLERANCE
-from srdeploy.export.report import ExportReport, artifact_facts, tool_versions
+from srdeploy.exporting.parity import Reference, check_parity_of
+from srdeploy.exporting.probe import TOLERANCE
+from srdeploy.exporting.report import ExportReport, artifact_facts, tool_versions
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.models.network import Network
 from srdeploy.models.store import empty_module

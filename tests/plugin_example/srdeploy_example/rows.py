@@ -1,7 +1,7 @@
 """Rows of srdeploy's tables. They name their code, which is imported when it is first used."""
 
 from srdeploy.devices.table import Kind
-from srdeploy.export.targets import Target
+from srdeploy.exporting.targets import Target
 from srdeploy.models.architecture import Architecture
 from srdeploy.runtime.table import TORCH, Runtime
 

@@ -205,7 +205,7 @@ def test_compressed_weights_are_decoded_exactly(how: str, system: str, tmp_path:
 
 
 def test_quantised_activations(tmp_path: Path) -> None:
-    from srdeploy.export.coreml.convert import quantize_activations
+    from srdeploy.exporting.coreml.convert import quantize_activations
 
     module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 3, 1))
     card = Card(arch="tests:one", scale=1, scales=(1,), channels=3, value_range=1.0)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.export.coreml.export import export_coreml
+from srdeploy.exporting.coreml.export import export_coreml
 from srdeploy.models.probes import photograph
 from srdeploy.models.registry import create
 from srdeploy.runtime.coreml import session as coreml_session

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from srdeploy.errors import UserError
-from srdeploy.export.onnx.export import export_onnx
+from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.models.registry import create
 from srdeploy.runtime.onnx import providers
 from srdeploy.runtime.onnx.providers import (

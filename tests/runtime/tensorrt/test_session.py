@@ -260,8 +260,8 @@ def real_engine(tmp_path: Path) -> Path:
         pytest.skip("there is no NVIDIA GPU here")
     if not (found := TENSORRT_RTX.availability()):
         pytest.skip(found.reason)
-    from srdeploy.export.tensorrt.export import export_trt_rtx
-    from srdeploy.export.tensorrt.toolkit import RTX_CAPABILITIES
+    from srdeploy.exporting.tensorrt.export import export_trt_rtx
+    from srdeploy.exporting.tensorrt.toolkit import RTX_CAPABILITIES
 
     if gpu.capability not in RTX_CAPABILITIES:
         pytest.skip(f"TensorRT-RTX does not build for this {gpu.name} ({gpu.capability})")

@@ -1,0 +1,58 @@
+"""Cutting removed channels out of tensors."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+from torch import nn
+
+from srdeploy.compacting.proof import prove_equal
+from srdeploy.errors import SrdeployError
+from srdeploy.models.card import Card
+from srdeploy.models.network import Network
+from srdeploy.models.resize import (
+    changed_shapes,
+    layer_numbers,
+    layer_widths,
+    resize,
+)
+from srdeploy.models.store import unpruned_module
+from srdeploy.pruning.plan import Plan, apply_masks, cut
+
+
+def compact(network: Network, plan: Plan) -> Network:
+    """Remove a plan's channels physically.
+
+    The result computes what the masked network computes: this is checked on photographs of several
+    sizes (:mod:`srdeploy.compacting.proof`), and the record of the check is stored on the card.
+
+    Raises:
+        SrdeployError: masked and compact networks differ, or the compact one does not run (a
+            network of the user's own that relies on a fixed number of channels).
+    """
+    masked = copy.deepcopy(network.module)
+    apply_masks(masked, plan)
+    small = cut(masked, plan)
+    card = _card_of(network, small, plan)
+    proof = prove_equal(masked, small, card)
+    card = card.model_copy(update={"proof": proof})
+    return replace(network, module=small.eval(), card=card)
+
+
+def _card_of(network: Network, small: nn.Module, plan: Plan) -> Card:
+    base = unpruned_module(network)
+    shapes = changed_shapes(base, small)
+    resize(base, shapes)
+    for (name, rebuilt), wanted in zip(
+        layer_numbers(base).items(), layer_numbers(small).values(), strict=True
+    ):
+        if rebuilt != wanted:
+            raise SrdeployError(
+                f"Layer '{name}' could not be rebuilt from the file ({rebuilt} instead of "
+                f"{wanted}): a grouped convolution that was pruned twice; exclude it."
+            )
+    updated = network.card.model_copy(
+        update={"widths": layer_widths(small), "shapes": shapes, "quality": {}}
+    )
+    return updated.step(step="prune", method=plan.method, **plan.options)

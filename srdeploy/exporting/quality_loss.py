@@ -1,0 +1,108 @@
+"""What an artifact loses on images, against the network that it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from srdeploy.data.benchmark import Pair
+from srdeploy.data.builtin import BUILTIN
+from srdeploy.errors import SrdeployError, UserError
+from srdeploy.exporting.report import ExportReport
+from srdeploy.models.network import Network
+from srdeploy.quality.evaluate import evaluate
+from srdeploy.quality.result import Quality, psnr_lost
+from srdeploy.runtime.fitting import fitting
+from srdeploy.runtime.open import open_session
+from srdeploy.runtime.session import Session
+
+LOSSLESS = 0.01
+"""dB below which float32 rounding explains a change."""
+
+
+def quality_facts(
+    data: str, protocol: str, before: float, after: float, drop: float
+) -> dict[str, Any]:
+    """``quality`` of a report: PSNR (dB) of the float32 network and of the artifact on a set."""
+    return {
+        "data": data,
+        "protocol": protocol,
+        "psnr_fp32": before,
+        "psnr": after,
+        "drop": drop,
+    }
+
+
+def quality_told(quality: dict[str, Any]) -> str:
+    """The same in words."""
+    drop = quality["drop"]
+    change = f"loses {drop:.3f}" if drop >= 0 else f"gains {-drop:.3f}"
+    return (
+        f"{change} dB on {quality['data']}: {quality['protocol']} {quality['psnr_fp32']:.3f} in "
+        f"fp32, {quality['psnr']:.3f} now{_by_runtime(quality.get('runtimes', {}))}"
+    )
+
+
+def _by_runtime(found: dict[str, float]) -> str:
+    if len(found) < 2:
+        return ""
+    (usual, _), *others = found.items()
+    return "".join([f" ({usual}", *(f"; {psnr:.3f} in {name}" for name, psnr in others), ")"])
+
+
+def with_quality(
+    report: ExportReport, original: Network | Session, data: str = BUILTIN
+) -> ExportReport:
+    """The report with what the artifact loses on a set, where something here can run it.
+
+    An artifact of fixed sizes gets the set's images cut, or continued in the mirror, to one.
+
+    Args:
+        report: Of an artifact that is compared with its original already.
+        original: What it was made from: a network, or the session of a file.
+        data: Benchmark set.
+    """
+    try:
+        with open_session(report.path) as session:
+            pairs = fitting(session.sizes, session.card, data)
+            before = _of_original(original, pairs, session.card.scale)
+            after = evaluate(session, pairs, session.card.scale, progress=False)
+    except UserError as error:
+        return replace(report, notes=[*report.notes, f"not measured on {data}: {error}"])
+    drop = psnr_lost(before, after)
+    quality = quality_facts(data, before.protocol, before.psnr, after.psnr, drop)
+    return replace(report, quality=quality, notes=[*report.notes, quality_told(quality)])
+
+
+def _of_original(original: Network | Session, pairs: Sequence[Pair], scale: int) -> Quality:
+    try:
+        return evaluate(original, pairs, scale, progress=False)
+    except SrdeployError:
+        raise
+    except Exception as error:  # whatever its own code raises on images of these sizes
+        why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise UserError(f"the network does not run on images of such sizes ({why})") from error
+
+
+def require_quality(report: ExportReport) -> None:
+    """A float32 artifact is the network itself, so it loses nothing.
+
+    Of a network whose float32 rounding drowns photographs the loss tells nothing, and may be any.
+
+    Raises:
+        SrdeployError: it loses or gains :data:`LOSSLESS` or more.
+    """
+    quality = report.quality
+    if quality is None or report.precision != "fp32":
+        return
+    before, after = quality["psnr_fp32"], quality["psnr"]
+    assert report.parity is not None
+    if before == after or abs(quality["drop"]) < LOSSLESS or report.parity.light < 1:
+        return
+    sizes = ", ".join(f"{width}x{height}" for height, width in report.parity.sizes)
+    raise SrdeployError(
+        f"In fp32 the artifact has {after:.3f} dB on {quality['data']} where its network has "
+        f"{before:.3f}: it is another one. They agree on inputs of {sizes}, so the network's code "
+        "probably depends on the size of its input (an `if` on x.shape): write it without."
+    )

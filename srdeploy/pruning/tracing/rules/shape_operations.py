@@ -1,0 +1,196 @@
+"""Operations that only move elements: they are applied to the labels themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from srdeploy.models.layers import ChannelSplit
+from srdeploy.models.watch import tensors_in
+from srdeploy.pruning.tracing.channel_labels import ChannelLabels, Labelling, NotFollowedError
+from srdeploy.pruning.tracing.rules.call import Call, labels_of_first
+from srdeploy.pruning.tracing.rules.layers import tie_positions
+
+
+def same(labelling: Labelling, call: Call) -> None:
+    """A copy or an alias, perhaps of another dtype or memory format."""
+    labelled = labelling.labels_of(call.original[0])
+    if labelled is not None:
+        labelling.record(call.out, labelled)
+
+
+def like(labelling: Labelling, call: Call) -> None:
+    """A new tensor with the channels of another (``zeros_like``...)."""
+    labelled = labels_of_first(labelling, call)
+    labelling.record(
+        call.out, ChannelLabels.of(labelled.labels, (call.out == 0).double(), labelled.shape)
+    )
+
+
+def constant(labelling: Labelling, call: Call) -> None:
+    """A new tensor that takes no more than its dtype from another (``new_zeros``...)."""
+
+
+def structural(labelling: Labelling, call: Call) -> None:
+    """Move labels and cleanness the way the elements move."""
+
+    def moved(pick: Callable[[ChannelLabels], Tensor], otherwise: float) -> list[Tensor]:
+        def substitute(leaf: Any) -> Any:
+            if not isinstance(leaf, Tensor):
+                return leaf
+            labelled = labelling.labels_of(leaf)
+            if labelled is None:
+                return torch.full(leaf.shape, otherwise, dtype=torch.float64)
+            # In order: a clone of what is spread out may lie in memory in another one.
+            return pick(labelled).clone(memory_format=torch.contiguous_format)
+
+        args, kwargs = tree_map(substitute, (call.original, call.kwargs))
+        return tensors_in(call.func(*args, **kwargs))
+
+    labels, clean = moved(ChannelLabels.full_labels, 0.0), moved(ChannelLabels.full_clean, 1.0)
+    for out, label, own in zip(call.tensors_out(), labels, clean, strict=True):
+        labelling.record(out, ChannelLabels.of(label, own))
+
+
+def pad(labelling: Labelling, call: Call) -> None:
+    """Padding with a number: in space it belongs to the channel, beside channels to none."""
+    x, widths = call.original[:2]
+    labelled = labels_of_first(labelling, call)
+    filled = call.argument("value") != 0
+    labels, clean = labelled.full_labels(), labelled.full_clean()
+    border = torch.zeros(x.shape, dtype=torch.bool)
+    for position in range(len(widths) // 2):
+        low, high = widths[2 * position : 2 * position + 2]
+        dim = x.dim() - 1 - position
+        if (low or high) and labelling.varies(labelled, dim):
+            if min(low, high) < 0:
+                labelling.freeze(x, f"cut at fixed positions by {call.name} in {labelling.place}")
+            edges = [0] * (2 * position) + [low, high]
+            labels, clean, border = (
+                torch.nn.functional.pad(t, edges, value=v)
+                for t, v in ((labels, 0.0), (clean, 1.0), (border, False))
+            )
+            continue
+        n = labels.shape[dim]
+        index = torch.arange(-low, n + high)
+        inside = index.clamp(0, n - 1)
+        labels, clean, border = (t.index_select(dim, inside) for t in (labels, clean, border))
+        border.index_fill_(dim, torch.nonzero(index != inside).flatten(), True)
+    clean = torch.where(border, float(not filled), clean)
+    labelling.record(call.out, ChannelLabels.of(labels, clean))
+
+
+def roll(labelling: Labelling, call: Call) -> None:
+    """Rolling by a fixed number of channels means something else when some are gone."""
+    _freeze_where_varying(labelling, call, call.argument("dims") or range(call.original[0].dim()))
+    structural(labelling, call)
+
+
+def unfold(labelling: Labelling, call: Call) -> None:
+    """Sliding windows of a fixed size."""
+    _freeze_where_varying(labelling, call, [call.argument("dimension")])
+    structural(labelling, call)
+
+
+def pick(labelling: Labelling, call: Call) -> None:
+    """Elements at given indices, which are fixed positions."""
+    x, *rest = call.original
+    if any(labelling.labels_of(t) is not None for t in tensors_in(rest)):
+        raise NotFollowedError("positions that depend on the image")
+    labelled = labels_of_first(labelling, call)
+    _freeze_where_varying(labelling, call, range(x.dim()))
+    labels, clean = (
+        call.func(t.clone(), *rest) for t in (labelled.full_labels(), labelled.full_clean())
+    )
+    labelling.record(call.out, ChannelLabels.of(labels, clean))
+
+
+def cut(labelling: Labelling, call: Call) -> None:
+    """Slices and splits: ``chunk`` and our own split follow the widths, fixed positions do not."""
+    x = call.original[0]
+    labelled = labels_of_first(labelling, call)
+    dim = call.argument("dim") % x.dim()
+    outs = call.tensors_out()
+    whole = len(outs) == 1 and outs[0].shape == x.shape
+    follows = isinstance(labelling.place.innermost, ChannelSplit)
+    if not whole and not follows and labelling.varies(labelled, dim):
+        if labelling.in_chunk and len({t.shape for t in outs}) == 1:
+            nodes = np.moveaxis(labelled.nodes(), dim, 0)
+            first, *others = np.split(nodes, len(outs))
+            for part in others:
+                labelling.tie(first, part, f"chunked evenly in {labelling.place}")
+        else:
+            labelling.freeze(
+                x, f"cut at fixed positions by {call.name} in {labelling.place} (chunk is not)"
+            )
+    structural(labelling, call)
+
+
+def view(labelling: Labelling, call: Call) -> None:
+    """A reshape may merge channels with space, but not take them apart."""
+    x, shape = call.original[0], call.out.shape
+    labelled = labels_of_first(labelling, call)
+    for dim in _split_dims(x.shape, shape):
+        if labelling.varies(labelled, dim):
+            labelling.freeze(
+                x,
+                f"reshaped from {list(x.shape[1:])} to {list(shape[1:])} in {labelling.place} "
+                "(PixelShuffle and ChannelShuffle can be followed)",
+            )
+    structural(labelling, call)
+
+
+def pixel_shuffle(labelling: Labelling, call: Call) -> None:
+    """Blocks of r^2 channels become one channel: they live or die together."""
+    structural(labelling, call)
+    labelled = labelling.labels_of(call.out)
+    assert labelled is not None
+    factor = call.argument("upscale_factor")
+    labelling.channels(
+        labelled,
+        call.out.dim() - 3,
+        f"{factor**2} to a pixel block of PixelShuffle in {labelling.place}",
+    )
+
+
+def channel_shuffle(labelling: Labelling, call: Call) -> None:
+    """Groups are interleaved: each must keep the same positions."""
+    labelled = labels_of_first(labelling, call)
+    channels = labelling.channels(labelled, 1)
+    why = f"interleaved by ChannelShuffle in {labelling.place}"
+    tie_positions(labelling, channels, call.argument("groups"), why)
+    structural(labelling, call)
+
+
+def _freeze_where_varying(labelling: Labelling, call: Call, dims: Sequence[int]) -> None:
+    x = call.original[0]
+    labelled = labels_of_first(labelling, call)
+    if any(labelling.varies(labelled, dim % x.dim()) for dim in dims):
+        labelling.freeze(x, f"taken from fixed positions by {call.name} in {labelling.place}")
+
+
+def _split_dims(before: Sequence[int], after: Sequence[int]) -> list[int]:
+    """Dimensions of ``before`` that a reshape to ``after`` takes apart."""
+    split: list[int] = []
+    i = j = 0
+    while i < len(before) and j < len(after):
+        group, parts = [i], [after[j]]
+        left, right = before[i], after[j]
+        i, j = i + 1, j + 1
+        while left != right:
+            if left < right:
+                left *= before[i]
+                group.append(i)
+                i += 1
+            else:
+                right *= after[j]
+                parts.append(after[j])
+                j += 1
+        if sum(n > 1 for n in parts) > 1:
+            split += group
+    return split

@@ -1,0 +1,208 @@
+"""Following every channel through a network, by running it.
+
+The network runs once on a small image while each tensor operation is intercepted. Beside every
+activation we keep a tensor of the same shape that says, element by element, which channel it
+belongs to (its *label*), and whether it becomes zero when that channel is removed (it is
+*clean*). Operations that only move elements (view, permute, concat, split, PixelShuffle...) are
+applied to the labels themselves; elementwise operations join the labels that meet; convolutions
+consume labels on their input axis and issue fresh ones on their output axis. What is joined must
+live or die together. Nothing is derived from layer names, and because the network's own code
+runs, control flow over sizes and functional calls need no special care.
+
+A removed channel is exact to remove only if zeros reach its consumers; where something makes it
+non-zero on the way (a sigmoid, an added constant), its channels are frozen, and the reason kept.
+What an operation reads whose effect on channels is unknown is frozen, too
+(:mod:`srdeploy.pruning.tracing.rules.keeping`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from srdeploy.errors import SrdeployError, UserError
+from srdeploy.models.probes import cannot_run
+from srdeploy.models.watch import CallWatch, OperationWatch, name_of, tensors_in
+from srdeploy.pruning.tracing.channel_labels import Axis, ChannelLabels, Labelling, NotFollowedError
+from srdeploy.pruning.tracing.rules.call import Call, written_arguments
+from srdeploy.pruning.tracing.rules.keeping import keep, keep_unfollowed_weights, must_not_store
+from srdeploy.pruning.tracing.rules.table import READS_WEIGHT, rule_for
+from srdeploy.pruning.tracing.unionfind import Nodes, UnionFind
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Result of :func:`trace`.
+
+    Attributes:
+        axes: Every axis with its nodes, in the order of first use.
+        sets: Which nodes are tied or frozen, and why.
+        events: Layer and operation of everything that tied or froze, in order.
+        not_followed: Operation, layer and reason of everything that no rule follows.
+    """
+
+    axes: dict[Axis, Nodes]
+    sets: UnionFind
+    events: list[tuple[str, str]]
+    not_followed: list[tuple[str, str, str]]
+
+
+def trace(module: nn.Module, example: Tensor) -> Trace:
+    """Follow the channels of ``module`` while it upscales ``example`` (float32 [N, C, H, W]).
+
+    What is found holds for code that does the same at every size; ``example`` shows one
+    (:mod:`srdeploy.pruning.tracing.everywhere` compares several).
+
+    Raises:
+        UnsupportedOperationError: the image's values may decide what code runs; the sentence names
+            the operation and the layer it happens in.
+        CannotRunError: the module's own code fails on the example.
+        UserError: it is no plain float32 module, or returns something else than one image.
+    """
+    _check_plain(module)
+    example = example.clone()
+    labelling = Labelling(module)
+    nodes = labelling.sets.new(example.shape[1])
+    labelling.sets.freeze(nodes, "it is the network's input")
+    labelling.record(
+        example, ChannelLabels.broadcast(nodes, 1, example.shape, torch.zeros(len(nodes)))
+    )
+    training = {layer: layer.training for layer in module.modules()}
+    module.eval()
+    try:
+        with (
+            labelling.place.following(module),
+            torch.no_grad(),
+            _ChunkWatch(labelling),
+            _Watch(labelling),
+        ):
+            output = module(example)
+    except SrdeployError:
+        raise
+    except Exception as error:  # whatever the network's own code raises
+        raise cannot_run(example.shape, labelling.place, error) from error
+    finally:
+        for layer, mode in training.items():
+            layer.training = mode
+    if not isinstance(output, Tensor):
+        raise UserError(
+            f"The network returns a {type(output).__name__}, not an image; wrap it in a module "
+            "that returns the one output to keep."
+        )
+    labelling.freeze(output, "it is the network's output")
+    return Trace(labelling.axes, labelling.sets, labelling.events, list(labelling.not_followed))
+
+
+def _check_plain(module: nn.Module) -> None:
+    for name, layer in module.named_modules():
+        kind = type(layer)
+        if isinstance(layer, torch.jit.ScriptModule) or kind.__name__ == "OptimizedModule":
+            what = f"Layer '{name}'" if name else "The network"
+            raise UserError(
+                f"{what} is compiled or scripted ({kind.__name__}); give the original module."
+            )
+    for name, tensor in module.named_parameters():
+        if tensor.is_floating_point() and tensor.dtype != torch.float32:
+            raise UserError(
+                f"'{name}' is of type {str(tensor.dtype).removeprefix('torch.')}; pruning works on "
+                "float32 networks: convert it with .float() first."
+            )
+
+
+class _ChunkWatch(CallWatch):
+    """Notes when a split comes from ``chunk``, whose sizes follow the number of channels."""
+
+    def __init__(self, labelling: Labelling) -> None:
+        super().__init__()
+        self._ledger = labelling
+
+    def called(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run a call; the labelling knows meanwhile if it is ``chunk``."""
+        if func not in (torch.chunk, Tensor.chunk):
+            return func(*args, **kwargs)
+        self._ledger.in_chunk = True
+        try:
+            return func(*args, **kwargs)
+        finally:
+            self._ledger.in_chunk = False
+
+
+class _Watch(OperationWatch):
+    """Runs each operation, then the rule that says what it did to channels."""
+
+    def __init__(self, labelling: Labelling) -> None:
+        super().__init__()
+        self._ledger = labelling
+
+    def called(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run an operation, and enter into the labelling what it did."""
+        labelling = self._ledger
+        name = name_of(func)
+        written = written_arguments(func)
+        in_place = written == [0]
+        tensors = tensors_in((args, kwargs))
+        for tensor in tensors:
+            labelling.note(tensor)
+        before = tree_map(_clone, args[:1]) + args[1:] if in_place else args
+        out = func(*args, **kwargs)
+        sources = labelling.sources(tensors)
+        if name in ("t", "transpose", "permute") and _is_swapped_parameter(labelling, args[0], out):
+            labelling.record_transposed(out, args[0])
+            labelling.note_stored(out, sources)
+            return out
+        plain = name.rstrip("_") if written else name
+        call = Call(func, plain, before, kwargs, out, args, in_place)
+        for tensor in call.tensors_out():
+            labelling.note(tensor)
+        touched = [other for t in call.written for other in labelling.sharing(t)]
+        from_image = any(map(labelling.is_from_image, (*tensors, *touched)))
+        if (
+            plain in READS_WEIGHT
+            or from_image
+            or any(labelling.labels_of(t) is not None for t in tensors)
+        ):
+            self._follow(call, tensors)
+        if sources and not from_image:
+            for tensor in (*call.tensors_out(), *touched):
+                labelling.note_stored(tensor, sources)
+        return out
+
+    def _follow(self, call: Call, given: list[Tensor]) -> None:
+        labelling = self._ledger
+        changes, clean = labelling.sets.changes, labelling.all_clean(given)
+        must_not_store(labelling, call)
+        try:
+            self._apply_rule(call, given)
+        except NotFollowedError as why:
+            keep(labelling, call, str(why))
+        if labelling.sets.changes > changes or (
+            clean and not labelling.all_clean(call.tensors_out())
+        ):
+            labelling.events.append((str(labelling.place), call.name))
+
+    def _apply_rule(self, call: Call, given: list[Tensor]) -> None:
+        labelling = self._ledger
+        if call.written and not call.in_place:
+            raise NotFollowedError("a result written into a given tensor")
+        if call.name in READS_WEIGHT:
+            rule_for(call)(labelling, call)
+            return
+        followed = [t for t in given if labelling.is_from_image(t)]
+        if followed and all(labelling.is_settled(t) for t in followed):
+            keep(labelling, call, None)
+            return
+        rule_for(call)(labelling, call)
+        keep_unfollowed_weights(labelling, call)
+
+
+def _is_swapped_parameter(labelling: Labelling, before: Tensor, after: Tensor) -> bool:
+    known = id(before) in labelling.names and before.dim() == 2
+    return known and (after.shape, after.stride()) == (before.shape[::-1], before.stride()[::-1])
+
+
+def _clone(leaf: Any) -> Any:
+    return leaf.clone() if isinstance(leaf, Tensor) else leaf

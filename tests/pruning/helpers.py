@@ -1,0 +1,66 @@
+"""What the tests of pruning share."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from srdeploy.models.card import Card
+from srdeploy.models.network import Network
+from srdeploy.models.resize import layer_widths
+from srdeploy.pruning.plan import Plan, make_plan
+from srdeploy.pruning.tracing.groups import Group, Grouping, find_groups
+
+FACTORY = "tests.pruning.helpers:make_current"
+_current: list[Callable[[], nn.Module]] = []
+
+
+def make_current() -> nn.Module:
+    """The user's callable: ``--arch tests.pruning.helpers:make_current``."""
+    return _current[-1]()
+
+
+def user_network(make: Callable[[], nn.Module], **facts: Any) -> Network:
+    """A network of the user's own, as importing it would describe it."""
+    _current[:] = [make]
+    torch.manual_seed(0)
+    module = make().eval()
+    card = {"scale": 1, "channels": 3, "value_range": 1.0, **facts}
+    card.setdefault("scales", (card["scale"],))
+    return Network(module, Card(arch=FACTORY, widths=layer_widths(module), **card))
+
+
+def groups_of(module: nn.Module, **facts: Any) -> Grouping:
+    torch.manual_seed(0)
+    return find_groups(user_network(lambda: module, **facts))
+
+
+def group_with(grouping: Grouping, layer: str) -> Group:
+    """The one group that ``layer`` issues."""
+    (found,) = [group for group in grouping.groups if layer in group.layers]
+    return found
+
+
+def out_members(group: Group) -> list[dict[str, tuple[int, ...]]]:
+    """Per atom: layer to output channels."""
+    return [
+        {axis.layer: indices for axis, indices in atom.members.items() if axis.role == "out"}
+        for atom in group.atoms
+    ]
+
+
+def random_plan(grouping: Grouping, seed: int, fraction: float | None = None) -> Plan:
+    """Remove random atoms of every group that allows it, at least one where there are two."""
+    rng = random.Random(seed)
+    removed = {}
+    for group in grouping.groups:
+        total = len(group.atoms)
+        if group.status == "untouchable" or total < 2:
+            continue
+        count = rng.randint(1, total - 1) if fraction is None else max(1, int(fraction * total))
+        removed[group.name] = sorted(rng.sample(range(total), count))
+    return make_plan(grouping, removed, "random", {})
