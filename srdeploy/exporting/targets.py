@@ -75,8 +75,8 @@ class Target:
         converter: The same, taking an ONNX file in place of the network; empty where none can be
             taken (:data:`NO_ONNX`).
         option_class: ``module:class`` of its options (:mod:`srdeploy.exporting.options`), a field
-            for each keyword of the exporter; empty: it has none. ``precision`` and ``sparse`` may be
-            asked of every row, and reach exporters that can have them.
+            for each keyword of the exporter; empty: it has none. ``precision`` and ``sparse`` may
+            be asked of every row, and reach exporters that can have them.
         pixel_shuffles: Forms of PixelShuffle it can be given, the default first; empty where the
             format has one of its own.
         platforms: Values of ``sys.platform`` it can be built on; empty for all.

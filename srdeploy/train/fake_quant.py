@@ -1,10 +1,11 @@
 """Rounding to 8 bits inside a torch network, where its exported graph would round.
 
 Pairs of QuantizeLinear and DequantizeLinear are written by
-:mod:`srdeploy.exporting.precision.quantise_graph`; this is the same placement, found again while the network runs: each call to a convolution, a sum, a
-ReLU or a pixel shuffle is seen by a :class:`srdeploy.models.watch.CallWatch`, so that any module
-can be rounded without being rewritten. What an 8-bit layer makes is rounded for all who read it;
-what any other makes is rounded only where an 8-bit layer reads it, and goes on as it is elsewhere.
+:mod:`srdeploy.exporting.precision.quantise_graph`; this is the same placement, found again while
+the network runs: each call to a convolution, a sum, a ReLU or a pixel shuffle is seen by a
+:class:`srdeploy.models.watch.CallWatch`, so that any module can be rounded without being rewritten.
+What an 8-bit layer makes is rounded for all who read it; what any other makes is rounded only where
+an 8-bit layer reads it, and goes on as it is elsewhere.
 
 Gradients pass where nothing is clipped (the straight-through estimator). Those of an interval's
 ends are LSQ's (Esser et al., "Learned step size quantization", ICLR 2020, eq. 3), for intervals
@@ -61,7 +62,7 @@ class _Round(torch.autograd.Function):
 
 
 def round_weights(weights: Tensor, axis: int) -> Tensor:
-    """What 8-bit weights keep (:func:`srdeploy.exporting.precision.quantise_graph.quantise_weights`).
+    """What 8-bit weights keep, as :mod:`srdeploy.exporting.precision.quantise_graph` rounds them.
 
     Args:
         weights: float32 ``[out, in, h, w]``, or ``[in, out, h, w]`` of a transposed convolution.
