@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from srdeploy.compact.run import prune_oneshot
+from srdeploy.compacting.run import prune_oneshot
 from srdeploy.errors import UserError
 from srdeploy.models.importing import spandrel_file
 from srdeploy.models.importing.assemble import Assembled
@@ -20,7 +20,7 @@ from srdeploy.models.importing.state_dict import StateDict
 from srdeploy.models.load import load_network
 from srdeploy.models.spandrel_library import installed, library
 from srdeploy.models.store import build, empty_module, save_network
-from srdeploy.prune.options import PruneOptions
+from srdeploy.pruning.options import PruneOptions
 
 pytestmark = pytest.mark.skipif(not installed(), reason="spandrel is not installed")
 
