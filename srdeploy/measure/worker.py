@@ -28,11 +28,18 @@ from typing import Any
 import numpy as np
 
 from srdeploy.errors import SrdeployError
-from srdeploy.measure.memory import peak_mb
 from srdeploy.measure.timing import Clock, take_samples, take_turn, time_run, wall_clock
+from srdeploy.runtime.footprint import peak
 from srdeploy.runtime.onnx.providers import provider_name
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.table import RUNTIMES
+
+
+def peak_mb() -> float | None:
+    """Peak resident memory in MB (10^6 bytes), libraries included; None where unknown."""
+    found = peak()
+    return None if found is None else round(found / 1e6, 1)
+
 
 Answer = dict[str, Any]
 

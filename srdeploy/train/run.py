@@ -13,9 +13,7 @@ from srdeploy.errors import UserError
 from srdeploy.models.network import Network
 from srdeploy.models.weight_norm import merge_weight_norm
 from srdeploy.train.checkpoint import TrainingState
-from srdeploy.train.clip import clip_gradients
-from srdeploy.train.ema import Ema
-from srdeploy.train.hooks import Forward, StepHook
+from srdeploy.train.hooks import Ema, Forward, StepHook, clip_gradients
 from srdeploy.train.losses import loss_of
 from srdeploy.train.patches import PatchBatch
 from srdeploy.train.precision import autocast

@@ -9,7 +9,7 @@ from tests.frozen import assert_frozen
 RECORDS = (
     "srdeploy.benchmarking.deciding.compare:OutputDifference",
     "srdeploy.benchmarking.deciding.compare:Comparison",
-    "srdeploy.benchmarking.measuring.drift:Drift",
+    "srdeploy.benchmarking.measuring.row:Drift",
     "srdeploy.benchmarking.measuring.plan:Batch",
     "srdeploy.benchmarking.measuring.profile:LayerTime",
     "srdeploy.benchmarking.measuring.profile:Profile",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from srdeploy.measure import memory
+from srdeploy.measure import worker as memory
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from srdeploy.measure.memory import peak_mb
-from srdeploy.measure.worker import Worker, serve
+from srdeploy.measure.worker import Worker, peak_mb, serve
 from srdeploy.models.card import Card
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
@@ -68,7 +67,7 @@ def test_peak_is_a_high_water_mark() -> None:
     if peak_mb() is None:
         pytest.skip("this system does not tell a process its peak memory")
     code = (
-        "from srdeploy.measure.memory import peak_mb; import numpy as np; a = peak_mb(); "
+        "from srdeploy.measure.worker import peak_mb; import numpy as np; a = peak_mb(); "
         "x = np.ones(100_000_000, np.uint8); b = peak_mb(); del x; print(a, b, peak_mb())"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from srdeploy.benchmarking.measuring.row import row_of
 from srdeploy.benchmarking.showing.table import group_tables, milliseconds
-from srdeploy.devices.browser.verdict import verdict
+from srdeploy.devices.browser.device import verdict
 from srdeploy.devices.protocol import Figures
 from srdeploy.reporting.page import write_report
 from tests.reporting.material import measurements

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from srdeploy.train.clip import clip_gradients
+from srdeploy.train.hooks import clip_gradients
 from srdeploy.train.recipe import Clip
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from srdeploy.train.ema import Ema
+from srdeploy.train.hooks import Ema
 
 
 def test_follows_its_formula_and_leaves_frozen_weights_out() -> None:

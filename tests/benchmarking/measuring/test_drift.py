@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from srdeploy.benchmarking.measuring.drift import Drift, drift_of
+from srdeploy.benchmarking.measuring.row import Drift, drift_of
 from srdeploy.measure.measurement import DeviceFacts, Measurement
 from srdeploy.measure.scenario import Scenario
 

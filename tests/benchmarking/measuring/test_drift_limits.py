@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from srdeploy.benchmarking.measuring.drift import Drift, drift_of
+from srdeploy.benchmarking.measuring.row import Drift, drift_of
 from tests.benchmarking.material import measured
 
 

@@ -16,7 +16,7 @@ from srdeploy.data.bicubic import imresize
 from srdeploy.data.images import to_uint8
 from srdeploy.devices.browser.agent import browser_name, device_facts, system_name
 from srdeploy.devices.browser.cable import Cable
-from srdeploy.devices.browser.picture import comparison
+from srdeploy.devices.browser.model import comparison
 from srdeploy.devices.browser.runtime_files import FILES
 from srdeploy.devices.errors import DeviceRefused
 from srdeploy.devices.open import open_device

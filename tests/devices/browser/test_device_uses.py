@@ -15,10 +15,9 @@ import pytest
 pytest.importorskip("tornado", reason="tornado is not installed: pip install 'srdeploy[browser]'")
 
 from srdeploy.devices.browser import device as module
-from srdeploy.devices.browser.device import BrowserDevice, BrowserSensors
+from srdeploy.devices.browser.device import BrowserDevice, BrowserSensors, verdict
 from srdeploy.devices.browser.phone import Phone
 from srdeploy.devices.browser.runtime_files import FILES
-from srdeploy.devices.browser.verdict import verdict
 from srdeploy.devices.errors import DeviceLost
 from srdeploy.devices.protocol import Figures, Job
 from srdeploy.devices.uri import DeviceUri

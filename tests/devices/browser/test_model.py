@@ -13,8 +13,7 @@ from onnx import TensorProto, helper
 
 pytest.importorskip("tornado", reason="tornado is not installed: pip install 'srdeploy[browser]'")
 
-from srdeploy.devices.browser.model import BrowserModel, _precision
-from srdeploy.devices.browser.picture import comparison
+from srdeploy.devices.browser.model import BrowserModel, _precision, comparison
 from srdeploy.devices.browser.runtime_files import VERSION
 from srdeploy.devices.browser.server import Server
 from srdeploy.devices.errors import DeviceError

@@ -11,7 +11,7 @@ from PIL import Image
 
 from srdeploy.data.bicubic import imresize
 from srdeploy.data.images import to_uint8
-from srdeploy.devices.browser.picture import comparison
+from srdeploy.devices.browser.model import comparison
 from srdeploy.models.card import Card
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from srdeploy.devices.browser.verdict import verdict
+from srdeploy.devices.browser.device import verdict
 from srdeploy.devices.protocol import Figures
 
 DENSE = Figures("dense.onnx", p50_ms=20.04, psnr=37.491)
