@@ -18,10 +18,12 @@ import pytest
 
 pytest.importorskip("tornado", reason="tornado is not installed: pip install 'srdeploy[browser]'")
 
+from srdeploy.devices.browser import handlers
 from srdeploy.devices.browser import server as module
+from srdeploy.devices.browser.handlers import PAGE
 from srdeploy.devices.browser.phone import Phone
 from srdeploy.devices.browser.runtime_files import FILES
-from srdeploy.devices.browser.server import PAGE, Server, _Handshakes, _watch_handshakes
+from srdeploy.devices.browser.server import Server, _Handshakes, _watch_handshakes
 from srdeploy.errors import UserError
 
 WHO = "phone=a&page=b"
@@ -265,8 +267,9 @@ def test_an_output_has_its_exact_size(server: Server) -> None:
 def test_an_output_may_take_its_time(
     server: Server, monkeypatch: pytest.MonkeyPatch, slowest: float, pause: float, arrives: bool
 ) -> None:
-    monkeypatch.setattr(module, "_IDLE_SECONDS", 0.2)
-    monkeypatch.setattr(module, "_SLOWEST", slowest)
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(handlers, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(handlers, "_SLOWEST", slowest)
     phone = meet(server)
     phone.job, phone.expected_bytes = {"id": 3, "do": "run"}, 10
     head = f"POST /{server.token}/output?job=3&{WHO} HTTP/1.1\r\nHost: x\r\n"
