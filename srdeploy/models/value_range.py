@@ -45,17 +45,18 @@ def recognise_range(
     return clearly_best({one: gain(answer, cards[one], size) for one in VALUE_RANGES})
 
 
-def clearly_best(gains: Mapping[Any, float]) -> Any:
+def clearly_best(gains: Mapping[Any, float], lead: float = _LEAD) -> Any:
     """The one that is better than bicubic, and better than all others by half a decibel.
 
     Args:
         gains: What :func:`gain` says of each.
+        lead: In dB, another one.
 
     Returns:
         None if there is none.
     """
     best, *others = sorted(gains, key=lambda one: gains[one], reverse=True)
-    clear = all(gains[best] - gains[other] >= _LEAD for other in others)
+    clear = all(gains[best] - gains[other] >= lead for other in others)
     return best if gains[best] > 0 and clear else None
 
 

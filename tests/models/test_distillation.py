@@ -32,16 +32,17 @@ def small(arch: str, scale: int = 2) -> Network:
 class Formulas:
     """The papers' networks in float64, of the published names alone."""
 
-    def __init__(self, tensors: Tensors) -> None:
+    def __init__(self, tensors: Tensors, residual: bool = True, dilated: bool = False) -> None:
         self.t = {name: tensor.double() for name, tensor in tensors.items()}
+        self.residual, self.reaches = residual, (1, 2, 5) if dilated else (1, 1, 1)
 
     def conv(self, name: str, x: Tensor, **how: int) -> Tensor:
         weight = self.t[f"{name}.weight"]
         how.setdefault("padding", weight.shape[-1] // 2)
         return functional.conv2d(x, weight, self.t[f"{name}.bias"], **how)
 
-    def leaky(self, name: str, x: Tensor, plus: Tensor | float = 0.0) -> Tensor:
-        y = self.conv(name, x) + plus
+    def leaky(self, name: str, x: Tensor, plus: Tensor | float = 0.0, **how: int) -> Tensor:
+        y = self.conv(name, x, **how) + plus
         return torch.maximum(y, y / 20)
 
     def esa(self, name: str, x: Tensor) -> Tensor:
@@ -72,9 +73,10 @@ class Formulas:
 
     def rfdb(self, number: int, x: Tensor) -> Tensor:
         name, kept = f"B{number}", []
-        for i in (1, 2, 3):
+        for i, reach in enumerate(self.reaches, 1):
             kept.append(self.leaky(f"{name}.c{i}_d", x))
-            x = self.leaky(f"{name}.c{i}_r", x, plus=x)
+            plus = x if self.residual else 0.0
+            x = self.leaky(f"{name}.c{i}_r", x, plus, padding=reach, dilation=reach)
         y = torch.cat([*kept, self.leaky(f"{name}.c4", x)], 1)
         return self.esa(f"{name}.esa", self.conv(f"{name}.c5", y))
 
@@ -100,11 +102,11 @@ def load(tensors: Tensors, folder: Path) -> Network:
     return load_network(folder / "a.pth")
 
 
-def must_compute(network: Network, tensors: Tensors) -> None:
+def must_compute(network: Network, tensors: Tensors, **how: bool) -> None:
     x = torch.rand(2, 3, 17, 22) * network.card.value_range
     with torch.no_grad():
         found = network.copy().module.double()(x.double())
-    torch.testing.assert_close(found, Formulas(tensors).network(network.card.arch, x))
+    torch.testing.assert_close(found, Formulas(tensors, **how).network(network.card.arch, x))
 
 
 @pytest.mark.parametrize("scale", [2, 3])
@@ -154,6 +156,24 @@ def test_pruned_by_others(arch: str, tmp_path: Path) -> None:
     must_compute(read, tensors)
 
 
+@pytest.mark.parametrize("how", [{"residual": False}, {"dilated": True}])
+def test_rfdn_of_the_challenge(how: dict[str, bool]) -> None:
+    """Networks with the same tensors, which add no input or are dilated."""
+    network = create("rfdn", **SMALL["rfdn"], **how)
+    must_compute(network, dict(network.module.state_dict()), **how)
+
+
+def test_layers_that_cannot_add_their_input_do_not(tmp_path: Path) -> None:
+    tensors = dict(small("rfdn").module.state_dict())
+    for kind in ("weight", "bias"):
+        tensors[f"B1.c2_r.{kind}"] = tensors[f"B1.c2_r.{kind}"][2:]
+    for reader in ("B1.c3_d.weight", "B1.c3_r.weight"):
+        tensors[reader] = tensors[reader][:, 2:]
+    read = load(tensors, tmp_path)
+    assert read.card.config["residual"] is False
+    must_compute(read, tensors, residual=False)
+
+
 @pytest.mark.parametrize(
     ("arch", "name", "shape", "message"),
     [
@@ -163,7 +183,7 @@ def test_pruned_by_others(arch: str, tmp_path: Path) -> None:
         ("imdn", "fea_conv.2.weight", (8, 8, 3, 3), "is IMDN_AS, which first makes"),
         ("imdn", "c.0.weight", (8, 8, 1, 1), "16 is needed where it has 8"),
         ("rfdn", "B3.c5.weight", (8, 19, 1, 1), "20 is needed where it has 19"),
-        ("rfdn", "B2.c3_r.weight", (7, 8, 3, 3), "8 is needed where it has 7"),
+        ("rfdn", "B2.c3_r.weight", (7, 8, 3, 3), "7 is needed where it has 8"),
         ("rfdn", "B2.esa.conv_max.bias", None, r"'B2\.esa\.conv_max\.bias' is missing"),
         ("rlfn", "B2.esa.conv3_.weight", (3, 3, 3, 3), "is not part of rlfn"),
         ("rlfn", "B1.c1_r.weight", (8, 6, 5, 5), "3 is needed where it has 5"),

@@ -26,6 +26,7 @@ from srdeploy.models.layers import DIV2K_MEAN, MeanShift
 from srdeploy.models.network import Network
 from srdeploy.models.registry import ARCHITECTURES, create, find_architecture
 from srdeploy.models.resize import changed_shapes, layer_widths, resize, tensor_shapes
+from srdeploy.models.value_range import VALUE_RANGES
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,11 @@ def assemble(
         assumed.append("the DIV2K mean is subtracted around the stored layers")
     config = {**layout.config, **_base_widths(widths, row, preset, source, assumed)}
     _agree(config, row, preset, source)
-    unseen = row.read_by().unseen
+    unseen = dict(row.read_by().unseen)
     if "scale" not in unseen:
         _set_scale(config, scale, source)
-    if "value_range" in options and "value_range" not in unseen:
-        config["value_range"] = _value_range(tensors, options["value_range"].default, assumed)
+    if "value_range" in options:
+        _set_value_range(config, unseen, tensors, options["value_range"].default)
     if "res_scale" in options:
         stated = (res_scale, preset.get("res_scale"), found.res_scale)
         given = next((float(one) for one in stated if one is not None), None)
@@ -184,13 +185,15 @@ def _set_scale(config: dict[str, Any], scale: int | None, source: str) -> None:
         raise UserError(f"'{source}' upscales by {config['scale']}, not by {scale}.")
 
 
-def _value_range(tensors: Tensors, usual: float, assumed: list[str]) -> float:
-    """Pixel range, seen in the size of the stored mean: mean*255 or mean*1."""
+def _set_value_range(
+    config: dict[str, Any], unseen: dict[str, tuple[Any, ...]], tensors: Tensors, usual: float
+) -> None:
+    """Pixel range, seen in the size of the stored mean (mean*255 or mean*1), or else unseen."""
     largest = float(tensors["sub_mean.bias"].abs().max()) if "sub_mean.bias" in tensors else 0.0
-    if largest == 0.0:
-        assumed.append(f"pixel values run from 0 to {usual:g}")
-        return usual
-    return 1.0 if largest <= 1.0 else 255.0
+    if largest > 0:
+        config["value_range"] = 1.0 if largest <= 1.0 else 255.0
+    else:
+        unseen.setdefault("value_range", (usual, *(one for one in VALUE_RANGES if one != usual)))
 
 
 def _res_scale(config: dict[str, Any], row: Architecture, assumed: list[str]) -> float:

@@ -77,7 +77,11 @@ class Layout:
             UserError: there is no such tensor, or it is no convolution's weight.
         """
         if name not in self.tensors:
-            raise UserError(f"Tensor '{name}' is missing from '{self.source}'.")
+            raise UserError(
+                f"Tensor '{name}' is missing from '{self.source}', which looks like {self.arch}; "
+                "if the network is another one, pass --arch package.module:callable naming its "
+                "code."
+            )
         shape = self.tensors[name].shape
         if len(shape) != 4:
             raise UserError(
@@ -102,7 +106,8 @@ class Importer:
             widths: the option is the largest of those.
         unseen: Options of the class that neither names nor shapes show, with the values they may
             have, the usual one first. What the network makes of a photograph tells which it is; a
-            scale that this does not tell is asked for, any other option has its usual value.
+            scale that this does not tell is asked for, any other option has its usual value. An
+            unlisted ``value_range`` is 1 or 255, usually the class's, where no mean shift tells.
         others: Networks without an importer whose files have these names and more: a pattern of
             such a name, and what the network is.
     """
@@ -288,7 +293,8 @@ def solve_widths(layout: Layout) -> dict[str, int]:
         if name not in tensors:
             raise UserError(
                 f"Tensor '{name}' is missing from '{source}', which looks like "
-                f"{_described(layout)}."
+                f"{_described(layout)}; if the network is another one, pass "
+                "--arch package.module:callable naming its code."
             )
     for name in tensors:
         if name not in layout.shapes:

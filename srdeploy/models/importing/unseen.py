@@ -14,6 +14,7 @@ from srdeploy.models.probes import run
 from srdeploy.models.value_range import clearly_best, gain
 
 _SIDE = 64  # of the network's input, in pixels
+_LEAD = 0.2  # dB, of what changes layers: it may cost little, but who trained with it gains by it
 
 
 def tell_unseen(
@@ -23,6 +24,8 @@ def tell_unseen(
     assumed: list[str],
 ) -> dict[str, Any]:
     """The values with which a network upscales a photograph clearly best, and better than bicubic.
+
+    Each option is told by itself: by the best that its values reach with any of the others'.
 
     Args:
         unseen: The values that each option may have, the usual one first.
@@ -36,25 +39,33 @@ def tell_unseen(
     Raises:
         UserError: nothing tells the scale, which has no usual value.
     """
-    choices = list(product(*unseen.values()))
-    best = None
-    if len(choices) > 1:
-        gains = {one: _gain(build(dict(zip(unseen, one, strict=True)))) for one in choices}
-        best = clearly_best(gains)
-    if best is not None:
-        found = dict(zip(unseen, best, strict=True))
-        assumed += [f"{key} {value}, as a photograph shows" for key, value in found.items()]
-        return found
-    if "scale" in unseen:
-        *others, last = unseen["scale"]
-        factors = ", ".join(map(str, others))
-        raise UserError(
-            f"The weights in '{source}' do not show by which factor they upscale; pass --scale "
-            f"{factors} or {last}."
-        )
-    found = {key: values[0] for key, values in unseen.items()}
-    assumed += [f"{key} {value}, as published" for key, value in found.items()]
+    together = list(product(*unseen.values()))
+    gains = dict.fromkeys(together, float("-inf"))
+    if len(together) > 1:
+        gains = {one: _gain(build(dict(zip(unseen, one, strict=True)))) for one in together}
+    found: dict[str, Any] = {}
+    for i, (key, choices) in enumerate(unseen.items()):
+        reached = {
+            one: max(g for values, g in gains.items() if values[i] == one) for one in choices
+        }
+        layers = key not in ("scale", "value_range")
+        best = clearly_best(reached, _LEAD) if layers else clearly_best(reached)
+        best = best if len(choices) > 1 else None
+        if best is None and key == "scale":
+            *others, last = choices
+            factors = ", ".join(map(str, others))
+            raise UserError(
+                f"The weights in '{source}' do not show by which factor they upscale; pass --scale "
+                f"{factors} or {last}."
+            )
+        found[key] = choices[0] if best is None else best
+        why = "as published" if best is None else "as a photograph shows"
+        assumed.append(f"{_told(key, found[key])}, {why}")
     return found
+
+
+def _told(key: str, value: Any) -> str:
+    return f"pixel values run from 0 to {value:g}" if key == "value_range" else f"{key} {value}"
 
 
 def _gain(network: Network) -> float:

@@ -54,4 +54,5 @@ RCAN = Importer(
         ),
     ),
     widths={"n_feats": "(?!narrow)"},
+    unseen={"value_range": (1.0, 255.0)},  # what trainers that leave out the mean shift feed
 )

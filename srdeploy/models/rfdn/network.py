@@ -16,11 +16,15 @@ from srdeploy.models.layers import conv3x3
 class FeatureDistillationBlock(nn.Module):
     """Three shallow residual layers, a part of each kept by a 1x1 convolution (section 3.2)."""
 
-    def __init__(self, n_feats: int, n_distilled: int, esa_feats: int) -> None:
+    def __init__(
+        self, n_feats: int, n_distilled: int, esa_feats: int, residual: bool, dilated: bool
+    ) -> None:
         super().__init__()
-        for i in (1, 2, 3):
+        self.residual = residual
+        for i, reach in enumerate((1, 2, 5) if dilated else (1, 1, 1), 1):
             self.add_module(f"c{i}_d", nn.Conv2d(n_feats, n_distilled, 1))
-            self.add_module(f"c{i}_r", conv3x3(n_feats, n_feats))
+            refine = nn.Conv2d(n_feats, n_feats, 3, padding=reach, dilation=reach)
+            self.add_module(f"c{i}_r", refine)
         self.c4 = conv3x3(n_feats, n_distilled)
         self.c5 = nn.Conv2d(4 * n_distilled, n_feats, 1)
         self.esa = SpatialAttention(n_feats, esa_feats, deep=True)
@@ -31,7 +35,7 @@ class FeatureDistillationBlock(nn.Module):
         for i in (1, 2, 3):
             distil, refine = self.get_submodule(f"c{i}_d"), self.get_submodule(f"c{i}_r")
             kept.append(functional.leaky_relu(distil(x), SLOPE))
-            x = functional.leaky_relu(refine(x) + x, SLOPE)
+            x = functional.leaky_relu(refine(x) + x if self.residual else refine(x), SLOPE)
         kept.append(functional.leaky_relu(self.c4(x), SLOPE))
         return self.esa(self.c5(torch.cat(kept, 1)))
 
@@ -45,6 +49,8 @@ class RFDN(DistillationNetwork):
         n_feats: Channels (50).
         n_distilled: Channels that each layer of a block keeps (25).
         esa_feats: Channels inside the spatial attention (12).
+        residual: The layers that refine add their input, as in the paper.
+        dilated: They are dilated by 1, 2 and 5 (a network of the NTIRE 2022 challenge).
         value_range: Pixel values run from 0 to this.
     """
 
@@ -55,9 +61,12 @@ class RFDN(DistillationNetwork):
         n_feats: int = 50,
         n_distilled: int = 25,
         esa_feats: int = 12,
+        residual: bool = True,
+        dilated: bool = False,
         value_range: float = 255.0,
     ) -> None:
         blocks = (
-            FeatureDistillationBlock(n_feats, n_distilled, esa_feats) for _ in range(n_blocks)
+            FeatureDistillationBlock(n_feats, n_distilled, esa_feats, residual, dilated)
+            for _ in range(n_blocks)
         )
         super().__init__(scale, n_feats, blocks, "B", fused=True, value_range=value_range)

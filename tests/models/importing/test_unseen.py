@@ -53,3 +53,12 @@ def test_what_it_does_not_tell_is_asked_for_or_usual() -> None:
         "identity": False
     }
     assert assumed == ["identity False, as published"]
+
+
+def test_each_is_told_by_itself() -> None:
+    assumed: list[str] = []
+    unseen = {"other": (1, 2), "scale": (2, 3), "value_range": (255.0, 1.0)}
+    found = tell_unseen(unseen, build, "file.pth", assumed)
+    assert found == {"other": 1, "scale": 2, "value_range": 1.0}
+    assert assumed[0] == "other 1, as published"
+    assert assumed[2] == "pixel values run from 0 to 1, as a photograph shows"

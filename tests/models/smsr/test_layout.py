@@ -61,7 +61,7 @@ def test_published_layout(scale: int, wrap: str, tmp_path: Path) -> None:
         ({"body.0.body.ch_mask": torch.rand(8, 4)}, "is missing"),
         ({"body.0.body.collect.weight": torch.rand(8, 31, 1, 1)}, "32 is needed where it has 31"),
         ({"collect.0.weight": torch.rand(8, 15, 1, 1)}, "16 is needed where it has 15"),
-        ({"tail.0.weight": torch.rand(13, 8, 3, 3)}, "of SMSR has 3"),
+        ({"tail.0.weight": torch.rand(13, 8, 3, 3)}, r"of smsr has 3\*scale\^2"),
         ({"extra.weight": torch.rand(3)}, "'extra.weight' .* is not part of smsr"),
         ({"head.0.weight": torch.full((8, 3, 3, 3), torch.nan)}, "NaN or infinity"),
     ],
