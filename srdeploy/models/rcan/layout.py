@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+from srdeploy.errors import UserError
 from srdeploy.models.importing.layouts import Importer, Layout, Tensors, has
 from srdeploy.models.importing.namings import Naming
 from srdeploy.models.rirsr.layout import has_groups, lay_out_groups, residual_block
@@ -14,8 +17,18 @@ def recognises(tensors: Tensors) -> bool:
 
 def lay_out(layout: Layout) -> None:
     """Groups of blocks with attention; how narrow it is, is seen in the first one."""
-    lay_out_groups(layout, _block)
-    trunk = layout.channels("head.0.weight", 0)
+    head = "head.1" if has(layout.tensors, r"head\.1\.") else "head.0"
+    n_in = layout.channels(f"{head}.weight", 1) if head == "head.1" else 3
+    unshuffle = math.isqrt(n_in // 3)
+    lay_out_groups(layout, _block, head, 3 * unshuffle**2)
+    scale, rest = divmod(layout.config["scale"], max(unshuffle, 1))
+    if rest or unshuffle < 1:
+        raise UserError(
+            f"'{layout.source}' reduces its input {unshuffle} times and enlarges it "
+            f"{layout.config['scale']} times; srdeploy runs no network that makes a smaller image."
+        )
+    layout.config |= {"scale": scale, "unshuffle": unshuffle}
+    trunk = layout.channels(f"{head}.weight", 0)
     narrow = max(layout.channels("body.0.body.0.body.3.conv_du.0.weight", 0), 1)
     layout.config["reduction"] = max(trunk // narrow, 1)
 

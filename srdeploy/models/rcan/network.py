@@ -4,6 +4,8 @@ ECCV 2018.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from srdeploy.models.attention import ChannelAttention
@@ -23,11 +25,13 @@ class RCAN(SkipNetwork):
     """Residual groups of blocks with channel attention in a long skip.
 
     Args:
-        scale: 2, 3 or 4 (or 8).
+        scale: 2, 3 or 4 (or 8; with ``unshuffle`` also 1).
         n_groups: Residual groups (10).
         n_blocks: Blocks in each (20).
         n_feats: Channels (64).
         reduction: How many times narrower the attention is inside (16).
+        unshuffle: Pixel unshuffle of the input, as some trainers have for x1 and x2. The upsampler
+            is then larger by this factor: of x4.
         res_scale: Factor on each block's branch.
         mean_shift: Subtract the DIV2K mean at the input and add it back at the output.
         value_range: Pixel values run from 0 to this.
@@ -40,11 +44,16 @@ class RCAN(SkipNetwork):
         n_blocks: int = 20,
         n_feats: int = 64,
         reduction: int = 16,
+        unshuffle: int = 1,
         res_scale: float = 1.0,
         mean_shift: bool = True,
         value_range: float = 255.0,
     ) -> None:
         super().__init__(scale, n_feats, mean_shift, value_range)
+        self.unshuffle = unshuffle
+        if unshuffle > 1:
+            first = conv3x3(3 * unshuffle**2, n_feats)
+            self.head = nn.Sequential(nn.PixelUnshuffle(unshuffle), first)
         groups: list[nn.Module] = [
             ResidualGroup(
                 n_feats, (AttentionBlock(n_feats, reduction, res_scale) for _ in range(n_blocks))
@@ -52,7 +61,11 @@ class RCAN(SkipNetwork):
             for _ in range(n_groups)
         ]
         self.body = nn.Sequential(*groups, conv3x3(n_feats, n_feats))
-        self.tail = nn.Sequential(upsampler(scale, n_feats), conv3x3(n_feats, 3))
+        self.tail = nn.Sequential(upsampler(scale * unshuffle, n_feats), conv3x3(n_feats, 3))
+
+    def facts(self) -> dict[str, Any]:
+        """What the card says of this network."""
+        return {**super().facts(), "size_multiple": self.unshuffle}
 
     @property
     def receptive_field(self) -> int:

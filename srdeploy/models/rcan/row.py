@@ -11,6 +11,7 @@ RCAN = Architecture(
     "srdeploy.models.rcan.layout:RCAN",
     leave_alone=("tail.*",),
     layers=("n_groups", "n_blocks"),
+    scales=(1, 2, 3, 4, 8),
     tiles_differ=(
         "its channel attention averages over all that it sees; more --memory makes larger tiles"
     ),

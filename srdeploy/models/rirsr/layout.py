@@ -35,18 +35,22 @@ def residual_block(layout: Layout, name: str, own: str) -> None:
     layout.conv(f"{name}.body.2", "trunk", f"inner{own}")
 
 
-def lay_out_groups(layout: Layout, block: Callable[[Layout, str, str], None]) -> None:
+def lay_out_groups(
+    layout: Layout, block: Callable[[Layout, str, str], None], head: str = "head.0", n_in: int = 3
+) -> None:
     """Groups of blocks, which all share the trunk's width.
 
     Args:
         layout: To be filled.
         block: Adds one block; it is told the block's name, and its number for names of widths.
+        head: Name of the first convolution.
+        n_in: Channels that it reads.
     """
     n_groups = layout.count(r"body\.(\d+)\.body\.")
     n_blocks = layout.count(r"body\.\d+\.body\.(\d+)\.body\.")
     layout.config |= {"n_groups": n_groups, "n_blocks": n_blocks}
     mean_shifts(layout)
-    layout.conv("head.0", "trunk", 3)
+    layout.conv(head, "trunk", n_in)
     for g in range(n_groups):
         if len(layout.shapes) > len(layout.tensors):
             break  # some tensor is missing already; numbers of layers may be anything

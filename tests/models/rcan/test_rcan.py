@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,9 +19,10 @@ from srdeploy.models.registry import create
 Tensors = dict[str, Tensor]
 
 
-def small(scale: int = 2) -> Network:
+def small(scale: int = 2, **options: Any) -> Network:
     torch.manual_seed(0)
-    return create("rcan", scale=scale, n_groups=2, n_blocks=3, n_feats=8, reduction=4)
+    sizes = {"n_groups": 2, "n_blocks": 3, "n_feats": 8, "reduction": 4}
+    return create("rcan", scale=scale, **sizes, **options)
 
 
 def published(tensors: Tensors, x: Tensor, scale: int) -> Tensor:
@@ -31,7 +33,12 @@ def published(tensors: Tensors, x: Tensor, scale: int) -> Tensor:
         weight = t[f"{name}.weight"]
         return functional.conv2d(y, weight, t[f"{name}.bias"], padding=weight.shape[-1] // 2)
 
-    y = first = conv("head.0", conv("sub_mean", x.double()))
+    x = conv("sub_mean", x.double())
+    if "head.1.weight" in t:
+        y = first = conv("head.1", functional.pixel_unshuffle(x, 4 // scale))
+        scale = 4
+    else:
+        y = first = conv("head.0", x)
     for g in range(2):
         group = y
         for b in range(3):
@@ -110,6 +117,26 @@ def test_pruned_by_others(tmp_path: Path) -> None:
         torch.testing.assert_close(read.module.double()(x.double()), published(tensors, x, 2))
 
 
+@pytest.mark.parametrize("scale", [1, 2])
+def test_unshuffled(scale: int, tmp_path: Path) -> None:
+    """As trainers have it for small factors: fewer pixels inside, and the upsampler of x4."""
+    original = small(scale, unshuffle=4 // scale)
+    tensors = dict(original.module.state_dict())
+    read = load(tensors, tmp_path)
+    assert {**dict(read.card), "history": []} == dict(original.card)
+    assert read.card.size_multiple == 4 // scale
+    x = torch.rand(1, 3, 8, 12) * 255
+    with torch.no_grad():
+        found = read.module.double()(x.double())
+    torch.testing.assert_close(found, published(tensors, x, scale))
+
+
+def test_without_a_mean_shift_pixels_run_to_one(tmp_path: Path) -> None:
+    network = load(dict(small(mean_shift=False).module.state_dict()), tmp_path)
+    assert network.card.value_range == 1.0
+    assert "pixel values run from 0 to 1, as published" in network.card.history[0]["assumed"]
+
+
 ATTENTION = "body.1.body.2.body.3.conv_du.2"
 
 
@@ -123,6 +150,7 @@ ATTENTION = "body.1.body.2.body.3.conv_du.2"
         ({"body.0.body.0.body.3.conv_du.0.weight": None}, "conv_du.0.weight' is missing"),
         ({"body.0.body.0.body.1.weight": torch.rand(8)}, "is not part of rcan"),
         ({"head.0.weight": None}, "'head.0.weight' is missing"),
+        ({"head.1.weight": torch.rand(8, 27, 3, 3)}, "reduces its input 3 times and enlarges it 2"),
     ],
 )
 def test_wrong_tensors(change: dict[str, Tensor | None], message: str, tmp_path: Path) -> None:
