@@ -54,6 +54,9 @@ class SpatialAttention(nn.Module):
         deep: Three convolutions on the coarse grid (RFDN); without, one (RLFN).
     """
 
+    SMALLEST = 15
+    """Height and width of an image on which the grid has one point."""
+
     def __init__(self, n_feats: int, esa_feats: int, deep: bool) -> None:
         super().__init__()
         self.deep = deep
@@ -67,7 +70,7 @@ class SpatialAttention(nn.Module):
         self.conv4 = nn.Conv2d(esa_feats, n_feats, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[N, C, H, W]`` to the same; H and W at least 15."""
+        """``[N, C, H, W]`` to the same; H and W at least :attr:`SMALLEST`."""
         narrow = self.conv1(x)
         y = functional.max_pool2d(self.conv2(narrow), 7, stride=3)
         if self.deep:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,6 +26,9 @@ class DistillationNetwork(ColourNetwork):
             are taken.
         value_range: Pixel values run from 0 to this.
     """
+
+    smallest = 1
+    """Height and width that an input must have at least."""
 
     def __init__(
         self,
@@ -58,6 +62,10 @@ class DistillationNetwork(ColourNetwork):
         if self.fused:
             y = self.c(torch.cat(outs, 1))
         return self.upsampler(self.LR_conv(y) + first)
+
+    def facts(self) -> dict[str, Any]:
+        """What the card says of this network."""
+        return {**super().facts(), "smallest": self.smallest}
 
     @property
     def receptive_field(self) -> int:

@@ -62,7 +62,7 @@ def check_card(card: Card, module: nn.Module, source: str) -> None:
 
 _DEFAULTS: dict[str, Any] = {
     name: Card.model_fields[name].default
-    for name in ("luma_only", "pre_upscaled", "mean_shift", "size_multiple")
+    for name in ("luma_only", "pre_upscaled", "mean_shift", "size_multiple", "smallest")
 }
 
 

@@ -202,6 +202,15 @@ def test_wrong_tensors(
         load(tensors, tmp_path)
 
 
+@pytest.mark.parametrize("arch", ["rfdn", "rlfn"])
+def test_the_smallest_image(arch: str) -> None:
+    network = small(arch)
+    side = network.card.smallest
+    assert network.module(torch.rand(1, 3, side, side)).shape[2:] == (2 * side, 2 * side)
+    with pytest.raises(RuntimeError):
+        network.module(torch.rand(1, 3, side, side - 1))
+
+
 def test_more_kept_than_there_is() -> None:
     with pytest.raises(UserError, match="keep 8 of 8 channels"):
         create("imdn", n_feats=8, n_distilled=8)

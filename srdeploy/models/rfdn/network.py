@@ -54,6 +54,8 @@ class RFDN(DistillationNetwork):
         value_range: Pixel values run from 0 to this.
     """
 
+    smallest = SpatialAttention.SMALLEST
+
     def __init__(
         self,
         scale: int = 4,

@@ -43,6 +43,8 @@ class RLFN(DistillationNetwork):
         value_range: Pixel values run from 0 to this.
     """
 
+    smallest = SpatialAttention.SMALLEST
+
     def __init__(
         self,
         scale: int = 4,
