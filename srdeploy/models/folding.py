@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import ClassVar, cast
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from srdeploy.models.network import Network
 from srdeploy.models.registry import base_module
@@ -22,20 +25,45 @@ _OPTION = "expanded"
 
 
 class Foldable(nn.Module):
-    """A block that is one convolution once it is folded.
+    """A block that is one convolution once it is folded, and trains with more layers.
+
+    Training merges them before each pass, too (SESR, section 3.3): the gradients are the same, and
+    a pass costs what the folded one costs.
 
     Attributes:
         expanded: Whether it has its layers for training.
+        kept: Name of the convolution that the folded block has.
+        dropped: Names of the layers that it does not have.
     """
 
     expanded: bool
+    kept: ClassVar[str]
+    dropped: ClassVar[tuple[str, ...]]
+
+    def merged(self) -> tuple[Tensor, Tensor]:
+        """The weight ``[out, in, k, k]`` and the bias ``[out]`` that the expanded layers equal."""
+        raise NotImplementedError
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """What the one convolution makes of ``[N, in, H, W]``, in either form."""
+        if not self.expanded:
+            return self.get_submodule(self.kept)(x)
+        weight, bias = self.merged()
+        return functional.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
 
     def fold(self) -> None:
-        """Put the one convolution in the place of the layers, in place.
-
-        Its weights are computed in float64 and then rounded once.
-        """
-        raise NotImplementedError
+        """Put the one convolution in the place of the layers; it is computed in float64."""
+        like = cast(nn.Conv2d, self.get_submodule(self.kept)).weight
+        with torch.no_grad():
+            weight, bias = (t.to(like.dtype) for t in copy.deepcopy(self).double().merged())
+        n_out, n_in, side, _ = weight.shape
+        made = nn.Conv2d(n_in, n_out, side, padding=side // 2, device="meta")
+        made.weight = nn.Parameter(weight, requires_grad=like.requires_grad)
+        made.bias = nn.Parameter(bias, requires_grad=like.requires_grad)
+        setattr(self, self.kept, made)
+        for name in self.dropped:
+            delattr(self, name)
+        self.expanded = False
 
 
 def is_expanded(module: nn.Module) -> bool:
@@ -72,17 +100,11 @@ def folded(network: Network) -> Network:
     return replace(network, module=module, card=card.step(step="fold"))
 
 
-def convolution_of(layer: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
-    """A convolution like another one that keeps the image size, with other weights.
-
-    Args:
-        layer: Says whether weights train, and of which type they are.
-        weight: ``[out, in, k, k]`` in float64, ``k`` odd.
-        bias: ``[out]`` in float64.
-    """
-    n_out, n_in, side, _ = weight.shape
-    made = nn.Conv2d(n_in, n_out, side, padding=side // 2, device="meta")
-    like = layer.weight
-    made.weight = nn.Parameter(weight.to(like.dtype), requires_grad=like.requires_grad)
-    made.bias = nn.Parameter(bias.to(like.dtype), requires_grad=like.requires_grad)
-    return made
+def add_identity(weight: Tensor) -> Tensor:
+    """Filters ``[C, C, k, k]`` whose convolution adds its input, ``k`` odd."""
+    middle = weight.shape[-1] // 2
+    identity = torch.zeros_like(weight)
+    identity[:, :, middle, middle] = torch.eye(
+        len(weight), dtype=weight.dtype, device=weight.device
+    )
+    return weight + identity

@@ -4,14 +4,12 @@ Mobile Devices", ACM MM 2021.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from srdeploy.models.folding import Foldable, convolution_of
+from srdeploy.models.folding import Foldable, add_identity
 from srdeploy.models.layers import conv3x3, nearest
 
 SOBEL_X = ((1.0, 0.0, -1.0), (2.0, 0.0, -2.0), (1.0, 0.0, -1.0))
@@ -66,8 +64,6 @@ class EdgeBranch(nn.Module):
 class EdgeBlock(Foldable):
     """A 3x3 convolution beside four branches, then an activation (section 3.2).
 
-    The branches are merged before each pass, which computes what they would compute one by one.
-
     Args:
         n_in: Channels of the input.
         n_out: Channels of the output.
@@ -76,6 +72,9 @@ class EdgeBlock(Foldable):
         identity: Whether the input is added, where it has as many channels as the output.
         activation: None for none.
     """
+
+    kept = "conv3x3"
+    dropped = ("conv1x1_3x3", "conv1x1_sbx", "conv1x1_sby", "conv1x1_lpl")
 
     def __init__(
         self,
@@ -87,7 +86,7 @@ class EdgeBlock(Foldable):
     ) -> None:
         super().__init__()
         self.expanded = multiplier is not None
-        self.identity = identity and n_in == n_out
+        self.identity = identity
         self.conv3x3 = conv3x3(n_in, n_out)
         if multiplier is not None:
             self.conv1x1_3x3 = ExpandingBranch(n_in, n_out, max(int(n_out * multiplier), 1))
@@ -98,10 +97,7 @@ class EdgeBlock(Foldable):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, n_in, H, W] to [N, n_out, H, W]."""
-        if not self.expanded:
-            return self.act(self.conv3x3(x))
-        weight, bias = self.merged()
-        return self.act(functional.conv2d(x, weight, bias, padding=1))
+        return self.act(self.convolve(x))
 
     def merged(self) -> Merged:
         """The expanded block as one convolution (equations 6 to 9)."""
@@ -110,19 +106,8 @@ class EdgeBlock(Foldable):
         branches = (self.conv1x1_3x3, self.conv1x1_sbx, self.conv1x1_sby, self.conv1x1_lpl)
         for more_weight, more_bias in (branch.merged() for branch in branches):
             weight, bias = weight + more_weight, bias + more_bias
-        if self.identity and weight.shape[0] == weight.shape[1]:
-            middle = functional.pad(weight.new_ones(1, 1), (1, 1, 1, 1))
-            weight = weight + torch.einsum("oi,hw->oihw", torch.eye(len(weight)).to(weight), middle)
-        return weight, bias
-
-    def fold(self) -> None:
-        """One 3x3 convolution in place of all."""
-        with torch.no_grad():
-            weight, bias = copy.deepcopy(self).double().merged()
-            self.conv3x3 = convolution_of(self.conv3x3, weight, bias)
-        for name in ("conv1x1_3x3", "conv1x1_sbx", "conv1x1_sby", "conv1x1_lpl"):
-            delattr(self, name)
-        self.expanded = self.identity = False
+        square = weight.shape[0] == weight.shape[1]
+        return add_identity(weight) if self.identity and square else weight, bias
 
 
 class ECBSR(nn.Module):

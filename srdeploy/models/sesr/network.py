@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from srdeploy.models.folding import Foldable, convolution_of
+from srdeploy.models.folding import Foldable, add_identity
 from srdeploy.models.layers import NearestAnchor
 
 
@@ -25,6 +25,9 @@ class LinearBlock(Foldable):
         residual: Add the input before the activation; folding adds the identity to the filters.
     """
 
+    kept = "conv_expand"
+    dropped = ("conv_squeeze",)
+
     def __init__(
         self,
         n_in: int,
@@ -36,7 +39,7 @@ class LinearBlock(Foldable):
     ) -> None:
         super().__init__()
         self.expanded = n_expanded is not None
-        self.residual = residual and self.expanded
+        self.residual = residual
         self.conv_expand = nn.Conv2d(
             n_in, n_expanded or n_out, side, padding=side // 2, bias=not self.expanded
         )
@@ -46,25 +49,14 @@ class LinearBlock(Foldable):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, n_in, H, W] to [N, n_out, H, W]."""
-        y = self.conv_expand(x)
-        if self.expanded:
-            y = self.conv_squeeze(y)
-        return self.activation(x + y if self.residual else y)
+        return self.activation(self.convolve(x))
 
-    def fold(self) -> None:
-        """As in section 3.3: the product of the filters, and the identity in their middle."""
+    def merged(self) -> tuple[Tensor, Tensor]:
+        """The product of the filters, and the identity in their middle (section 3.3)."""
         first, last = self.conv_expand, self.conv_squeeze
         assert last.bias is not None
-        with torch.no_grad():
-            weight = torch.einsum(
-                "om,mihw->oihw", last.weight[:, :, 0, 0].double(), first.weight.double()
-            )
-            if self.residual:
-                middle = weight[:, :, weight.shape[2] // 2, weight.shape[3] // 2]
-                middle += torch.eye(len(middle), dtype=middle.dtype)
-            self.conv_expand = convolution_of(first, weight, last.bias.double())
-        del self.conv_squeeze
-        self.expanded = self.residual = False
+        weight = torch.einsum("om,mihw->oihw", last.weight[:, :, 0, 0], first.weight)
+        return add_identity(weight) if self.residual else weight, last.bias
 
 
 class SESR(nn.Module):
