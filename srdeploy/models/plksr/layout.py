@@ -10,13 +10,14 @@ NORM_GROUPS = 4
 
 
 def recognises_plksr(tensors: Tensors) -> bool:
-    """The mixers' name has the slip of the published code."""
-    return has(tensors, r"feats\.\d+\.channe_mixer\.")
+    """The mixers' name has the slip of the published code, and the large kernel is square."""
+    rectangular = has(tensors, r"feats\.\d+\.lk\.(mn|nm|nn)_conv\.")
+    return has(tensors, r"feats\.\d+\.channe_mixer\.") and not rectangular
 
 
 def recognises_realplksr(tensors: Tensors) -> bool:
-    """The mixers' name has no slip."""
-    return has(tensors, r"feats\.\d+\.channel_mixer\.")
+    """The mixers' name has no slip, and PixelShuffle, not DySample, makes the image."""
+    return has(tensors, r"feats\.\d+\.channel_mixer\.") and not has(tensors, r"to_img\.")
 
 
 def lay_out_plksr(layout: Layout) -> None:
@@ -99,10 +100,8 @@ PLKSR = Importer(
     recognises_plksr,
     lay_out_plksr,
     widths=WIDTHS,
-    others={
-        r"feats\.\d+\.lk\.convs\.": "a PLKSR with several sparse kernels in parallel",
-        r"feats\.\d+\.lk\.(mn|nm|nn)_conv\.": "a PLKSR with rectangular kernels",
-    },
+    # Not even spandrel can tell how far apart the samples of such kernels are.
+    others={r"feats\.\d+\.lk\.convs\.": "a PLKSR with several sparse kernels in parallel"},
 )
 
 REALPLKSR = Importer(
@@ -110,5 +109,4 @@ REALPLKSR = Importer(
     lay_out_realplksr,
     widths=WIDTHS,
     unseen={"norm_groups": (NORM_GROUPS,)},
-    others={r"to_img\.": "a RealPLKSR with DySample in place of PixelShuffle"},
 )

@@ -126,8 +126,8 @@ def test_files_compute_what_the_paper_says(norm: str, options: dict[str, Any]) -
     ("norm", "change", "message"),
     [
         ("", {"feats.1.lk.convs.0.weight": torch.rand(4)}, "several sparse kernels in parallel"),
-        ("", {"feats.1.lk.mn_conv.weight": torch.rand(4)}, "a PLKSR with rectangular kernels"),
-        ("norm", {"to_img.offset.weight": torch.rand(4)}, "a RealPLKSR with DySample"),
+        ("", {"feats.1.lk.mn_conv.weight": torch.rand(4)}, "fits no architecture"),
+        ("norm", {"to_img.offset.weight": torch.rand(4)}, "fits no architecture"),
         ("", {"feats.1.lk.conv.weight": torch.rand(4, 4, 6, 6)}, "kernel of side 6"),
         ("", {"feats.2.lk.conv.weight": torch.rand(4, 4, 5, 7)}, "5 is needed where it has 7"),
         ("", {"feats.2.lk.conv.weight": torch.rand(4, 9, 5, 5)}, "takes 9 channels, but .* are 8"),
