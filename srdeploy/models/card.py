@@ -59,7 +59,7 @@ class Card(BaseModel):
         config: Keyword arguments of the architecture's constructor (the *base*, unpruned network).
         scale: Upscaling factor from the LR image to the output.
         scales: All factors the weights serve (VDSR serves several with one network).
-        channels: Input and output channels: 1 (luma) or 3 (RGB).
+        channels: Input and output channels: 1 (luma), 3 (RGB) or 4 (RGB and opacity).
         value_range: Pixel values run from 0 to this number: 1.0 or 255.0.
         luma_only: The network sees Y alone; colour is upscaled bicubically around it.
         pre_upscaled: The input is the bicubic-upscaled image, as large as the output.

@@ -156,11 +156,11 @@ def input_shape(card: Card, size: Size, scale: int, batch: int = 1) -> tuple[int
 
 
 def check_scale(card: Card, scale: int) -> None:
-    """Raise UserError unless the network serves this scale, and images of grey or of colours."""
-    if card.channels not in (1, 3):
+    """Raise UserError unless the network serves this scale, and images as there are."""
+    if card.channels not in (1, 3, 4):
         raise UserError(
             f"This {card.arch} network takes images of {card.channels} channels; srdeploy upscales "
-            "grey and colour images (1 or 3), and their transparency by itself."
+            "images of 1, 3 or 4: grey, colour, or colour and opacity."
         )
     if scale not in card.scales:
         served = ", ".join(f"x{s}" for s in card.scales)
@@ -189,7 +189,9 @@ def _smallest(sizes: InputSizes | None, height: int, width: int) -> Size:
 def _network_parts(
     session: Session, image: NDArray, scale: int, grid: Grid | None
 ) -> Iterator[Part]:
-    """``[h, w, C]`` through the network, C being what it takes, or 3 where it takes luma."""
+    """``[h, w, C]`` through the network, C being what it takes, or 3 where it takes luma or
+    opacity.
+    """
     card = session.card
     height, width = image.shape[:2]
     grid = grid or plan_image(card, (height, width), scale, sizes=session.sizes)
@@ -211,7 +213,8 @@ def _network_parts(
                 f"The {card.arch} network returned values that are not finite under "
                 f"{session.runtime}; its weights or its precision are broken."
             )
-        yield rows, columns, out.transpose(1, 2, 0).astype(np.float64) * (255.0 / card.value_range)
+        pixels = out[:3].transpose(1, 2, 0).astype(np.float64)  # of four, the last is opacity
+        yield rows, columns, pixels * (255.0 / card.value_range)
 
 
 class _Input:
@@ -248,6 +251,8 @@ class _Input:
         part = _levels(self.image[rows, columns])
         if self.card.luma_only and part.shape[2] == 3:
             return rgb_to_ycbcr(part)[..., :1]
+        if self.card.channels == 4 and part.shape[2] == 3:
+            return np.pad(part, ((0, 0), (0, 0), (0, 1)), constant_values=255.0)  # opaque
         return part
 
 

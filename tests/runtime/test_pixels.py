@@ -121,9 +121,13 @@ def test_scales_that_are_not_served(image: np.ndarray) -> None:
         upscale_rgb(recorder(2), image, 3)
 
 
-def test_pictures_of_four_channels(image: np.ndarray) -> None:
-    with pytest.raises(UserError, match=r"takes images of 4 channels; .* grey and colour"):
-        upscale_rgb(recorder(2, channels=4), image, 2)
+def test_a_network_of_four_channels_sees_opaque_pictures(image: np.ndarray) -> None:
+    session = recorder(2, channels=4)
+    np.testing.assert_allclose(upscale_rgb(session, image, 2), nearest(image, 2))
+    assert session.x.shape[1] == 4
+    assert (session.x[:, 3] == 255).all()
+    with pytest.raises(UserError, match="takes images of 2 channels"):
+        upscale_rgb(recorder(2, channels=2), image, 2)
 
 
 def test_broken_values_are_an_error(image: np.ndarray) -> None:

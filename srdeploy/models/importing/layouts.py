@@ -210,15 +210,15 @@ def mean_shifts(layout: Layout) -> None:
 
 
 def image_channels(layout: Layout, n: int) -> int:
-    """The channels of the image that a network takes and makes, of which a card knows up to four.
+    """The channels of the image that a network takes and makes.
 
     Raises:
-        UserError: there are others.
+        UserError: neither 1 nor 3 nor 4.
     """
-    if not 1 <= n <= 4:
+    if n not in (1, 3, 4):
         raise UserError(
-            f"'{layout.source}' takes images of {n} channels; srdeploy runs networks for grey (1) "
-            "and colour images (3), and loads those of up to 4 channels."
+            f"'{layout.source}' takes images of {n} channels; srdeploy runs networks of 1, 3 or 4: "
+            "grey, colour, or colour and opacity."
         )
     return n
 

@@ -49,7 +49,7 @@ def rename(tensors: Mapping[str, torch.Tensor], naming: Naming) -> dict[str, tor
                     replacement = replacement.replace(placeholder, str(count))
                 layer = match.expand(replacement)
                 break
-        renamed[f"{layer}.{kind}"] = tensor
+        renamed[f"{layer}.{kind}" if layer else kind] = tensor
     return renamed
 
 

@@ -34,7 +34,7 @@ RLFN = Importer(
         Naming(
             "RLFN",
             has=("conv_1.weight", "block_1.c1_r.weight", "conv_2.weight"),
-            lacks=(),
+            lacks=("conv_cat.weight",),  # SPAN's
             rules=(
                 (r"conv_1", "fea_conv"),
                 (r"block_(\d+)\.(.*)", r"B\1.\2"),

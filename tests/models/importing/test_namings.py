@@ -25,6 +25,8 @@ ESRGAN = "ESRGAN's RRDBNet"
         (["conv_first.weight", "conv_after_body.weight", "conv_last.weight"], None),  # SwinIR's
         (["conv_first.weight", "body.0.residual_group.0.rcab.0.weight", "conv_last.weight"], RCAN),
         (["conv_first.weight", "conv_last.weight"], None),
+        (["conv_1.weight", "block_1.c1_r.weight", "conv_2.weight"], "RLFN"),
+        (["conv_1.weight", "block_1.c1_r.weight", "conv_2.weight", "conv_cat.weight"], None),
         (["head.0.weight", "tail.0.0.weight"], NESTED),
         (["head.0.weight", "tail.0.0.weight", "tail.1.weight"], None),  # as EDSR itself
         (["head.0.weight", "tail.0.0.weight", "tail.1.bias"], None),
@@ -48,6 +50,7 @@ RENAMED: dict[str, dict[str, str]] = {
         "tail.bias": "tail.0.bias",
         "body.3.1.weight": "body.3.1.weight",  # nothing that we know
         "sub_mean.weight": "sub_mean.weight",
+        "mean": "mean",  # of the network itself
     },
     BASICSR: {
         "conv_first.weight": "head.0.weight",
