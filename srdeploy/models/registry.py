@@ -25,6 +25,7 @@ from srdeploy.models.safmn import row as safmn
 from srdeploy.models.sesr import row as sesr
 from srdeploy.models.smsr import row as smsr
 from srdeploy.models.span import row as span
+from srdeploy.models.srresnet import row as srresnet
 from srdeploy.models.srvggnet import row as srvggnet
 from srdeploy.models.vdsr import row as vdsr
 from srdeploy.util.plugins import Table
@@ -48,6 +49,7 @@ ARCHITECTURES: Table[Architecture] = Table(
         rcan.RCAN,
         rrdbnet.RRDBNET,
         srvggnet.SRVGGNET,
+        srresnet.SRRESNET,
         span.SPAN,
         imdn.IMDN,
         rfdn.RFDN,

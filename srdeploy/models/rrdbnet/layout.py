@@ -22,6 +22,7 @@ from srdeploy.models.importing.layouts import (
 from srdeploy.models.importing.namings import Naming
 
 _FIRST, _LAST = "conv_first.weight", "conv_last.weight"
+_GREY = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64).view(1, 3, 1, 1)  # BT.601
 
 
 def recognises(tensors: Tensors) -> bool:
@@ -35,6 +36,7 @@ def _is_sequential(tensors: Tensors) -> bool:
 
 def lay_out(layout: Layout) -> None:
     """The dense blocks may all have widths of their own; what they are added to has one."""
+    _read_grey(layout)
     n_blocks = layout.count(r"body\.(\d+)\.rdb")
     doublings = layout.count(r"conv_up(\d+)\.") - 1 if has(layout.tensors, "conv_up") else 0
     plus = has(layout.tensors, r"body\.\d+\.rdb[123]\.conv1x1\.")
@@ -63,6 +65,17 @@ def lay_out(layout: Layout) -> None:
         before = f"up{i + 1}"
     layout.conv("conv_hr", "hr", before)
     layout.conv("conv_last", channels, "hr")
+
+
+def _read_grey(layout: Layout) -> None:
+    """A network that makes colours of grey becomes one that takes colours, and reads their grey."""
+    weight, last = (layout.tensors.get(name) for name in (_FIRST, _LAST))
+    if weight is None or last is None or weight.dim() != 4 or last.dim() < 1:
+        return
+    if (weight.shape[1], last.shape[0]) == (1, 3) and weight.is_floating_point():
+        colours = (weight.double() * _GREY).to(weight.dtype)
+        layout.tensors = {**layout.tensors, _FIRST: colours}
+        layout.assumed.append("the network reads the grey (0.299 R + 0.587 G + 0.114 B) of colours")
 
 
 def _image(layout: Layout) -> tuple[int, int]:

@@ -155,6 +155,19 @@ def test_every_width_may_be_another() -> None:
         assert torch.allclose(result.network.module(x).double(), wanted, rtol=0, atol=1e-5)
 
 
+def test_colours_made_of_grey() -> None:
+    tensors = made(n_blocks=1).module.state_dict()
+    tensors["conv_first.weight"] = tensors["conv_first.weight"][:, :1]
+    result = read(tensors)
+    assert result.network.card.channels == 3
+    assert any("reads the grey" in note for note in result.assumed)
+    x = torch.rand(1, 3, 6, 7, dtype=torch.float64)
+    grey = 0.299 * x[:, :1] + 0.587 * x[:, 1:2] + 0.114 * x[:, 2:]
+    with torch.no_grad():
+        wanted = reference(of_2018(tensors, 1, 2), grey, 1, 2)
+        assert torch.allclose(result.network.module.double()(x), wanted, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

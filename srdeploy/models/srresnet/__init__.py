@@ -1,0 +1,1 @@
+"""SRResNet, the generator of SRGAN without normalisation, and its files."""
