@@ -43,6 +43,12 @@ def _seeded() -> None:
 
 
 @pytest.fixture(autouse=True)
+def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What pruning learns by default takes half a minute; most tests look at something else."""
+    monkeypatch.setattr("srdeploy.pruning.methods.table.STEPS", 2)
+
+
+@pytest.fixture(autouse=True)
 def _verbosity_of_its_own() -> Iterator[None]:
     """A test that runs a command with --verbose or --quiet leaves the next ones as they were."""
     yield

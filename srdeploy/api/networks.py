@@ -10,12 +10,13 @@ from torch import nn
 
 from srdeploy.api.given import listed, network_of, said
 from srdeploy.compacting.surgery import compact as _compact
+from srdeploy.data.builtin import BUILTIN
 from srdeploy.errors import UserError
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.store import save_network
 from srdeploy.pruning.methods.oneshot import default_exclude, plan_oneshot
-from srdeploy.pruning.methods.table import check_settings, chosen_method
+from srdeploy.pruning.methods.table import check_settings, chosen_method, steps_of
 from srdeploy.pruning.options import PruneOptions
 from srdeploy.pruning.plan import Plan
 from srdeploy.pruning.stage_ratios import read_layer_ratios
@@ -152,6 +153,7 @@ def prune(
     data: str | Path | Sequence[str | Path] | None = None,
     refit: bool = False,
     calibration: str | Path | None = None,
+    network_wise: int | None = None,
     iterations: int | None = None,
     run_dir: str | Path | None = None,
 ) -> Network:
@@ -183,6 +185,8 @@ def prune(
         refit: Fit what is left to the dense network by least squares; ``reconstruct`` and ``obs``
             always do.
         calibration: Images for that; default: shipped images.
+        network_wise: Steps of Adam after that, on the same images, towards the dense network's
+            output; default: 500 for ``reconstruct`` and ``obs``, else none.
         iterations: Of the recovery, for the methods that train.
         run_dir: Where those keep checkpoints (the same call resumes) and curves; obligatory for
             them. ``reconstruct`` and ``obs`` keep there what is done until all is.
@@ -223,11 +227,15 @@ def prune(
         scores=criterion is not None and not (row and row.scores_by_criterion),
         calibrates=calibration is not None,
         refits=refit,
+        learns=network_wise is not None,
         budget=budget is not None,
     )
     if row is not None and not row.trains:
         chosen = _oneshot_options(dense, 0.5 if ratio is None else ratio, options)
-        images = Calibration() if calibration is None else Calibration(calibration)
+        images = Calibration(
+            BUILTIN if calibration is None else calibration,
+            network_wise=steps_of(row, network_wise),
+        )
         folder = None if run_dir is None else Path(run_dir) / "reconstruct"
         how: dict[str, Any] = {"refits": refit, "budget": budget, "folder": folder}
         return prune_at_once(dense, row, chosen, images, **how)[0]

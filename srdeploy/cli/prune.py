@@ -17,6 +17,7 @@ from srdeploy.pruning.methods.table import (
     check_settings,
     chosen_method,
     plain,
+    steps_of,
 )
 from srdeploy.train.run_folder import CHECKPOINT, usual_folder
 
@@ -74,6 +75,15 @@ def prune(
         bool,
         typer.Option("--refit", help="Any method: fit what is left to the dense network."),
     ] = False,
+    network_wise: Annotated[
+        int | None,
+        typer.Option(
+            metavar="STEPS",
+            min=0,
+            help="reconstruct, obs, --refit: Adam towards the dense network's output, on the same "
+            "images; reconstruct, obs: 500.",
+        ),
+    ] = None,
     recipe: Annotated[
         Path | None,
         typer.Option(help="Methods that train: a YAML recipe (configs/prune/, configs/recipes/)."),
@@ -176,6 +186,7 @@ def prune(
         calibrates=calibration is not None,
         rotates=rotate is not None,
         refits=refit,
+        learns=network_wise is not None,
         budget=budget is not None,
     )
     if rotate is False:
@@ -197,13 +208,13 @@ def prune(
 
         figures = evaluate(version, data, version.card.scale)
         if not json:
-            note(f"{stage:>11}: {figures.psnr:.3f} dB  {figures.protocol} on {data}")
+            note(f"{stage:>12}: {figures.psnr:.3f} dB  {figures.protocol} on {data}")
         return {k: v for k, v in figures.as_dict().items() if k != "per_image"} | {"data": data}
 
     show = measure if quality else None
     folder = run_dir or usual_folder(output.stem)
     if row is not None and not row.trains:
-        images = Calibration(calibration or BUILTIN)
+        images = Calibration(calibration or BUILTIN, network_wise=steps_of(row, network_wise))
         small, report = _at_once(
             network, row, choice | {"criterion": criterion}, default_exclude, show,
             calibration=images, refits=refit, budget=budget, folder=folder / "reconstruct",

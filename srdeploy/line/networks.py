@@ -20,7 +20,7 @@ from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.store import save_network
 from srdeploy.pruning.methods.oneshot import default_exclude
-from srdeploy.pruning.methods.table import find_method
+from srdeploy.pruning.methods.table import find_method, steps_of
 from srdeploy.pruning.options import PruneOptions
 from srdeploy.reporting.run_folder import NETWORKS, PLAN, file_name
 from srdeploy.train.defaults import finetune_defaults
@@ -111,7 +111,7 @@ class Networks:
             return self._pruned_by_training(self.line.prune)
         assert isinstance(self.line.prune, OneShot)
         asked = self.line.prune
-        own = {"method", "refit", "calibration", "default_exclude"}
+        own = {"method", "refit", "calibration", "network_wise", "default_exclude"}
         values = asked.model_dump(exclude=own)
         if asked.default_exclude:
             values["exclude"] = tuple(
@@ -119,11 +119,12 @@ class Networks:
             )
         options, method = PruneOptions(**values), find_method(asked.method)
         calibrated = asked.refit or method.kind != "scored"
+        learned = steps_of(method, asked.network_wise)
 
         def work(folder: Path) -> dict[str, Any]:
             from srdeploy.reconstruct.run import Calibration, prune_at_once
 
-            images = Calibration(asked.calibration or BUILTIN)
+            images = Calibration(asked.calibration or BUILTIN, network_wise=learned)
             found = prune_at_once(self.load("dense"), method, options, images, refits=asked.refit)
             return _keep_pruned(folder, *found)
 
@@ -131,7 +132,7 @@ class Networks:
         proven = f"compact, prove{', refit' if calibrated else ''}"
         how = options.model_dump(mode="json")
         if calibrated:
-            how |= {"method": method.name, "refit": True}
+            how |= {"method": method.name, "refit": True, "network_wise": learned}
         elif not method.scores_by_criterion:
             how["method"] = method.name
         return Stage(

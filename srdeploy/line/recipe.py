@@ -99,6 +99,8 @@ class OneShot(PruneOptions):
             ``l1``: by the norm of filters, the default where a criterion is named.
         refit: Fit what ``l1`` leaves to the dense network by least squares; the others always do.
         calibration: Images for that: a folder, or ``builtin``.
+        network_wise: Steps of Adam after that towards the dense network's output, on the same
+            images; default: 500 after ``obs`` and ``reconstruct``, else none.
         default_exclude: Leave alone what the published runs of the architecture leave alone.
     """
 
@@ -106,6 +108,7 @@ class OneShot(PruneOptions):
     ratio: float = 0.5
     refit: bool = False
     calibration: str | None = None
+    network_wise: Annotated[int, Field(ge=0)] | None = None
     default_exclude: bool = True
 
     @model_validator(mode="before")
@@ -122,6 +125,7 @@ class OneShot(PruneOptions):
             scores=self.criterion != "l1",
             calibrates=self.calibration is not None,
             refits=self.refit,
+            learns=self.network_wise is not None,
         )
         return self
 

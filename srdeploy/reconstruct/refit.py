@@ -119,6 +119,8 @@ def refit(
             hooks.callback(form.module.register_forward_hook(ran).remove)
         with Targets(dense, x, layers, summed) as targets, torch.no_grad(), watch:
             small(x.clone())
+    if len(fits) > len(solved):
+        steps.write(FITTED, small.state_dict(), [asdict(one) for one in fits])
     return fits
 
 

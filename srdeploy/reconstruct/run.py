@@ -33,6 +33,7 @@ from srdeploy.pruning.tracing.groups import Grouping, find_groups
 from srdeploy.reconstruct.allocate import allocations
 from srdeploy.reconstruct.budget import Budget
 from srdeploy.reconstruct.choice import choose_by_cost
+from srdeploy.reconstruct.network_wise import RATE, fit_output
 from srdeploy.reconstruct.refit import RIDGE, LayerFit, refit
 from srdeploy.reconstruct.rotate import rotate_streams
 from srdeploy.reconstruct.steps import CHOSEN, Steps, origin_of
@@ -58,11 +59,13 @@ class Calibration:
         patches: How many pieces of them; fewer where a network needs larger ones.
         side: Their side in LR pixels; of a network that runs on no image so small, the smallest
             on which it does.
+        network_wise: Steps of network-wise reconstruction after the refit.
     """
 
     images: str | Path = BUILTIN
     patches: int = PATCHES
     side: int = SIDE
+    network_wise: int = 0
 
     def inputs(self, network: Network) -> Tensor:
         """Network inputs, ``float32 [N, C, H, W]``.
@@ -141,9 +144,8 @@ def prune_at_once(
     grouping = find_groups(network)
     plan = plan_oneshot(network, options, grouping, method)
     x = calibration.inputs(network)
-    steps = Steps()
     return _remove_and_refit(
-        network, network, grouping, plan, options, calibration, x, measure, steps
+        network, network, grouping, plan, options, calibration, x, measure, Steps()
     )
 
 
@@ -184,7 +186,8 @@ def prune_by_cost(
     elif not removals(grouping, options):
         raise nothing_to_prune(grouping, options)
     x = calibration.inputs(network)
-    steps = _steps(network, x, {**settings, "rotate": rotate}, folder)
+    how = {"rotate": rotate, "network_wise": calibration.network_wise}
+    steps = _steps(network, x, settings | how, folder)
     found = steps.read(CHOSEN)
     if found is not None and (kept := _as_chosen(network, *found)) is not None:
         turned, plan = kept
@@ -314,9 +317,12 @@ def _remove_and_refit(
     small = _refitted(turned, small, plan, calibration, x, steps)
     if measure is not None:
         quality["refit"] = measure("refit", small)
-        *before, step = small.card.history
-        step = step | _psnr("before", quality["compact"]) | _psnr("after", quality["refit"])
-        small = replace(small, card=small.card.model_copy(update={"history": [*before, step]}))
+        small = _with_psnr(small, quality["compact"], quality["refit"])
+    if calibration.network_wise:
+        small = _learned(turned, small, calibration, x, steps)
+        if measure is not None:
+            quality["network-wise"] = measure("network-wise", small)
+            small = _with_psnr(small, quality["refit"], quality["network-wise"])
     return small, report_on(network, grouping, plan, options, small, quality)
 
 
@@ -337,6 +343,28 @@ def _refitted(
     images = Path(calibration.images).name
     step = {"images": images, "patches": len(x), "ridge": RIDGE, "layers": len(fits)}
     return replace(small, card=small.card.step(step="refit", **step))
+
+
+def _learned(
+    network: Network, small: Network, calibration: Calibration, x: Tensor, steps: Steps
+) -> Network:
+    count = calibration.network_wise
+    with track("network-wise", count) as bar:
+        fit = fit_output(
+            network.module, small.module, x, count, small.card.value_range,
+            on_step=bar.update, kept=steps,
+        )  # fmt: skip
+    errors = {"error_before": fit.before, "error_after": fit.after}
+    step = {"images": Path(calibration.images).name, "patches": len(x), "steps": count, "lr": RATE}
+    told = {key: float(f"{error:.4g}") for key, error in errors.items()}
+    return replace(small, card=small.card.step(step="network-wise", **step, **told))
+
+
+def _with_psnr(small: Network, before: dict[str, Any], after: dict[str, Any]) -> Network:
+    """The network with the PSNR before and after its latest step on the card."""
+    *others, step = small.card.history
+    step = step | _psnr("before", before) | _psnr("after", after)
+    return replace(small, card=small.card.model_copy(update={"history": [*others, step]}))
 
 
 def _psnr(when: str, figures: dict[str, Any]) -> dict[str, Any]:

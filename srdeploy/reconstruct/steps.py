@@ -18,9 +18,9 @@ from srdeploy import __version__
 from srdeploy.models.digest import weights_sha256
 from srdeploy.util.files import atomic_path
 
-CHOSEN, FITTED = "chosen", "fitted"
-"""The network before the removal, with the plan; and the small one with the layers that are fitted
-so far."""
+CHOSEN, FITTED, LEARNED = "chosen", "fitted", "learned"
+"""The network before the removal, with the plan; the small one with the layers that are fitted so
+far; and the small one on its way to the dense one's output."""
 
 EVERY_SECONDS = 5.0
 """Between two writes of what grows layer by layer."""
@@ -87,7 +87,7 @@ class Steps:
         What lies above is the user's, but for the usual ``runs``.
         """
         if self._folder is not None:
-            for name in (CHOSEN, FITTED):
+            for name in (CHOSEN, FITTED, LEARNED):
                 self._path(name).unlink(missing_ok=True)
             with suppress(OSError):  # something else lies there
                 run = self._folder.parent

@@ -74,11 +74,15 @@ def test_prune_at_once(calls: Calls, given: dict, ratio: float, method: str | No
     (network, row, options, images), named = calls.pop()
     assert network is NETWORK
     assert row == METHODS[method or "reconstruct"]
-    assert (options.ratio, options.round_to, images) == (ratio, 2, Calibration())
+    assert (options.ratio, options.round_to, images) == (
+        ratio,
+        2,
+        Calibration(network_wise=0 if method == "l1" else 2),
+    )
     assert named == {"refits": False, "budget": None, "folder": None}
-    api.prune(NETWORK, **given, method=method, refit=True, calibration="dir")
+    api.prune(NETWORK, **given, method=method, refit=True, calibration="dir", network_wise=7)
     (*_, images), named = calls.pop()
-    assert (images.images, named["refits"]) == ("dir", True)
+    assert (images.images, images.network_wise, named["refits"]) == ("dir", 7, True)
 
 
 @pytest.mark.parametrize(

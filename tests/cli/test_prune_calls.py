@@ -35,7 +35,7 @@ def by(method: str) -> dict[str, Any]:
     return {f"prune_at_once.method.{name}": value for name, value in values.items()}
 
 
-SHIPPED = {"images": "builtin", "patches": 112, "side": 32}
+SHIPPED = {"images": "builtin", "patches": 112, "side": 32, "network_wise": 2}
 AT_ONCE = {
     "load_network.path": "n.st",
     "prune_at_once.network": "SimpleNamespace",
@@ -96,6 +96,7 @@ CASES = [
             "--eval-data",
             "--no-quality",
             "--calibration",
+            "--network-wise",
             "--rotate",
             "--macs",
             "--params",
@@ -108,6 +109,7 @@ CASES = [
         AT_ONCE | by("reconstruct"),
         {
             "--calibration DIR": {"prune_at_once.calibration.images": "DIR"},
+            "--network-wise 7": {"prune_at_once.calibration.network_wise": 7},
             "--run-dir r": {"prune_at_once.folder": "r/reconstruct"},
             "--fresh": {"prune_at_once.resume": False},
             "--no-rotate": {k: v for k, v in by("obs").items() if v != by("reconstruct")[k]},
@@ -133,6 +135,7 @@ CASES = [
         {
             "--criterion l2": {
                 **{k: v for k, v in by("l1").items() if v != by("reconstruct")[k]},
+                "prune_at_once.calibration.network_wise": 0,
                 "prune_at_once.options.criterion": "l2",
             },
         },
@@ -144,6 +147,7 @@ CASES = [
         {
             **AT_ONCE,
             **by("l1"),
+            "prune_at_once.calibration.network_wise": 0,
             "default_exclude.network": "SimpleNamespace",
             "prune_at_once.options.exclude": ["tail.*"],
         },
@@ -341,7 +345,7 @@ def test_quality_is_measured_on_the_data_and_told(
     seen = calls(f"{line} --eval-data Set5", replaced)
     assert (seen["evaluate.folder"], seen["evaluate.scale"]) == ("Set5", 2)
     assert given.pop() == {"psnr_y": 30.0, "data": "Set5"}
-    assert capsys.readouterr().err == "      dense: 30.123 dB  psnr[y] on Set5\n"
+    assert capsys.readouterr().err == "       dense: 30.123 dB  psnr[y] on Set5\n"
     assert calls(f"{line} --json", replaced)["evaluate.folder"] == "builtin"
     assert capsys.readouterr().err == ""
     given.clear()

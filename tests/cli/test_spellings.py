@@ -52,6 +52,7 @@ CONCEPTS = {
     "--rotate": "another basis of linear streams",
     "--nni-config": "another tool's list of ratios",
     "--refit": "least-squares fit of what is left",
+    "--network-wise": "steps towards the dense network's output",
     "--layer-ratio": "the same, of some layers",
     "--method": "pruning method",
     "--criterion": "score of filters",

@@ -78,6 +78,9 @@ DEFAULT = "reconstruct"
 SCORED = "l1"
 """Where a criterion is named and no method."""
 
+STEPS = 500
+"""Of network-wise reconstruction, where none are asked for and a method always refits."""
+
 CRITERIA = ("l1", "l2", "fpgm", "random")
 """How the scored method ranks filters (``--criterion``)."""
 
@@ -128,6 +131,7 @@ def check_settings(
     calibrates: bool = False,
     rotates: bool = False,
     refits: bool = False,
+    learns: bool = False,
     budget: bool = False,
 ) -> None:
     """That no setting belongs to another kind of method.
@@ -140,6 +144,7 @@ def check_settings(
         calibrates: Calibration images were.
         rotates: It was said whether to rotate.
         refits: A refit was asked for.
+        learns: A number of steps of network-wise reconstruction was given.
         budget: A number of MACs or parameters was given in place of a ratio.
 
     Raises:
@@ -168,11 +173,23 @@ def check_settings(
             f"A budget of MACs or parameters belongs to method {_one_of(names('reconstructed'))}, "
             "which know what each channel is worth; give the others a ratio."
         )
+    if learns and (kind == "trained" or (kind == "scored" and not refits)):
+        raise UserError(
+            f"Network-wise reconstruction belongs to method {_one_of(names('reconstructed'))}, and "
+            f"to {SCORED} with --refit; the methods that train fine-tune instead."
+        )
     if calibrates and kind != "reconstructed" and not refits:
         raise UserError(
             f"Calibration images belong to method {_one_of(names('reconstructed'))}, and to any "
             "other with --refit."
         )
+
+
+def steps_of(method: Method, asked: int | None) -> int:
+    """How many steps of network-wise reconstruction follow a refit: what was asked for, if so."""
+    if asked is not None:
+        return asked
+    return STEPS if method.kind == "reconstructed" else 0
 
 
 def plain(method: Method) -> Method:

@@ -53,6 +53,8 @@ def test_the_method_meant_is_the_one_named_or_the_recipes_or_the_plainest() -> N
         ("obs", {"rotates": True}, "Rotation belongs to method reconstruct"),
         (None, {"rotates": True}, "Rotation belongs to method reconstruct"),
         ("l1", {"calibrates": True}, "Calibration images belong to method obs or reconstruct"),
+        ("l1", {"learns": True}, "belongs to method obs or reconstruct, and to l1 with --refit"),
+        ("srp", {"learns": True, "refits": True}, "the methods that train fine-tune instead"),
         ("l1", {"budget": True}, "A budget of MACs or parameters belongs to method obs or"),
         ("srp", {"budget": True}, "give the others a ratio"),
     ],
@@ -69,7 +71,8 @@ def test_settings_of_another_method_are_refused(
     [
         ("l1", {"scores": True, "refits": True, "calibrates": True}),
         ("obs", {"calibrates": True, "budget": True}),
-        ("reconstruct", {"rotates": True, "refits": True}),
+        ("reconstruct", {"rotates": True, "refits": True, "learns": True}),
+        ("l1", {"refits": True, "learns": True}),
         ("srp", {"trains": True, "refits": True, "calibrates": True}),
         (None, {"trains": True}),
     ],

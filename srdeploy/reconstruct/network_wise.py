@@ -1,0 +1,150 @@
+"""Network-wise reconstruction: the pruned network learns what the dense one puts out.
+
+The refit (:mod:`srdeploy.reconstruct.refit`) solves for one layer at a time. What it leaves is an
+error that no layer can mend alone; here all of them follow the gradient of the output's error, on
+the calibration images and without any high-resolution ones. Li et al. ("BRECQ: Pushing the Limit of
+Post-Training Quantization by Block Reconstruction", ICLR 2021, section 3.2) name it so, among
+reconstructions of layers, blocks and stages. Few-sample distillation is of the same kind (Li et
+al., CVPR 2020). It needs no stream to cut blocks at, so it is for any network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from srdeploy.errors import UserError
+from srdeploy.reconstruct.steps import LEARNED, Steps
+
+RATE, WARMUP, FINAL = 2e-3, 20, 0.01
+"""Adam's rate after a warm-up of so many steps; half a cosine brings it down to that share."""
+
+BATCH, CLIP = 8, 1.0
+"""Patches of a step, and the largest norm of its gradient."""
+
+
+@dataclass(frozen=True)
+class OutputFit:
+    """What network-wise reconstruction did.
+
+    Attributes:
+        before: Mean absolute difference of the output to the dense network's on all patches, as a
+            share of the value range, and
+        after: the same at the end. Where it was not less, nothing was changed and both are equal.
+    """
+
+    before: float
+    after: float
+
+
+def fit_output(
+    dense: nn.Module,
+    small: nn.Module,
+    x: Tensor,
+    steps: int,
+    value_range: float,
+    *,
+    seed: int = 0,
+    on_step: Callable[[], None] = lambda: None,
+    kept: Steps | None = None,
+) -> OutputFit:
+    """Train a pruned network in place, by Adam on the absolute error of its output.
+
+    Both are in evaluation mode: normalisation keeps its statistics, and masks are what they are in
+    use. The same call with the same numbers gives the same weights.
+
+    Args:
+        dense: What it is to compute.
+        small: The pruned network; parameters that are frozen stay.
+        x: Calibration images as the network reads them, ``float32 [N, C, H, W]``.
+        steps: How many; each looks at :data:`BATCH` patches.
+        value_range: What pixels go up to.
+        seed: Of the choice of patches.
+        on_step: Called after each step, also for those that were done before.
+        kept: Where the state is kept; what is found there is gone on from.
+
+    Raises:
+        UserError: the network's output has no gradient.
+    """
+    with torch.no_grad():
+        wanted = torch.cat([dense(part.clone()) for part in x.split(BATCH)])
+    start = {name: tensor.clone() for name, tensor in small.state_dict().items()}
+    before = after = _error(small, x, wanted) / value_range
+    parameters = [p for p in small.parameters() if p.requires_grad]
+    optimiser = torch.optim.Adam(parameters)
+    kept = kept or Steps()
+    done = _restored(kept, small, optimiser)
+    for _ in range(done):
+        on_step()
+    for step in range(done, steps):
+        for group in optimiser.param_groups:
+            group["lr"] = _rate(step, steps)
+        generator = torch.Generator().manual_seed(seed * steps + step)
+        chosen = torch.randint(len(x), (BATCH,), generator=generator)
+        with torch.enable_grad():
+            error = (small(x[chosen]) - wanted[chosen]).abs().mean() / value_range
+        if not error.requires_grad:
+            raise UserError(
+                "The network's code computes without gradients, so it cannot learn the dense "
+                "network's output; leave --network-wise out."
+            )
+        optimiser.zero_grad()
+        error.backward()
+        nn.utils.clip_grad_norm_(parameters, CLIP)
+        optimiser.step()
+        on_step()
+        if kept.due():
+            kept.write(LEARNED, dict(_state(small, optimiser)), step + 1)
+    if steps:
+        after = _error(small, x, wanted) / value_range
+    if not after < before:  # not a number, or no better
+        small.load_state_dict(start)
+        after = before
+    return OutputFit(before, after)
+
+
+def _rate(step: int, steps: int) -> float:
+    cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
+    return RATE * (FINAL + (1 - FINAL) * cosine) * min(1.0, (step + 1) / WARMUP)
+
+
+@torch.no_grad()
+def _error(module: nn.Module, x: Tensor, wanted: Tensor) -> float:
+    pairs = zip(x.split(BATCH), wanted.split(BATCH), strict=True)
+    total = sum(float((module(a.clone()) - b).abs().sum(dtype=torch.float64)) for a, b in pairs)
+    return total / wanted.numel()
+
+
+def _state(small: nn.Module, optimiser: torch.optim.Adam) -> Iterator[tuple[str, Tensor]]:
+    """All that decides the steps to come, as tensors with names."""
+    for name, tensor in small.state_dict().items():
+        yield f"network.{name}", tensor
+    for index, values in optimiser.state_dict()["state"].items():
+        for key, tensor in values.items():
+            yield f"adam.{index}.{key}", tensor
+
+
+def _restored(kept: Steps, small: nn.Module, optimiser: torch.optim.Adam) -> int:
+    """Take over what was kept; how many steps that were."""
+    found = kept.read(LEARNED)
+    if found is None:
+        return 0
+    tensors, done = found
+    small.load_state_dict(_of("network", tensors))
+    state: dict[int, dict[str, Any]] = {}
+    for name, tensor in _of("adam", tensors).items():
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = tensor
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": state, "param_groups": groups})
+    return int(done)
+
+
+def _of(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    prefix = f"{part}."
+    return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
