@@ -103,7 +103,7 @@ PAGES = [
     ),
     Page("int8-edsr-s", 10, _int8("edsr-s-x2", "edsr-s-x2")),
     Page("farm-chaos", 12, (f"{_FARM} --limit 2700",)),
-    Page("reconstruct", 40, ("python benchmarks/reconstruct.py DATA",)),
+    Page("reconstruct", 60, ("python benchmarks/reconstruct.py DATA --fresh",)),
     Page("int8-edsr-f64b5", 25, _int8("edsr-f64b5-x2", F64B5)),
     Page("fresh-clone", 25, ("python benchmarks/fresh_clone.py",)),
 ]

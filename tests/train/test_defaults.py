@@ -15,6 +15,7 @@ from srdeploy.models.card import Card
 from srdeploy.models.registry import create
 from srdeploy.train import defaults
 from srdeploy.train.defaults import fast_precision, finetune_defaults, finetune_recipe
+from srdeploy.train.recipe import Distillation
 
 RECIPE = """
 data: {folders: [images]}
@@ -59,6 +60,19 @@ def test_of_a_network_to_be_rounded(card: Card) -> None:
     assert (settings["iterations"], settings["batch"], settings["patch"]) == (400, 8, 32)
     assert (settings["optimiser"]["lr"], settings["precision"]) == (1e-4, "fp32")
     assert settings["schedule"]["warmup"] == 40
+
+
+def test_of_a_pruned_network_that_was_fitted_to_its_teacher(card: Card) -> None:
+    fitted = card.step(step="prune").step(step="refit")
+    alone, usual = finetune_defaults(fitted), finetune_defaults(card)
+    taught = finetune_recipe(fitted, None, {"teacher": "dense"})
+    assert taught.optimiser.lr == 1e-3
+    assert taught.distill == Distillation(teacher="dense", output=0.9)
+    assert alone == usual == finetune_defaults(card.step(step="prune"), taught=True)
+    given = finetune_recipe(fitted, None, {"teacher": "dense", "lr": 2e-4})
+    assert given.optimiser.lr == 2e-4
+    rounded = finetune_defaults(fitted, rounded=True, taught=True)
+    assert rounded == finetune_defaults(card, rounded=True)
 
 
 def test_lengths(card: Card, luma: Card) -> None:
