@@ -52,7 +52,9 @@ def _card_of(network: Network, small: nn.Module, plan: Plan) -> Card:
                 f"Layer '{name}' could not be rebuilt from the file ({rebuilt} instead of "
                 f"{wanted}): a grouped convolution that was pruned twice; exclude it."
             )
-    updated = network.card.model_copy(
-        update={"widths": layer_widths(small), "shapes": shapes, "quality": {}}
-    )
+    numbers = {part: dict(own) for part, own in network.card.numbers.items()}
+    for part, own in plan.numbers.items():
+        numbers.setdefault(part, {}).update(own)
+    changed = {"widths": layer_widths(small), "shapes": shapes, "numbers": numbers, "quality": {}}
+    updated = network.card.model_copy(update=changed)
     return updated.step(step="prune", method=plan.method, **plan.options)

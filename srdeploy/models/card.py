@@ -67,6 +67,8 @@ class Card(BaseModel):
         widths: Output channels of every convolution and linear layer.
         shapes: Shape of each tensor that differs from the base network: with ``arch`` and
             ``config`` this rebuilds a pruned network.
+        numbers: Of parts of the network whose code cuts channels at positions that are attributes:
+            the values of those that differ from the base network.
         size_multiple: Input height and width must be multiples of this.
         smallest: Input height and width must be at least this.
         receptive_field: Width in input pixels of the square that can influence one output pixel;
@@ -91,6 +93,7 @@ class Card(BaseModel):
     mean_shift: tuple[float, ...] | None = Field(default=None, max_length=4)
     widths: dict[_Name, _Count] = Field(default_factory=dict)
     shapes: dict[_Name, list[_Count]] = Field(default_factory=dict)
+    numbers: dict[_Name, dict[_Name, _Count]] = Field(default_factory=dict)
     size_multiple: int = Field(default=1, ge=1, le=LARGEST_MULTIPLE)
     smallest: int = Field(default=1, ge=1, le=LARGEST_MULTIPLE)
     receptive_field: int = Field(default=0, ge=0, le=1 << 20)

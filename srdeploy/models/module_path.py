@@ -14,8 +14,13 @@ class ModulePath:
     def __init__(self) -> None:
         self._stack: list[tuple[str, nn.Module]] = []
 
+    @property
+    def name(self) -> str:
+        """Of the layer, empty for the network itself."""
+        return self._stack[-1][0] if self._stack else ""
+
     def __str__(self) -> str:
-        name = self._stack[-1][0] if self._stack else ""
+        name = self.name
         return f"'{name}'" if name else "the network's own forward"
 
     @property

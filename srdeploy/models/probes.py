@@ -10,7 +10,8 @@ these become. No tensor is ever handed to a network twice, because a network may
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -104,6 +105,18 @@ def run(module: nn.Module, x: Tensor) -> Any:
             return module(x.clone())
     except Exception as error:  # whatever the network's own code raises
         raise cannot_run(x.shape, place, error) from error
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module in evaluation mode for a while, and every part back into its own."""
+    training = {layer: layer.training for layer in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for layer, mode in training.items():
+            layer.training = mode
 
 
 def cannot_run(shape: Iterable[int], place: ModulePath, error: Exception) -> CannotRunError:

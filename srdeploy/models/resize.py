@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from srdeploy.errors import UserError
+from srdeploy.errors import UserError, shown
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -39,6 +39,63 @@ def layer_numbers(module: nn.Module) -> dict[str, dict[str, int]]:
         for name, layer in module.named_modules()
         if isinstance(layer, _KNOWN)
     }
+
+
+def own_numbers(module: nn.Module) -> dict[str, int]:
+    """Whole numbers among a module's attributes, and in its lists and tuples (``sizes[1]``).
+
+    Numbers of torch's own layers, of which the tensors decide, are none of them.
+    """
+    found: dict[str, int] = {}
+    if type(module).__module__.startswith("torch.nn"):
+        return found
+    for name, value in vars(module).items():
+        if name.startswith("_"):
+            continue
+        listed = value if isinstance(value, (list, tuple)) else ()
+        for key, number in ((name, value), *((f"{name}[{i}]", n) for i, n in enumerate(listed))):
+            if isinstance(number, int) and not isinstance(number, bool) and number > 0:
+                found[key] = number
+    return found
+
+
+def set_number(module: nn.Module, name: str, value: int) -> None:
+    """Give one of :func:`own_numbers` another value."""
+    name, listed, index = name.partition("[")
+    if not listed:
+        setattr(module, name, value)
+        return
+    old, at = getattr(module, name), int(index.rstrip("]"))
+    setattr(module, name, type(old)(value if i == at else one for i, one in enumerate(old)))
+
+
+def set_numbers(module: nn.Module, numbers: Mapping[str, Mapping[str, int]]) -> None:
+    """Give parts of a network the numbers by which their code cuts channels.
+
+    Args:
+        module: The network.
+        numbers: Names of parts to names and values of their own numbers.
+
+    Raises:
+        UserError: a part or number that the module does not have, or one that would grow.
+    """
+    for part, values in numbers.items():
+        try:
+            owner = module.get_submodule(part)
+        except AttributeError:
+            raise _no_number(part) from None
+        own = own_numbers(owner)
+        for name, value in values.items():
+            if not 1 <= value <= own.get(name, 0):
+                raise _no_number(f"{part}.{name}")
+            set_number(owner, name, value)
+
+
+def _no_number(name: str) -> UserError:
+    return UserError(
+        f"The card gives '{shown(name)}' a number that the base network does not have, or a larger "
+        "one; the file was made for another architecture."
+    )
 
 
 def tensor_shapes(module: nn.Module) -> dict[str, list[int]]:

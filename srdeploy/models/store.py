@@ -11,6 +11,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ from srdeploy.errors import UserError, shown
 from srdeploy.models import spandrel_library
 from srdeploy.models.card import SPANDREL, Card
 from srdeploy.models.card_file import card_metadata, damaged, read_header
+from srdeploy.models.computed_weights import compute_weights
 from srdeploy.models.digest import weights_sha256
 from srdeploy.models.facts import check_card, check_shapes, check_weights
 from srdeploy.models.network import Factory, Network
 from srdeploy.models.registry import base_module
-from srdeploy.models.resize import resize, tensor_places
+from srdeploy.models.resize import resize, set_numbers, tensor_places
 from srdeploy.util.files import atomic_path, check_output
 from srdeploy.util.synonyms import nearest
 
@@ -121,7 +123,7 @@ def read_network(path: str | Path, *, arch: str | Factory | None = None) -> Netw
             architecture or tensors, or weights that are not finite.
     """
     card, tensors = _as_saved(path)
-    module = empty_module(card, arch)
+    module = empty_module(card, arch, tensors.keys())
     check_weights(tensors, module.state_dict(), str(path))
     ties = [places for places in tensor_places(module).values() if len(places) > 1]
     try:
@@ -167,12 +169,15 @@ def _read_tensors(path: str | Path) -> dict[str, Tensor]:
         raise UserError(f"Cannot read the tensors in '{path}' ({shown(error)}).") from error
 
 
-def empty_module(card: Card, arch: str | Factory | None = None) -> nn.Module:
+def empty_module(
+    card: Card, arch: str | Factory | None = None, names: Collection[str] | None = None
+) -> nn.Module:
     """The module a card describes: on the meta device, or as a library or the user's code makes it.
 
     Args:
         card: The card.
         arch: Allows the import that a card of the user's own names; or what makes its module.
+        names: Of the tensors that it is to hold, where they are known.
 
     Raises:
         UserError: code that is not allowed, cannot be imported or makes no module; an ``arch`` for
@@ -189,11 +194,14 @@ def empty_module(card: Card, arch: str | Factory | None = None) -> nn.Module:
                 f"pass --arch {card.arch} to allow importing it."
             )
         module = user_factory(arch or card.arch)().eval()  # holds what no file does: not on meta
+        if names is None or names != module.state_dict().keys():  # not as 0.1 wrote it
+            compute_weights(module)
     elif callable(arch):
         raise UserError(f"This network is srdeploy's own {card.arch}; leave arch out.")
     else:
         module = base_module(card)
     resize(module, card.shapes)
+    set_numbers(module, card.numbers)
     return module
 
 
@@ -204,9 +212,9 @@ def unpruned_module(network: Network) -> nn.Module:
         UserError: it is built by code that cannot be imported.
     """
     if network.make is not None:
-        return network.make().eval()
+        return compute_weights(network.make().eval())
     card = network.card
-    return empty_module(card.model_copy(update={"shapes": {}}), arch=card.arch)
+    return empty_module(card.model_copy(update={"shapes": {}, "numbers": {}}), arch=card.arch)
 
 
 def build(card: Card, *, arch: str | None = None) -> Network:

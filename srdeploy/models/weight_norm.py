@@ -72,19 +72,30 @@ def gamma_of(module: nn.Module, layer: str) -> Tensor:
 def merge_weight_norm(module: nn.Module) -> nn.Module:
     """Put W itself in the place of (gamma, V), in place: to the bit what the network computed."""
     for layer in list(module.modules()):
-        if parametrize.is_parametrized(layer, "weight") and isinstance(
-            layer.get_submodule("parametrizations.weight.0"), FilterNorm
-        ):
-            _merge(layer)
+        if normalised_by_us(layer):
+            merge(layer)
     return module
 
 
-def _merge(layer: nn.Module) -> None:
+def normalised_by_us(layer: nn.Module) -> bool:
+    """Whether a layer's weight is computed by :class:`FilterNorm`."""
+    return parametrize.is_parametrized(layer, "weight") and isinstance(
+        layer.get_submodule("parametrizations.weight.0"), FilterNorm
+    )
+
+
+def merge(layer: nn.Module) -> None:
+    """Put the tensors themselves in the place of what a layer computes them from."""
     # torch's own removal also strips the class, which copies of the layer share.
-    weight: Tensor = layer.weight  # type: ignore[assignment]
+    computed = {}
+    for name, steps in layer.parametrizations.items():  # type: ignore[operator,union-attr]
+        trained = any(parameter.requires_grad for parameter in steps.parameters())
+        value: Tensor = getattr(layer, name)
+        computed[name] = nn.Parameter(value.detach().clone(), requires_grad=trained)
     others = dict(layer._parameters)
     del layer.parametrizations
     layer.__class__ = type(layer).__bases__[0]
     layer._parameters.clear()
-    layer.register_parameter("weight", nn.Parameter(weight.detach().clone()))
+    for name, parameter in computed.items():
+        layer.register_parameter(name, parameter)
     layer._parameters.update(others)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from srdeploy.errors import SrdeployError
-from srdeploy.models.resize import follow_shapes, replace_tensor, tensor_places
+from srdeploy.models.resize import follow_shapes, replace_tensor, set_numbers, tensor_places
 from srdeploy.pruning.tracing.groups import Grouping
 
 
@@ -25,6 +25,8 @@ class Plan(BaseModel):
         keep: Tensor name to dimension to the kept indices, for every axis that loses some.
         zero: The same, restricted to axes on which a removed channel's own numbers lie: zeroing
             them there is what "masked" means.
+        numbers: Parts of the network to those of their attributes that are numbers of channels, as
+            the compact network has them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,6 +36,7 @@ class Plan(BaseModel):
     removed: dict[str, list[int]]
     keep: dict[str, dict[int, list[int]]]
     zero: dict[str, dict[int, list[int]]]
+    numbers: dict[str, dict[str, int]] = {}
 
     def __repr_args__(self) -> Iterator[tuple[str, Any]]:
         """How much goes, not which."""
@@ -56,14 +59,26 @@ def make_plan(
     sizes = {(axis.tensor, axis.dim): size for axis, size in grouping.sizes.items()}
     keep: dict[str, dict[int, list[int]]] = {}
     zero: dict[str, dict[int, list[int]]] = {}
+    numbers: dict[str, dict[str, int]] = {}
     for (tensor, dim, role), lost in gone.items():
         kept = [i for i in range(sizes[tensor, dim]) if i not in lost]
         if not kept:
             raise SrdeployError(f"The plan leaves nothing of dimension {dim} of '{tensor}'.")
+        if role == "count":
+            part, _, attribute = tensor.rpartition(".")
+            numbers.setdefault(part, {})[attribute] = len(kept)
+            continue
         keep.setdefault(tensor, {})[dim] = kept
         if role != "in":
             zero.setdefault(tensor, {})[dim] = sorted(lost)
-    return Plan(method=method, options=options, removed=dict(removed), keep=keep, zero=zero)
+    return Plan(
+        method=method,
+        options=options,
+        removed=dict(removed),
+        keep=keep,
+        zero=zero,
+        numbers=numbers,
+    )
 
 
 def apply_masks(module: nn.Module, plan: Plan) -> None:
@@ -90,4 +105,5 @@ def cut(module: nn.Module, plan: Plan) -> nn.Module:
         owners |= {id(owner): owner for owner, _ in places[id(old)]}
     for owner in owners.values():
         follow_shapes(owner)
+    set_numbers(small, plan.numbers)
     return small

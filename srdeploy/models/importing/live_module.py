@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from srdeploy.errors import UserError
+from srdeploy.models.computed_weights import compute_weights, make_copyable
 from srdeploy.models.importing.user_module import describe_module, spec_of
 from srdeploy.models.network import Factory, Network
 
@@ -51,7 +52,8 @@ def wrap(
             "A TorchScript program has no layers to prune; give the module that it was made from."
         )
     try:
-        own = copy.deepcopy(live).cpu().float().eval()
+        make_copyable(live)
+        own = compute_weights(copy.deepcopy(live).cpu().float().eval())
     except Exception as error:  # whatever the user's code holds
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise UserError(

@@ -32,6 +32,7 @@ from torch import nn
 
 from srdeploy.errors import UserError
 from srdeploy.models.card import LARGEST_MULTIPLE, Card, first_problem
+from srdeploy.models.computed_weights import compute_weights
 from srdeploy.models.importing.receptive_field import measure_receptive_field
 from srdeploy.models.importing.state_dict import StateDict
 from srdeploy.models.importing.wrappers import networks_in
@@ -74,6 +75,7 @@ def load_user_network(
     module = factory().eval().float()
     spec = arch if isinstance(arch, str) else spec_of(module)
     _load_strictly(module, found, spec, source)
+    compute_weights(module)
     card, assumed = describe_module(module, spec, scale)
     return Network(module, card, None if isinstance(arch, str) else factory), assumed
 

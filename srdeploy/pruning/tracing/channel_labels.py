@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from srdeploy.errors import UserError
 from srdeploy.models.module_path import ModulePath
+from srdeploy.pruning.tracing.cut_numbers import CutNumbers
 from srdeploy.pruning.tracing.unionfind import Nodes, UnionFind
 
 
@@ -30,8 +31,9 @@ class Axis:
     Attributes:
         tensor: Name of the tensor in the state dict.
         dim: Its dimension.
-        role: "out" (a layer's own output channels), "in" (channels it reads) or "along"
-            (per-channel numbers that go with a channel: bias, normalisation, slopes).
+        role: "out" (a layer's own output channels), "in" (channels it reads), "along"
+            (per-channel numbers that go with a channel: bias, normalisation, slopes) or "count"
+            (no tensor, but an attribute that is the number of these channels).
     """
 
     tensor: str
@@ -119,15 +121,17 @@ class Labelling:
     Attributes:
         events: Layer and operation of everything that tied or froze channels, or made a removed
             channel non-zero, in order.
+        cut_numbers: Attributes by which the network's code cuts channels.
         not_followed: Operation, layer, and why no rule follows it; in order, each once.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, cut_numbers: CutNumbers | None = None) -> None:
         self.events: list[tuple[str, str]] = []
         self.not_followed: dict[tuple[str, str, str], None] = {}
         self.sets = UnionFind()
         self.axes: dict[Axis, Nodes] = {}
         self.in_chunk = False
+        self.cut_numbers = cut_numbers or {}
         self.place = ModulePath()
         self.names = {id(tensor): name for name, tensor in _stored(module)}
         self._sources = {own: frozenset([name]) for own, name in self.names.items()}
@@ -231,6 +235,19 @@ class Labelling:
                 f"'{known.role}'"
             )
         return self.axes[known]
+
+    def count(self, attribute: str, nodes: Nodes) -> None:
+        """An attribute of the part that runs is the number of these channels.
+
+        Where it is the number of others, too, as many of those go.
+        """
+        name = f"{self.place.name}.{attribute}"
+        known = self._by_place.get((name, 0))
+        if known is None:
+            known = self._by_place[name, 0] = Axis(name, 0, "count")
+            self.axes[known] = nodes
+            return
+        self.tie(self.axes[known], nodes, f"counted by the same attribute in {self.place}")
 
     def channels(self, labelled: ChannelLabels, dim: int, why: str | None = None) -> Nodes:
         """One node per index of ``dim``: whatever meets inside a channel is joined."""

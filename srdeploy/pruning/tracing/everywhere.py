@@ -34,6 +34,8 @@ from srdeploy.models.probes import (
 )
 from srdeploy.models.watch import OperationWatch, name_of
 from srdeploy.pruning.tracing.channel_labels import Axis, UnsupportedOperationError
+from srdeploy.pruning.tracing.cut_numbers import CutNumbers, cut_numbers
+from srdeploy.pruning.tracing.rules.shape_operations import CUT
 from srdeploy.pruning.tracing.trace import Trace, trace
 
 MORE_SIZES: tuple[Size, ...] = ((64, 48), (90, 110), (256, 256), (360, 640))
@@ -82,6 +84,7 @@ class _Everywhere:
         self._network = network
         self._smallest: Size  # of the first trace
         self._seen: set[_Calls] = set()
+        self._cut_numbers: CutNumbers | None = None
         self._list = _lister(network)
 
     def look(self, wanted: Size, listed_only: bool = False) -> None:
@@ -137,8 +140,14 @@ class _Everywhere:
         return calls in self._seen
 
     def _trace(self, batch: int, size: Size) -> Trace:
-        x = photograph(self._network.card, size, batch)
-        return trace(self._network.module, torch.from_numpy(x))
+        x = torch.from_numpy(photograph(self._network.card, size, batch))
+        traced = trace(self._network.module, x, self._cut_numbers)
+        if self._cut_numbers is None:
+            cut = any(why.startswith(CUT) for why in traced.sets.frozen().values())
+            self._cut_numbers = cut_numbers(self._network.module, x) if cut else {}
+            if self._cut_numbers:
+                traced = trace(self._network.module, x, self._cut_numbers)
+        return traced
 
 
 def _lister(network: Network) -> Callable[[int, Size], _Calls]:

@@ -160,10 +160,11 @@ def collect(traced: Trace, module: nn.Module) -> Grouping:
         producers = tuple(axis for axis in places if axis.role == "out")
         if producers:
             reason = frozen.get(root) or _why_indispensable(places, sizes)
-            found.setdefault((producers, reason), []).append(root)
+            counts = tuple(axis for axis in places if axis.role == "count")  # one stays of each
+            found.setdefault((producers, reason, counts), []).append(root)
     groups: list[Group] = []
     order = {axis: position for position, axis in enumerate(traced.axes)}
-    for (producers, reason), roots in sorted(found.items(), key=lambda f: order[f[0][0][0]]):
+    for (producers, reason, _), roots in sorted(found.items(), key=lambda f: order[f[0][0][0]]):
         atoms = [Atom(members[root]) for root in roots]
         readers = _layers(a for atom in atoms for a in atom.members if a.role == "in")
         ties = list(dict.fromkeys(why for root in roots for why in joins.get(root, [])))
@@ -179,7 +180,7 @@ def collect(traced: Trace, module: nn.Module) -> Grouping:
             status, why = "coupled", ties
         groups.append(Group(f"g{len(groups) + 1}", status, why, _layers(producers), readers, atoms))
     stored = dict(module.named_parameters()) | dict(module.named_buffers())
-    ranks = {axis.tensor: stored[axis.tensor].dim() for axis in sizes}
+    ranks = {axis.tensor: stored[axis.tensor].dim() for axis in sizes if axis.role != "count"}
     return Grouping(groups, sizes, ranks, tuple(traced.not_followed))
 
 

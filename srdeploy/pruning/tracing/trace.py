@@ -25,9 +25,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.models.probes import cannot_run
+from srdeploy.models.probes import cannot_run, evaluating
 from srdeploy.models.watch import CallWatch, OperationWatch, name_of, tensors_in
 from srdeploy.pruning.tracing.channel_labels import Axis, ChannelLabels, Labelling, NotFollowedError
+from srdeploy.pruning.tracing.cut_numbers import CutNumbers
 from srdeploy.pruning.tracing.rules.call import Call, written_arguments
 from srdeploy.pruning.tracing.rules.keeping import keep, keep_unfollowed_weights, must_not_store
 from srdeploy.pruning.tracing.rules.table import READS_WEIGHT, rule_for
@@ -51,8 +52,11 @@ class Trace:
     not_followed: list[tuple[str, str, str]]
 
 
-def trace(module: nn.Module, example: Tensor) -> Trace:
+def trace(module: nn.Module, example: Tensor, cut_numbers: CutNumbers | None = None) -> Trace:
     """Follow the channels of ``module`` while it upscales ``example`` (float32 [N, C, H, W]).
+
+    Cuts at fixed positions are followed where they are known to be made by attributes
+    (:mod:`srdeploy.pruning.tracing.cut_numbers`).
 
     What is found holds for code that does the same at every size; ``example`` shows one
     (:mod:`srdeploy.pruning.tracing.everywhere` compares several).
@@ -65,16 +69,15 @@ def trace(module: nn.Module, example: Tensor) -> Trace:
     """
     _check_plain(module)
     example = example.clone()
-    labelling = Labelling(module)
+    labelling = Labelling(module, cut_numbers)
     nodes = labelling.sets.new(example.shape[1])
     labelling.sets.freeze(nodes, "it is the network's input")
     labelling.record(
         example, ChannelLabels.broadcast(nodes, 1, example.shape, torch.zeros(len(nodes)))
     )
-    training = {layer: layer.training for layer in module.modules()}
-    module.eval()
     try:
         with (
+            evaluating(module),
             labelling.place.following(module),
             torch.no_grad(),
             _ChunkWatch(labelling),
@@ -85,9 +88,6 @@ def trace(module: nn.Module, example: Tensor) -> Trace:
         raise
     except Exception as error:  # whatever the network's own code raises
         raise cannot_run(example.shape, labelling.place, error) from error
-    finally:
-        for layer, mode in training.items():
-            layer.training = mode
     if not isinstance(output, Tensor):
         raise UserError(
             f"The network returns a {type(output).__name__}, not an image; wrap it in a module "

@@ -13,8 +13,12 @@ from torch.utils._pytree import tree_map
 from srdeploy.models.layers import ChannelSplit
 from srdeploy.models.watch import tensors_in
 from srdeploy.pruning.tracing.channel_labels import ChannelLabels, Labelling, NotFollowedError
+from srdeploy.pruning.tracing.cut_numbers import cut_key, pieces
 from srdeploy.pruning.tracing.rules.call import Call, labels_of_first
 from srdeploy.pruning.tracing.rules.layers import tie_positions
+
+CUT = "cut at fixed positions"
+"""How the reason begins for which channels stay that code cuts at numbers of its own."""
 
 
 def same(labelling: Labelling, call: Call) -> None:
@@ -69,7 +73,7 @@ def pad(labelling: Labelling, call: Call) -> None:
         dim = x.dim() - 1 - position
         if (low or high) and labelling.varies(labelled, dim):
             if min(low, high) < 0:
-                labelling.freeze(x, f"cut at fixed positions by {call.name} in {labelling.place}")
+                labelling.freeze(x, f"{CUT} by {call.name} in {labelling.place}")
             edges = [0] * (2 * position) + [low, high]
             labels, clean, border = (
                 torch.nn.functional.pad(t, edges, value=v)
@@ -124,11 +128,32 @@ def cut(labelling: Labelling, call: Call) -> None:
             first, *others = np.split(nodes, len(outs))
             for part in others:
                 labelling.tie(first, part, f"chunked evenly in {labelling.place}")
-        else:
-            labelling.freeze(
-                x, f"cut at fixed positions by {call.name} in {labelling.place} (chunk is not)"
-            )
+        elif not _cut_by_attributes(labelling, call, labelled, dim):
+            labelling.freeze(x, f"{CUT} by {call.name} in {labelling.place} (chunk is not)")
     structural(labelling, call)
+
+
+def _cut_by_attributes(labelling: Labelling, call: Call, labelled: ChannelLabels, dim: int) -> bool:
+    """Whether all positions are attributes, or follow from them and the number of channels."""
+    key = cut_key(labelling.place.name, call.name, call.args)
+    attributes = None if key is None else labelling.cut_numbers.get(key)
+    if key is None or attributes is None:
+        return False
+    length = labelled.shape[dim]
+    if call.name == "slice":
+        known = all(a or n in (0, length) for n, a in zip(key[3], attributes, strict=True))
+    else:
+        known = None not in attributes
+    if not known:
+        return False
+    channels = labelling.channels(labelled, dim)
+    if call.name == "split":  # into pieces of one size
+        if length % key[3][0]:
+            return False
+        tie_positions(labelling, channels, length // key[3][0], f"cut evenly in {labelling.place}")
+    for attribute, start, stop in pieces(key, attributes):
+        labelling.count(attribute, channels[start:stop])
+    return True
 
 
 def view(labelling: Labelling, call: Call) -> None:
