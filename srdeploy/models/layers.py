@@ -101,13 +101,12 @@ that follows on finer grids (two steps of a grid twice as fine are one LR pixel)
 class ChannelSplit(nn.Module):
     """Splits channels at a position that follows the widths of layers.
 
-    Whoever calls it gives the width of the layer that reads the last channels. Pruning may then
+    Whoever calls it computes the position from the widths of the layers around it. Pruning may then
     remove channels on both sides; of a split at a fixed position it removes none.
     """
 
-    def forward(self, x: torch.Tensor, last: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """``[N, C, H, W]`` to the first ``C - last`` channels, and to the last ones."""
-        position = x.shape[1] - last
+    def forward(self, x: torch.Tensor, position: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """``[N, C, H, W]`` to the channels before the position, and to the others."""
         return x[:, :position], x[:, position:]
 
 

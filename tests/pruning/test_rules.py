@@ -76,7 +76,7 @@ def test_cropping_by_negative_padding_is_followed_in_space_only():
 
 def test_a_split_that_follows_the_widths_cuts_no_channel_off_from_pruning():
     def forward(n, x):
-        first, last = n.split(n.a(x), n.b.in_channels)
+        first, last = n.split(n.a(x), n.a.out_channels - n.b.in_channels)
         return n.c(torch.cat([first, n.b(last)], 1))
 
     net = Net(forward, a=conv(3, 6), b=conv(4, 2), c=conv(4, 3), split=ChannelSplit())

@@ -34,7 +34,7 @@ class DistillationBlock(nn.Module):
         rest = x
         for layer, reader in ((self.c1, self.c2), (self.c2, self.c3), (self.c3, self.c4)):
             y = functional.leaky_relu(layer(rest), SLOPE)
-            part, rest = self.split(y, reader.in_channels)
+            part, rest = self.split(y, layer.out_channels - reader.in_channels)
             kept.append(part)
         kept.append(self.c4(rest))
         return x + self.c5(self.cca(torch.cat(kept, 1)))
