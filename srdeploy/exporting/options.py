@@ -108,15 +108,14 @@ PixelShuffle = Annotated[
         metavar="|".join((*PIXEL_SHUFFLES, AUTO)),
     ),
 ]
-Sizes = Annotated[
-    str | None,
-    Option(
-        "480x270; coreml: also 480x270,640x360 or 64..1024; engines: also 64x64..1920x1080, or "
-        "tuned for the middle, 64x64..480x270..1920x1080.",
-        flag="--input",
-        metavar="SIZES",
-    ),
-]
+_SIZES = Option(
+    "480x270; onnx: default any, if the network can; coreml: also 480x270,640x360 or 64..1024; "
+    "engines: also 64x64..1920x1080, or tuned for the middle, 64x64..480x270..1920x1080.",
+    flag="--input",
+    metavar="SIZES",
+)
+Sizes = Annotated[str | None, _SIZES]
+OneSize = Annotated[str | None, dataclasses.replace(_SIZES, source="network")]
 Capabilities = Annotated[
     tuple[str, ...],
     Option(
@@ -207,6 +206,7 @@ class OnnxOptions(Strict):
     opset: Opset = None
     exporter: Exporter = None
     pixel_shuffle: PixelShuffle = "crd"
+    sizes: OneSize = None
     accept: Accept = None
     calibration: Calibration = None
     calibration_method: CalibrateBy = None

@@ -47,9 +47,26 @@ LIGHTS = (1.0, 2.0**-4, 2.0**-8, 2.0**-12)
 UNSURE = 1e-2
 """Share of the outputs beyond which rounding is no excuse: a wrong branch may differ by less."""
 
+_PIXELS = "pixels of its input"
+
 FAULT = "report this network, it is a fault in the export"
 
 Answer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+class Apart(SrdeployError):
+    """An artifact is not its network.
+
+    Attributes:
+        probe: Where that showed.
+        short: What the network's code depends on, or what is the matter, in a few words.
+        curable: Whether another way of writing it may give the network: not where rounding alone
+            moves its outputs, nor where its precision is too coarse.
+    """
+
+    def __init__(self, sentence: str, probe: Probe, short: str, *, curable: bool) -> None:
+        super().__init__(sentence)
+        self.probe, self.short, self.curable = probe, short, curable
 
 
 @dataclass(frozen=True)
@@ -60,15 +77,27 @@ class Probe:
         size: Height and width.
         batch: Images at a time.
         light: What the photographs are multiplied by.
+        picture: Which of the photographs comes first: a tracer is shown the first, and code that
+            reads pixels may do something else on another.
     """
 
     size: Size
     batch: int = 1
     light: float = 1.0
+    picture: int = 0
 
     def __str__(self) -> str:
         height, width = self.size
-        return f"{width}x{height}" + (f" in a batch of {self.batch}" if self.batch > 1 else "")
+        number = f" (photograph {self.picture + 1})" if self.picture else ""
+        return f"{width}x{height}{number}" + (
+            f" in a batch of {self.batch}" if self.batch > 1 else ""
+        )
+
+    def differs_by(self, other: Probe) -> str:
+        """What of the input is not the same, in words."""
+        if self.size != other.size:
+            return "size of its input"
+        return _PIXELS if self.batch == other.batch else "number of images"
 
 
 def _as_it_is(x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -100,12 +129,16 @@ class Reference:
 
     @classmethod
     def of(cls, network: Network, sizes: Iterable[Size] | None = None) -> Reference:
-        """A network on its usual probes, or on one image of each of the given sizes.
+        """A network on its usual probes, or on images of each of the given sizes.
+
+        Of one size alone there are two, as nothing else would differ from what a tracer is shown.
 
         Raises:
             CannotRunError: the network runs on none of the usual sizes.
         """
         probes = usual_probes(network) if sizes is None else [Probe(size) for size in sizes]
+        if len(probes) == 1:
+            probes.append(Probe(probes[0].size, picture=1))
         return cls(
             network.card,
             probes,
@@ -126,7 +159,8 @@ class Reference:
 
     def input(self, probe: Probe) -> NDArray[np.float32]:
         """A new array each time: whoever gets it may write into it."""
-        x = photograph(self.card, probe.size, probe.batch) * np.float32(probe.light)
+        x = photograph(self.card, probe.size, probe.picture + probe.batch)[probe.picture :]
+        x = x * np.float32(probe.light)
         return np.ascontiguousarray(self.given(x))
 
     def gap(self, probe: Probe, found: NDArray[np.float32]) -> Gap:
@@ -246,17 +280,22 @@ def check_parity_of(
             gaps.append(found.gap)
             light = min(light, found.light)
             continue
-        why = coarse or found.why
+        why, short = coarse or found.why, "it is not the network"
         if not why and (alike := compare.alike(probe)):
-            on = "number of images" if alike.size == probe.size else "size of its input"
+            on = probe.differs_by(alike)
+            short = f"its code depends on the {on}"
             why = (
                 f"on {alike} they agree, so the network's code depends on the {on}: an `if` or a "
-                "number computed from x.shape is written down once, as it was when the network was "
-                f"followed; write it without{remedy and f', {remedy}'}"
+                f"number computed from {'a pixel' if on == _PIXELS else 'x.shape'} is written down "
+                "once, as it was when the network was followed; write it without"
+                f"{remedy and f', {remedy}'}"
             )
         where = parting(reference.input(probe)) if found.gap is not None else ""
-        raise SrdeployError(
-            f"{what} {found.complaint} {than}{found.detail}{where}; {why or at_once}."
+        raise Apart(
+            f"{what} {found.complaint} {than}{found.detail}{where}; {why or at_once}.",
+            probe,
+            short,
+            curable=not (coarse or found.why),
         )
     return parity_of(gaps, reference.sizes, light, tolerance)
 

@@ -51,7 +51,7 @@ def test_a_class_has_the_exporters_keywords_and_defaults(name: str) -> None:
         if option.source != "onnx" or keyword in known:
             assert defaults[keyword] == known[keyword].default, keyword
     keywords = {k for k, one in known.items() if one.kind is one.KEYWORD_ONLY}
-    shared = {"check", "sparse"} | ({"timing_cache", "capabilities"} & keywords)
+    shared = {"check", "sparse", "instead"} | ({"timing_cache", "capabilities"} & keywords)
     assert keywords - shared <= set(defaults)
 
 

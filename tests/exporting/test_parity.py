@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from srdeploy.errors import SrdeployError
-from srdeploy.exporting.onnx.export import export_onnx
+from srdeploy.errors import SrdeployError, UserError
+from srdeploy.exporting.onnx.export import check_parity, export_onnx
 from srdeploy.exporting.parity import (
     QUIET,
     ROUNDING,
     UNSURE,
+    Apart,
     Reference,
     check_parity_of,
     usual_probes,
@@ -30,6 +31,7 @@ from srdeploy.models.network import Network
 from srdeploy.models.probes import photograph
 from srdeploy.models.registry import create
 from srdeploy.runtime.onnx.session import OnnxSession
+from srdeploy.runtime.sizes import InputSizes
 from tests.exporting.fickle import (
     Branch,
     Counted,
@@ -53,26 +55,79 @@ DEPENDS = [
 
 
 @pytest.mark.parametrize(("module", "where", "what"), DEPENDS)
-def test_code_that_depends_on_the_shape_is_refused(
+def test_code_that_depends_on_the_shape_shows(
     module: nn.Module, where: str, what: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(SrdeployError) as refused:
-        export(network(module), "onnx", tmp_path / "net.onnx")
+    net = network(module)
+    export_onnx(net, tmp_path / "net.onnx", check=False)
+    with pytest.raises(Apart) as refused:
+        check_parity(net, tmp_path / "net.onnx")
     message = str(refused.value)
     assert where in message
     assert f"depends on the {what}: an `if` or a number computed from x.shape" in message
     assert "write it without, or try --exporter dynamo" in message
     assert "report" not in message  # it is no fault of ours
+    assert refused.value.short == f"its code depends on the {what}"
     assert refused.value.exit_code == 1
-    assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("options", [{"precision": "fp16"}, {"exporter": "dynamo"}])
-def test_in_no_precision_and_by_no_exporter(options: dict[str, Any], tmp_path: Path) -> None:
-    for module in (Branch(-1, 100), Branch(0, 1)):
-        with pytest.raises(SrdeployError, match="so the network's code depends on the") as refused:
-            export(network(module), "onnx", tmp_path / "net.onnx", **options)
-        assert "report" not in str(refused.value)
+ONE_SIZE = "one input size, 256x256 (choose another with --input)"
+
+
+@pytest.mark.parametrize(
+    ("module", "options", "did"),
+    [
+        (Branch(-1, 100), {}, f"{ONE_SIZE}, as its code depends on the size of its input"),
+        (Branch(-1, 100), {"precision": "fp16"}, f"{ONE_SIZE}, as its code depends on the size"),
+        (Branch(-1, 100), {"exporter": "dynamo"}, f"{ONE_SIZE}, as its code depends on the size"),
+        (Branch(0, 1), {}, "one image at a time, as its code depends on the number of images"),
+        (Counted(), {}, "by torch's dynamo exporter, as its code depends on the size of its input"),
+    ],
+)
+def test_it_gets_the_best_file_that_it_can_have(
+    module: nn.Module, options: dict[str, Any], did: str, tmp_path: Path
+) -> None:
+    net = network(module)
+    report = export(net, "onnx", tmp_path / "net.onnx", **options)
+    assert any(note.startswith(did) for note in report.notes)
+    sizes = InputSizes(((256, 256),)) if did.startswith(ONE_SIZE) else None
+    with OnnxSession(tmp_path / "net.onnx", threads=1) as session:
+        assert session.sizes == sizes
+        assert session.batch == (None if isinstance(module, Counted) else 1)
+        assert session.card.history[-1].get("sizes") == (None if sizes is None else "256x256")
+        x = photograph(net.card, (256, 256))
+        tolerance = 1e-2 if options.get("precision") else 1e-5
+        np.testing.assert_allclose(session.run(x), run_torch(net, x), atol=tolerance)
+
+
+def test_one_size_that_is_asked_for(tmp_path: Path) -> None:
+    report = export(network(Plain()), "onnx", tmp_path / "net.onnx", sizes="40x32")
+    assert report.parity is not None
+    assert report.parity.sizes == [(32, 40)]
+    assert not any("one input size" in note for note in report.notes)
+    with OnnxSession(tmp_path / "net.onnx", threads=1) as session:
+        assert session.sizes == InputSizes(((32, 40),))
+    for wrong in ("16..64", "16x16,24x24"):
+        with pytest.raises(UserError, match="takes one size or any"):
+            export(network(Plain()), "onnx", tmp_path / "net.onnx", sizes=wrong)
+
+
+class Reader(Plain):
+    """Does something else with dark images: of one size, one photograph would not show it."""
+
+    threshold = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return torch.relu(y) if float(x[0, 0, 0, 0]) > self.threshold else torch.sigmoid(y)
+
+
+def test_what_is_decided_by_pixels_is_not_written_down(tmp_path: Path) -> None:
+    reader, card = Reader(), network(Plain()).card
+    seen, other = (photograph(card, (32, 40), 2)[i, 0, 0, 0] for i in (0, 1))
+    reader.threshold = float(seen + other) / 2
+    with pytest.raises(SrdeployError, match="depends on the pixels of its input"):
+        export(network(reader), "onnx", tmp_path / "net.onnx", sizes="40x32")
     assert not list(tmp_path.iterdir())
 
 
@@ -80,15 +135,17 @@ def test_in_no_precision_and_by_no_exporter(options: dict[str, Any], tmp_path: P
 def test_coreml_is_held_to_the_same(precision: str, tmp_path: Path) -> None:
     pytest.importorskip("coremltools")
     path = tmp_path / "net.mlpackage"
-    with pytest.raises(SrdeployError, match=r"152x136.* depends on the size") as refused:
-        export(network(Branch(-1, 100)), "coreml", path, precision=precision)
-    assert "or export for the one size you will run (--input 480x270)" in str(refused.value)
-    with pytest.raises(SrdeployError, match=r"at input 40x24, .* depends on the size"):
+    with pytest.raises(SrdeployError, match=r"at input 40x24, .* depends on the size") as refused:
         export(network(Branch(-1, 30)), "coreml", path, precision=precision, sizes="24x24,40x24")
+    assert "or export for the one size you will run (--input 480x270)" in str(refused.value)
     assert not list(tmp_path.iterdir())
     report = export(network(Branch(-1, 100)), "coreml", path, precision=precision, sizes="120x104")
     assert report.parity is not None
     assert report.parity.sizes == [(104, 120)]
+    report = export(network(Branch(-1, 100)), "coreml", path, precision=precision)
+    assert report.parity is not None
+    assert report.parity.sizes == [(256, 256)]
+    assert any(note.startswith(f"{ONE_SIZE}, as its code depends on") for note in report.notes)
 
 
 @pytest.mark.parametrize(
@@ -211,8 +268,6 @@ def test_a_fault_of_ours_is_called_one() -> None:
 
 @pytest.mark.parametrize("harm", ["shape", "run"])
 def test_a_file_that_runs_at_one_size_only(harm: str) -> None:
-    from srdeploy.errors import UserError
-
     reference = Reference.of(network(Plain()))
 
     def baked(x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -249,7 +304,7 @@ def test_an_fp32_artifact_that_loses_on_images_is_refused(tmp_path: Path) -> Non
 def test_an_older_file_stays_when_the_new_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(b"older")
     with pytest.raises(SrdeployError):
-        export(network(Branch(-1, 100)), "onnx", tmp_path / "net.onnx")
+        export(network(Normalised()), "onnx", tmp_path / "net.onnx")
     assert (tmp_path / "net.onnx").read_bytes() == b"older"
     assert [p.name for p in tmp_path.iterdir()] == ["net.onnx"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srdeploy.errors import SrdeployError
+from srdeploy.errors import SrdeployError, UserError
 from srdeploy.exporting.coreml.options import CoremlRequest
 from srdeploy.exporting.layer_differences import parting
 from srdeploy.exporting.parity import FAULT, Probe, Reference, check_parity_of
@@ -135,7 +135,10 @@ def check_results(
             overflown.append(f"{operation} '{name}'")
 
     def run(x: NDArray[np.float32]) -> NDArray[np.float32]:
-        found = session.run(x)
+        try:
+            found = session.run(x)
+        except SrdeployError as error:  # shapes that do not fit: one is written into the program
+            raise UserError(str(error)) from error
         if overflown:
             raise SrdeployError(
                 f"The {options.precision} program overflows in {overflown[0]}; export with "

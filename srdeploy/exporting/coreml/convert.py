@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from srdeploy.errors import SrdeployError
+from srdeploy.exporting.coreml.lower import mended
 from srdeploy.exporting.coreml.options import CoremlRequest, default_size
+from srdeploy.exporting.portable import Portable
 from srdeploy.exporting.probe import INPUT, OUTPUT
 from srdeploy.exporting.range_folding import change_range, fold_range
 from srdeploy.models.network import Network
@@ -73,7 +75,7 @@ def convert(network: Network, options: CoremlRequest, example: Size) -> Any:
         example: Height and width at which the network's code is followed.
 
     Raises:
-        SrdeployError: coremltools cannot convert the network.
+        Unconvertible: coremltools cannot convert the network.
     """
     import coremltools as ct
 
@@ -97,9 +99,11 @@ def convert(network: Network, options: CoremlRequest, example: Size) -> Any:
         ends = [ct.TensorType(INPUT, shape=shape), ct.TensorType(OUTPUT)]
     x = torch.from_numpy(photograph(card, example))
     precision = ct.precision.FLOAT16 if options.precision == "fp16" else ct.precision.FLOAT32
-    try:
+    with mended():
+        with Portable():
+            traced = torch.jit.trace(network.module, (x,), check_trace=False)
         return ct.convert(
-            torch.jit.trace(network.module, (x,), check_trace=False),
+            traced,
             convert_to="mlprogram",
             inputs=ends[:1],
             outputs=ends[1:],
@@ -107,11 +111,6 @@ def convert(network: Network, options: CoremlRequest, example: Size) -> Any:
             minimum_deployment_target=ct.target[options.minimum_deployment],
             skip_model_load=True,
         )
-    except Exception as error:
-        lines = str(error).strip().splitlines()
-        raise SrdeployError(
-            f"coremltools cannot convert this network ({(lines or [repr(error)])[0]})."
-        ) from error
 
 
 def compress_weights(model: Any, options: CoremlRequest) -> Any:

@@ -10,6 +10,7 @@ import json
 import tempfile
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,15 @@ from srdeploy.exporting.coreml.options import (
     compute_units,
     default_size,
 )
-from srdeploy.exporting.parity import Reference
+from srdeploy.exporting.coreml.ways import CoremlWay, ways_to_coreml
+from srdeploy.exporting.fallback import NotThisWay, first_that_works
+from srdeploy.exporting.parity import Apart, Reference
 from srdeploy.exporting.probe import INPUT, OUTPUT, trace_operations
 from srdeploy.exporting.report import ExportReport, artifact_facts, tool_versions
 from srdeploy.models.card import CARD_KEY, Card
 from srdeploy.models.digest import weights_sha256
 from srdeploy.models.network import Network
+from srdeploy.runtime.coreml.program import UnknownOperations
 from srdeploy.runtime.sizes import InputSizes
 from srdeploy.runtime.table import COREMLTOOLS
 from srdeploy.util.files import atomic_path
@@ -81,8 +85,9 @@ def export_coreml(
             Neural Engine knows; a 0..255 network then gets its range folded into its ends, so that
             activations stay near 0..1 (0..16 where the first weights are small).
         images: Image ends.
-        sizes: Input sizes as :meth:`InputSizes.parse` reads them; default 16..2048. Those of a
-            range should be multiples of the card's ``size_multiple``, which Core ML cannot say.
+        sizes: Input sizes as :meth:`InputSizes.parse` reads them; default 16..2048, or 256x256
+            alone where the network cannot have several. Those of a range should be multiples of
+            the card's ``size_multiple``, which Core ML cannot say.
         palettize: Bits of a palette (8, 6, 4, 2, 1) for the larger weights.
         quantize: ``w8``: the larger weights as 8-bit integers; ``a8``: the inputs of the inner
             convolutions as 8-bit integers, their range found on ``calibration``; ``w8a8``: both.
@@ -99,7 +104,7 @@ def export_coreml(
         raise UserError(f"Exporting to CoreML is not possible here: {installed.reason}.")
     if Path(path).suffix != ".mlpackage":
         raise UserError(f"'{path}' must end in .mlpackage, CoreML opens nothing else.")
-    options = check_options(
+    asked = check_options(
         network.card,
         precision=precision,
         images=images,
@@ -108,10 +113,42 @@ def export_coreml(
         quantize=quantize,
         minimum_deployment=minimum_deployment,
     )
+
+    def attempt(way: CoremlWay, failures: Sequence[NotThisWay]) -> ExportReport:
+        options = way.options
+        try:
+            return _export(network, path, options, calibration, way.notes(failures), started)
+        except Apart as error:
+            if not error.curable:
+                raise
+            raise NotThisWay(str(error), error.short) from error
+        except UnknownOperations as error:
+            unknown = ", ".join(error.operations)
+            raise NotThisWay(
+                f"its program would have {unknown}, which srdeploy's interpreter does not know, so "
+                "that it cannot be checked here",
+                f"else it has {unknown}, which cannot be checked here",
+            ) from error
+
+    ways = ways_to_coreml(
+        network, asked, sized=sizes is not None, system=minimum_deployment is not None
+    )
+    return first_that_works(ways, attempt, "a CoreML package")
+
+
+def _export(
+    network: Network,
+    path: str | Path,
+    options: CoremlRequest,
+    calibration: str | Path,
+    notes: list[str],
+    started: float,
+) -> ExportReport:
+    """One way of writing it."""
     reference = parity_reference(network, options)
     trace = trace_operations(network, reference.sizes[0])
     units, why = compute_units(options)
-    lossy = bool(palettize or quantize)
+    lossy = bool(options.palettize or options.quantize)
     card = network.card.step(
         step="export",
         target="coreml",
@@ -125,7 +162,8 @@ def export_coreml(
         tools=tool_versions(TOOLS),
     )
     with quiet():
-        model, notes = _build(network, card, options, calibration, reference)
+        model, more = _build(network, card, options, calibration, reference)
+        notes = [*notes, *more]
         with atomic_path(path) as temporary:
             _write(model, temporary, card, options)
             operators = check_structure(temporary, card, trace, options)
@@ -133,7 +171,7 @@ def export_coreml(
             if compared := compare_runtimes(reference, temporary):
                 notes.append(compared)
     compressed = sum(n for name, n in operators.items() if name.startswith("constexpr"))
-    if palettize or options.weights:
+    if options.palettize or options.weights:
         convolutions = operators.get("conv", 0) + operators.get("conv_transpose", 0)
         notes.append(f"{compressed} of {convolutions} layers have compressed weights")
     notes += [

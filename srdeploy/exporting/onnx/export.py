@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
 
 from srdeploy.errors import SrdeployError, UserError
+from srdeploy.exporting.fallback import NotThisWay, first_that_works, one_asked
 from srdeploy.exporting.layer_differences import parting
 from srdeploy.exporting.onnx.graph import Exporter, check_exporter, graph_of, traced_part
+from srdeploy.exporting.onnx.ways import OnnxWay, reference_for, ways_to_onnx
 from srdeploy.exporting.onnx.write import TOLERANCES, Draft, too_coarse, write_onnx
-from srdeploy.exporting.parity import Reference, check_parity_of
+from srdeploy.exporting.parity import Apart, Reference, check_parity_of
 from srdeploy.exporting.precision.bf16 import OPSET as BF16_OPSET
 from srdeploy.exporting.precision.quantise_names import from_card, is_stale
 from srdeploy.exporting.precision.request import request_of
@@ -22,9 +25,11 @@ from srdeploy.exporting.report import ExportReport, Parity
 from srdeploy.models.card import Card
 from srdeploy.models.digest import weights_sha256
 from srdeploy.models.network import Network
+from srdeploy.models.probes import Size
 from srdeploy.models.quantised import Activations, Method
 from srdeploy.models.registry import architecture_of_module
 from srdeploy.runtime.open import open_session
+from srdeploy.runtime.sizes import InputSizes
 
 
 def export_onnx(
@@ -43,13 +48,17 @@ def export_onnx(
     max_drop: float | None = None,
     data: str | None = None,
     sparse: bool = False,
+    sizes: str | None = None,
+    instead: Size | None = None,
 ) -> ExportReport:
     """Write one self-contained ONNX file; its ends are float32 in every precision.
 
     Input ``lr``: float32 [N, C, H, W] in 0..value_range; output ``sr``: [N, C, H*s, W*s], with
     exactly these dimension names (s = 2, 3...; a pre-upscaled network has H and W on both sides).
     The batch is dynamic too: runtimes that want fixed sizes can pin any named dimension, whereas
-    a fixed one can't be freed. The card lies in the metadata under ``srdeploy.card``.
+    a fixed one can't be freed. A network whose code is made for one size (masks of window
+    attention, adaptive pooling) gets a file of one size and one image instead, and the notes say
+    so (:mod:`srdeploy.exporting.onnx.ways`). The card lies in the metadata under ``srdeploy.card``.
     Equal networks and tools give equal bytes.
 
     Args:
@@ -57,7 +66,7 @@ def export_onnx(
         path: Where to; replaced only when everything has succeeded.
         opset: ONNX operator set, within :data:`OPSETS`; bf16 has one of its own, 22.
         exporter: ``"trace"`` or ``"dynamo"`` (torch.export; operator set 18 or more); None: the
-            first, and the second where that refuses.
+            first, and the second where that refuses or writes something else.
         pixel_shuffle: A form of :mod:`srdeploy.exporting.onnx.lower`, or ``"auto"``: the fastest in
             onnxruntime here.
         accept: ``"trt"``: NVIDIA's parser must accept the file.
@@ -72,6 +81,8 @@ def export_onnx(
         data: Benchmark set that the loss is measured on.
         sparse: The form that skips pixels, fp32 only, of architectures that have one (SMSR,
             :mod:`srdeploy.exporting.onnx.smsr`); else it is the form with static shapes.
+        sizes: The one size that the file shall take (``480x270``); None: any, if possible.
+        instead: The height and width of a file that cannot take any size; default 256x256.
 
     Returns:
         The report; ``parity`` is None with ``check=False``, and the notes say so.
@@ -102,60 +113,97 @@ def export_onnx(
             "TensorRT reads no sparse form: what it computes has no sizes before a mask is known; "
             "leave --sparse or --check out."
         )
-    reference = Reference.of(network)
-    example = reference.sizes[0]
-    trace = trace_operations(network, example)
+    asked = one_asked(sizes, network.card.size_multiple, "An ONNX file")
+    if sparse and asked is not None:
+        raise UserError("The sparse form takes any size; leave --sparse or --input out.")
+    reference = Reference.of(network) if asked is None else Reference.of(network, [asked])
+    trace = trace_operations(network, reference.sizes[0])
     notes = []
-    architecture = architecture_of_module(network.module)
-    source = architecture.inference_form(network)
+    source = architecture_of_module(network.module).inference_form(network)
     if precision == "fp16":
         folded = fold_range(source)
         source = folded.network
         notes.append(folded.note())
-    if sparse:
-        trace_sparse = architecture.sparse_tracer()
-        if trace_sparse is None:
-            raise UserError(
-                f"The sparse form is SMSR's, this network is {network.card.arch}; "
-                "leave --sparse out."
-            )
-        part = functools.partial(traced_part, opset=opset)
-        model, note = trace_sparse(network, precision, part)
-        notes.append(note)
-        exporter = "trace"
-    else:
-        batch = 2 if reference.batched else 1
-        traced = graph_of(source, example, batch, exporter, opset)
-        model, exporter = traced.model, traced.exporter
-        notes += traced.notes
-    _check_shuffles(model, trace.shuffles)
-    _name_sizes(model, network.card, batched=reference.batched)
-    trained = None
-    if precision in ("int8", "mixed"):
-        trained = from_card(model, network)
-        if is_stale(network):
-            notes.append(
-                "the weights changed after fine-tuning for 8 bits: its ranges are not used"
-            )
     digest = weights_sha256(network.module.state_dict())
-    draft = Draft(
-        model,
-        network.card,
-        reference.sizes,
-        origin={"exporter": exporter, "weights_sha256": digest},
-        trained=trained,
-        notes=notes,
+
+    def attempt(way: OnnxWay, failures: Sequence[NotThisWay]) -> ExportReport:
+        held = reference if asked is not None else reference_for(way, reference, network)
+        example = held.sizes[0]
+        told = [*notes, *way.notes(failures)]
+        if sparse:
+            model, note = _sparse(network, precision, opset)
+            told.append(note)
+        else:
+            fixed = way.size is not None
+            model = graph_of(source, example, way.exporter, opset, batched=way.batched, fixed=fixed)
+        _check_shuffles(model, trace.shuffles)
+        _name_sizes(model, network.card, batched=way.batched, size=way.size)
+        trained = None
+        if precision in ("int8", "mixed"):
+            trained = from_card(model, network)
+            if is_stale(network):
+                told.append(
+                    "the weights changed after fine-tuning for 8 bits: its ranges are not used"
+                )
+        draft = Draft(
+            model,
+            network.card,
+            held.sizes,
+            origin={"exporter": way.exporter, "weights_sha256": digest, **_sized(way)},
+            trained=trained,
+            notes=told,
+        )
+        return write_onnx(
+            draft,
+            path,
+            request,
+            (lambda file, kind: _compared(held, file, kind, way.exporter)) if check else None,
+            pixel_shuffle=pixel_shuffle,
+            accept=accept,
+            started=started,
+        )
+
+    if sparse:
+        return attempt(OnnxWay(batched=reference.batched), ())
+    ways = ways_to_onnx(
+        network,
+        reference.batched,
+        exporter=exporter,
+        opset=opset,
+        asked=asked,
+        instead=instead,
     )
-    by = exporter
-    return write_onnx(
-        draft,
-        path,
-        request,
-        (lambda file, kind: check_parity(reference, file, kind, by)) if check else None,
-        pixel_shuffle=pixel_shuffle,
-        accept=accept,
-        started=started,
-    )
+    return first_that_works(ways, attempt, "an ONNX file")
+
+
+def _sized(way: OnnxWay) -> dict[str, str]:
+    """For the card: the one size of a file that takes no other."""
+    return {} if way.size is None else {"sizes": str(InputSizes((way.size,)))}
+
+
+def _sparse(network: Network, precision: str, opset: int | None) -> tuple[onnx.ModelProto, str]:
+    trace_sparse = architecture_of_module(network.module).sparse_tracer()
+    if trace_sparse is None:
+        raise UserError(
+            f"The sparse form is SMSR's, this network is {network.card.arch}; leave --sparse out."
+        )
+    return trace_sparse(network, precision, functools.partial(traced_part, opset=opset))
+
+
+def _compared(reference: Reference, file: Path, precision: str, exporter: str) -> Parity:
+    """The comparison; in float32 its failure is that of the way in which the file was written."""
+    try:
+        return check_parity(reference, file, precision, exporter)
+    except Apart as error:
+        if not error.curable:
+            raise
+        raise NotThisWay(str(error), error.short, error.probe.batch) from error
+    except SrdeployError as error:
+        if precision != "fp32":
+            raise
+        raise NotThisWay(
+            str(error), f"else onnxruntime refuses it ({error})".rstrip(".")
+        ) from error
 
 
 def check_parity(
@@ -195,29 +243,33 @@ def _check_shuffles(model: onnx.ModelProto, expected: list[int]) -> None:
             continue
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         if attributes.get("mode", b"DCR") != b"CRD":
-            raise SrdeployError(
+            raise NotThisWay(
                 f"'{node.name}' became DepthToSpace in DCR order, which would mix the colours; "
-                "report this network, it is a fault in the export."
+                "report this network, it is a fault in the export.",
+                "else a PixelShuffle is lost",
             )
         found.append(int(attributes["blocksize"]))
     if lost := missing(expected, found):
-        raise SrdeployError(
+        raise NotThisWay(
             f"PixelShuffle by {', '.join(str(n) for n in lost)} did not become DepthToSpace; "
-            "report this network, it is a fault in the export."
+            "report this network, it is a fault in the export.",
+            "else a PixelShuffle is lost",
         )
 
 
-def _name_sizes(model: onnx.ModelProto, card: Card, *, batched: bool) -> None:
-    factor = f"*{card.network_scale}" if card.network_scale > 1 else ""
-    for value, (height, width) in (
-        (model.graph.input[0], ("H", "W")),
-        (model.graph.output[0], (f"H{factor}", f"W{factor}")),
-    ):
+def _name_sizes(
+    model: onnx.ModelProto, card: Card, *, batched: bool, size: Size | None = None
+) -> None:
+    s = card.network_scale
+    factor = f"*{s}" if s > 1 else ""
+    given: Sequence[int | str] = size or ("H", "W")
+    made: Sequence[int | str] = [n * s if isinstance(n, int) else f"{n}{factor}" for n in given]
+    for value, sides in ((model.graph.input[0], given), (model.graph.output[0], made)):
         shape = value.type.tensor_type.shape
         del shape.dim[:]
-        for size in ("N" if batched else 1, card.channels, height, width):
+        for length in ("N" if batched else 1, card.channels, *sides):
             dimension = shape.dim.add()
-            if isinstance(size, int):
-                dimension.dim_value = size
+            if isinstance(length, int):
+                dimension.dim_value = length
             else:
-                dimension.dim_param = size
+                dimension.dim_param = length

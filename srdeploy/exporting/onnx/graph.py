@@ -5,27 +5,31 @@ operator set asked for (17, which TensorRT 8.6 still reads; the other one writes
 names nodes after the network's modules (so that a layer can be chosen by name later), and leaves
 pixel unshuffles and slices without shape arithmetic. What a trace can get wrong, sizes and
 branches baked in, the parity check finds. ``dynamo`` is for networks that only ``torch.export``
-understands; unless an exporter is named, it is taken where the trace exporter refuses.
+understands. :mod:`srdeploy.exporting.onnx.ways` says which is tried when.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import onnx
 import onnxsim
 import torch
 
 from srdeploy.errors import SrdeployError, UserError, unknown_name
+from srdeploy.exporting.fallback import NotThisWay
+from srdeploy.exporting.portable import Portable
 from srdeploy.exporting.probe import INPUT, OUTPUT
 from srdeploy.exporting.targets import EXPORTERS
+from srdeploy.models.module_path import ModulePath
 from srdeploy.models.network import Network
 from srdeploy.models.probes import Size, photograph
+from srdeploy.models.watch import CallWatch, OperationWatch, name_of
 from srdeploy.util.quiet import quiet
 
 Exporter = Literal["trace", "dynamo"]
@@ -35,32 +39,20 @@ OPSETS = (13, 21)
 """Lowest and highest operator set offered: 13 is what the oldest supported TensorRT (8.5) is at
 home with, 21 the newest that the trace exporter writes."""
 
-_LOWEST = {"trace": OPSETS[0], "dynamo": 18}
+LOWEST = {"trace": OPSETS[0], "dynamo": 18}
+"""The lowest that each exporter writes."""
 
 
-@dataclass(frozen=True)
-class Traced:
-    """A graph as an exporter wrote it.
-
-    Attributes:
-        model: Simplified; sizes are dynamic.
-        exporter: Which one.
-        notes: What was done that was not asked for.
-    """
-
-    model: onnx.ModelProto
-    exporter: Exporter
-    notes: list[str]
-
-
-class _Refused(SrdeployError):
-    """An exporter cannot write the network; ``reason`` is its own."""
+class Refused(NotThisWay):
+    """An exporter cannot write the network."""
 
     def __init__(self, exporter: str, reason: str) -> None:
-        self.reason = reason
+        self.exporter, self.reason = exporter, reason
         other = EXPORTERS[EXPORTERS[0] == exporter]
         super().__init__(
-            f"torch's {exporter} exporter refuses this network ({reason}); try --exporter {other}."
+            f"torch's {exporter} exporter refuses this network ({reason})",
+            f"torch's {exporter} exporter refuses it ({reason})",
+            remedy=f"try --exporter {other}",
         )
 
 
@@ -72,7 +64,7 @@ def check_exporter(exporter: Exporter | None, opset: int | None) -> None:
     """
     if exporter is not None and exporter not in EXPORTERS:
         raise unknown_name("exporter", exporter, EXPORTERS)
-    lowest = _LOWEST[exporter or "trace"]
+    lowest = LOWEST[exporter or "trace"]
     if opset is not None and not lowest <= opset <= OPSETS[1]:
         raise UserError(
             f"Operator set {opset} is not offered; choose one from {lowest} to {OPSETS[1]}."
@@ -80,37 +72,35 @@ def check_exporter(exporter: Exporter | None, opset: int | None) -> None:
 
 
 def graph_of(
-    network: Network, size: Size, batch: int, exporter: Exporter | None, opset: int | None
-) -> Traced:
-    """Write a network as a graph.
+    network: Network,
+    size: Size,
+    exporter: Exporter,
+    opset: int | None,
+    *,
+    batched: bool = True,
+    fixed: bool = False,
+) -> onnx.ModelProto:
+    """Write a network as a simplified graph.
 
     Args:
         network: What to write.
         size: Height and width of the example that is followed.
-        batch: Images in the example of ``dynamo``, which takes a dimension of one for a constant.
-        exporter: None: ``trace``, and ``dynamo`` where that refuses.
+        exporter: Which one.
         opset: Operator set; None: :data:`DEFAULT_OPSET`, or the lowest that the exporter writes.
+        batched: It shall take any number of images at a time.
+        fixed: It shall take this one size, and one image at a time.
 
     Raises:
-        SrdeployError: no exporter that may be used writes it.
+        Refused: the exporter cannot write it; the sentence names the operation and its layer.
     """
-    if exporter == "dynamo":
-        return Traced(_by_dynamo(network, size, batch, opset), "dynamo", [])
+    count = 2 if exporter == "dynamo" and batched and not fixed else 1  # one would be a constant
+    example = torch.from_numpy(photograph(network.card, size, count))
     try:
-        example = torch.from_numpy(photograph(network.card, size))
-        return Traced(traced_part(network.module, (example,), (INPUT,), opset), "trace", [])
-    except _Refused as first:
-        if exporter is not None or (opset is not None and opset < _LOWEST["dynamo"]):
-            raise
-        try:
-            model = _by_dynamo(network, size, batch, opset)
-        except _Refused as second:
-            raise SrdeployError(
-                f"torch's trace exporter refuses this network ({first.reason}), and so does its "
-                f"dynamo exporter ({second.reason})."
-            ) from first
-        note = f"by torch's dynamo exporter, as its trace exporter refuses ({first.reason})"
-        return Traced(model, "dynamo", [note])
+        if exporter == "dynamo":
+            return _by_dynamo(network.module, example, opset, fixed=fixed)
+        return traced_part(network.module, (example,), (INPUT,), opset, fixed=fixed)
+    except Refused as error:
+        raise _with_layer(error, network.module, example) from error
 
 
 def traced_part(
@@ -118,12 +108,14 @@ def traced_part(
     examples: tuple[torch.Tensor, ...],
     names: tuple[str, ...],
     opset: int | None,
+    *,
+    fixed: bool = False,
 ) -> onnx.ModelProto:
     """A module, or a part of one, by the trace exporter; its inputs bear the given names."""
     axes = {0: "N", 2: "H", 3: "W"}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "traced.onnx"
-        with quiet(), _refusal("trace"):
+        with quiet(), _refusal("trace"), Portable():
             torch.onnx.export(
                 module,
                 examples,
@@ -132,28 +124,29 @@ def traced_part(
                 dynamo=False,
                 input_names=list(names),
                 output_names=[OUTPUT],
-                dynamic_axes=dict.fromkeys((*names, OUTPUT), axes),
+                dynamic_axes=None if fixed else dict.fromkeys((*names, OUTPUT), axes),
             )
-        return simplified_graph(onnx.load(path))
+            return simplified_graph(onnx.load(path))
 
 
-def _by_dynamo(network: Network, size: Size, batch: int, opset: int | None) -> onnx.ModelProto:
-    example = torch.from_numpy(photograph(network.card, size, batch))
+def _by_dynamo(
+    module: torch.nn.Module, example: torch.Tensor, opset: int | None, *, fixed: bool
+) -> onnx.ModelProto:
     dynamic = torch.export.Dim.DYNAMIC
-    axes = {2: dynamic, 3: dynamic} | ({0: dynamic} if batch > 1 else {})
-    with quiet(), _refusal("dynamo"):
+    axes = {2: dynamic, 3: dynamic} | ({0: dynamic} if len(example) > 1 else {})
+    with quiet(), _refusal("dynamo"), Portable():
         program = torch.onnx.export(
-            network.module,
+            module,
             (example,),
-            opset_version=opset or _LOWEST["dynamo"],
+            opset_version=opset or LOWEST["dynamo"],
             dynamo=True,
             input_names=[INPUT],
             output_names=[OUTPUT],
-            dynamic_shapes=(axes,),
+            dynamic_shapes=None if fixed else (axes,),
             verbose=False,
         )
-    assert program is not None
-    return simplified_graph(program.model_proto)
+        assert program is not None
+        return simplified_graph(program.model_proto)
 
 
 @contextlib.contextmanager
@@ -161,8 +154,59 @@ def _refusal(exporter: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        first = str(error).strip().splitlines()
-        raise _Refused(exporter, first[0].rstrip(".") if first else type(error).__name__) from error
+        raise Refused(exporter, _reason(error)) from error
+
+
+def _reason(error: BaseException) -> str:
+    """The line that says what is wrong: the one of the cause, if there is one."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = _ADVICE.split(lines[0] if lines else type(error).__name__)[0]
+    return told.rstrip(".")[:300]
+
+
+_ADVICE = re.compile(r"\.* *Please feel free| *\[Caused by")
+_OPERATION = re.compile(r"(?:aten(?:::|\.)|operator '?)(?!aten)(\w+)")
+
+
+def _with_layer(error: Refused, module: torch.nn.Module, example: torch.Tensor) -> Refused:
+    """The refusal with the layer that calls the operation, where it names one."""
+    named = _OPERATION.search(error.reason)
+    layer = layer_calling(module, example, named[1]) if named else None
+    if named is None or layer is None:
+        return error
+    return Refused(error.exporter, f"{named[1]} in {layer}: {error.reason}")
+
+
+def _noting(watch: type, operation: str, place: ModulePath, found: list[str]) -> Any:
+    """A watch that notes in which layer an operation runs."""
+
+    class Noting(watch):  # type: ignore[misc]
+        def called(self, func: Any, args: Any, kwargs: Any) -> Any:
+            if name_of(func).strip("_") == operation.strip("_"):
+                found.append(str(place))
+            return func(*args, **kwargs)
+
+    return Noting()
+
+
+def layer_calling(module: torch.nn.Module, example: torch.Tensor, operation: str) -> str | None:
+    """The first layer that runs an operation of torch, as messages name it; None: none does.
+
+    Args:
+        module: The network.
+        example: An input that it takes.
+        operation: Its name without namespace: ``linalg_svd``.
+    """
+    place, found = ModulePath(), list[str]()
+    for kind in (CallWatch, OperationWatch):  # as the code calls it, or what that comes down to
+        watch = _noting(kind, operation, place, found)
+        with contextlib.suppress(Exception), place.following(module), torch.no_grad(), watch:
+            module(example.clone())
+        if found:
+            return found[0]
+    return None
 
 
 def simplified_graph(model: onnx.ModelProto) -> onnx.ModelProto:

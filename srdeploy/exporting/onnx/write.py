@@ -17,6 +17,8 @@ from typing import Any
 import onnx
 
 from srdeploy import __version__
+from srdeploy.errors import SrdeployError, UserError
+from srdeploy.exporting.fallback import NotThisWay
 from srdeploy.exporting.onnx.lower import choose_form, lower_pixel_shuffle
 from srdeploy.exporting.precision.graph import renamed
 from srdeploy.exporting.precision.quantise_names import TrainedRanges
@@ -131,7 +133,7 @@ def write_onnx(
         onnx.checker.check_model(str(temporary), full_check=True)
         parity = compare(temporary, precision) if compare is not None else None
         if accept is not None:
-            notes.append(require_acceptance(temporary.read_bytes(), accept))
+            notes.append(_accepted(temporary.read_bytes(), accept))
     return ExportReport(
         target="onnx",
         path=str(path),
@@ -146,6 +148,15 @@ def write_onnx(
         layers=written.layers if written else [],
         quality=written.quality if written else None,
     )
+
+
+def _accepted(model: bytes, parser: str) -> str:
+    try:
+        return require_acceptance(model, parser)
+    except UserError:
+        raise
+    except SrdeployError as error:  # of one size it may be otherwise
+        raise NotThisWay(str(error), "else TensorRT's parser refuses it") from error
 
 
 def _lost(written: Written | None) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def write_for_elsewhere(
     started = time.perf_counter()
     engine = Path(path)
     place = onnx_path(engine)
-    card, written = write_source(network, place, precision=precision, **source)
+    card, written, sizes = write_source(network, place, precision=precision, sizes=sizes, **source)
     found = EngineSource.read(place)
     check_precision(precision, found.convolutions)
     facts = Unbuilt(

@@ -193,13 +193,14 @@ def export_engine(
     """
     started = time.perf_counter()
     with staged(path) as engine:
-        card, written = write_source(
+        card, written, sizes = write_source(
             network,
             onnx_path(engine),
             opset=opset,
             exporter=exporter,
             pixel_shuffle=pixel_shuffle,
             precision=precision,
+            sizes=sizes,
             value_range=value_range,
             scale=scale,
         )

@@ -16,8 +16,10 @@ from srdeploy.exporting.targets import AUTO
 from srdeploy.exporting.tensorrt.accept import require_onnx
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
+from srdeploy.models.probes import Size
 from srdeploy.models.quantised import Activations
 from srdeploy.runtime.open import open_session
+from srdeploy.runtime.sizes import InputSizes
 
 
 def write_source(
@@ -28,9 +30,10 @@ def write_source(
     exporter: Exporter | None = None,
     pixel_shuffle: str = "crd",
     precision: str | None = None,
+    sizes: str | None = None,
     value_range: float | None = None,
     scale: int | None = None,
-) -> tuple[Card, ExportReport | None]:
+) -> tuple[Card, ExportReport | None, str | None]:
     """Write the ONNX file that an engine is built from.
 
     Args:
@@ -40,11 +43,15 @@ def write_source(
         exporter: See there.
         pixel_shuffle: See there.
         precision: See there.
+        sizes: See there; the file takes any, unless the network cannot.
         value_range: See there.
         scale: See there.
 
     Returns:
-        The network's card, and the report of the export if there was one.
+        The network's card, the report of the export if there was one, and the sizes to build for.
+
+    Raises:
+        UserError: the file takes one size only, and others were asked for.
     """
     written = None
     activations: Activations | None = "int8" if precision in ("int8", "mixed") else None
@@ -57,6 +64,7 @@ def write_source(
             pixel_shuffle="crd" if pixel_shuffle == AUTO else pixel_shuffle,
             precision=precision or "fp32",
             activations=activations,
+            instead=_one_of(sizes),
         )
         if pixel_shuffle == AUTO:
             note = "PixelShuffle as crd: TensorRT's default, other forms were not timed on it"
@@ -75,7 +83,24 @@ def write_source(
                 scale=scale,
             )
     with open_session(path, threads=1, value_range=value_range, scale=scale) as session:
-        return session.card, written
+        return session.card, written, _sizes_to_build(session.sizes, sizes)
+
+
+def _one_of(sizes: str | None) -> Size | None:
+    """The one size that an engine is for; None where it is for several."""
+    asked = None if sizes is None or sizes.count("..") > 1 else InputSizes.parse(sizes)
+    return asked.listed[0] if asked is not None and asked.fixed else None
+
+
+def _sizes_to_build(taken: InputSizes | None, sizes: str | None) -> str | None:
+    if taken is None or not taken.fixed:
+        return sizes
+    if sizes is not None and _one_of(sizes) != taken.listed[0]:
+        raise UserError(
+            f"The network's ONNX file takes {taken} only, so no engine can be built for "
+            f"'{sizes}'; give one size, for instance --input {taken}."
+        )
+    return str(taken)
 
 
 def _read(path: Path) -> bytes:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from srdeploy.errors import UserError
-from srdeploy.runtime.coreml.ops import Arguments
+from srdeploy.runtime.coreml.arguments import Arguments
 from srdeploy.runtime.coreml.values import unpack
 
 

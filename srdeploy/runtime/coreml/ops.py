@@ -8,69 +8,16 @@ in the program, and integers are int64; rounding to the program's type is the ca
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from srdeploy.errors import UserError
-
-Result = Tensor | tuple[Tensor, ...]
-
-
-class Arguments:
-    """What one operation is given, by name: tensors, or constants of the program."""
-
-    def __init__(self, values: Mapping[str, Sequence[Tensor | NDArray[Any] | str]]) -> None:
-        self._values = values
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._values
-
-    def tensor(self, name: str) -> Tensor:
-        """A tensor, computed or constant; KeyError without it."""
-        return _tensor(self._values[name][0])
-
-    def optional(self, name: str) -> Tensor | None:
-        """A tensor, or None without it."""
-        return self.tensor(name) if name in self else None
-
-    def tensors(self, name: str) -> list[Tensor]:
-        """All tensors of a list."""
-        return [_tensor(value) for value in self._values[name]]
-
-    def array(self, name: str) -> NDArray[Any]:
-        """A constant as it is stored."""
-        value = self._values[name][0]
-        assert isinstance(value, np.ndarray)
-        return value
-
-    def ints(self, name: str, default: Sequence[int] = ()) -> list[int]:
-        """Integers (or flags), constant or computed."""
-        if name not in self:
-            return list(default)
-        return [int(v) for v in self.tensor(name).reshape(-1).tolist()]
-
-    def number(self, name: str, default: float = 0.0) -> float:
-        """One number or flag."""
-        return float(self.tensor(name)) if name in self else default
-
-    def text(self, name: str, default: str = "") -> str:
-        """A string."""
-        return str(self._values[name][0]) if name in self else default
-
-
-def _tensor(value: Tensor | NDArray[Any] | str) -> Tensor:
-    if isinstance(value, Tensor):
-        return value
-    array = np.asarray(value)
-    if array.dtype == np.bool_:
-        return torch.from_numpy(np.array(array))
-    return torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int64))
+from srdeploy.runtime.coreml.arguments import Arguments, Result
+from srdeploy.runtime.coreml.shapes import SHAPES
 
 
 def _conv(a: Arguments) -> Tensor:
@@ -156,60 +103,8 @@ def _pool(kind: str) -> Callable[[Arguments], Tensor]:
     return pool
 
 
-def _slice(a: Arguments) -> Tensor:
-    x = a.tensor("x")
-    begin, end = a.ints("begin"), a.ints("end")
-    rank = len(begin)
-    strides = a.ints("stride", [1] * rank)
-    open_begin, open_end = a.ints("begin_mask", [0] * rank), a.ints("end_mask", [0] * rank)
-    squeeze = a.ints("squeeze_mask", [0] * rank)
-    for axis in range(rank):
-        size = x.shape[axis]
-        if squeeze[axis]:
-            x = x.narrow(axis, begin[axis] % size, 1)
-            continue
-        part = slice(
-            None if open_begin[axis] else begin[axis],
-            None if open_end[axis] else end[axis],
-            strides[axis],
-        )
-        if strides[axis] > 0:
-            x = x[(slice(None),) * axis + (part,)]
-        else:
-            x = x.index_select(axis, torch.tensor(range(*part.indices(size))))
-    for axis in reversed(range(rank)):
-        if squeeze[axis]:
-            x = x.squeeze(axis)
-    return x
-
-
-def _split(a: Arguments) -> tuple[Tensor, ...]:
-    x, axis = a.tensor("x"), int(a.number("axis"))
-    if "split_sizes" in a:
-        return x.split(a.ints("split_sizes"), axis)
-    return x.chunk(int(a.number("num_splits")), axis)
-
-
-def _concat(a: Arguments) -> Tensor:
-    values = [v if v.dim() else v[None] for v in a.tensors("values")]  # single sizes into a shape
-    axis = int(a.number("axis"))
-    if a.number("interleave"):  # in turn, slice by slice
-        axis %= values[0].dim()
-        return torch.stack(values, axis + 1).flatten(axis, axis + 1)
-    return torch.cat(values, axis)
-
-
-def _reshape(a: Arguments) -> Tensor:
-    x, shape = a.tensor("x"), a.ints("shape")
-    return x.reshape([x.shape[i] if n == 0 else n for i, n in enumerate(shape)])
-
-
-def _depth_to_space(a: Arguments) -> Tensor:
-    """Depth-column-row order, unlike a pixel shuffle."""
-    x, block = a.tensor("x"), int(a.number("block_size"))
-    n, c, h, w = x.shape
-    parts = x.reshape(n, block, block, c // block**2, h, w).permute(0, 3, 4, 1, 5, 2)
-    return parts.reshape(n, c // block**2, h * block, w * block)
+_ALIGNED = {"STRICT_ALIGN_CORNERS": True, "ALIGN_CORNERS": True, "UNALIGN_CORNERS": False}
+"""Whether torch calls a sampling mode ``align_corners``."""
 
 
 def _upsample(a: Arguments, mode: str, **options: Any) -> Tensor:
@@ -226,27 +121,36 @@ def _upsample_bilinear(a: Arguments) -> Tensor:
 
 def _resize_bilinear(a: Arguments) -> Tensor:
     mode = a.text("sampling_mode", "DEFAULT")
-    if mode not in ("STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "UNALIGN_CORNERS"):
+    if mode not in _ALIGNED:
         raise UserError(f"Bilinear resizing with sampling mode {mode} is not known here.")
     size = [int(a.number("target_size_height")), int(a.number("target_size_width"))]
-    aligned = mode != "UNALIGN_CORNERS"
-    return F.interpolate(a.tensor("x"), size, mode="bilinear", align_corners=aligned)
+    return F.interpolate(a.tensor("x"), size, mode="bilinear", align_corners=_ALIGNED[mode])
 
 
-def _gather(a: Arguments) -> Tensor:
-    x, indices, axis = a.tensor("x"), a.tensor("indices").long(), int(a.number("axis"))
-    if a.number("batch_dims"):
-        raise UserError("A gather with batch dimensions is not known here.")
-    found: Tensor = x[(slice(None),) * (axis % x.dim()) + (indices,)]
-    return found
+def _resize(a: Arguments) -> Tensor:
+    """IOS 17's resize: the last axes get sizes, zero stands for the input's own."""
+    x, count = a.tensor("x"), int(a.number("resized_dims"))
+    if count != 2 or x.dim() != 4:
+        raise UserError(f"A resize of {count} axes of {x.dim()} is not known here.")
+    wanted = a.ints("shape")[-count:]
+    size = [n or own for n, own in zip(wanted, x.shape[-count:], strict=True)]
+    mode, sampling = a.text("interpolation_mode", "LINEAR"), a.text("sampling_mode", "DEFAULT")
+    if mode != "LINEAR" or sampling not in _ALIGNED:
+        raise UserError(f"A resize by {mode} with sampling mode {sampling} is not known here.")
+    return F.interpolate(x, size, mode="bilinear", align_corners=_ALIGNED[sampling])
 
 
-def _crop(a: Arguments) -> Tensor:
+def _resize_nearest(a: Arguments) -> Tensor:
+    size = [int(a.number("target_size_height")), int(a.number("target_size_width"))]
+    if any(n % own for n, own in zip(size, a.tensor("x").shape[2:], strict=True)):
+        raise UserError("Nearest-neighbour resizing by a fraction is not known here.")
+    return F.interpolate(a.tensor("x"), size, mode="nearest")
+
+
+def _l2_norm(a: Arguments) -> Tensor:
+    """Over the last three axes."""
     x = a.tensor("x")
-    for axis, name in ((-2, "crop_height"), (-1, "crop_width")):
-        before, after = a.ints(name)
-        x = x.narrow(axis, before, x.shape[axis] - before - after)
-    return x
+    return x / (x.square().sum((-3, -2, -1), keepdim=True) + a.number("epsilon", 1e-6)).sqrt()
 
 
 def _thresholded_relu(a: Arguments) -> Tensor:
@@ -264,13 +168,6 @@ def _gelu(a: Arguments) -> Tensor:
 
 def _prelu(a: Arguments) -> Tensor:
     return F.prelu(a.tensor("x"), a.tensor("alpha"))
-
-
-def _cast(a: Arguments) -> Tensor:
-    x, kind = a.tensor("x"), a.text("dtype")
-    if kind == "bool":
-        return x.bool()
-    return x.long() if "int" in kind else x.float()
 
 
 def _layer_norm(a: Arguments) -> Tensor:
@@ -339,7 +236,20 @@ def _reduce(function: Callable[..., Tensor]) -> Callable[[Arguments], Tensor]:
     return reduce
 
 
+def _reduce_prod(a: Arguments) -> Tensor:
+    x, keep = a.tensor("x"), bool(a.number("keep_dims"))
+    axes = sorted((axis % x.dim() for axis in a.ints("axes", range(x.dim()))), reverse=True)
+    for axis in axes:
+        x = x.prod(axis, keep)
+    return x
+
+
+def _arg(function: Callable[..., Tensor]) -> Callable[[Arguments], Tensor]:
+    return lambda a: function(a.tensor("x"), int(a.number("axis", -1)), bool(a.number("keep_dims")))
+
+
 TABLE: dict[str, Callable[[Arguments], Result]] = {
+    **SHAPES,
     "conv": _conv,
     "conv_transpose": _conv_transpose,
     "linear": lambda a: F.linear(a.tensor("x"), a.tensor("weight"), a.optional("bias")),
@@ -362,6 +272,14 @@ TABLE: dict[str, Callable[[Arguments], Result]] = {
     "exp": _unary(torch.exp),
     "round": _unary(torch.round),
     "floor": _unary(torch.floor),
+    "ceil": _unary(torch.ceil),
+    "sign": _unary(torch.sign),
+    "sin": _unary(torch.sin),
+    "cos": _unary(torch.cos),
+    "erf": _unary(torch.erf),
+    "exp2": _unary(torch.exp2),
+    "log": lambda a: torch.log(a.tensor("x") + a.number("epsilon", 1e-45)),
+    "inverse": lambda a: 1 / (a.tensor("x") + a.number("epsilon", 1e-4)),
     "sqrt": _unary(torch.sqrt),
     "square": _unary(torch.square),
     "rsqrt": lambda a: torch.rsqrt(a.tensor("x") + a.number("epsilon", 1e-12)),
@@ -372,45 +290,41 @@ TABLE: dict[str, Callable[[Arguments], Result]] = {
     "pow": _binary(torch.pow),
     "maximum": _binary(torch.maximum),
     "minimum": _binary(torch.minimum),
+    "floor_div": _binary(lambda x, y: torch.div(x, y, rounding_mode="floor")),
+    "mod": _binary(torch.remainder),
     "greater": _binary(torch.gt),
+    "greater_equal": _binary(torch.ge),
+    "less": _binary(torch.lt),
+    "less_equal": _binary(torch.le),
+    "equal": _binary(torch.eq),
+    "not_equal": _binary(torch.ne),
+    "logical_and": _binary(torch.logical_and),
+    "logical_or": _binary(torch.logical_or),
+    "logical_xor": _binary(torch.logical_xor),
+    "logical_not": _unary(torch.logical_not),
+    "einsum": lambda a: torch.einsum(a.text("equation"), *a.tensors("values")),
+    "l2_norm": _l2_norm,
     "reduce_mean": _reduce(torch.mean),
     "reduce_sum": _reduce(torch.sum),
     "reduce_max": _reduce(torch.amax),
+    "reduce_min": _reduce(torch.amin),
+    "reduce_l1_norm": _reduce(lambda x, axes, keep: x.abs().sum(axes, keep)),
+    "reduce_sum_square": _reduce(lambda x, axes, keep: x.square().sum(axes, keep)),
+    "reduce_prod": _reduce_prod,
+    "reduce_argmax": _arg(torch.argmax),
+    "reduce_argmin": _arg(torch.argmin),
     "reduce_l2_norm": _reduce(lambda x, axes, keep: x.square().sum(axes, keep).sqrt()),
     "avg_pool": _pool("avg"),
     "max_pool": _pool("max"),
     "layer_norm": _layer_norm,
     "batch_norm": _batch_norm,
     "instance_norm": _instance_norm,
-    "concat": _concat,
-    "stack": lambda a: torch.stack(a.tensors("values"), int(a.number("axis"))),
-    "split": _split,
-    "slice_by_index": _slice,
-    "reshape": _reshape,
-    "transpose": lambda a: a.tensor("x").permute(a.ints("perm")),
-    "expand_dims": lambda a: _expand_dims(a.tensor("x"), a.ints("axes")),
-    "squeeze": lambda a: a.tensor("x").squeeze(tuple(a.ints("axes"))),
-    "tile": lambda a: a.tensor("x").repeat(a.ints("reps")),
     "pad": _pad,
-    "crop": _crop,
-    "gather": _gather,
-    "pixel_shuffle": lambda a: F.pixel_shuffle(a.tensor("x"), int(a.number("upscale_factor"))),
-    "pixel_unshuffle": lambda a: F.pixel_unshuffle(
-        a.tensor("x"), int(a.number("downscale_factor"))
-    ),
-    "depth_to_space": _depth_to_space,
     "upsample_nearest_neighbor": lambda a: _upsample(a, "nearest"),
     "upsample_bilinear": _upsample_bilinear,
     "resize_bilinear": _resize_bilinear,
-    "shape": lambda a: torch.tensor(a.tensor("x").shape),
-    "cast": _cast,
-    "identity": _unary(lambda x: x),
+    "resize": _resize,
+    "resize_nearest_neighbor": _resize_nearest,
     "quantize": _quantize,
     "dequantize": _dequantize,
 }
-
-
-def _expand_dims(x: Tensor, axes: list[int]) -> Tensor:
-    for axis in sorted(axis % (x.dim() + len(axes)) for axis in axes):
-        x = x.unsqueeze(axis)
-    return x

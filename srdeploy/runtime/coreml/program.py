@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from srdeploy.errors import SrdeployError, UserError
+from srdeploy.runtime.coreml.arguments import Arguments, Result
 from srdeploy.runtime.coreml.constexpr import (
     affine_dequantize,
     blockwise_shift_scale,
     lut_to_dense,
 )
-from srdeploy.runtime.coreml.ops import TABLE, Arguments, Result
+from srdeploy.runtime.coreml.ops import TABLE
 from srdeploy.runtime.coreml.package import Package
 from srdeploy.runtime.coreml.values import Constant, decode
 
@@ -37,8 +38,27 @@ OPERATIONS: dict[str, Callable[[Arguments], Result]] = {
 
 CONVOLUTIONS = ("conv", "conv_transpose")
 
+_SIDES = {"reshape": ("shape", 2), "conv_transpose": ("output_shape", 2),
+          "slice_by_index": ("end", 2), "resize": ("shape", 0)}  # fmt: skip
+"""Where an operation's constants say heights and widths: the argument, and the first of them."""
+
 Watch = Callable[[str, str, Tensor], None]
 """Called with the input and each result: its name, the operation, the values."""
+
+
+class UnknownOperations(UserError):
+    """A program has operations that the interpreter does not know.
+
+    Attributes:
+        operations: Their types.
+    """
+
+    def __init__(self, what: str, operations: list[str]) -> None:
+        super().__init__(
+            f"{what} uses {', '.join(operations)}, which srdeploy's reference interpreter does "
+            "not know; run it on a Mac."
+        )
+        self.operations = operations
 
 
 @dataclass(frozen=True)
@@ -65,13 +85,21 @@ class _Step:
 
     def names_a_side(self) -> bool:
         """Whether a height or width is among its constants."""
-        key = {"reshape": "shape", "conv_transpose": "output_shape", "slice_by_index": "end"}
-        sizes = self.arguments.get(key.get(self.operation, ""), ["none"])[0]
-        if not isinstance(sizes, np.ndarray):
+        if self.operation == "resize_bilinear":
+            return True
+        if self.operation == "matmul":  # a matrix for each row of a picture
+            return isinstance(self.arguments["x"][0], np.ndarray)
+        if self.operation == "gather":
+            axis = self.arguments.get("axis", [np.array(0)])[0]
+            indices = self.arguments["indices"][0]
+            return isinstance(indices, np.ndarray) and indices.size > 1 and axis in (2, 3)
+        places = _SIDES.get(self.operation)
+        sizes = self.arguments.get(places[0], ["none"])[0] if places else None
+        if places is None or not isinstance(sizes, np.ndarray):
             return False
         free = self.arguments.get("end_mask", [np.zeros(sizes.size, bool)])[0]
         assert isinstance(free, np.ndarray)
-        return bool(((sizes > 0) & ~free.astype(bool))[2:].any())
+        return bool(((sizes > 0) & ~free.astype(bool))[places[1] :].any())
 
     def resolve(self, values: dict[str, Tensor]) -> Arguments:
         """Its arguments, the computed ones looked up."""
@@ -96,17 +124,15 @@ class Program:
         """Decode the constants and see that every operation is known.
 
         Raises:
-            UserError: an operation the interpreter does not know, or damaged weights.
+            UnknownOperations: an operation the interpreter does not know.
+            UserError: damaged weights.
         """
         self._package = package
         block = package.block
         self.operations = [op.type for op in block.operations if op.type != "const"]
         unknown = sorted({op for op in self.operations if op not in OPERATIONS})
         if unknown:
-            raise UserError(
-                f"'{package.path}' uses {', '.join(unknown)}, which srdeploy's reference "
-                "interpreter does not know; run it on a Mac."
-            )
+            raise UnknownOperations(f"'{package.path}'", unknown)
         self._constants: dict[str, Constant] = {}
         self._steps: list[_Step] = []
         try:

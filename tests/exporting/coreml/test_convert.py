@@ -122,7 +122,10 @@ def test_what_cannot_be_converted(ct: Any, error: Exception, said: str) -> None:
     ct.fails = error
     with pytest.raises(SrdeployError) as caught:
         convert(network(), options(), (8, 12))
-    assert str(caught.value) == f"coremltools cannot convert this network ({said})."
+    assert str(caught.value) == (
+        f"coremltools cannot convert this network ({said}); export for one size (--input 480x270), "
+        "or replace it in the network's code."
+    )
 
 
 @pytest.mark.parametrize(("value_range", "per_level"), [(255.0, 1.0), (1.0, 1 / 255)])

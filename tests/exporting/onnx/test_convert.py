@@ -548,7 +548,7 @@ def test_what_an_engine_is_built_of_is_converted(
     precision: str, kind: str, plain: Path, tmp_path: Path
 ) -> None:
     place = tmp_path / "net.engine.onnx"
-    card, written = write_source(plain, place, precision=precision, value_range=255.0)
+    card, written, _ = write_source(plain, place, precision=precision, value_range=255.0)
     assert written is not None
     assert written.precision == precision
     assert card.value_range == 255.0
@@ -561,6 +561,6 @@ def test_what_an_engine_is_built_of_is_converted(
 @pytest.mark.parametrize("precision", [None, "fp32", "int8"])
 def test_what_is_no_float32_is_built_as_it_is(precision: str | None, tmp_path: Path) -> None:
     path = foreign(tmp_path / "net.onnx", half=True)
-    _, written = write_source(path, tmp_path / "a.onnx", precision=precision, value_range=255.0)
+    _, written, _ = write_source(path, tmp_path / "a.onnx", precision=precision, value_range=255.0)
     assert written is None
     assert (tmp_path / "a.onnx").read_bytes() == path.read_bytes()

@@ -158,16 +158,39 @@ class BakedSize(nn.Module):
         return nn.functional.pixel_shuffle(self.up(x), 2) + offset
 
 
-def test_baked_in_size_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(SrdeployError, match="differs from torch"):
-        export_onnx(network_of(BakedSize()), tmp_path / "net.onnx")
-    assert list(tmp_path.iterdir()) == []
+class Decomposition(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.linalg.svdvals(x)[..., :1, None] * 0 + x
+        return y.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+class Around(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = Decomposition()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x)
+
+
+def test_baked_in_size_gives_a_file_of_one_size(tmp_path: Path) -> None:
+    network = network_of(BakedSize())
+    report = export_onnx(network, tmp_path / "net.onnx", exporter="trace")
+    assert report.parity is not None
+    assert report.parity.sizes == [(256, 256)]
+    model = onnx.load(tmp_path / "net.onnx")
+    sides = [
+        [d.dim_value for d in end.type.tensor_type.shape.dim]
+        for end in (model.graph.input[0], model.graph.output[0])
+    ]
+    s = network.card.scale
+    assert sides == [[1, 3, 256, 256], [1, 3, 256 * s, 256 * s]]
 
 
 def test_failure_keeps_the_older_file(tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(b"older")
     with pytest.raises(SrdeployError):
-        export_onnx(network_of(BakedSize()), tmp_path / "net.onnx")
+        export_onnx(network_of(Decomposition()), tmp_path / "net.onnx", exporter="trace")
     assert (tmp_path / "net.onnx").read_bytes() == b"older"
     assert [p.name for p in tmp_path.iterdir()] == ["net.onnx"]
 
@@ -180,21 +203,21 @@ def test_card_that_lies_about_scale(tmp_path: Path) -> None:
 
 
 def test_network_torch_cannot_export(tmp_path: Path) -> None:
-    class Decomposition(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            y = torch.linalg.svdvals(x)[..., :1, None] * 0 + x
-            return y.repeat_interleave(2, 2).repeat_interleave(2, 3)
-
-    with pytest.raises(SrdeployError, match="exporter refuses this network"):
-        export_onnx(network_of(Decomposition()), tmp_path / "net.onnx")
+    with pytest.raises(SrdeployError) as refused:
+        export_onnx(network_of(Around()), tmp_path / "net.onnx")
+    message = str(refused.value)
+    assert "torch's trace exporter refuses this network (linalg_svdvals in 'body': " in message
+    assert ". Nor can there be an ONNX file of the one size 256x256: torch's dynamo" in message
+    assert message.endswith("; replace what is named in the network's code.")
+    assert "try --exporter" not in message  # both were
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_trace_refuses_dynamo_is_asked_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuses(*arguments: Any) -> None:
-        raise onnx_graph._Refused("trace", "no such operator")
+    def refuses(*arguments: Any, **options: Any) -> None:
+        raise onnx_graph.Refused("trace", "no such operator")
 
     network = create("ledsr", **SMALL["ledsr"])
     monkeypatch.setattr(onnx_graph, "traced_part", refuses)
@@ -203,7 +226,7 @@ def test_what_trace_refuses_dynamo_is_asked_by_itself(
     assert report.parity.relative < 1e-6
     assert report.opset == 18
     assert (
-        "by torch's dynamo exporter, as its trace exporter refuses (no such operator)"
+        "by torch's dynamo exporter, as torch's trace exporter refuses it (no such operator)"
         in report.notes
     )
     for options in ({"exporter": "trace"}, {"opset": 17}):

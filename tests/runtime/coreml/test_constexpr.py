@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from srdeploy.errors import UserError
+from srdeploy.runtime.coreml.arguments import Arguments
 from srdeploy.runtime.coreml.constexpr import (
     affine_dequantize,
     blockwise_shift_scale,
     lut_to_dense,
 )
-from srdeploy.runtime.coreml.ops import Arguments
 
 
 def arguments(**values: Any) -> Arguments:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from srdeploy.errors import UserError
-from srdeploy.runtime.coreml.ops import TABLE, Arguments
+from srdeploy.runtime.coreml.arguments import Arguments
+from srdeploy.runtime.coreml.ops import TABLE
 
 
 def arguments(**values: Any) -> Arguments:

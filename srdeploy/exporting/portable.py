@@ -1,0 +1,81 @@
+"""Operations of torch that no exporter writes, in operations that all of them do.
+
+Adaptive pooling divides its input into windows that overlap by a row where the sizes do not divide.
+No format has it. At a size that is known while the network is followed, the windows are: window
+``i`` of ``n`` over ``h`` rows begins at ``floor(i * h / n)`` and ends before ``ceil((i + 1) * h /
+n)``. They are gathered, the short ones with their last row repeated (of a maximum) or left out by
+a weight of zero (of a mean); rows first, then columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from srdeploy.models.watch import CallWatch, argument, name_of
+
+
+class Portable(CallWatch):
+    """Replaces such operations while an exporter follows a network."""
+
+    def called(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run a call, or what stands for it."""
+        pool = _POOLS.get(name_of(func))
+        if pool is None:
+            return func(*args, **kwargs)
+        x, size = args[0], argument(args, kwargs, 1, "output_size")
+        wanted = _sides(x, size)
+        if wanted is None or all(
+            side % n == 0 for side, n in zip(x.shape[-2:], wanted, strict=True)
+        ):
+            return func(*args, **kwargs)
+        return pool(pool(x, -2, wanted[0]), -1, wanted[1])
+
+
+def _sides(x: Tensor, size: Any) -> list[int] | None:
+    """Height and width that come out; None where an exporter keeps sizes free."""
+    given = [size, size] if size is None or not isinstance(size, (list, tuple)) else [*size]
+    sides = [side if n is None else n for n, side in zip(given, x.shape[-2:], strict=True)]
+    if any(isinstance(n, torch.SymInt) for n in (*sides, *x.shape[-2:])):
+        return None
+    return [int(n) for n in sides]
+
+
+def _windows(x: Tensor, axis: int, n: int) -> tuple[Tensor, Tensor]:
+    """The windows of an axis side by side, before that axis's end; and which rows count."""
+    length = int(x.shape[axis])
+    starts = [i * length // n for i in range(n)]
+    stops = [-(-(i + 1) * length // n) for i in range(n)]
+    most = max(stop - start for start, stop in zip(starts, stops, strict=True))
+    rows = [
+        [min(start + k, stop - 1) for k in range(most)]
+        for start, stop in zip(starts, stops, strict=True)
+    ]
+    counts = [
+        [float(start + k < stop) / (stop - start) for k in range(most)]
+        for start, stop in zip(starts, stops, strict=True)
+    ]
+    axis %= x.dim()
+    found = x.index_select(axis, torch.tensor(rows).reshape(-1))
+    shape = [*x.shape[:axis], n, most, *x.shape[axis + 1 :]]
+    weights = torch.tensor(counts, dtype=x.dtype)
+    return found.reshape(shape), weights.reshape(n, most, *[1] * (x.dim() - axis - 1))
+
+
+def _mean(x: Tensor, axis: int, n: int) -> Tensor:
+    windows, weights = _windows(x, axis, n)
+    return (windows * weights).sum(axis % x.dim() + 1)
+
+
+def _maximum(x: Tensor, axis: int, n: int) -> Tensor:
+    windows, _ = _windows(x, axis, n)
+    return windows.amax(axis % x.dim() + 1)
+
+
+_POOLS: dict[str, Callable[[Tensor, int, int], Tensor]] = {
+    "adaptive_avg_pool2d": _mean,
+    "adaptive_max_pool2d": _maximum,
+}
