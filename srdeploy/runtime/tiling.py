@@ -124,7 +124,8 @@ def plan_grid(
         width: Likewise.
         pixels: The most pixels a window may have.
         tile: The window's height and width, instead. By default all is one window.
-        overlap: Reach beyond the core in network input pixels; default: what is exact.
+        overlap: Reach beyond the core in network input pixels; default: what is exact, or a quarter
+            of the tile where that is more than an artifact of few sizes can bear.
         sizes: What the artifact takes, as ``Session.sizes``.
 
     Raises:
@@ -137,6 +138,8 @@ def plan_grid(
         raise ValueError(f"sides must be multiples of {multiple}: {height}x{width}, tile {tile}")
     needed = exact_overlap(card)
     reach = overlap if overlap is not None else (GLOBAL_OVERLAP if needed is None else needed)
+    if overlap is None and sizes is not None:
+        reach = _bearable(reach, height, width, sizes)
     align = multiple if needed is not None or (sizes and sizes.listed) else math.lcm(multiple, 8)
     around = -(-reach // align) * align
     if tile is None:
@@ -147,6 +150,18 @@ def plan_grid(
     whole = len(rows) == len(columns) == 1
     exact = whole or (needed is not None and reach >= needed)
     return Grid(height, width, (tall, wide), reach, exact, rows, columns)
+
+
+def _bearable(reach: int, height: int, width: int, sizes: InputSizes) -> int:
+    """The overlap, or less where listed sizes would leave nothing inside it."""
+    narrow = [  # of each size that lies within the image: its shortest side that has to be cut
+        min([side for side, whole in pairs if side < whole], default=0)
+        for pairs in (list(zip(tile, (height, width), strict=True)) for tile in sizes.listed)
+        if all(side <= whole for side, whole in pairs)
+    ]
+    if not narrow or any(side == 0 or 2 * reach < side for side in narrow):
+        return reach
+    return max(narrow) // 4
 
 
 def exact_overlap(card: Card) -> int | None:

@@ -299,3 +299,14 @@ def test_tiles_equal_the_whole(arch: str, scale: int, pruned: bool, tmp_path: Pa
     for source in (network, tmp_path / "net.onnx"):
         with open_session(source) as session:
             np.testing.assert_array_equal(run_tiled(session, x, grid), session.run(x))
+
+
+def test_one_size_is_tiled_with_the_overlap_that_it_can_bear() -> None:
+    sizes = InputSizes(((256, 256),))
+    grid = plan_grid(card(147), 600, 500, sizes=sizes)
+    assert (grid.tile, grid.overlap, grid.exact) == ((256, 256), 64, False)
+    assert plan_grid(card(100), 600, 500, sizes=sizes).exact
+    assert plan_grid(card(147), 256, 256, sizes=sizes).whole
+    assert plan_grid(card(147), 256, 500, sizes=sizes).overlap == 64
+    with pytest.raises(UserError, match="cannot be tiled"):
+        plan_grid(card(147), 600, 500, overlap=147, sizes=sizes)
