@@ -141,7 +141,7 @@ class Steps:
         return {"notes": report.notes, "difference": float(np.abs(got - wanted).max()) / reach}
 
 
-STEPS = ("load", "prune", "onnx", "onnx_pruned", "coreml", "tensorrt")
+STEPS = ("prune", "onnx", "onnx_pruned", "coreml", "tensorrt", "load")
 
 
 def direct_psnr(module: nn.Module, folder: Path) -> float:

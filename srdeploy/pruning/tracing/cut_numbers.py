@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,14 +24,19 @@ from srdeploy.models.watch import OperationWatch, name_of
 CutKey = tuple[str, str, int, tuple[int, ...]]
 """Module, operation, dimension, and the numbers that the cut is called with."""
 
-CutNumbers = dict[CutKey, tuple[str | None, ...]]
-"""For each number of a cut the attribute that it is, :data:`LEFT`, or None for what is neither."""
 
-LEFT = ""
+class Counted(NamedTuple):
+    """A number of channels: an attribute, or a multiple of one."""
+
+    attribute: str
+    times: int = 1
+
+
+LEFT = Counted("", 0)
 """A number that is the tensor's own less another of the cut's numbers, which is an attribute."""
 
-_MOST = 64
-"""Attributes of one module that are tried."""
+CutNumbers = dict[CutKey, tuple[Counted | None, ...]]
+"""For each number of a cut what it is, None for what is neither an attribute nor left."""
 
 
 def cut_key(place: str, name: str, args: tuple[Any, ...]) -> CutKey | None:
@@ -94,7 +99,7 @@ def cut_numbers(module: nn.Module, example: Tensor) -> CutNumbers:
     return {key: attributes for key, attributes in found.items() if any(attributes)}
 
 
-def _note(found: CutNumbers, key: CutKey, attributes: tuple[str | None, ...]) -> None:
+def _note(found: CutNumbers, key: CutKey, attributes: tuple[Counted | None, ...]) -> None:
     """Enter what is behind a cut; two cuts with the same numbers and other attributes: nothing."""
     if found.setdefault(key, attributes) != attributes:
         found[key] = (None,) * len(attributes)
@@ -103,7 +108,7 @@ def _note(found: CutNumbers, key: CutKey, attributes: tuple[str | None, ...]) ->
 def _behind(part: nn.Module, args: Any, kwargs: Any) -> CutNumbers:
     """The same for the cuts that one module's own code makes."""
     before = _cuts(part, args, kwargs, ())
-    attributes: list[list[str | None]] = [[None] * len(key[3]) for key, _ in before]
+    attributes: list[list[Counted | None]] = [[None] * len(key[3]) for key, _ in before]
     own = own_numbers(part)
     if not any(number in own.values() for key, _ in before for number in key[3]):
         return {}
@@ -119,8 +124,9 @@ def _behind(part: nn.Module, args: Any, kwargs: Any) -> CutNumbers:
                 break
             raised = value in old[3] and new[3][old[3].index(value)] == value + 1
             for i, (a, b) in enumerate(zip(old[3], new[3], strict=True)):
-                if a == value and b == value + 1:
-                    attributes[position][i] = attribute
+                times = b - a
+                if times > 0 and a == times * value:
+                    attributes[position][i] = Counted(attribute, times)
                 elif raised and b == a - 1 and attributes[position][i] is None:
                     attributes[position][i] = LEFT
                 elif a != b:
@@ -177,12 +183,18 @@ def _copy(leaf: Any) -> Any:
     return leaf.clone() if isinstance(leaf, Tensor) else leaf
 
 
-def pieces(key: CutKey, attributes: tuple[str | None, ...]) -> Iterator[tuple[str, int, int]]:
-    """Attribute, start and stop of the channels that it counts, for each that is behind a cut."""
+def pieces(key: CutKey, counted: tuple[Counted | None, ...]) -> Iterator[tuple[str, int, int]]:
+    """Attribute, start and stop of channels that it counts; of a multiple, one piece after another.
+
+    As many of each are pruned, so that the multiple stays one.
+    """
     _, name, _, numbers = key
     start = 0
-    for attribute, number in zip(attributes, numbers, strict=True):
-        if attribute:
-            yield attribute, start, start + number
+    for behind, number in zip(counted, numbers, strict=True):
+        if behind is not None and behind.attribute:
+            length = number // behind.times
+            for piece in range(behind.times):
+                first = start + piece * length
+                yield behind.attribute, first, first + length
         if name != "slice":  # where one part ends, the next begins
             start += number

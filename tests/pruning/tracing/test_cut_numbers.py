@@ -13,7 +13,7 @@ from srdeploy.compacting.surgery import compact
 from srdeploy.errors import UserError
 from srdeploy.models.resize import own_numbers, set_number, set_numbers
 from srdeploy.models.store import read_network, save_network
-from srdeploy.pruning.tracing.cut_numbers import cut_numbers
+from srdeploy.pruning.tracing.cut_numbers import Counted, cut_numbers
 from srdeploy.pruning.tracing.groups import find_groups
 from tests.pruning.helpers import FACTORY, group_with, groups_of, random_plan, user_network
 
@@ -57,6 +57,20 @@ class Remainder(Partial):
         return x + self.out(torch.cat([self.narrow(first), second], 1))
 
 
+class Times(nn.Module):
+    """The second part is three times the first (IMDeception, 2022)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.core = 3
+        self.wide, self.narrow = nn.Conv2d(8, 12, 1), nn.Conv2d(9, 4, 1)
+        self.out = nn.Conv2d(7, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = torch.split(F.relu(self.wide(x)), (self.core, 3 * self.core), 1)
+        return x + self.out(torch.cat([first, self.narrow(second)], 1))
+
+
 class Around(nn.Module):
     def __init__(self, *blocks: nn.Module) -> None:
         super().__init__()
@@ -70,6 +84,7 @@ class Around(nn.Module):
 CASES = {
     "distil": (lambda: Around(Distil(), Distil(kept=4)), "body.0.layers.0", ("kept", "rest")),
     "slices": (lambda: Around(Partial()), "body.0.wide", ("sizes[0]",)),
+    "times": (lambda: Around(Times()), "body.0.wide", ("core",)),
     "remainder": (lambda: Around(Remainder()), "body.0.wide", ("sizes[0]",)),
 }
 
@@ -84,7 +99,7 @@ def test_what_attributes_cut_is_pruned_exactly_and_comes_back_from_a_file(name, 
     plan = random_plan(grouping, 5)
     small = compact(network, plan)
     assert small.card.proof["max_difference"] < 1e-9
-    assert small.card.widths[layer] < 8
+    assert small.card.widths[layer] < network.card.widths[layer]
     block, original = small.module.body[0], network.module.body[0]
     assert small.card.numbers["body.0"].keys() == set(attributes)
     for attribute, value in small.card.numbers["body.0"].items():
@@ -130,11 +145,11 @@ class Twice(Partial):
 
 
 class Multiple(Partial):
-    """The second number is a multiple of the attribute: it does not follow what is pruned."""
+    """The second number is computed from the attribute: it does not follow what is pruned."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.sizes, self.total = [4], 8
+        self.sizes, self.total = [4], 8  # 4 = 2 * 4 - 4
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.wide(x))
@@ -174,9 +189,9 @@ def test_what_is_tried_leaves_no_trace():
     before = copy.deepcopy(module)
     found = cut_numbers(module, torch.rand(1, 3, 6, 6))
     assert found == {
-        ("body.0", "split_with_sizes", 1, (3, 5)): ("kept", "rest"),
-        ("body.1", "slice", 1, (0, 3)): (None, "sizes[0]"),
-        ("body.1", "slice", 1, (3, 8)): ("sizes[0]", None),
+        ("body.0", "split_with_sizes", 1, (3, 5)): (Counted("kept"), Counted("rest")),
+        ("body.1", "slice", 1, (0, 3)): (None, Counted("sizes[0]")),
+        ("body.1", "slice", 1, (3, 8)): (Counted("sizes[0]"), None),
     }
     for old, new in zip(before.modules(), module.modules(), strict=True):
         assert own_numbers(old) == own_numbers(new)
