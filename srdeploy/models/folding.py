@@ -97,7 +97,8 @@ def folded(network: Network) -> Network:
         update={"config": config, "widths": layer_widths(module), "shapes": {}, "quantised": None}
     )
     card = card.model_copy(update={"shapes": changed_shapes(base_module(card), module)})
-    return replace(network, module=module, card=card.step(step="fold"))
+    blocks = sum(isinstance(block, Foldable) for block in module.modules())
+    return replace(network, module=module, card=card.step(step="fold", blocks=blocks))
 
 
 def add_identity(weight: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ def test_the_folded_network_is_one_of_its_own(expanded: Network) -> None:
     base = create("sesr", n_blocks=3, n_feats=8, n_expanded=12, expanded=False)
     assert is_expanded(expanded.module)
     assert not is_expanded(plain.module)
-    assert plain.card.history == [{"step": "fold"}]
+    assert plain.card.history == [{"step": "fold", "blocks": 5}]
     assert plain.card.model_copy(update={"history": []}) == base.card
     assert plain.module.state_dict().keys() == base.module.state_dict().keys()
     assert folded(plain) is plain
@@ -45,7 +45,7 @@ def test_it_is_counted_as_it_runs(expanded: Network) -> None:
 def test_what_is_pruned_is_the_folded_network(expanded: Network) -> None:
     small, report = prune_oneshot(expanded, PruneOptions(ratio=0.5))
     assert small.card.config["expanded"] is False
-    assert small.card.history[0] == {"step": "fold"}
+    assert small.card.history[0] == {"step": "fold", "blocks": 5}
     assert report.before == count(expanded)
     names = find_groups(expanded).layer_names()
     assert "residual_block.0.conv_expand" in names

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from srdeploy.models.layers import conv3x3, nearest
+from srdeploy.models.layers import ChannelSplit, conv3x3, nearest
 
 
 class PartialConv(nn.Module):
@@ -23,11 +23,12 @@ class PartialConv(nn.Module):
     def __init__(self, n_feats: int, side: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(n_feats, n_feats, side, padding=side // 2)
+        self.split = ChannelSplit()
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to the same, C at least the convolution's channels."""
-        first = self.conv.in_channels
-        return torch.cat([self.conv(x[:, :first]), x[:, first:]], 1)
+        first, others = self.split(x, self.conv.in_channels)
+        return torch.cat([self.conv(first), others], 1)
 
 
 class ElementAttention(nn.Module):

@@ -12,6 +12,8 @@ from torch.nn import functional
 from srdeploy.errors import UserError
 from srdeploy.models.importing.assemble import Assembled, assemble
 from srdeploy.models.importing.state_dict import StateDict
+from srdeploy.models.registry import create
+from srdeploy.pruning.tracing.groups import find_groups
 
 Tensors = dict[str, Tensor]
 
@@ -143,3 +145,11 @@ def test_other_files_are_refused(norm: str, change: dict[str, Tensor | None], me
     tensors = {k: v for k, v in (published(norm) | change).items() if v is not None}
     with pytest.raises(UserError, match=message):
         run(tensors)
+
+
+def test_channels_on_both_sides_of_the_split_can_be_removed() -> None:
+    network = create("plksr", n_blocks=1, n_feats=8, n_partial=4, side=5)
+    groups = {(g.status, len(g.atoms), *g.layers) for g in find_groups(network).groups}
+    assert ("free", 4, "feats.1.channe_mixer.2") in groups
+    assert ("coupled", 4, "feats.1.channe_mixer.2", "feats.1.attn.f.0") in groups
+    assert ("coupled", 4, "feats.1.lk.conv", "feats.1.attn.f.0") in groups
