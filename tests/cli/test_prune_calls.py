@@ -10,12 +10,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from torch import nn
 
+from srdeploy.models.card import Card
 from srdeploy.pruning.methods.table import METHODS
 from tests.cli.reach import ALL, STOP, Case, calls, exit_code, hold
 
 CARD = {"widths": {"head.0": 32}, "scale": 2, "arch": "edsr", "history": []}
-NETWORK = SimpleNamespace(card=SimpleNamespace(**CARD))
+NETWORK = SimpleNamespace(card=Card.model_construct(**CARD), module=nn.Identity())
 LOAD: dict[str, Any] = {"srdeploy.models.load:load_network": NETWORK}
 TRAINED = {
     **LOAD,
@@ -193,14 +195,14 @@ def report(**values: Any) -> Any:
     facts = {
         "before": SimpleNamespace(params=664704, macs_720p=6 * 10**9),
         "after": SimpleNamespace(params=332352, macs_720p=2.5 * 10**9),
-        "groups": groups, "to_dict": lambda: {"method": "l1"}, "remarks": [],
+        "groups": groups, "to_dict": lambda: {"method": "l1"}, "remarks": [], "unprunable": "",
         "proof": {"claim": "It is the same", "tolerance": 1, "max_difference": 1e-12,
                   "sizes": [(20, 30)]},
     }  # fmt: skip
     return SimpleNamespace(**{**facts, **values})
 
 
-SMALL = SimpleNamespace(card=SimpleNamespace(**CARD))
+SMALL = SimpleNamespace(card=Card.model_construct(**CARD))
 SAVE: dict[str, Any] = {"srdeploy.models.store:save_network": None}
 
 
@@ -274,7 +276,7 @@ def test_the_next_command(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
-    small = SimpleNamespace(card=SimpleNamespace(**{**CARD, **card}))
+    small = SimpleNamespace(card=Card.model_construct(**{**CARD, **card}))
     replaced = {**TRAINED, **ONESHOT, **SAVE, SLOWLY: (small, report()), ONCE: (small, report())}
     calls(f"prune n.st {line} --json", replaced)
     assert json.loads(capsys.readouterr().out)["next"] == f"srdeploy {command}"
