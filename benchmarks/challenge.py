@@ -1,6 +1,6 @@
 """The networks of the NTIRE 2022 Efficient SR challenge: loaded, pruned with proof, and exported.
 
-python benchmarks/challenge.py FOLDER DATA [--only NAME...] [--again STEP...]
+python benchmarks/challenge.py FOLDER DATA [--only NAME...] [--steps STEP...] [--again STEP...]
 
 FOLDER is a checkout of the challenge's repository (github.com/ofsoundof/NTIRE2022_ESR), DATA holds
 benchmark/Set5. Each network runs in a process of its own; what is found is kept in --work, and only
@@ -240,7 +240,7 @@ def run_all(args: argparse.Namespace) -> dict[str, Facts]:
     for name in args.only or challenge_networks.NETWORKS:
         file = args.work / f"{name}.json"
         known: Facts = json.loads(file.read_text()) if file.exists() else {}
-        missing = [s for s in STEPS if s not in known or s in args.again]
+        missing = [s for s in args.steps or STEPS if s not in known or s in args.again]
         if not missing or ("start" in known and not args.again):
             continue
         place = args.work / name
@@ -281,8 +281,9 @@ def page(found: dict[str, Facts]) -> str:
         for facts in runs.values()
     )
     text = (
-        f"{len(found)} networks are in the repository; the code of {len(runs)} runs on a CPU. Of "
-        f"these {right} measure on Set5 what their own module, fed by hand, measures; "
+        f"{len(challenge_networks.NETWORKS)} networks are in the repository; {len(found)} were "
+        f"tried here, and the code of {len(runs)} runs on a CPU. Of these {right} measure on Set5 "
+        "what their own module, fed by hand, measures; "
         f"{counts['prune']} were pruned (`l1`, {RATIO:.0%} of the channels of each group), "
         f"{counts['onnx']} exported to ONNX and {counts['onnx_pruned']} pruned, "
         f"{counts['coreml']} converted for Core ML, and of {counts['tensorrt']} TensorRT's parser "
@@ -353,7 +354,7 @@ def main() -> None:
     options.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "challenge")
     options.add_argument("--one", help=argparse.SUPPRESS)
     options.add_argument("--place", type=Path, help=argparse.SUPPRESS)
-    options.add_argument("--steps", nargs="*", help=argparse.SUPPRESS)
+    options.add_argument("--steps", nargs="*", choices=STEPS, help="default: all")
     args = options.parse_args()
     if args.one:
         one(args.one, args.folder, args.data, args.place, args.steps)

@@ -260,19 +260,22 @@ class PadAndCrop(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    """Two heads over all positions (SwinIR, ICCVW 2021)."""
+    """Two heads over windows of 4x4 (SwinIR, ICCVW 2021)."""
 
     def __init__(self, c=8):
         super().__init__()
         self.qkv, self.proj = nn.Linear(c, 3 * c), nn.Linear(c, c)
 
     def forward(self, x):
-        b, c, h, w = x.shape
-        y = self.qkv(x.flatten(2).transpose(1, 2)).reshape(b, h * w, 3, 2, c // 2)
-        q, k, v = y.permute(2, 0, 3, 1, 4)
+        n, c, h, w = x.shape
+        y = F.pad(x, (0, -w % 4, 0, -h % 4))
+        rows, columns = y.shape[2] // 4, y.shape[3] // 4
+        y = y.view(n, c, rows, 4, columns, 4).permute(0, 2, 4, 3, 5, 1).reshape(-1, 16, c)
+        q, k, v = self.qkv(y).reshape(-1, 16, 3, 2, c // 2).permute(2, 0, 3, 1, 4)
         y = (q @ k.transpose(-2, -1)).softmax(-1) @ v
-        y = self.proj(y.transpose(1, 2).reshape(b, h * w, c))
-        return x + y.transpose(1, 2).view(b, c, h, w)
+        y = self.proj(y.transpose(1, 2).reshape(-1, 16, c))
+        y = y.view(n, rows, columns, 4, 4, c).permute(0, 5, 1, 3, 2, 4)
+        return x + y.reshape(n, c, 4 * rows, 4 * columns)[..., :h, :w]
 
 
 class FourierBlock(nn.Module):
