@@ -86,7 +86,8 @@ class Steps:
             same = torch.equal(again.module(x.clone()), small.module(x.clone()))
         checked = by_hand(self.network.module, small.module, report.plan, x)
         return {
-            "macs": report.after.macs_720p, "proof": report.proof, "same_from_file": same,
+            "dense_macs": report.before.macs_720p, "macs": report.after.macs_720p,
+            "proof": report.proof, "same_from_file": same,
             **checked, "unprunable": report.unprunable.to_dict(),
         }  # fmt: skip
 
@@ -275,18 +276,20 @@ def run_all(args: argparse.Namespace) -> dict[str, Facts]:
 def page(found: dict[str, Facts]) -> str:
     """The page's text."""
     runs = {name: facts for name, facts in found.items() if "start" not in facts}
-    counts = {step: sum(_ok(facts, step) for facts in runs.values()) for step in STEPS}
+    tried = {step: [facts for facts in runs.values() if step in facts] for step in STEPS}
+    counts = {s: f"{sum(_ok(f, s) for f in all_)} of {len(all_)}" for s, all_ in tried.items()}
     right = sum(
         _ok(facts, "load") and abs(facts["load"]["psnr"] - facts["load"]["direct"]) < 0.0005
         for facts in runs.values()
     )
     text = (
         f"{len(challenge_networks.NETWORKS)} networks are in the repository; {len(found)} were "
-        f"tried here, and the code of {len(runs)} runs on a CPU. Of these {right} measure on Set5 "
+        f"tried here, and the code of {len(runs)} runs on a CPU. Steps that were done, of those "
+        f"that were tried: {right} of {len(tried['load'])} measure on Set5 "
         "what their own module, fed by hand, measures; "
-        f"{counts['prune']} were pruned (`l1`, {RATIO:.0%} of the channels of each group), "
-        f"{counts['onnx']} exported to ONNX and {counts['onnx_pruned']} pruned, "
-        f"{counts['coreml']} converted for Core ML, and of {counts['tensorrt']} TensorRT's parser "
+        f"{counts['prune']} were pruned (`l1`, {RATIO:.0%} of the channels of each group); "
+        f"{counts['onnx']} were exported to ONNX, {counts['onnx_pruned']} pruned; "
+        f"{counts['coreml']} were converted for Core ML; of {counts['tensorrt']} TensorRT's parser "
         "accepts both ONNX files.\n\n"
         "PSNR in dB, our own way and the module fed *by hand*; `random` where the weights are not "
         "in the repository. *Stays*: share of the MACs in layers that nothing can be removed "
@@ -325,7 +328,9 @@ def _row(name: str, facts: Facts) -> list[str]:
         shown = [f"{load['psnr']:.3f}", f"{load['direct']:.3f}"]
         cells[1:4] = [f"{load['params']:,}", *(shown if load["published"] else ["random"] * 2)]
     if _ok(facts, "prune"):
-        fewer = " to ".join(f"{n / 1e9:.1f} G" for n in (load.get("macs", 0), pruned["macs"]))
+        dense = pruned.get("dense_macs") or load.get("macs")
+        fewer = f"{dense / 1e9:.1f} G to " if dense else ""
+        fewer += f"{pruned['macs'] / 1e9:.1f} G"
         check = f"{pruned['difference']:.0e} ({pruned['changed']:.0e})"
         check += ", float32" if pruned["precision"] == "float32" else ""
         check += "" if pruned["same_from_file"] else ", another from the file"
