@@ -11,7 +11,7 @@ from srdeploy.data.builtin import BUILTIN
 from srdeploy.errors import UserError
 from srdeploy.models.card import Card
 from srdeploy.models.registry import architecture_of
-from srdeploy.train.patches import count_images, held_out_of
+from srdeploy.train.patches import count_images, fitting_patch, held_out_of
 from srdeploy.train.recipe import HELD_OUT, Data, TrainRecipe, read_recipe
 from srdeploy.util.strict import parse
 
@@ -86,7 +86,7 @@ def finetune_defaults(
     settings = {
         "data": {"folders": ["builtin"]},
         "scales": [card.scale],
-        "patch": 41 if card.pre_upscaled else 32 if rounded else 48,
+        "patch": fitting_patch(card, 41 if card.pre_upscaled else 32 if rounded else 48),
         "batch": 8 if rounded else 16,
         "iterations": iterations,
         "optimiser": {"kind": "adam", "lr": 1e-4 if rounded else 5e-4},

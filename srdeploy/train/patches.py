@@ -90,12 +90,19 @@ class FolderPatches:
 
         Raises:
             UserError: a folder is missing or holds no images, no image is as large as a patch, or
-                the scales are not the network's; or the processes cannot share the batch equally.
+                the scales are not the network's, or it does not take patches of this size; or the
+                processes cannot share the batch equally.
         """
         if not card.pre_upscaled and recipe.scales != (card.scale,):
             raise UserError(
                 f"The recipe trains at scales {list(recipe.scales)} but this network upscales by "
                 f"{card.scale}; set `scales: [{card.scale}]`."
+            )
+        if (fitting := fitting_patch(card, recipe.patch)) != recipe.patch:
+            raise UserError(
+                f"The recipe trains on patches of {recipe.patch} pixels, but the sides of this "
+                f"network's input are multiples of {card.size_multiple} and at least "
+                f"{card.smallest}; set `patch: {fitting}`."
             )
         luma = card.channels == 1
         self._recipe, self._share = recipe, processes.share(recipe.batch)
@@ -211,6 +218,11 @@ def _as_batch(inputs: NDArray, targets: NDArray, gain: float, channels_last: boo
     if not channels_last:
         pair = [x.contiguous() for x in pair]
     return PatchBatch(pair[0], pair[1], gain)
+
+
+def fitting_patch(card: Card, patch: int) -> int:
+    """The smallest patch that a network takes, of those that are at least as large as one."""
+    return -(-max(patch, card.smallest) // card.size_multiple) * card.size_multiple
 
 
 def _path(text: str) -> Path:

@@ -15,6 +15,7 @@ from srdeploy.errors import UserError
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.train.cache import LUMA_STEPS
+from srdeploy.train.defaults import finetune_defaults
 from srdeploy.train.patches import FolderPatches, count_images, held_out_of, turned
 from srdeploy.train.recipe import TrainRecipe
 
@@ -116,6 +117,18 @@ def test_images_smaller_than_the_scale(recipe: Make, tmp_path: Path) -> None:
 def test_scale_of_another_network(tiny: Network, recipe: Make) -> None:
     with pytest.raises(UserError, match="upscales by 2"):
         FolderPatches(tiny.card, recipe(scales=[3]))
+
+
+@pytest.mark.parametrize(("patch", "fitting"), [(20, 24), (7, 16)])
+def test_patches_that_the_network_does_not_take(
+    tiny: Network, recipe: Make, patch: int, fitting: int
+) -> None:
+    card = tiny.card.model_copy(update={"size_multiple": 8, "smallest": 15})
+    with pytest.raises(UserError, match=f"of {patch} pixels, .* set `patch: {fitting}`"):
+        FolderPatches(card, recipe(patch=patch))
+    FolderPatches(card, recipe(patch=fitting))
+    assert finetune_defaults(card)["patch"] == 48
+    assert finetune_defaults(card.model_copy(update={"size_multiple": 10}))["patch"] == 50
 
 
 def test_eight_turns() -> None:
