@@ -5,6 +5,9 @@ No format has it. At a size that is known while the network is followed, the win
 ``i`` of ``n`` over ``h`` rows begins at ``floor(i * h / n)`` and ends before ``ceil((i + 1) * h /
 n)``. They are gathered, the short ones with their last row repeated (of a maximum) or left out by
 a weight of zero (of a mean); rows first, then columns.
+
+A function with a derivative of its own (``torch.autograd.Function``) is a black box in a trace, so
+its forward is called as any code.
 """
 
 from __future__ import annotations
@@ -21,6 +24,16 @@ from srdeploy.models.watch import CallWatch, argument, name_of
 class Portable(CallWatch):
     """Replaces such operations while an exporter follows a network."""
 
+    def __enter__(self) -> Portable:
+        self._apply = torch.autograd.Function.__dict__["apply"]
+        torch.autograd.Function.apply = classmethod(_forward)  # type: ignore[assignment]
+        super().__enter__()
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        torch.autograd.Function.apply = self._apply  # type: ignore[method-assign]
+        super().__exit__(*raised)
+
     def called(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run a call, or what stands for it."""
         pool = _POOLS.get(name_of(func))
@@ -33,6 +46,24 @@ class Portable(CallWatch):
         ):
             return func(*args, **kwargs)
         return pool(pool(x, -2, wanted[0]), -1, wanted[1])
+
+
+class _Context:
+    """What a forward notes for its derivative, which is not asked for."""
+
+    def __init__(self, count: int) -> None:
+        self.needs_input_grad = (False,) * count
+
+    def _ignored(self, *values: Any) -> None:
+        return None
+
+    save_for_backward = mark_dirty = mark_non_differentiable = set_materialize_grads = _ignored
+
+
+def _forward(function: Any, *args: Any) -> Any:
+    if function.setup_context is not torch.autograd.Function.setup_context:
+        return function.forward(*args)
+    return function.forward(_Context(len(args)), *args)
 
 
 def _sides(x: Tensor, size: Any) -> list[int] | None:
