@@ -42,12 +42,10 @@ def _seeded() -> None:
         torch.manual_seed(0)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _few_steps() -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """What pruning learns by default takes half a minute; most tests look at something else."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("srdeploy.pruning.methods.table.STEPS", 2)
-        yield
+    monkeypatch.setattr("srdeploy.pruning.methods.table.STEPS", 2)
 
 
 @pytest.fixture(autouse=True)

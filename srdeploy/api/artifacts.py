@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, overload
 
@@ -131,8 +132,9 @@ def evaluate(
     threads: int | None = None,
     arch: str | None = None,
     value_range: float | None = None,
+    dense: Network | nn.Module | str | Path | None = None,
 ) -> Quality:
-    """PSNR and SSIM on a benchmark set, of the artifact itself.
+    """PSNR, SSIM and other metrics on a benchmark set, of the artifact itself.
 
     Args:
         artifact: Anything that runs here.
@@ -143,6 +145,8 @@ def evaluate(
         threads: CPU threads; default: all cores.
         arch: Of a foreign checkpoint that does not show it.
         value_range: What pixels run to, 1 or 255, of an ONNX file without a card.
+        dense: What it was made from by pruning or quantisation: also measures ``agreement``, the
+            PSNR to its outputs.
 
     Raises:
         UserError: no such artifact, set or protocol, or a runtime that does not fit.
@@ -152,7 +156,9 @@ def evaluate(
     """
     options = said(runtime=runtime, threads=threads, arch=arch, value_range=value_range)
     with open_session(artifact_of(artifact), scale=scale, **options) as session:
-        return _evaluate(session, data, scale or session.card.scale, protocol)
+        known = None if dense is None else open_session(artifact_of(dense))
+        with known or nullcontext():
+            return _evaluate(session, data, scale or session.card.scale, protocol, dense=known)
 
 
 def bench(

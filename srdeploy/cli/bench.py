@@ -89,6 +89,7 @@ def bench(
         bool,
         typer.Option("--apart", help="With --farm: spread artifacts over devices; no ratios."),
     ] = False,
+    dense: o.Dense = None,
     why: Annotated[
         bool,
         typer.Option(
@@ -138,6 +139,7 @@ def bench(
             "--job-limit": job_limit != _JOB_SECONDS,
             "--apart": apart,
             "--output": output,
+            "--dense": dense,
         })  # fmt: skip
         tell_why(artifacts, data, scale, input_size, runs, threads, arch, value_range, json)
         return
@@ -150,6 +152,8 @@ def bench(
         require_suffix(output, (".jsonl", ".ndjson", ".json", ""), "a file of JSON lines")
     check_artifacts(artifacts)
     options = o.given(arch=arch, value_range=value_range)
+    if farm is not None and dense is not None:
+        raise UserError("--dense is for devices of this host, not for --farm: leave one out.")
     if farm is not None:
         from srdeploy.cli.farm import measure_on_farm, tags_asked
 
@@ -176,6 +180,7 @@ def bench(
         runtime=runtime,
         threads=threads,
         options=options,
+        dense=dense,
     )
     kept = store or (Path("results.sqlite") if farm is not None else None)
     before = _sessions(kept)

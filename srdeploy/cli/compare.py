@@ -28,6 +28,7 @@ def compare(
     threads: o.Threads = None,
     arch: o.Arch = None,
     value_range: o.ValueRange = None,
+    dense: o.Dense = None,
     json: o.AsJson = False,
 ) -> None:
     """Compare artifacts: latency, quality, outputs, and the first layer where they part.
@@ -54,6 +55,7 @@ def compare(
         scenario=parse(Scenario, settings, where="These conditions"),
         threads=threads,
         options=options,
+        dense=dense,
     )
     if json:
         emit(found.to_dict())

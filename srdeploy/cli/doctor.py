@@ -44,6 +44,7 @@ def doctor(
         _list(rows)
     else:
         _tell_missing(rows)
+    _tell_metrics()
     _tell_plugins(plugins)
     say(f"shipped networks: {', '.join(networks) or 'none'}")
 
@@ -86,6 +87,15 @@ def _tell_missing(rows: list[dict[str, Any]]) -> None:
     if elsewhere:
         told = "; ".join(f"{kind}s {', '.join(names)}" for kind, names in elsewhere.items())
         say(f"not for this machine: {told}")
+
+
+def _tell_metrics() -> None:
+    """A line per metric that is not measured here."""
+    from srdeploy.quality.metrics import METRICS
+
+    for metric in METRICS.values():
+        if (reason := metric.missing()) is not None:
+            say(f"metric {metric.name} is not measured: {reason}")
 
 
 def _tell_plugins(plugins: list[Any]) -> None:

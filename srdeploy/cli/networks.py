@@ -1,6 +1,8 @@
 """Commands about a network as it is: import, inspect, eval."""
 
 import re
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -171,6 +173,7 @@ def eval_(
     value_range: Annotated[
         float | None, typer.Option(help="1 or 255, for a foreign ONNX file.")
     ] = None,
+    dense: o.Dense = None,
     json: o.AsJson = False,
 ) -> None:
     """Measure PSNR and SSIM on a benchmark set, under a stated protocol.
@@ -182,7 +185,10 @@ def eval_(
     `srdeploy eval VDSR.pth --eval-data Set5 --scale 2,3,4`
 
     `srdeploy eval pruned.onnx --eval-data B100 --protocol standard --json`
+
+    `srdeploy eval small.safetensors --dense dense.safetensors`
     """
+    from srdeploy.models.dense import find_dense
     from srdeploy.quality.evaluate import evaluate, natural_protocol
     from srdeploy.quality.result import key_of
     from srdeploy.runtime.bicubic_session import BicubicSession
@@ -194,7 +200,9 @@ def eval_(
             file, runtime=runtime, threads=threads, arch=arch, scale=factor, value_range=value_range
         ) as session:
             taken = factor or session.card.scale
-            quality = evaluate(session, data, taken, protocol)
+            known = dense or find_dense(session.card, Path(file).parent)
+            with open_session(known) if known else nullcontext() as reference:
+                quality = evaluate(session, data, taken, protocol, dense=reference)
             used = {"runtime": session.runtime, "threads": session.threads}
             notes = list(session.notes)
             if session.sizes is not None:

@@ -87,6 +87,14 @@ RuntimeName = Annotated[
         callback=in_our_words(RUNTIMES),
     ),
 ]
+Dense = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Network that was pruned or quantised: also measure how near outputs are to its own.",
+        autocompletion=complete.networks,
+    ),
+]
 ValueRange = Annotated[float | None, typer.Option(help="1 or 255, for foreign ONNX files.")]
 InputSize = Annotated[
     str | None,

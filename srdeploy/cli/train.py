@@ -98,6 +98,14 @@ def finetune(
         str | None,
         typer.Option(metavar="FILE", help="A network to learn from as well as from the images."),
     ] = None,
+    lr_data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DIR",
+            help="Images as the network is given them, without originals: learn what --teacher "
+            "makes of them; repeatable.",
+        ),
+    ] = None,
     threads: o.Threads = None,
     run_dir: RunDir = None,
     fresh: Fresh = False,
@@ -115,6 +123,8 @@ def finetune(
     `srdeploy finetune p.safetensors --train-data DIV2K/HR --iterations 20000 -o t.safetensors`
 
     `srdeploy finetune pruned.safetensors --recipe configs/train/vdsr-recover.yaml -o v.safetensors`
+
+    `srdeploy finetune p.safetensors --teacher dense.safetensors --lr-data frames -o t.safetensors`
 
     `srdeploy finetune t.safetensors --quantise int8 --train-data DIV2K/HR -o t-int8.safetensors`
     """
@@ -136,8 +146,32 @@ def finetune(
         "teacher": teacher,
         "threads": threads,
     }
+    if lr_data:
+        overrides |= _taught(network, teacher, lr_data, train_data, data)
     settings = finetune_recipe(network.card, recipe, overrides, changes or ())
     _run(network, settings, output, run_dir, fresh, json, "finetune")
+
+
+def _taught(
+    network: Any,
+    teacher: str | None,
+    folders: list[str],
+    train_data: list[str] | None,
+    watched: str | None,
+) -> dict[str, Any]:
+    """Settings of a run on images without originals."""
+    from srdeploy.errors import UserError
+    from srdeploy.models.load import load_network
+    from srdeploy.train.taught import taught_settings
+    from srdeploy.util.strict import expand
+
+    if teacher is None:
+        raise UserError("--lr-data has no originals to learn from: add --teacher FILE.")
+    if train_data:
+        raise UserError("--train-data has originals and --lr-data has none; give one of them.")
+    paths = [expand(folder) for folder in folders]
+    found = taught_settings(paths, load_network(teacher), network.card)
+    return found | ({"eval_data": watched} if watched else {})
 
 
 def _run(

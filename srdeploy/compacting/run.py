@@ -10,6 +10,7 @@ from srdeploy.compacting.surgery import compact
 from srdeploy.compacting.unprunable import Unprunable, unprunable_of
 from srdeploy.errors import SrdeployError
 from srdeploy.models.count import Counts, count
+from srdeploy.models.dense import with_dense_noted
 from srdeploy.models.folding import folded
 from srdeploy.models.network import Network
 from srdeploy.pruning.methods.oneshot import plan_oneshot
@@ -89,7 +90,7 @@ def prune_oneshot(
         UserError: options that fit no layer, or nothing to prune.
         SrdeployError: compaction would change the network's output, or its measured quality.
     """
-    network = folded(network)
+    network = folded(with_dense_noted(network))
     grouping = find_groups(network)
     plan = plan_oneshot(network, options, grouping, method)
     small = compact(network, plan)

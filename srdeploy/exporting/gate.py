@@ -75,7 +75,10 @@ class Gate:
         """
         drop = self.drop(model) if drop is None else drop
         before = self.reference.psnr
-        found = quality_facts(self.data, self.reference.protocol, before, before - drop, drop)
+        agreement = self._agreement(model)
+        found = quality_facts(
+            self.data, self.reference.protocol, before, before - drop, drop, agreement
+        )
         runtimes, refused = {self.runtime: before - drop}, {}
         self._lost = {self.runtime: drop}
         for row in others(self.runtime):
@@ -118,9 +121,14 @@ class Gate:
             self.runtime = session.runtime
             return self._figures(session)
 
-    def _figures(self, session: Any) -> Quality:
+    def _agreement(self, model: onnx.ModelProto) -> float:
+        """PSNR of its outputs to the float32 model's, dB."""
+        with open_session(self._file(self.model)) as dense, open_session(self._file(model)) as own:
+            return self._figures(own, dense).figures["agreement"]
+
+    def _figures(self, session: Any, dense: Any = None) -> Quality:
         pairs = fitting(session.sizes, self.card, self.data)
-        return evaluate(session, pairs, self.card.scale, progress=False)
+        return evaluate(session, pairs, self.card.scale, dense=dense, progress=False)
 
     def _file(self, model: onnx.ModelProto) -> Path:
         """The model in a file, which it is saved to unless it was the last one."""

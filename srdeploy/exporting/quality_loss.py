@@ -16,21 +16,31 @@ from srdeploy.quality.result import Quality, psnr_lost
 from srdeploy.runtime.fitting import fitting
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.session import Session
+from srdeploy.util.figures_json import figure
 
 LOSSLESS = 0.01
 """dB below which float32 rounding explains a change."""
 
 
 def quality_facts(
-    data: str, protocol: str, before: float, after: float, drop: float
+    data: str,
+    protocol: str,
+    before: float,
+    after: float,
+    drop: float,
+    agreement: float | None = None,
 ) -> dict[str, Any]:
-    """``quality`` of a report: PSNR (dB) of the float32 network and of the artifact on a set."""
+    """``quality`` of a report: PSNR (dB) of the float32 network and of the artifact on a set.
+
+    And, where it was measured, the PSNR of the artifact's outputs to the network's own.
+    """
     return {
         "data": data,
         "protocol": protocol,
         "psnr_fp32": before,
         "psnr": after,
         "drop": drop,
+        **({} if agreement is None else {"agreement": agreement}),
     }
 
 
@@ -41,7 +51,15 @@ def quality_told(quality: dict[str, Any]) -> str:
     return (
         f"{change} dB on {quality['data']}: {quality['protocol']} {quality['psnr_fp32']:.3f} in "
         f"fp32, {quality['psnr']:.3f} now{_by_runtime(quality.get('runtimes', {}))}"
+        f"{_agreement(quality)}"
     )
+
+
+def _agreement(quality: dict[str, Any]) -> str:
+    """Of one that rounds more than float32 does: how near its outputs are to the network's."""
+    agreement = figure(quality.get("agreement"))
+    told = agreement is not None and abs(quality["drop"]) >= LOSSLESS
+    return f", {agreement:.1f} dB to the network's own outputs" if told else ""
 
 
 def _by_runtime(found: dict[str, float]) -> str:
@@ -67,11 +85,13 @@ def with_quality(
         with open_session(report.path) as session:
             pairs = fitting(session.sizes, session.card, data)
             before = _of_original(original, pairs, session.card.scale)
-            after = evaluate(session, pairs, session.card.scale, progress=False)
+            dense = None if report.precision == "fp32" else original  # which is the network itself
+            after = evaluate(session, pairs, session.card.scale, dense=dense, progress=False)
     except UserError as error:
         return replace(report, notes=[*report.notes, f"not measured on {data}: {error}"])
     drop = psnr_lost(before, after)
-    quality = quality_facts(data, before.protocol, before.psnr, after.psnr, drop)
+    agreement = after.figures.get("agreement")
+    quality = quality_facts(data, before.protocol, before.psnr, after.psnr, drop, agreement)
     return replace(report, quality=quality, notes=[*report.notes, quality_told(quality)])
 
 

@@ -74,6 +74,7 @@ class Card(BaseModel):
         receptive_field: Width in input pixels of the square that can influence one output pixel;
             0 when the whole image does (global pooling).
         proof: Record of the equality check made when channels were removed.
+        dense_sha256: Digest of the weights of the network that was pruned, before the first time.
         quantised: Layers and ranges that fine-tuning for 8 bits found, of these very weights.
         history: One entry per step from the weights to this network.
         quality: Measured figures by data set and protocol.
@@ -98,6 +99,7 @@ class Card(BaseModel):
     smallest: int = Field(default=1, ge=1, le=LARGEST_MULTIPLE)
     receptive_field: int = Field(default=0, ge=0, le=1 << 20)
     proof: dict[str, Any] | None = None
+    dense_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     quantised: Quantised | None = None
     history: list[_Entry] = Field(default_factory=list)
     quality: dict[str, Any] = Field(default_factory=dict)
@@ -119,10 +121,11 @@ class Card(BaseModel):
 
     @model_serializer(mode="wrap")
     def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without a smallest size where there is none: so it was before there was the field."""
+        """Without later fields where they say nothing: so it was before there were these."""
         values: dict[str, Any] = handler(self)
-        if values.get("smallest") == 1:
-            del values["smallest"]
+        for name, nothing in (("smallest", 1), ("dense_sha256", None)):
+            if values.get(name) == nothing:
+                values.pop(name, None)
         return values
 
     def step(self, **fields: Any) -> Card:

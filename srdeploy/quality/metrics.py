@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from srdeploy.quality.metric_weights import DISTS, LPIPS
 from srdeploy.util.plugins import Table, code_of
 
 Colour = Literal["y", "rgb"]
@@ -40,6 +41,11 @@ class Metric:
         symmetric: Whether exchanging the two images leaves the figure as it is.
         smallest: Pixels that the shorter side of an image must have.
         fine_digits: Decimals in ``srdeploy eval``; None for ``digits``.
+        reference: What the result is compared with: the original, or what the dense network, from
+            which a pruned or quantised one was made, makes of the same input. The latter is known
+            only where that network is.
+        missing: Says why it cannot be measured here (None: it can), as part of a sentence. A metric
+            that cannot is left out.
     """
 
     name: str
@@ -53,6 +59,8 @@ class Metric:
     symmetric: bool = True
     smallest: int = 1
     fine_digits: int | None = None
+    reference: Literal["original", "dense"] = "original"
+    missing: Callable[[], str | None] = lambda: None
 
     def __post_init__(self) -> None:
         if not re.fullmatch("[a-z][a-z0-9]*", self.name) or self.name in RESERVED:
@@ -75,7 +83,7 @@ class Metric:
         return code_of(self.function) if isinstance(self.function, str) else self.function
 
     def measure(self, result: Planes, original: Planes) -> float:
-        """The figure of one image.
+        """The figure of one image; ``original`` is what :attr:`reference` says.
 
         Raises:
             ValueError: the shapes differ, or a side is shorter than :attr:`smallest`.
@@ -187,8 +195,43 @@ METRICS: Table[Metric] = Table(
     (
         Metric("psnr", "PSNR", "dB", 2, psnr, low=0.0, high=float("inf"), fine_digits=3),
         Metric("ssim", "SSIM", "", 4, ssim, low=-1.0, high=1.0, smallest=SSIM_WINDOW),
+        Metric(
+            "agreement",
+            "agreement",
+            "dB",
+            2,
+            psnr,
+            low=0.0,
+            high=float("inf"),
+            fine_digits=3,
+            reference="dense",
+        ),
+        Metric(
+            "lpips",
+            "LPIPS",
+            "",
+            4,
+            "srdeploy.models.perceptual:lpips",
+            low=0.0,
+            high=float("inf"),
+            higher_is_better=False,
+            smallest=31,
+            missing=LPIPS.missing,
+        ),
+        Metric(
+            "dists",
+            "DISTS",
+            "",
+            4,
+            "srdeploy.models.perceptual:dists",
+            low=0.0,
+            high=2.0,
+            higher_is_better=False,
+            smallest=16,
+            missing=DISTS.missing,
+        ),
     ),
-    check=lambda row: row.code(),
+    check=lambda row: None if row.missing() else row.code(),
 )
 """Everything that is measured of an image, PSNR first: limits, and what is kept, go by it alone.
 

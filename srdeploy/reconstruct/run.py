@@ -22,6 +22,7 @@ from srdeploy.compacting.run import (
 from srdeploy.compacting.surgery import compact
 from srdeploy.data.builtin import BUILTIN, CALIBRATION_IMAGES
 from srdeploy.errors import SrdeployError
+from srdeploy.models.dense import with_dense_noted
 from srdeploy.models.folding import folded
 from srdeploy.models.network import Network
 from srdeploy.models.probes import Size, fit_size, photograph, run
@@ -130,7 +131,7 @@ def prune_at_once(
         UserError: options that fit no layer, nothing to prune, or no images.
         SrdeployError: compaction would change the network's output, or its measured quality.
     """
-    network = folded(network)
+    network = folded(with_dense_noted(network))
     calibration = calibration or Calibration()
     if method.kind == "reconstructed":
         if not resume:

@@ -37,10 +37,10 @@ def finetune_recipe(
         card: Of the network to tune.
         base: A recipe file to start from, or None.
         overrides: data, iterations, batch, patch, lr, precision, eval_data, eval_every, seed,
-            quantise, teacher, threads; those that are None change nothing. Without ``eval_data``
-            and a base that validates, the network is watched, and the best kept, by one in ten of
-            its training images, or by those shipped for measuring where these are few, an HDF5
-            file, or shipped themselves.
+            quantise, teacher, output (the teacher's share of the loss), threads; those that are
+            None change nothing. Without ``eval_data`` and a base that validates, the network is
+            watched, and the best kept, by one in ten of its training images, or by those shipped
+            for measuring where these are few, an HDF5 file, or shipped themselves.
         changes: Settings of the base to replace (``optimiser.lr=1e-3``).
 
     Raises:
@@ -65,6 +65,8 @@ def finetune_recipe(
         settings["quantise"] = settings.get("quantise", {}) | {"precision": given["quantise"]}
     if "teacher" in given:
         settings["distill"] = settings.get("distill", {}) | {"teacher": given["teacher"]}
+    if "output" in given:
+        settings["distill"]["output"] = given["output"]
     if "data" in given:
         settings["data"] = _data(given["data"])
     _watch(settings, given, base is not None)

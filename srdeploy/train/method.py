@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from srdeploy.compacting.run import Measure, PruneReport, report_on
 from srdeploy.compacting.surgery import compact
 from srdeploy.models.card import Card
+from srdeploy.models.dense import with_dense_noted
 from srdeploy.models.folding import folded
 from srdeploy.models.network import Network
 from srdeploy.models.registry import architecture_of
@@ -126,7 +127,7 @@ def prune_trained(
     from srdeploy.pruning.methods.srp import SRPPruner
     from srdeploy.train.evaluator import LoopEvaluator
 
-    network = folded(network)
+    network = folded(with_dense_noted(network))
     options = recipe.prune
     grouping = find_groups(network)
     counts = check_fit(grouping, options)

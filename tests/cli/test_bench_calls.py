@@ -75,6 +75,7 @@ CASES = [
                 "scale_of.options.value_range": 255.0,
                 "plan.settings.options.value_range": 255.0,
             },
+            "--dense d.st": {"plan.settings.dense": "d.st"},
             "--farm f --devices orin": {
                 "plan.devices": ["orin"],
                 "open_farm.path": "f",
@@ -244,6 +245,7 @@ CASES = [
             "--input 48x32": {"compare.scenario.inputs": [[32, 48]]},
             "--runs 7": {"compare.scenario.min_runs": 7},
             "--seconds 0.5": {"compare.scenario.min_seconds": 0.5},
+            "--dense d.st": {"compare.dense": "d.st"},
             "--threads 3": {"compare.threads": 3},
             "--arch edsr": {"scale_of.options.arch": "edsr", "compare.options.arch": "edsr"},
             "--value-range 255": {

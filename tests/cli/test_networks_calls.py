@@ -23,7 +23,7 @@ from tests.cli.reach import STOP, Case, hold
 
 SESSION = SimpleNamespace(
     sizes=None,
-    card=SimpleNamespace(arch="vdsr", scale=2, luma_only=True),
+    card=SimpleNamespace(arch="vdsr", scale=2, luma_only=True, dense_sha256=None),
     runtime="torch",
     threads=1,
     notes=["read at 1 thread"],
@@ -57,6 +57,7 @@ CASES = [
             "--threads 3": {"open_session.threads": 3},
             "--arch edsr": {"open_session.arch": "edsr"},
             "--value-range 255": {"open_session.value_range": 255.0},
+            "--dense d.st": {"open_session.source": "d.st", "evaluate.dense": "SimpleNamespace"},
         },
     ),
     Case(
@@ -168,7 +169,7 @@ def test_what_eval_prints(
 ) -> None:
     rows = [{"name": "a.png", "psnr_y": 30.12345, "ssim_y": 0.98765}]
     quality = quality_of(30.12345, 0.98765, 1, rows)
-    monkeypatch.setattr("srdeploy.quality.evaluate.evaluate", lambda *_: quality)
+    monkeypatch.setattr("srdeploy.quality.evaluate.evaluate", lambda *_, **__: quality)
     monkeypatch.setattr("srdeploy.runtime.open.open_session", lambda *_, **__: nullcontext(SESSION))
     assert run(["eval", "net.st"]) == 0
     told = capsys.readouterr()
@@ -199,7 +200,9 @@ def test_several_scales_have_bicubic_beside_them(
 ) -> None:
     asked = []
 
-    def measure(source: object, data: str, scale: int, protocol: object) -> Quality:
+    def measure(
+        source: object, data: str, scale: int, protocol: object, dense: object = None
+    ) -> Quality:
         asked.append((source is SESSION, data, scale, protocol))
         psnr = 40.0 - scale - 5 * isinstance(source, BicubicSession)
         return quality_of(psnr, psnr / 50, 5, [])

@@ -69,6 +69,8 @@ CONCEPTS = {
     "--eval-every": "steps between measurements",
     "--seed": "seed of what is random",
     "--teacher": "network to learn from",
+    "--lr-data": "images without originals to learn from",
+    "--dense": "network that was pruned or quantised",
     "--threads": "CPU threads",
     # export
     "--target": "what a network becomes",

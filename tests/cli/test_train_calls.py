@@ -83,6 +83,7 @@ CASES = [
             "--arch edsr": {"load_network.arch": "edsr"},
             "--scale 3": {"load_network.scale": 3},
         },
+        ("--json", "--lr-data"),
     ),
     Case(
         "finetune n.st -o out.st --quantise int8",

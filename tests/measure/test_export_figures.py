@@ -29,7 +29,8 @@ def test_every_figure_has_its_column() -> None:
         "build_ms": 7.0, "load_ms": 8.0, "first_ms": 9.0, "runs": 4, "p50_ms": 25.0, "p90_ms": 37.0,
         "p99_ms": 39.7, "compute_p50_ms": 3.0, "peak_mb": 64.5, "mean_w": 5.0,
         "energy_j_per_frame": 0.25, "load_before": 0.5, "hottest_before_c": 40.0,
-        "hottest_after_c": 45.0, "psnr": 30.5, "ssim": 0.9, "protocol": "psnr[y]", "data": "set",
+        "hottest_after_c": 45.0, "psnr": 30.5, "ssim": 0.9, "agreement": None,
+        "lpips": None, "dists": None, "protocol": "psnr[y]", "data": "set",
         "params": 1234, "macs_720p": 5_600_000_000, "error": None,
     }  # fmt: skip
 

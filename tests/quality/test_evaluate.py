@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from srdeploy.data.benchmark import open_benchmark
 from srdeploy.data.bicubic import imresize
 from srdeploy.data.images import write_png
 from srdeploy.errors import UserError
@@ -18,6 +19,7 @@ from srdeploy.models.registry import create
 from srdeploy.quality.evaluate import evaluate, natural_protocol
 from srdeploy.quality.result import Quality, psnr_lost
 from srdeploy.runtime.open import open_session
+from srdeploy.runtime.pixels import upscale_rgb
 from srdeploy.runtime.torch_session import TorchSession
 
 
@@ -45,6 +47,29 @@ def test_odd_sizes_and_grey_images(folder: Path, scale: int, protocol: str | Non
     assert 15 < quality.psnr < 70
     assert 0.5 < quality.ssim <= 1
     assert json.loads(json.dumps(row)) == row
+
+
+def test_agreement_is_the_psnr_to_the_dense_networks_outputs(folder: Path) -> None:
+    dense, other = create("ledsr", n_blocks=1, n_feats=4), create("ledsr", n_blocks=1, n_feats=4)
+    found = evaluate(other, folder, 2, "rgb", dense=dense)
+    assert found.figures.keys() == {"psnr", "ssim", "agreement"}
+    alone = evaluate(other, folder, 2, "rgb")
+    assert "agreement" not in alone.figures
+    assert alone.figures.items() <= found.figures.items()
+    wanted = []
+    with open_session(dense) as one, open_session(other) as two:
+        for pair in open_benchmark(folder, 2):
+            planes = [
+                np.clip(np.floor(upscale_rgb(session, pair.lr(), 2) + 0.5), 0, 255)[2:-2, 2:-2]
+                for session in (one, two)
+            ]
+            error = np.mean((planes[0] - planes[1]) ** 2)
+            wanted.append(10 * np.log10(255**2 / error))
+    assert [image["agreement_rgb"] for image in found.per_image] == pytest.approx(wanted)
+    assert found.figures["agreement"] == pytest.approx(np.mean(wanted))
+    assert evaluate(dense, folder, 2, dense=dense).figures["agreement"] == math.inf
+    with pytest.raises(UserError, match="by x3, not by x2"):
+        evaluate(other, folder, 2, dense=create("ledsr", scale=3, n_blocks=1, n_feats=4))
 
 
 def test_luma_figures_only_where_luma_is_compared(folder: Path) -> None:

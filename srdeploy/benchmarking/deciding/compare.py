@@ -71,6 +71,7 @@ def compare(
     scenario: Scenario | None = None,
     threads: int | None = None,
     options: dict[str, Any] | None = None,
+    dense: str | None = None,
 ) -> Comparison:
     """Measure artifacts as :mod:`srdeploy.benchmarking.measuring.run` does; compare their outputs.
 
@@ -81,6 +82,7 @@ def compare(
         scenario: Conditions of the measurement.
         threads: CPU threads.
         options: More arguments of ``open_session`` (``arch``, ``value_range``).
+        dense: The network from which they were made, for the metrics that compare with it.
 
     Raises:
         UserError: fewer than two artifacts, or the first cannot be run at all.
@@ -94,8 +96,9 @@ def compare(
     # Before the measurement, so that a reference that cannot run is known at once.
     reference = picture(artifacts[0], lr, scale, threads, options)
     rows = bench(
-        artifacts, data=data, scale=scale, scenario=scenario, threads=threads, options=options
-    )
+        artifacts, data=data, scale=scale, scenario=scenario, threads=threads, options=options,
+        dense=dense,
+    )  # fmt: skip
     parities: list[OutputDifference | None] = [None]
     for artifact, row in zip(artifacts[1:], rows[1:], strict=True):
         drop = psnr_drop(rows[0], row)

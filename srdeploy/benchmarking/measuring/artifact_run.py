@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from srdeploy.measure.measurement import Measurement, Power, Reading
 from srdeploy.quality.evaluate import bicubic_psnr, evaluate, natural_protocol
 from srdeploy.quality.protocol import get_protocol
 from srdeploy.quality.result import Quality
+from srdeploy.runtime.open import open_session
 from srdeploy.runtime.pixels import input_shape
 from srdeploy.runtime.table import split_runtime
 
@@ -182,7 +183,12 @@ class ArtifactRun:
         session = DeviceSession(self._opened())
         named = request.scenario.protocol
         protocol = get_protocol(named) if named else natural_protocol(session.card)
-        found = evaluate(session, request.folder, request.scale, protocol, progress=False)
+        with ExitStack() as stack:
+            dense = request.dense and stack.enter_context(open_session(request.dense))
+            found = evaluate(
+                session, request.folder, request.scale, protocol, dense=dense or None,
+                progress=False,
+            )  # fmt: skip
         bicubic = bicubic_psnr(request.folder, request.scale, protocol)
         return found.model_copy(update={"bicubic": bicubic})
 

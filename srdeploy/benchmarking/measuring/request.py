@@ -25,6 +25,8 @@ class Request:
         runtime: Runtime that must run all artifacts; None for the one that fits each.
         threads: CPU threads; a scenario that fixes them goes first; None for all.
         options: More of what opens an artifact (``arch``, ``value_range``).
+        dense: The network from which the artifacts were made: what measures how near their outputs
+            are to its own. None where that is not asked.
     """
 
     scenario: Scenario
@@ -33,6 +35,7 @@ class Request:
     runtime: str | None = None
     threads: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    dense: str | None = None
 
     @property
     def folder(self) -> str:
@@ -55,6 +58,8 @@ class Request:
             "threads": self.threads,
             **self.options,
         }
+        if self.dense is not None:
+            settings["dense"] = content_hash(self.dense)
         return measurement_key(
             artifact=Path(artifact).name,
             sha256=sha256 or content_hash(artifact),

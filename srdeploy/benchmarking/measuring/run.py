@@ -21,6 +21,7 @@ def bench(
     runtime: str | None = None,
     threads: int | None = None,
     options: dict[str, Any] | None = None,
+    dense: str | None = None,
     device: str = "local",
     journal: Path | None = None,
     on_row: Callable[[Row], None] = lambda row: None,
@@ -35,6 +36,7 @@ def bench(
         runtime: Runtime that must run all of them; default: the one that fits each file.
         threads: CPU threads for each; default: ``OMP_NUM_THREADS``, else all usable CPUs.
         options: More of what opens an artifact (``arch``, ``value_range``).
+        dense: The network from which they were made, for the metrics that compare with it.
         device: Its URI.
         journal: File that gets every turn and row as a JSON line the moment it is there, so that
             an interrupted run loses nothing.
@@ -58,5 +60,6 @@ def bench(
         runtime=runtime,
         threads=threads,
         options=options or {},
+        dense=dense,
     )
     return run(artifacts, [Batch(device, request)], journal=journal, watcher=Teller())

@@ -5,7 +5,6 @@ coremltools keeps a table of functions, one for each operation of torch. A few a
 * ``int(x.shape[2])`` becomes a cast of an array with one element, which numpy 2.4 no longer turns
   into a number (coremltools 9.0 calls ``int(array)``).
 * Interpolation: :mod:`srdeploy.exporting.coreml.interpolate`.
-* Padding by computed amounts: :mod:`srdeploy.exporting.coreml.padding`.
 
 A refusal that is left names the operation and its layer (:class:`Unconvertible`).
 """
@@ -24,7 +23,6 @@ from srdeploy.exporting.coreml.interpolate import (
     computed_size,
     interpolations,
 )
-from srdeploy.exporting.coreml.padding import paddings
 from srdeploy.exporting.fallback import NotThisWay
 
 
@@ -93,7 +91,7 @@ def mended() -> Iterator[None]:
             setattr(holder, name, wrapper(getattr(holder, name)))
         before = dict(table)
         stack.callback(lambda: (table.clear(), table.update(before)))
-        table.update(interpolations(before) | paddings(before))
+        table.update(interpolations(before))
         try:
             yield
         except Exception as error:

@@ -111,6 +111,7 @@ def test_every_artifact_is_held_against_the_first(monkeypatch: pytest.MonkeyPatc
     assert made.asked[0] == ("a", (10, 14, 3), 2, 3, {"arch": "x"})
     assert made.settings == {
         "data": "builtin", "scale": 2, "scenario": scenario, "threads": 3, "options": {"arch": "x"},
+        "dense": None,
     }  # fmt: skip
 
 

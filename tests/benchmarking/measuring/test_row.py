@@ -94,5 +94,6 @@ def test_the_keys_of_its_json() -> None:
         "samples_ms", "turns", "compute_p50_ms", "compute_ms", "drift", "drift_low", "drift_high",
         "power_w", "energy_mj", "power_source", "speedup", "speedup_low", "speedup_high",
         "peak_mb", "data", "psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb", "psnr_bicubic", "n_images",
-        "protocol", "note", "error",
+        "protocol", "note", "error", "agreement_y", "agreement_rgb", "lpips_y", "lpips_rgb",
+        "dists_y", "dists_rgb",
     }  # fmt: skip
