@@ -55,7 +55,7 @@ TEST_FOLDERS := $(filter-out emulated,$(sort \
 $(TEST_FOLDERS:%=test-%): test-%: $(VENV)/.dev
 	$(FAST) tests/$*
 
-test-%:  ## Fast tests of one folder of tests/: make test-prune, make test-export
+test-%:  ## Fast tests of one folder of tests/: make test-pruning, make test-exporting
 	$(error There is no folder of tests named '$*'; known: $(TEST_FOLDERS))
 
 .PHONY: test-python

@@ -33,7 +33,7 @@ def folders() -> set[str]:
     return {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
 
 
-@pytest.mark.parametrize("folder", ["prune", "export", "devices", "contracts"])
+@pytest.mark.parametrize("folder", ["pruning", "exporting", "devices", "contracts"])
 def test_a_folder_of_tests_is_a_target(folder: str) -> None:
     commands = planned(f"test-{folder}")
     assert commands[0].endswith("-m venv no-venv")

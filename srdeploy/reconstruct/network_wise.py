@@ -91,7 +91,7 @@ def fit_output(
         if not error.requires_grad:
             raise UserError(
                 "The network's code computes without gradients, so it cannot learn the dense "
-                "network's output; leave --network-wise out."
+                "network's output; give --network-wise 0."
             )
         optimiser.zero_grad()
         error.backward()

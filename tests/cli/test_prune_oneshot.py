@@ -80,5 +80,7 @@ def test_without_a_method_it_is_reconstructed(
     small = read_network(output)
     assert same(small.module.state_dict(), wanted.module.state_dict())
     assert not same(small.module.state_dict(), pruned(network))
-    assert [step["step"] for step in small.card.history] == ["rotate", "prune", "refit"]
+    assert [step["step"] for step in small.card.history] == [
+        *("rotate", "prune", "refit", "network-wise")
+    ]
     assert "criterion" not in result["options"]

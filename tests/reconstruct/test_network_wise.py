@@ -135,7 +135,7 @@ def test_what_is_no_better_is_not_taken(pair: tuple[Net, Net], value: str) -> No
 def test_code_without_gradients_is_told(pair: tuple[Net, Net]) -> None:
     dense, small = pair
     small.forward = torch.no_grad()(small.forward)  # type: ignore[method-assign]
-    with pytest.raises(UserError, match="leave --network-wise out"):
+    with pytest.raises(UserError, match="give --network-wise 0"):
         fit_output(dense, small, X, 3, 255)
 
 

@@ -1,7 +1,6 @@
 """The ways from a network to a Core ML package, the best first.
 
-A range of sizes comes before one size, an older system before a newer one, and a trace before
-torch.export, whose programs have no size arithmetic left, but no names of layers either.
+A range of sizes comes before one size, and an older system before a newer one.
 """
 
 from __future__ import annotations
