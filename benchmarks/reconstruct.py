@@ -116,7 +116,7 @@ def main() -> None:
             continue
         print(f"{job.network}, {job.ratio:g}, {job.method}, {job.images}", flush=True)
         rows[job.key()] = in_own_process(job)
-        report([rows[one.key()] for one in planned if one.key() in rows])
+        report([rows[one.key()] for one in planned if one.key() in rows], len(planned))
 
 
 def jobs(case: Case, data: Path, ntire: Path) -> Iterator[Job]:
@@ -204,10 +204,12 @@ def quality(mine: list[Any], wanted: list[Any], scale: int) -> float:
     return float(np.mean([psnr(a, b) for a, b in zip(*planes, strict=True)]))
 
 
-def report(rows: list[dict[str, Any]]) -> None:
-    """Write the page with the rows that there are."""
+def report(rows: list[dict[str, Any]], planned: int) -> None:
+    """Write the page with the rows that there are, of so many that are planned."""
     load = max(row["load"] for row in rows)
     hurry = "Seconds were measured under load: they are not to be quoted. " if load >= QUIET else ""
+    missing = planned - len(rows)
+    left = f"\n\n**{missing} of {planned} rows are not made yet.**" if missing else ""
     text = (
         "Set5, PSNR of Y, border of the scale, 8-bit output. Nothing was trained on pictures and "
         f"their originals. *images*: what the network was run on, up to {PATCHES} patches of "
@@ -217,12 +219,12 @@ def report(rows: list[dict[str, Any]]) -> None:
         "reconstruction. *agreement*: a network trained with a GAN, whose dB are the PSNR of the "
         "pruned network's pictures to those of the dense one. Seconds and peak memory are those "
         "of a process that does nothing else, on one thread; measuring of quality is left out. "
-        f"{hurry}Rows are kept when the page is made again, so they may be of several runs.\n\n"
+        f"{hurry}Rows are kept when the page is made again: they may be of several runs.{left}\n\n"
     )
     head = ("network", "ratio", "MACs 720p", "dense", "method", "images", "refit", "dB",
             "s to refit", "s", "MB")  # fmt: skip
     write(PAGE, "Pruning without training", text + table(head, [line(row) for row in rows]), rows,
-          "python benchmarks/reconstruct.py DATA", before=load)  # fmt: skip
+          "python benchmarks/reconstruct.py DATA --ntire DIR", before=load)  # fmt: skip
 
 
 def line(row: dict[str, Any]) -> list[str]:

@@ -42,10 +42,12 @@ def _seeded() -> None:
         torch.manual_seed(0)
 
 
-@pytest.fixture(autouse=True)
-def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def _few_steps() -> Iterator[None]:
     """What pruning learns by default takes half a minute; most tests look at something else."""
-    monkeypatch.setattr("srdeploy.pruning.methods.table.STEPS", 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("srdeploy.pruning.methods.table.STEPS", 2)
+        yield
 
 
 @pytest.fixture(autouse=True)

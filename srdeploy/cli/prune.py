@@ -9,6 +9,7 @@ import typer
 
 from srdeploy.cli import complete
 from srdeploy.cli import options as o
+from srdeploy.cli import prune_amounts as amounts
 from srdeploy.cli.output import emit, note, quantity, say, say_command
 from srdeploy.pruning.methods.table import (
     CRITERIA,
@@ -172,10 +173,10 @@ def prune(
     from srdeploy.reconstruct.run import Calibration
 
     check_network_path(output)
-    budget = budget_of(_amount("--macs", macs), _amount("--params", params))
+    budget = budget_of(amounts.amount("--macs", macs), amounts.amount("--params", params))
     if nni_config is not None and (ratio or layer_ratio or budget):
         raise UserError("--nni-config says what goes; leave ratios and budgets out.")
-    share = _ratio(ratio, budget, layer_ratio or [])
+    share = amounts.ratio(ratio, budget, layer_ratio or [])
     row = chosen_method(method, has_recipe=recipe is not None, scores=criterion is not None)
     trains = (recipe, changes, common_set, train_data, threads)
     check_settings(
@@ -194,13 +195,13 @@ def prune(
     network = load_network(file, arch=arch, scale=scale)
     choice = {
         "ratio": share,
-        "layer_ratios": _layer_ratios(layer_ratio, network, exclude, default_exclude),
+        "layer_ratios": amounts.layer_ratios(layer_ratio, network, exclude, default_exclude),
         "exclude": tuple(exclude) if exclude else None,
-        "round_to": _round_to(round_to, meant_for),
+        "round_to": amounts.round_to(round_to, meant_for),
         "seed": seed,
     }
     if nni_config is not None:
-        listed = _listed(nni_config, network)
+        listed = amounts.listed(nni_config, network)
         choice |= {**listed, "exclude": (*(exclude or ()), *listed["exclude"])}
 
     def measure(stage: str, version: Any) -> dict[str, Any]:
@@ -344,76 +345,3 @@ def _free_run_folder(name: str) -> list[str]:
         number += 1
         free = usual.with_name(f"{name}-{number}")
     return [] if number == 1 else ["--run-dir", str(free)]
-
-
-def _round_to(text: str | None, meant_for: str | None) -> int | None:
-    from srdeploy.errors import UserError
-    from srdeploy.pruning.blocks import HERE, find_block
-
-    if text == "auto":
-        block = find_block(meant_for or HERE)
-        note(f"keeping multiples of {block.channels} channels: {block.why}")
-        return block.channels
-    if meant_for is not None:
-        raise UserError("--for says what --round-to auto is about; write --round-to auto.")
-    if text is None:
-        return None
-    if not text.isdecimal():
-        raise UserError(f"--round-to '{text}' is no number of channels; give one, or auto.")
-    return int(text)
-
-
-def _layer_ratios(
-    texts: Sequence[str] | None, network: Any, exclude: Sequence[str] | None, published: bool
-) -> dict[str, float] | None:
-    from srdeploy.pruning.methods.oneshot import default_exclude
-    from srdeploy.pruning.stage_ratios import read_layer_ratios
-
-    if not texts:
-        return None
-    left = default_exclude(network) if published else ()
-    return read_layer_ratios(texts, network, (*left, *(exclude or ())))
-
-
-def _listed(path: Path, network: Any) -> dict[str, Any]:
-    """What NNI's configuration list says of a network's layers."""
-    from srdeploy.pruning.nni_config import read_nni_config, settings
-    from srdeploy.pruning.tracing.groups import find_groups
-
-    return settings(read_nni_config(path), network.module, find_groups(network))
-
-
-def _ratio(text: str | None, budget: Any, of_layers: Sequence[str]) -> float | None:
-    """The ratio as a number; None for the default. Of a budget nothing is asked of all groups."""
-    from srdeploy.errors import UserError
-
-    if budget is not None:
-        if text not in (None, "auto") or of_layers:
-            raise UserError("Ratios and a budget exclude each other; write --ratio auto.")
-        return 0.0
-    if text == "auto":
-        raise UserError("--ratio auto needs a budget: --macs 10G, or --params 300K.")
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        raise UserError(
-            f"--ratio '{text}' is no fraction; give one from 0 to 1, for instance 0.5, or auto."
-        ) from None
-
-
-def _amount(option: str, text: str | None) -> float | None:
-    """A number with a unit: 10G, 300K."""
-    from srdeploy.errors import UserError
-
-    if text is None:
-        return None
-    unit = _UNITS.get(text[-1:].upper(), 1)
-    try:
-        return float(text[:-1] if unit > 1 else text) * unit
-    except ValueError:
-        raise UserError(
-            f"{option} '{text}' is no number; write for instance 300K, 10G or 1.5e9."
-        ) from None
-
-
-_UNITS = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}

@@ -280,7 +280,7 @@ def check_parity_of(
             gaps.append(found.gap)
             light = min(light, found.light)
             continue
-        why, short = coarse or found.why, "it is not the network"
+        why, short = coarse or found.why, "what is written otherwise is not the network"
         if not why and (alike := compare.alike(probe)):
             on = probe.differs_by(alike)
             short = f"its code depends on the {on}"

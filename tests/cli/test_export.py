@@ -73,7 +73,7 @@ def test_onnx_checked_by_tensorrts_parser_then_built(command, small: Path) -> No
     [
         (("--target", "onx"), "did you mean 'onnx'"),
         (("--sm", "8.9"), "--sm does not apply to --target onnx"),
-        (("--input", "32x24"), "--input does not apply to --target onnx"),
+        (("--input", "16..64"), "An ONNX file takes one size or any, not '16..64'"),
         (("--precision", "fp61"), "no precision of --target onnx named 'fp61'"),
         (("--pixel-shuffle", "crt"), "did you mean 'crd'"),
         (("--check", "trtt"), "did you mean 'trt'"),

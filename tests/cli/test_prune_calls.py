@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from torch import nn
 
+from srdeploy.models.card import Card
 from srdeploy.pruning.methods.table import METHODS
 from tests.cli.reach import ALL, STOP, Case, calls, exit_code, hold
 
-CARD = {"widths": {"head.0": 32}, "scale": 2, "arch": "edsr", "history": [], "own_code": False}
-NETWORK = SimpleNamespace(card=SimpleNamespace(**CARD), module=nn.Identity())
+CARD = {"widths": {"head.0": 32}, "scale": 2, "arch": "edsr", "history": []}
+NETWORK = SimpleNamespace(card=Card.model_construct(**CARD), module=nn.Identity())
 LOAD: dict[str, Any] = {"srdeploy.models.load:load_network": NETWORK}
 TRAINED = {
     **LOAD,
@@ -201,7 +202,7 @@ def report(**values: Any) -> Any:
     return SimpleNamespace(**{**facts, **values})
 
 
-SMALL = SimpleNamespace(card=SimpleNamespace(**CARD))
+SMALL = SimpleNamespace(card=Card.model_construct(**CARD))
 SAVE: dict[str, Any] = {"srdeploy.models.store:save_network": None}
 
 
@@ -275,8 +276,7 @@ def test_the_next_command(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
-    own = {"own_code": ":" in card.get("arch", "")}
-    small = SimpleNamespace(card=SimpleNamespace(**{**CARD, **card, **own}))
+    small = SimpleNamespace(card=Card.model_construct(**{**CARD, **card}))
     replaced = {**TRAINED, **ONESHOT, **SAVE, SLOWLY: (small, report()), ONCE: (small, report())}
     calls(f"prune n.st {line} --json", replaced)
     assert json.loads(capsys.readouterr().out)["next"] == f"srdeploy {command}"

@@ -73,7 +73,7 @@ def test_options_reach_the_exporter(name: str, plain: Network, tmp_path: Path) -
     ("name", "options", "sentence"),
     [
         ("litert", {"opset": 17}, "--opset does not apply to --target litert; leave it out."),
-        ("onnx", {"sizes": "8x8"}, "--input does not apply to --target onnx"),
+        ("onnx", {"images": True}, "--images does not apply to --target onnx"),
         ("coreml", {"accept": "trt"}, "--check does not apply to --target coreml"),
         ("trt-rtx", {"timing_cache": "a"}, "--timing-cache does not apply to --target trt-rtx"),
         (

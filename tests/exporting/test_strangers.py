@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from srdeploy.errors import SrdeployError
+from srdeploy.exporting import fallback
 from srdeploy.exporting.run import export
 from srdeploy.models.probes import photograph, run
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.sizes import InputSizes
 from tests.exporting.fickle import Plain, network
 
-FIXED = InputSizes(((256, 256),))
+FIXED = InputSizes(((64, 64),))
 ANY = None
 RANGE = InputSizes(low=(16, 16), high=(2048, 2048))
 
@@ -65,6 +66,27 @@ class Pooled(Plain):
         return super().forward(x * F.interpolate(small, (height, width), mode="nearest"))
 
 
+class Padded(Plain):
+    """Padding to a multiple of 8, by as much as the size wants."""
+
+    mode = "reflect"
+    value: float | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        whole = F.pad(x, (0, -width % 8, 0, -height % 8), self.mode, self.value)
+        back = F.interpolate(F.avg_pool2d(whole, 8), scale_factor=8)
+        return super().forward(x * back[..., :height, :width])
+
+
+class Replicated(Padded):
+    mode = "replicate"
+
+
+class Valued(Padded):
+    mode, value = "constant", 0.5
+
+
 class Unfolded(Plain):
     """Neighbourhoods as columns, and their mean."""
 
@@ -96,12 +118,20 @@ class Windows(Plain):
         return super().forward(x + whole)
 
 
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fallback, "ONE_SIZE", FIXED.listed[0])
+
+
 CASES: list[tuple[type[Plain], Any, Any]] = [
     (Attention, ANY, RANGE),
     (Nearest, ANY, RANGE),
     (Bicubic, ANY, RANGE),
     (Corners, ANY, FIXED),
     (Pooled, FIXED, FIXED),
+    (Padded, ANY, RANGE),
+    (Replicated, ANY, RANGE),
+    (Valued, ANY, RANGE),
     (Unfolded, ANY, RANGE),
     (Windows, ANY, FIXED),
 ]
@@ -120,11 +150,11 @@ def test_by_default_options(
     expected = onnx_sizes if target == "onnx" else coreml_sizes
     with open_session(path) as session:
         assert session.sizes == expected
-        x = photograph(net.card, (256, 256) if expected == FIXED else (50, 43), 2)[1:]
+        x = photograph(net.card, FIXED.listed[0] if expected == FIXED else (50, 43), 2)[1:]
         found = session.run(x)
     exact = run(net.module.double(), torch.from_numpy(x).double()).numpy()
     np.testing.assert_allclose(found, exact, rtol=0, atol=2e-5)
-    told = [note for note in report.notes if note.startswith("one input size, 256x256")]
+    told = [note for note in report.notes if note.startswith("one input size, 64x64")]
     assert len(told) == (expected == FIXED)
 
 

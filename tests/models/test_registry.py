@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -12,6 +15,14 @@ def test_names_are_architectures_then_presets():
     names = architecture_names()
     assert names[: len(ARCHITECTURES)] == [*ARCHITECTURES]
     assert {"edsr-baseline", "edsr-full", "ledsr-256", "rirsr-96"} <= set(names)
+
+
+def test_the_page_of_architectures_lists_all_names():
+    page = (Path(__file__).parents[2] / "docs" / "architectures.md").read_text(encoding="utf-8")
+    table = page.partition("|---")[2].partition("\n\n")[0]
+    rows = [line.split("|") for line in table.splitlines()[1:]]
+    names = re.findall(r"`([^`]+)`", " ".join(row[1] + row[-2] for row in rows))
+    assert sorted(names) == sorted(architecture_names())
 
 
 @pytest.mark.parametrize("arch", ["vdsr", "edsr", "ledsr", "rirsr", "smsr"])

@@ -5,6 +5,7 @@ coremltools keeps a table of functions, one for each operation of torch. A few a
 * ``int(x.shape[2])`` becomes a cast of an array with one element, which numpy 2.4 no longer turns
   into a number (coremltools 9.0 calls ``int(array)``).
 * Interpolation: :mod:`srdeploy.exporting.coreml.interpolate`.
+* Padding by computed amounts: :mod:`srdeploy.exporting.coreml.padding`.
 
 A refusal that is left names the operation and its layer (:class:`Unconvertible`).
 """
@@ -23,6 +24,7 @@ from srdeploy.exporting.coreml.interpolate import (
     computed_size,
     interpolations,
 )
+from srdeploy.exporting.coreml.padding import paddings
 from srdeploy.exporting.fallback import NotThisWay
 
 
@@ -91,7 +93,7 @@ def mended() -> Iterator[None]:
             setattr(holder, name, wrapper(getattr(holder, name)))
         before = dict(table)
         stack.callback(lambda: (table.clear(), table.update(before)))
-        table.update(interpolations(before))
+        table.update(interpolations(before) | paddings(before))
         try:
             yield
         except Exception as error:

@@ -89,7 +89,7 @@ class EdgeBlock(Foldable):
         self.identity = identity
         self.conv3x3 = conv3x3(n_in, n_out)
         if multiplier is not None:
-            self.conv1x1_3x3 = ExpandingBranch(n_in, n_out, max(int(n_out * multiplier), 1))
+            self.conv1x1_3x3 = ExpandingBranch(n_in, n_out, max(round(n_out * multiplier), 1))
             self.conv1x1_sbx = EdgeBranch(n_in, n_out, SOBEL_X)
             self.conv1x1_sby = EdgeBranch(n_in, n_out, SOBEL_Y)
             self.conv1x1_lpl = EdgeBranch(n_in, n_out, LAPLACIAN)

@@ -148,3 +148,10 @@ def test_other_files_are_refused(change: dict[str, Tensor | None], message: str)
     tensors = published([1, 6, 6, 6, 4]) | change
     with pytest.raises(UserError, match=message):
         assemble(StateDict({k: v for k, v in tensors.items() if v is not None}), "file.pth")
+
+
+def test_any_number_of_channels_inside_a_branch_is_told() -> None:
+    network = create("ecbsr", n_blocks=1, n_feats=7, multiplier=61 / 7)  # 7 times that is below 61
+    found = assemble(StateDict(network.module.state_dict()), "file.pth").network
+    assert found.card == network.card
+    assert found.module.get_parameter("backbone.0.conv1x1_3x3.b0").shape == (61,)
