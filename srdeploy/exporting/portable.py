@@ -7,7 +7,7 @@ n)``. They are gathered, the short ones with their last row repeated (of a maxim
 a weight of zero (of a mean); rows first, then columns.
 
 A function with a derivative of its own (``torch.autograd.Function``) is a black box in a trace, so
-its forward is called as any code.
+its forward is called as any code, unless it says itself (``symbolic``) what it is in ONNX.
 """
 
 from __future__ import annotations
@@ -25,13 +25,12 @@ class Portable(CallWatch):
     """Replaces such operations while an exporter follows a network."""
 
     def __enter__(self) -> Portable:
-        self._apply = torch.autograd.Function.__dict__["apply"]
         torch.autograd.Function.apply = classmethod(_forward)  # type: ignore[assignment]
         super().__enter__()
         return self
 
     def __exit__(self, *raised: Any) -> None:
-        torch.autograd.Function.apply = self._apply  # type: ignore[method-assign]
+        torch.autograd.Function.apply = _apply  # type: ignore[method-assign]
         super().__exit__(*raised)
 
     def called(self, func: Any, args: Any, kwargs: Any) -> Any:
@@ -60,7 +59,12 @@ class _Context:
     save_for_backward = mark_dirty = mark_non_differentiable = set_materialize_grads = _ignored
 
 
+_apply = torch.autograd.Function.__dict__["apply"]
+
+
 def _forward(function: Any, *args: Any) -> Any:
+    if hasattr(function, "symbolic"):
+        return _apply.__get__(None, function)(*args)
     if function.setup_context is not torch.autograd.Function.setup_context:
         return function.forward(*args)
     return function.forward(_Context(len(args)), *args)

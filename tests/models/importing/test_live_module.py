@@ -120,7 +120,7 @@ def test_it_is_pruned_twice_saved_and_loaded_without_an_import(tmp_path: Path) -
     once = sr.prune(dense, 0.5)
     tuned = sr.finetune(once, run_dir=tmp_path / "r", iterations=1, batch=1, patch=8)
     small = sr.prune(tuned, 0.5, method="l1")
-    steps = ["import", "prune", "refit", "finetune", "prune"]
+    steps = ["import", "prune", "refit", "network-wise", "finetune", "prune"]
     assert [n["step"] for n in small.card.history] == steps
     assert small.card.widths == {"head": 4, "body": 4, "tail": 12}
     assert small.card.shapes["body.weight"] == [4, 4, 3, 3]
