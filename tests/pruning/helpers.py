@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from srdeploy.models.card import Card
-from srdeploy.models.computed_weights import compute_weights
 from srdeploy.models.network import Network
 from srdeploy.models.resize import layer_widths
 from srdeploy.pruning.plan import Plan, make_plan
@@ -29,7 +28,7 @@ def user_network(make: Callable[[], nn.Module], **facts: Any) -> Network:
     """A network of the user's own, as importing it would describe it."""
     _current[:] = [make]
     torch.manual_seed(0)
-    module = compute_weights(make().eval())
+    module = make().eval()
     card = {"scale": 1, "channels": 3, "value_range": 1.0, **facts}
     card.setdefault("scales", (card["scale"],))
     return Network(module, Card(arch=FACTORY, widths=layer_widths(module), **card))
