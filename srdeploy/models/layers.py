@@ -110,6 +110,24 @@ class ChannelSplit(nn.Module):
         return x[:, :position], x[:, position:]
 
 
+def image_facts(network: Any, receptive_field: int, value_range: float = 1.0) -> dict[str, Any]:
+    """What the card says of a network of one scale, for images of any number of channels.
+
+    Args:
+        network: A module with its ``scale``, and the ``channels`` of its images.
+        receptive_field: Side, in input pixels, of what an output pixel depends on; 0: all.
+        value_range: Pixel values run from 0 to this.
+    """
+    return {
+        "scale": network.scale,
+        "scales": (network.scale,),
+        "channels": network.channels,
+        "value_range": value_range,
+        "luma_only": network.channels == 1,
+        "receptive_field": receptive_field,
+    }
+
+
 class ColourNetwork(nn.Module):
     """The frame of networks that upscale RGB images: factor, value range, mean shift.
 

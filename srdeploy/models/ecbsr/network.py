@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from srdeploy.models.folding import Foldable, add_identity
-from srdeploy.models.layers import conv3x3, nearest
+from srdeploy.models.layers import conv3x3, image_facts, nearest
 
 SOBEL_X = ((1.0, 0.0, -1.0), (2.0, 0.0, -2.0), (1.0, 0.0, -1.0))
 SOBEL_Y = ((1.0, 2.0, 1.0), (0.0, 0.0, 0.0), (-1.0, -2.0, -1.0))
@@ -157,11 +157,4 @@ class ECBSR(nn.Module):
 
     def facts(self) -> dict[str, Any]:
         """What the card says of this network."""
-        return {
-            "scale": self.scale,
-            "scales": (self.scale,),
-            "channels": self.channels,
-            "value_range": self.value_range,
-            "luma_only": self.channels == 1,
-            "receptive_field": 2 * len(self.backbone) + 1,
-        }
+        return image_facts(self, 2 * len(self.backbone) + 1, self.value_range)

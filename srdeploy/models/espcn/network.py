@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from srdeploy.models.layers import conv3x3
+from srdeploy.models.layers import conv3x3, image_facts
 
 
 class ESPCN(nn.Module):
@@ -54,11 +54,4 @@ class ESPCN(nn.Module):
 
     def facts(self) -> dict[str, Any]:
         """What the card says of this network."""
-        return {
-            "scale": self.scale,
-            "scales": (self.scale,),
-            "channels": self.channels,
-            "value_range": 1.0,
-            "luma_only": self.channels == 1,
-            "receptive_field": 2 * (self.n_layers + 2) + 1,
-        }
+        return image_facts(self, 2 * (self.n_layers + 2) + 1)

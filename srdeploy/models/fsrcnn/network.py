@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from srdeploy.models.layers import conv3x3
+from srdeploy.models.layers import conv3x3, image_facts
 
 KERNEL = 9
 """Side of the transposed convolution's filters, whatever the scale."""
@@ -59,11 +59,4 @@ class FSRCNN(nn.Module):
     def facts(self) -> dict[str, Any]:
         """What the card says of this network."""
         reach = 2 + self.n_layers + KERNEL // 2 // self.scale
-        return {
-            "scale": self.scale,
-            "scales": (self.scale,),
-            "channels": self.channels,
-            "value_range": 1.0,
-            "luma_only": self.channels == 1,
-            "receptive_field": 2 * reach + 1,
-        }
+        return image_facts(self, 2 * reach + 1)

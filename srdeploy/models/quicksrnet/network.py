@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from srdeploy.models.layers import NearestAnchor, conv3x3
+from srdeploy.models.layers import NearestAnchor, conv3x3, image_facts
 
 
 class QuickSRNet(nn.Module):
@@ -68,11 +68,4 @@ class QuickSRNet(nn.Module):
 
     def facts(self) -> dict[str, Any]:
         """What the card says of this network."""
-        return {
-            "scale": self.scale,
-            "scales": (self.scale,),
-            "channels": self.channels,
-            "value_range": 1.0,
-            "luma_only": self.channels == 1,
-            "receptive_field": 2 * (self.n_layers + 1) + 1,
-        }
+        return image_facts(self, 2 * (self.n_layers + 1) + 1)

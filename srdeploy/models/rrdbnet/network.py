@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from srdeploy.models.layers import conv3x3
+from srdeploy.models.layers import conv3x3, image_facts
 
 _SLOPE = 0.2  # of the leaky ReLUs
 _RESIDUAL = 0.2  # residual scaling, the paper's beta
@@ -119,15 +119,7 @@ class RRDBNet(nn.Module):
 
     def facts(self) -> dict[str, Any]:
         """What the card says of this network."""
-        return {
-            "scale": self.scale,
-            "scales": (self.scale,),
-            "channels": self.channels,
-            "value_range": 1.0,
-            "luma_only": self.channels == 1,
-            "size_multiple": self.unshuffle,
-            "receptive_field": self.receptive_field,
-        }
+        return {**image_facts(self, self.receptive_field), "size_multiple": self.unshuffle}
 
     @property
     def receptive_field(self) -> int:

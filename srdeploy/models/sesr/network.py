@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from srdeploy.models.folding import Foldable, add_identity
-from srdeploy.models.layers import NearestAnchor
+from srdeploy.models.layers import NearestAnchor, image_facts
 
 
 class LinearBlock(Foldable):
@@ -107,11 +107,4 @@ class SESR(nn.Module):
 
     def facts(self) -> dict[str, Any]:
         """What the card says of this network."""
-        return {
-            "scale": self.scale,
-            "scales": (self.scale,),
-            "channels": self.channels,
-            "value_range": 1.0,
-            "luma_only": self.channels == 1,
-            "receptive_field": 2 * (self.n_blocks + 4) + 1,
-        }
+        return image_facts(self, 2 * (self.n_blocks + 4) + 1)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from srdeploy.models.layers import DIV2K_MEAN, conv3x3
+from srdeploy.models.layers import DIV2K_MEAN, conv3x3, image_facts
 
 IMG_RANGE = 255.0
 """The factor on the input that the published networks have."""
@@ -89,14 +89,7 @@ class SPAN(nn.Module):
 
     def facts(self) -> dict[str, Any]:
         """What the card says of this network."""
-        return {
-            "scale": self.scale,
-            "scales": (self.scale,),
-            "channels": self.channels,
-            "value_range": 1.0,
-            "luma_only": self.channels == 1,
-            "receptive_field": 6 * self.n_blocks + 7,
-        }
+        return image_facts(self, 6 * self.n_blocks + 7)
 
 
 def normalisation(channels: int) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from srdeploy.models.layers import conv3x3, upsampler
+from srdeploy.models.layers import conv3x3, image_facts, upsampler
 
 
 class Residual(nn.Module):
@@ -71,11 +71,4 @@ class SRResNet(nn.Module):
 
     def facts(self) -> dict[str, Any]:
         """What the card says of this network."""
-        return {
-            "scale": self.scale,
-            "scales": (self.scale,),
-            "channels": self.channels,
-            "value_range": 1.0,
-            "luma_only": self.channels == 1,
-            "receptive_field": 4 * self.n_blocks + 9,
-        }
+        return image_facts(self, 4 * self.n_blocks + 9)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from srdeploy.models.layers import conv3x3, nearest
+from srdeploy.models.layers import conv3x3, image_facts, nearest
 
 
 class SRVGGNetCompact(nn.Module):
@@ -40,11 +40,4 @@ class SRVGGNetCompact(nn.Module):
 
     def facts(self) -> dict[str, Any]:
         """What the card says of this network."""
-        return {
-            "scale": self.scale,
-            "scales": (self.scale,),
-            "channels": self.channels,
-            "value_range": 1.0,
-            "luma_only": self.channels == 1,
-            "receptive_field": len(self.body) + 2,  # every other one is a convolution
-        }
+        return image_facts(self, len(self.body) + 2)  # every other one is a convolution
