@@ -54,6 +54,8 @@ def lay_out(layout: Layout) -> None:
         "channels": channels,
         "plus": plus,
     }
+    if doublings == 1:  # the one of a network of factor 3 has the same tensors
+        layout.assumed.append("its one upsampling is by 2")
     layout.conv("conv_first", "trunk", channels * unshuffle**2)
     for block in range(n_blocks):
         for number in (1, 2, 3):
