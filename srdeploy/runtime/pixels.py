@@ -213,8 +213,8 @@ def _network_parts(
                 f"The {card.arch} network returned values that are not finite under "
                 f"{session.runtime}; its weights or its precision are broken."
             )
-        pixels = out[:3].transpose(1, 2, 0).astype(np.float64)  # of four, the last is opacity
-        yield rows, columns, pixels * (255.0 / card.value_range)
+        out = out[:3].transpose(1, 2, 0)  # of four channels, the last is opacity
+        yield rows, columns, out.astype(np.float64) * (255.0 / card.value_range)
 
 
 class _Input:

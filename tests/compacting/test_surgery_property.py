@@ -17,14 +17,14 @@ from srdeploy.models.store import read_network, save_network
 from srdeploy.pruning.plan import apply_masks
 from srdeploy.pruning.tracing.groups import find_groups
 from tests.pruning.blocks import BLOCKS
-from tests.pruning.helpers import FACTORY, random_plan, user_network
+from tests.pruning.helpers import FACTORY, plain_weights, random_plan, user_network
 from tests.pruning.random_network import RandomNetwork
 
 TAILS = ("shuffle", "transposed", "deep")
 
 
 def check(names: list[str], seed: int, channels: int, scale: int, tail: str) -> None:
-    make = partial(RandomNetwork, names, seed, channels, scale, tail)
+    make = partial(plain_weights, partial(RandomNetwork, names, seed, channels, scale, tail))
     network = user_network(make, channels=channels, scale=scale, luma_only=channels == 1)
     grouping = find_groups(network)
     plan = random_plan(grouping, seed)

@@ -441,7 +441,7 @@ def _sample(n, y):
 _UNFOLLOWED = {
     "attention": _attend,
     "cumsum": lambda n, y: y.cumsum(1),
-    "circular": lambda n, y: F.pad(y, (1, 1, 1, 1), mode="circular"),
+    "circular": lambda n, y: F.avg_pool2d(F.pad(y, (1, 1, 1, 1), mode="circular"), 3, 1),
     "computed": lambda n, y: F.conv2d(y, n.b.weight.mT.mean((0, 1))[None].expand(6, 6, 1, 1)),
     "einsum": lambda n, y: torch.einsum("nchw,cd->ndhw", y, n.matrix),
     "fft": lambda n, y: torch.fft.irfft2(torch.fft.rfft2(y) * 0.5, s=y.shape[-2:]),

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from srdeploy.models.card import Card
+from srdeploy.models.computed_weights import compute_weights
 from srdeploy.models.network import Network
 from srdeploy.models.resize import layer_widths
 from srdeploy.pruning.plan import Plan, make_plan
@@ -32,6 +33,11 @@ def user_network(make: Callable[[], nn.Module], **facts: Any) -> Network:
     card = {"scale": 1, "channels": 3, "value_range": 1.0, **facts}
     card.setdefault("scales", (card["scale"],))
     return Network(module, Card(arch=FACTORY, widths=layer_widths(module), **card))
+
+
+def plain_weights(make: Callable[[], nn.Module]) -> nn.Module:
+    """What ``make`` makes, with weights that are not computed at every run, as importing does."""
+    return compute_weights(make())
 
 
 def groups_of(module: nn.Module, **facts: Any) -> Grouping:

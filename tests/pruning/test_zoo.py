@@ -39,9 +39,9 @@ CASES = {
         _in_network(zoo.IMDB),
         {
             **TRUNK,
-            "body.c1": "untouchable",
-            "body.c2": "untouchable",
-            "body.c3": "untouchable",
+            "body.c1": "coupled",
+            "body.c2": "coupled",
+            "body.c3": "coupled",
             "body.c4": "coupled",
             "body.cca.0": "free",
             "body.cca.2": "coupled",

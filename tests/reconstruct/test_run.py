@@ -79,7 +79,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert run(["prune", str(source), "--method", "obs", "--ratio", "0.7", "-o", str(out)]) == 0
     told = capsys.readouterr()
     assert "refit" in told.err
-    assert read_network(out).card.history[-1]["step"] == "network-wise"
+    assert read_network(out).card.history[-1]["step"] == "refit"
     for wrong, words in (
         (
             ["--method", "l1", "--calibration", "X"],
@@ -135,7 +135,7 @@ def test_a_refit_after_any_other_method(
     told = json.loads(capsys.readouterr().out)
     assert list(told["quality"])[-2:] == ["compact", "refit"]
     assert told["quality"]["refit"]["psnr_y"] > told["quality"]["compact"]["psnr_y"]
-    assert read_network(out).card.history[-1]["step"] == "network-wise"
+    assert read_network(out).card.history[-1]["step"] == "refit"
 
 
 def test_without_rotation_it_is_the_other_method(tmp_path: Path) -> None:

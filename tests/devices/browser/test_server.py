@@ -117,7 +117,7 @@ def test_a_flood_of_silent_connections_keeps_no_page_out(way: str) -> None:
 
 
 def test_silence_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.2)
     server = Server("127.0.0.1", 0, tmp_path, None, print)
     server.start()
     try:

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from srdeploy.compacting.surgery import compact
-from srdeploy.models.computed_weights import compute_weights
 from srdeploy.models.registry import create
 from srdeploy.models.resize import layer_numbers
 from srdeploy.models.store import build
@@ -19,7 +18,7 @@ from srdeploy.pruning.methods.table import CRITERIA
 from srdeploy.pruning.options import PruneOptions, removals
 from srdeploy.pruning.tracing.groups import find_groups
 from tests.pruning.blocks import BLOCKS
-from tests.pruning.helpers import FACTORY, groups_of, user_network
+from tests.pruning.helpers import FACTORY, groups_of, plain_weights, user_network
 from tests.pruning.random_network import RandomNetwork
 from tests.pruning.tracing.test_groups import Net
 
@@ -127,17 +126,12 @@ def test_layers_in_several_groups_transposed_layers_and_linear_ones():
     assert by_layer["a", "c"] == lowest(a + c[:4], 2)
 
 
-def _plain(make):
-    """With plain weights, as importing leaves them."""
-    return compute_weights(make())
-
-
 @pytest.mark.parametrize("name", sorted(BLOCKS))
 def test_every_block_is_served_by_nni_and_prunes_again(name):
     criterion = CRITERIA[len(name) % len(CRITERIA)]
     for seed in range(2):
         make = partial(RandomNetwork, ["Conv", name], seed, 3, 2, "deep")
-        network = user_network(partial(_plain, make), scale=2)
+        network = user_network(partial(plain_weights, make), scale=2)
         for ratio in (0.3, 0.6):
             grouping = find_groups(network)
             options = PruneOptions(ratio=ratio, criterion=criterion)
