@@ -42,12 +42,13 @@ class StudyMethod(Strict):
     ``kind``: ``scratch`` trains the small shape from random weights, ``oneshot`` prunes once by L1
     and recovers, ``reconstruct`` likewise by what the network computes on the images of
     ``calibration``, ``trained`` is a method of ``srdeploy prune`` that trains. The sections are
-    those of a pruning recipe; ``finetune.iterations`` is what the regularised stage leaves of the
-    common budget.
+    those of a pruning recipe; ``finetune.iterations`` is what the regularised stage, or the
+    ``network_wise`` steps of a reconstruction, leave of the common budget.
     """
 
     kind: Literal["scratch", "oneshot", "reconstruct", "trained"] = "trained"
     calibration: str | None = None
+    network_wise: int = Field(0, ge=0)
     prune: dict[str, Any] = {}
     regularise: dict[str, Any] = {}
     finetune: dict[str, Any] = {}
@@ -141,9 +142,9 @@ def recipe_of(study: Study, cell: Cell, exclude: tuple[str, ...]) -> Any:
         "finetune": finetune | {"iterations": 0},
     }
     recipe = PruneRecipe.model_validate(values)
-    spent = regularised_steps(recipe.prune) if method.kind == "trained" else 0
+    spent = regularised_steps(recipe.prune) if method.kind == "trained" else method.network_wise
     if spent >= study.steps:
-        raise UserError(f"'{cell.method}' regularises for {spent} of {study.steps} steps.")
+        raise UserError(f"'{cell.method}' takes {spent} of {study.steps} steps before recovery.")
     left = finetune | {"iterations": study.steps - spent}
     return recipe.model_copy(update={"finetune": left})
 
@@ -220,7 +221,7 @@ def untrained(
     options = recipe.prune
     plain = PruneOptions(ratio=options.ratio, exclude=options.exclude, seed=options.seed)
     row = METHODS["reconstruct" if method.kind == "reconstruct" else "l1"]
-    images = Calibration(method.calibration or BUILTIN)
+    images = Calibration(method.calibration or BUILTIN, network_wise=method.network_wise)
     small, report = prune_at_once(network, row, plain, images, measure)
     if method.kind == "scratch":
         with torch.random.fork_rng(devices=[]):

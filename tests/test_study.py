@@ -123,7 +123,7 @@ def test_finished_cells_are_not_run_again_and_the_report_is_complete(
 
 def test_a_schedule_longer_than_the_budget_is_refused(settings: dict[str, Any]) -> None:
     config = study.Study.model_validate(settings | {"steps": 3})
-    with pytest.raises(UserError, match="'srp' regularises for 3 of 3 steps"):
+    with pytest.raises(UserError, match="'srp' takes 3 of 3 steps before"):
         study.recipe_of(config, study.Cell("srp", 0.5, 1), ())
 
 
