@@ -7,6 +7,8 @@
 One cell is a method at a ratio with a seed. Cells are independent: each has its own folder and
 leaves one ``result.json``; a finished cell is never run again, an interrupted one goes on from its
 checkpoint. The settings are in ``configs/study.yaml``; changing a method's runs its cells anew.
+Where they name several learning rates, the first seed runs with each, and each method keeps, at
+each ratio, the one with the best PSNR on images that are neither trained on nor reported.
 """
 
 from __future__ import annotations
@@ -62,8 +64,25 @@ class Controls(Strict):
     methods: dict[str, StudyMethod] = Field(min_length=1)
 
 
+class Search(Strict):
+    """Each method's own learning rate of the recovery, for each ratio: the same few are tried.
+
+    Attributes:
+        rates: What is tried with the first seed.
+        images: A folder of images that decide.
+        every: Of these, each so many-th.
+    """
+
+    rates: tuple[float, ...] = Field(min_length=2)
+    images: str
+    every: PositiveInt = 1
+
+
 class Study(Strict):
-    """The settings of a study; the order of seeds and ratios is the order of work."""
+    """The settings of a study; the order of seeds and ratios is the order of work.
+
+    ``against`` names methods: the report compares the others with the best of them.
+    """
 
     network: str
     steps: PositiveInt
@@ -74,6 +93,8 @@ class Study(Strict):
     training: dict[str, Any]
     regularise: dict[str, Any] = {}
     finetune: dict[str, Any] = {}
+    search: Search | None = None
+    against: tuple[str, ...] = ()
     methods: dict[str, StudyMethod] = Field(min_length=1)
     controls: Controls | None = None
 
@@ -103,27 +124,65 @@ def only(study: Study, names: list[str]) -> Study:
 
 @dataclass(frozen=True)
 class Cell:
-    """A method at a ratio with a seed."""
+    """A method at a ratio with a seed; with a learning rate where one is searched for."""
 
     method: str
     ratio: float
     seed: int
+    rate: float | None = None
 
     @property
     def folder(self) -> str:
-        return f"{self.method}/{self.ratio:g}/{self.seed}"
+        rate = "" if self.rate is None else f"-{self.rate:g}"
+        return f"{self.method}/{self.ratio:g}/{self.seed}{rate}"
 
 
-def cells_of(study: Study) -> list[Cell]:
-    return [Cell(m, r, s) for s in study.seeds for r in study.ratios for m in study.methods]
+Rates = dict[tuple[str, float], float]
+"""The rate that a method has at a ratio."""
+
+
+def cells_of(study: Study, rates: Rates | None = None) -> list[Cell]:
+    """The cells to report; where rates are searched for, of these ``rates``."""
+    kept = rates or {}
+    return [
+        Cell(m, r, s, kept.get((m, r)))
+        for s in study.seeds
+        for r in study.ratios
+        for m in study.methods
+    ]
+
+
+def searched(study: Study) -> list[Cell]:
+    """The cells that decide about rates."""
+    if study.search is None:
+        return []
+    return [
+        Cell(method, ratio, study.seeds[0], rate)
+        for ratio in study.ratios
+        for method in study.methods
+        for rate in study.search.rates
+    ]
+
+
+def best_rates(results: list[dict[str, Any]]) -> Rates:
+    """What each method does best with on the validation images, by the searched cells' results."""
+    best: dict[tuple[str, float], dict[str, Any]] = {}
+    for result in results:
+        key = result["method"], result["ratio"]
+        if key not in best or result["validation"] > best[key]["validation"]:
+            best[key] = result
+    return {key: result["rate"] for key, result in best.items()}
 
 
 def digest_of(study: Study, cell: Cell, network: str) -> str:
     """What decides a cell's result: its method's settings and the common ones."""
-    settings = study.model_dump(mode="json", exclude={"methods", "ratios", "seeds", "controls"})
+    common = {"methods", "ratios", "seeds", "controls", "search", "against"}
+    settings = study.model_dump(mode="json", exclude=common)
     method = study.methods[cell.method].model_dump(mode="json", exclude_none=True)
     settings |= {"method": method, "network": network}
     settings |= {"ratio": cell.ratio, "seed": cell.seed}
+    if cell.rate is not None and study.search is not None:
+        settings |= {"rate": cell.rate, **study.search.model_dump(exclude={"rates"})}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -135,6 +194,8 @@ def recipe_of(study: Study, cell: Cell, exclude: tuple[str, ...]) -> Any:
     options = {"method": "srp", "ratio": cell.ratio, "exclude": exclude, "seed": cell.seed}
     training = {"seed": cell.seed, "threads": 1} | study.training
     finetune = merged(study.finetune, method.finetune)
+    if cell.rate is not None:
+        finetune = merged(finetune, {"optimiser": {"lr": cell.rate}})
     values = {
         "prune": options | method.prune,
         "training": training,
@@ -158,6 +219,7 @@ def regularised_steps(options: Any) -> int:
 
 def run_cell(study: Study, cell: Cell, network_path: str, folder: Path) -> dict[str, Any]:
     """Run one cell to its end and return its result."""
+    from srdeploy.data.benchmark import open_benchmark
     from srdeploy.models.load import load_network
     from srdeploy.pruning.methods.oneshot import default_exclude
     from srdeploy.quality.evaluate import evaluate
@@ -185,6 +247,11 @@ def run_cell(study: Study, cell: Cell, network_path: str, folder: Path) -> dict[
         name: figures(evaluate(small, expand(path), small.card.scale, progress=False))
         for name, path in study.benchmarks.items()
     }
+    held_out = {}
+    if study.search is not None:
+        pairs = open_benchmark(expand(study.search.images), small.card.scale)[:: study.search.every]
+        quality_there = evaluate(small, pairs, small.card.scale, progress=False)
+        held_out = {"rate": cell.rate, "validation": quality_there.psnr_y}
     curve, offset = [], 0
     for stage in ("search", "regularise", "finetune"):
         entries = [e for e in read_metrics(folder / stage) if "psnr_y" in e]
@@ -194,6 +261,7 @@ def run_cell(study: Study, cell: Cell, network_path: str, folder: Path) -> dict[
         "method": cell.method,
         "ratio": cell.ratio,
         "seed": cell.seed,
+        **held_out,
         "steps": study.steps,
         "params": params,
         "macs_720p": macs,
@@ -274,10 +342,30 @@ def finished(root: Path, cell: Cell, digest: str) -> dict[str, Any] | None:
     return result if result.get("digest") == digest else None
 
 
-def run_missing(study: Study, root: Path, network_path: str, processes: int) -> bool:
+def run_study(study: Study, root: Path, network_path: str, processes: int) -> bool:
+    """Run what is missing, the cells that decide about rates first; True if nothing is left."""
+    deciding = searched(study)
+    if not run_missing(study, deciding, root, network_path, processes):
+        return False
+    rates = best_rates(results_of(study, deciding, root, network_path))
+    return run_missing(study, cells_of(study, rates), root, network_path, processes)
+
+
+def results_of(
+    study: Study, cells: list[Cell], root: Path, network_path: str
+) -> list[dict[str, Any]]:
+    """The results there are."""
+    weights = network_digest(network_path)
+    found = (finished(root, cell, digest_of(study, cell, weights)) for cell in cells)
+    return [result for result in found if result is not None]
+
+
+def run_missing(
+    study: Study, cells: list[Cell], root: Path, network_path: str, processes: int
+) -> bool:
     """Run the cells that have no result; True if all have one afterwards."""
     weights = network_digest(network_path)
-    digests = {cell: digest_of(study, cell, weights) for cell in cells_of(study)}
+    digests = {cell: digest_of(study, cell, weights) for cell in cells}
     missing = [cell for cell, digest in digests.items() if not finished(root, cell, digest)]
     print(f"{len(digests) - len(missing)} of {len(digests)} cells are done", file=sys.stderr)
     if not missing:
@@ -341,22 +429,17 @@ def main() -> int:
         if arguments.methods:
             study = only(study, arguments.methods)
         network = arguments.network or study.network
-        complete = arguments.report or run_missing(
-            study, arguments.run_dir, network, arguments.processes
-        )
+        root = arguments.run_dir
+        complete = arguments.report or run_study(study, root, network, arguments.processes)
         from study_report import write_report
 
-        weights = network_digest(network)
-        results = [
-            result
-            for cell in cells_of(study)
-            if (result := finished(arguments.run_dir, cell, digest_of(study, cell, weights)))
-        ]
+        tried = results_of(study, searched(study), root, network)
+        results = results_of(study, cells_of(study, best_rates(tried)), root, network)
         settings = f"`configs/{arguments.config.name}`" + "".join(
             f", `{change}`" for change in arguments.changes
         )
         name = arguments.name or ("study-controls" if arguments.controls else "study")
-        write_report(results, study, settings, arguments.out, name)
+        write_report(results, study, settings, arguments.out, name, tried)
     except SrdeployError as error:
         print(error, file=sys.stderr)
         return error.exit_code

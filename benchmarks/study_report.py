@@ -6,12 +6,13 @@ import csv
 import io
 import json
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from results_io import page
 
+from srdeploy.benchmarking.measuring.stats import t_quantile
 from srdeploy.util.files import atomic_path
 from srdeploy.util.svg_plot import PlotSeries, line_plot
 
@@ -20,13 +21,26 @@ REPEAT = {name: f"make {name} SRDEPLOY_DATA=DATA" for name in ("study", "study-c
 
 
 def write_report(
-    results: list[Result], study: Any, settings: str, folder: Path, name: str = "study"
+    results: list[Result],
+    study: Any,
+    settings: str,
+    folder: Path,
+    name: str = "study",
+    tried: Sequence[Result] = (),
 ) -> None:
-    """Write ``study*`` files into a folder; an unfinished study gives what it has."""
+    """Write ``study*`` files into a folder; an unfinished study gives what it has.
+
+    ``tried`` are the cells that decided about learning rates, those among ``results`` too.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    others = [one for one in tried if one not in results]
     write(folder / f"{name}.json", json.dumps(results, indent=1) + "\n")
+    if others:
+        write(folder / f"{name}-rates.json", json.dumps(others, indent=1) + "\n")
     write(folder / f"{name}.csv", table_csv(results))
-    text = page("The pruning study", markdown(results, study, settings), REPEAT[name])
+    repeat = REPEAT.get(name, f"python benchmarks/study.py --data DATA --name {name}")
+    body = markdown(results, study, settings) + rate_rows(tried, study)
+    text = page("The pruning study", body, repeat)
     write(folder / f"{name}.md", text)
     for bench in study.benchmarks:
         write(folder / f"{name}-macs-{bench.lower()}.svg", macs_plot(results, study, bench))
@@ -69,8 +83,8 @@ def markdown(results: list[Result], study: Any, settings: str) -> str:
     ratios = sorted({r["ratio"] for r in results})
     lines = [
         f"Network `{study.network}`, {study.steps} optimiser steps for every cell (penalised "
-        f"stages included), seeds {list(study.seeds)}; settings: {settings}. Mean "
-        "and, after ±, half the spread between the seeds, dB. Every number is `"
+        f"stages included), seeds {list(study.seeds)}; settings: {settings}. Mean and, after ±, "
+        f"{INTERVAL if len(study.seeds) > 2 else SPREAD}, dB. Every number is `"
         + (next(iter(results[0]["final"].values()))["protocol"] if results else "")
         + "`.",
         "",
@@ -78,6 +92,9 @@ def markdown(results: list[Result], study: Any, settings: str) -> str:
     for bench in study.benchmarks:
         lines += [f"## {bench}: PSNR after recovery", ""]
         lines += grid(results, study, ratios, lambda r, b=bench: r["final"][b]["psnr_y"])
+    for bench in study.benchmarks if study.against else ():
+        lines += [f"## {bench}: difference to the best of {', '.join(study.against)}", ""]
+        lines += differences(results, study, ratios, bench)
     lines += ["## Size", "", *size_rows(results, ratios)]
     lines += [f"## {study.watch}: PSNR lost at the moment of removal", ""]
     lines += grid(results, study, ratios, lost)
@@ -106,11 +123,76 @@ def grid(
     return [*rows, ""]
 
 
-def spread(values: list[float]) -> str:
+def differences(results: list[Result], study: Any, ratios: list[float], bench: str) -> list[str]:
+    """Every other method less the best of ``study.against`` at that ratio, seed by seed."""
+    found = {(r["method"], r["ratio"], r["seed"]): r["final"][bench]["psnr_y"] for r in results}
+
+    def of(method: str, ratio: float) -> dict[int, float]:
+        return {s: v for (m, r, s), v in found.items() if (m, r) == (method, ratio)}
+
+    best = {}
+    for ratio in ratios:
+        means = {m: statistics.mean(v.values()) for m in study.against if (v := of(m, ratio))}
+        if means:
+            best[ratio] = max(means, key=means.__getitem__)
+    rows = [
+        "| method | " + " | ".join(f"{r:g}: - {best[r]}" for r in best) + " |",
+        "|---" * (len(best) + 1) + "|",
+    ]
+    for method in study.methods:
+        if method in study.against:
+            continue
+        cells = []
+        for ratio, rival in best.items():
+            mine, theirs = of(method, ratio), of(rival, ratio)
+            cells.append(spread([v - theirs[s] for s, v in mine.items() if s in theirs], "+"))
+        if any(cells):
+            rows.append(f"| {method} | " + " | ".join(cells) + " |")
+    return [*rows, ""]
+
+
+INTERVAL = "half the 95 % interval over the seeds (Student's t)"
+SPREAD = "half the spread between the seeds"
+
+
+def spread(values: list[float], sign: str = "") -> str:
     if not values:
         return ""
-    text = f"{statistics.mean(values):.2f}"
-    return f"{text} ± {(max(values) - min(values)) / 2:.2f}" if len(values) > 1 else text
+    text = f"{statistics.mean(values):{sign}.2f}"
+    if len(values) < 2:
+        return text
+    half = (max(values) - min(values)) / 2
+    if len(values) > 2:
+        half = t_quantile(len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
+    return f"{text} ± {half:.2f}"
+
+
+def rate_rows(tried: Sequence[Result], study: Any) -> str:
+    """The learning rates that were tried, and which one each method kept."""
+    if not tried:
+        return ""
+    ratios = sorted({r["ratio"] for r in tried})
+    rows = [
+        "",
+        "## Learning rates of the recovery",
+        "",
+        f"Tried with seed {study.seeds[0]}: {', '.join(map(str, study.search.rates))}. Each "
+        "method keeps, at each ratio, the one that ends best on images that are neither trained on "
+        "nor reported (below: which, and how many dB it is ahead of the worst there).",
+        "",
+        "| method | " + " | ".join(f"{r:g}" for r in ratios) + " |",
+        "|---" * (len(ratios) + 1) + "|",
+    ]
+    for method in study.methods:
+        cells = []
+        for ratio in ratios:
+            here = [r for r in tried if (r["method"], r["ratio"]) == (method, ratio)]
+            best = max(here, key=lambda r: r["validation"], default=None)
+            lead = best["validation"] - min(r["validation"] for r in here) if best else 0.0
+            cells.append(f"{best['rate']:g} (+{lead:.2f})" if best else "")
+        if any(cells):
+            rows.append(f"| {method} | " + " | ".join(cells) + " |")
+    return "\n".join([*rows, ""])
 
 
 def size_rows(results: list[Result], ratios: list[float]) -> list[str]:

@@ -90,9 +90,9 @@ def test_finished_cells_are_not_run_again_and_the_report_is_complete(
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(settings))
     config, runs, out = read_yaml(study.Study, path), tmp_path / "runs", tmp_path / "out"
-    assert study.run_missing(config, runs, config.network, processes=1)
+    assert study.run_study(config, runs, config.network, processes=1)
     stamps = {p: p.stat().st_mtime_ns for p in runs.rglob("*") if p.is_file()}
-    assert study.run_missing(config, runs, config.network, processes=1)
+    assert study.run_study(config, runs, config.network, processes=1)
     assert stamps == {p: p.stat().st_mtime_ns for p in runs.rglob("*") if p.is_file()}
     weights = study.network_digest(config.network)
     results = [
@@ -119,6 +119,36 @@ def test_finished_cells_are_not_run_again_and_the_report_is_complete(
     assert study.finished(runs, cell, digest) is None
     assert study.work(changed, cell, config.network, runs, digest) is None
     assert study.finished(runs, cell, digest)["steps"] == 12
+
+
+def test_each_method_keeps_the_rate_that_is_best_on_other_images(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    settings["methods"] = {k: settings["methods"][k] for k in ("l1", "srp")}
+    settings["search"] = {"rates": [1e-3, 1e-9], "images": settings["benchmarks"]["own"]}
+    settings |= {"seeds": [1, 2, 3], "against": ["srp"]}
+    settings["finetune"] = {"optimiser": {"kind": "adam", "lr": 1e-4}}
+    config, root = study.Study.model_validate(settings), tmp_path / "runs"
+    assert study.run_study(config, root, config.network, processes=1)
+    tried = study.results_of(config, study.searched(config), root, config.network)
+    assert len(tried) == 4
+    rates = study.best_rates(tried)
+    for (method, _), rate in rates.items():
+        ends = {r["rate"]: r["validation"] for r in tried if r["method"] == method}
+        assert ends[rate] == max(ends.values())
+        assert len(set(ends.values())) == 2  # the rate does something
+    results = study.results_of(config, study.cells_of(config, rates), root, config.network)
+    assert len(results) == 6
+    study_report.write_report(results, config, "settings", tmp_path, "rates", tried)
+    text = (tmp_path / "rates.md").read_text()
+    assert "0.5: - srp" in text
+    gaps = [
+        a["final"]["own"]["psnr_y"] - b["final"]["own"]["psnr_y"]
+        for a, b in zip(results[::2], results[1::2], strict=True)
+    ]
+    half = 4.3027 * np.std(gaps, ddof=1) / 3**0.5
+    assert f"| l1 | {np.mean(gaps):+.2f} ± {half:.2f} |" in text
+    assert len(json.loads((tmp_path / "rates-rates.json").read_text())) == 2
 
 
 def test_a_schedule_longer_than_the_budget_is_refused(settings: dict[str, Any]) -> None:

@@ -165,7 +165,7 @@ def _draws(runs: Sequence[NDArray[np.float64]], seed: int) -> NDArray[np.float64
     units = count if count > 1 else runs[0].size
     if units < FEWEST:
         return np.full(RESAMPLES, np.nan)
-    widening = math.sqrt(units / (units - 1)) * _t_quantile(units - 1) / _Z
+    widening = math.sqrt(units / (units - 1)) * t_quantile(units - 1) / _Z
     centre = _estimate(runs)
     return centre + widening * (drawn - centre)
 
@@ -182,7 +182,7 @@ _Z = 1.959964
 """97.5 % quantile of the normal distribution."""
 
 
-def _t_quantile(freedom: int) -> float:
+def t_quantile(freedom: int) -> float:
     """97.5 % quantile of Student's t.
 
     Exact for 2 degrees of freedom, by the expansion in 1 / freedom (Abramowitz & Stegun, 26.7.5)

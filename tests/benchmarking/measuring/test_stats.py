@@ -9,10 +9,10 @@ from srdeploy.benchmarking.measuring import stats
 from srdeploy.benchmarking.measuring.stats import (
     Latency,
     Ratio,
-    _t_quantile,
     paired_ratio,
     paired_speedup,
     rounds_of,
+    t_quantile,
     turns_of,
     unpaired_ratio,
 )
@@ -100,7 +100,7 @@ def test_one_or_two_rounds_tell_no_spread() -> None:
 def test_students_quantiles() -> None:
     table = {2: 4.303, 3: 3.182, 4: 2.776, 9: 2.262, 29: 2.045, 1000: 1.962}
     for freedom, expected in table.items():
-        assert _t_quantile(freedom) == pytest.approx(expected, rel=0.01)
+        assert t_quantile(freedom) == pytest.approx(expected, rel=0.01)
 
 
 @pytest.fixture

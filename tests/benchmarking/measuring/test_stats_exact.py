@@ -15,9 +15,9 @@ from srdeploy.benchmarking.measuring.stats import (
     _estimate,
     _log_median,
     _ratio,
-    _t_quantile,
     paired_ratio,
     rounds_of,
+    t_quantile,
     unpaired_ratio,
 )
 from tests.benchmarking.material import measured
@@ -33,13 +33,13 @@ Z = 1.959964
 def test_students_quantile(freedom: int, exact: float) -> None:
     """What the expansion leaves out is of the fourth order."""
     left_out = 0 if freedom == 2 else 0.9 / freedom**4
-    assert _t_quantile(freedom) == pytest.approx(exact, rel=max(left_out, 1e-6))
+    assert t_quantile(freedom) == pytest.approx(exact, rel=max(left_out, 1e-6))
 
 
 def test_rounds_of_one_run_are_drawn_and_widened() -> None:
     """The median of five values is one of them; what is drawn is that, moved from the centre."""
     run = np.array([0.1, 0.2, 0.4, 0.7, 1.1])
-    widening = math.sqrt(5 / 4) * _t_quantile(4) / Z
+    widening = math.sqrt(5 / 4) * t_quantile(4) / Z
     drawn = 0.4 + (_draws([run], seed=0) - 0.4) / widening
     nearest = run[np.abs(drawn[:, None] - run).argmin(axis=1)]
     np.testing.assert_allclose(drawn, nearest, atol=1e-9)
@@ -50,7 +50,7 @@ def test_rounds_of_one_run_are_drawn_and_widened() -> None:
 
 def test_runs_are_drawn_before_their_rounds() -> None:
     runs = [np.array([float(level)] * 9) for level in (0, 3, 9)]
-    widening = math.sqrt(3 / 2) * _t_quantile(2) / Z
+    widening = math.sqrt(3 / 2) * t_quantile(2) / Z
     drawn = 4 + (_draws(runs, seed=0) - 4) / widening
     sums = {(a + b + c) / 3 for a in (0, 3, 9) for b in (0, 3, 9) for c in (0, 3, 9)}
     assert all(min(abs(value - one) for one in sums) < 1e-9 for value in drawn)
