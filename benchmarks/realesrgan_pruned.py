@@ -27,7 +27,8 @@ from srdeploy.data.images import to_uint8
 from srdeploy.models.load import load_network
 from srdeploy.models.store import save_network
 from srdeploy.pruning.options import PruneOptions
-from srdeploy.reconstruct.run import PATCHES, SIDE, Calibration, prune_by_cost
+from srdeploy.reconstruct.calibration import PATCHES, SIDE, Calibration
+from srdeploy.reconstruct.run import prune_by_cost
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.pixels import upscale_rgb
 

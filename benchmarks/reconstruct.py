@@ -35,7 +35,8 @@ from srdeploy.pruning.methods.table import METHODS, STEPS, steps_of
 from srdeploy.pruning.options import PruneOptions
 from srdeploy.quality.metrics import psnr
 from srdeploy.quality.protocol import get_protocol
-from srdeploy.reconstruct.run import PATCHES, SIDE, Calibration, prune_at_once
+from srdeploy.reconstruct.calibration import PATCHES, SIDE, Calibration
+from srdeploy.reconstruct.run import prune_at_once
 from srdeploy.runtime.footprint import peak
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.pixels import upscale_rgb

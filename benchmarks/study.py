@@ -283,7 +283,8 @@ def untrained(
     from srdeploy.models.store import build
     from srdeploy.pruning.methods.table import METHODS
     from srdeploy.pruning.options import PruneOptions
-    from srdeploy.reconstruct.run import Calibration, prune_at_once
+    from srdeploy.reconstruct.calibration import Calibration
+    from srdeploy.reconstruct.run import prune_at_once
     from srdeploy.train.loop import train
 
     options = recipe.prune

@@ -21,7 +21,8 @@ from srdeploy.pruning.options import PruneOptions
 from srdeploy.pruning.plan import Plan
 from srdeploy.pruning.stage_ratios import read_layer_ratios
 from srdeploy.reconstruct.budget import budget_of
-from srdeploy.reconstruct.run import Calibration, prune_at_once
+from srdeploy.reconstruct.calibration import Calibration
+from srdeploy.reconstruct.run import prune_at_once
 from srdeploy.train.defaults import finetune_recipe
 from srdeploy.train.loop import train as _train
 from srdeploy.train.method import prune_trained

@@ -92,7 +92,7 @@ def prune(
     changes: o.Changes = None,
     common_set: Annotated[
         str | None,
-        typer.Option(help="How coupled layers agree: random, joint or first-layer."),
+        typer.Option(help="How coupled layers agree: random, joint, first-layer or (srp) cost."),
     ] = None,
     train_data: o.TrainData = None,
     iterations: Annotated[
@@ -170,7 +170,7 @@ def prune(
     from srdeploy.models.load import load_network
     from srdeploy.models.store import check_network_path
     from srdeploy.reconstruct.budget import budget_of
-    from srdeploy.reconstruct.run import Calibration
+    from srdeploy.reconstruct.calibration import Calibration
 
     check_network_path(output)
     budget = budget_of(amounts.amount("--macs", macs), amounts.amount("--params", params))

@@ -122,7 +122,8 @@ class Networks:
         learned = steps_of(method, asked.network_wise)
 
         def work(folder: Path) -> dict[str, Any]:
-            from srdeploy.reconstruct.run import Calibration, prune_at_once
+            from srdeploy.reconstruct.calibration import Calibration
+            from srdeploy.reconstruct.run import prune_at_once
 
             images = Calibration(asked.calibration or BUILTIN, network_wise=learned)
             found = prune_at_once(self.load("dense"), method, options, images, refits=asked.refit)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,12 +19,10 @@ from srdeploy.compacting.run import (
     report_on,
 )
 from srdeploy.compacting.surgery import compact
-from srdeploy.data.builtin import BUILTIN, CALIBRATION_IMAGES
 from srdeploy.errors import SrdeployError
 from srdeploy.models.dense import with_dense_noted
 from srdeploy.models.folding import folded
 from srdeploy.models.network import Network
-from srdeploy.models.probes import Size, fit_size, photograph, run
 from srdeploy.pruning.methods.oneshot import plan_oneshot
 from srdeploy.pruning.methods.table import Method
 from srdeploy.pruning.options import PruneOptions, nothing_to_prune, removals
@@ -33,72 +30,17 @@ from srdeploy.pruning.plan import Plan, make_plan
 from srdeploy.pruning.tracing.groups import Grouping, find_groups
 from srdeploy.reconstruct.allocate import allocations
 from srdeploy.reconstruct.budget import Budget
+from srdeploy.reconstruct.calibration import Calibration
 from srdeploy.reconstruct.choice import choose_by_cost
 from srdeploy.reconstruct.network_wise import RATE, fit_output
 from srdeploy.reconstruct.refit import RIDGE, LayerFit, refit
 from srdeploy.reconstruct.rotate import rotate_streams
 from srdeploy.reconstruct.steps import CHOSEN, Steps, origin_of
-from srdeploy.runtime.inputs import network_inputs
 from srdeploy.util.progress import track
-from srdeploy.util.strict import expand
 
 GAIN = 0.9
 """Error on the calibration images, relative to that of one ratio for all, from which on a budget is
 shared out otherwise: what fits these images a little better may fit others worse."""
-
-PATCHES, SIDE = 112, 32
-"""Calibration patches, and their side in LR pixels."""
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What the network is run on.
-
-    Attributes:
-        images: A benchmark folder (``~`` and ``$VARIABLES`` are expanded), or ``builtin``: the
-            shipped training images, and one that is shipped for this.
-        patches: How many pieces of them; fewer where a network needs larger ones.
-        side: Their side in LR pixels; of a network that runs on no image so small, the smallest
-            on which it does.
-        network_wise: Steps of network-wise reconstruction after the refit.
-    """
-
-    images: str | Path = BUILTIN
-    patches: int = PATCHES
-    side: int = SIDE
-    network_wise: int = 0
-
-    def inputs(self, network: Network) -> Tensor:
-        """Network inputs, ``float32 [N, C, H, W]``.
-
-        Raises:
-            UserError: the folder cannot be read, or its images are too small.
-        """
-        own = str(self.images) != BUILTIN
-        folders = (expand(str(self.images)),) if own else CALIBRATION_IMAGES
-        side = _runnable(network, self.side)
-        patches = max(1, self.patches * self.side**2 // side**2)
-        found = [
-            x
-            for folder in folders
-            for x in network_inputs(folder, network.card, patches=patches, side=side)
-        ]
-        found = found[:: -(-len(found) // patches)]
-        shapes = [x.shape for x in found]
-        largest = max(set(shapes), key=lambda s: (shapes.count(s), s))
-        return torch.from_numpy(np.concatenate([x for x in found if x.shape == largest]))
-
-
-def _runnable(network: Network, side: int) -> int:
-    """The smallest side near the wanted one, in LR pixels, of a square that the network runs on."""
-    card = network.card
-    enlarged = card.scale // card.network_scale
-
-    def attempt(size: Size) -> None:
-        run(network.module, torch.from_numpy(photograph(card, size)))
-
-    size, _ = fit_size(attempt, (side * enlarged,) * 2, card.size_multiple)
-    return -(-max(size) // enlarged)
 
 
 def prune_at_once(
@@ -189,19 +131,61 @@ def prune_by_cost(
     x = calibration.inputs(network)
     how = {"rotate": rotate, "network_wise": calibration.network_wise}
     steps = _steps(network, x, settings | how, folder)
-    found = steps.read(CHOSEN)
-    if found is not None and (kept := _as_chosen(network, *found)) is not None:
-        turned, plan = kept
-    else:
-        steps.clear()  # what was fitted belongs to what was chosen with it
-        turned, plan = _choose(network, grouping, options, settings, x, rotate, budget)
-        facts = {"plan": plan.model_dump(mode="json"), "history": turned.card.history}
-        steps.write(CHOSEN, turned.module.state_dict(), facts)
+    turned, plan = _chosen_once(
+        network, steps, lambda: _choose(network, grouping, options, settings, x, rotate, budget)
+    )
     made = _remove_and_refit(
         network, turned, grouping, plan, options, calibration, x, measure, steps
     )
     steps.clear()
     return made
+
+
+def choose_start(
+    network: Network,
+    grouping: Grouping,
+    counts: Mapping[str, int],
+    calibration: Calibration,
+    folder: Path,
+    *,
+    rotate: bool = False,
+) -> tuple[Network, dict[str, list[int]]]:
+    """Where a method that trains begins: what goes costs least, in a network turned for that.
+
+    Args:
+        network: Left as it is.
+        grouping: Its groups.
+        counts: Group name to number of atoms that go.
+        calibration: What it is run on.
+        folder: Where the choice is kept; the same call finds it there.
+        rotate: Rotate the linear streams.
+
+    Returns:
+        A network that computes the same, and group name to the atoms that go.
+
+    Raises:
+        UserError: no images.
+    """
+    x = calibration.inputs(network)
+    steps = _steps(network, x, {"counts": dict(counts), "rotate": rotate}, folder)
+    turned, plan = _chosen_once(
+        network, steps, lambda: _chosen(network, grouping, counts, {}, x, rotate)
+    )
+    return turned, plan.removed
+
+
+def _chosen_once(
+    network: Network, steps: Steps, choose: Callable[[], tuple[Network, Plan]]
+) -> tuple[Network, Plan]:
+    """What is kept of an earlier choice, or a new one, kept."""
+    found = steps.read(CHOSEN)
+    if found is not None and (kept := _as_chosen(network, *found)) is not None:
+        return kept
+    steps.clear()  # what was fitted belongs to what was chosen with it
+    turned, plan = choose()
+    facts = {"plan": plan.model_dump(mode="json"), "history": turned.card.history}
+    steps.write(CHOSEN, turned.module.state_dict(), facts)
+    return turned, plan
 
 
 def _steps(network: Network, x: Tensor, settings: dict[str, Any], folder: Path | None) -> Steps:

@@ -14,7 +14,8 @@ from srdeploy.models.registry import create
 from srdeploy.pruning.methods.table import METHODS, Method
 from srdeploy.pruning.options import PruneOptions, removals
 from srdeploy.pruning.tracing.groups import find_groups
-from srdeploy.reconstruct.run import Calibration, prune_at_once
+from srdeploy.reconstruct.calibration import Calibration
+from srdeploy.reconstruct.run import prune_at_once
 
 CALIBRATION = Calibration(patches=4, side=16)
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from srdeploy.compacting.run import Measure, PruneReport, report_on
 from srdeploy.compacting.surgery import compact
+from srdeploy.data.builtin import BUILTIN
 from srdeploy.models.card import Card
 from srdeploy.models.dense import with_dense_noted
 from srdeploy.models.folding import folded
@@ -23,7 +24,8 @@ from srdeploy.pruning.methods.training import TrainedOptions, check_fit
 from srdeploy.pruning.plan import Plan, make_plan
 from srdeploy.pruning.ranking import counts_by_rank, mean_weights
 from srdeploy.pruning.tracing.groups import Grouping, find_groups
-from srdeploy.reconstruct.run import Calibration, refit_to
+from srdeploy.reconstruct.calibration import Calibration
+from srdeploy.reconstruct.run import choose_start, refit_to
 from srdeploy.train.hooks import StepHook
 from srdeploy.train.loop import train
 from srdeploy.train.recipe import TrainRecipe
@@ -43,7 +45,8 @@ class PruneRecipe(Strict):
             follow from the penalty's schedule; its weights are never averaged.
         finetune: The same for the recovery after removal; ``iterations: 0`` leaves it out.
         refit: Fit what removal left to the dense network by least squares, before the recovery.
-        calibration: The images for that; default: shipped images.
+        calibration: The images for that, and for ``prune.common_set: cost``; default: shipped
+            images.
     """
 
     prune: TrainedOptions
@@ -55,9 +58,16 @@ class PruneRecipe(Strict):
 
     @model_validator(mode="after")
     def _calibration_is_used(self) -> PruneRecipe:
-        if self.calibration is not None and not self.refit:
-            raise ValueError("calibration names images for the refit; set refit: true as well")
+        if self.calibration is not None and not self.refit and self.prune.agreement != "cost":
+            raise ValueError(
+                "calibration names images for the refit and for common_set: cost; set refit: true "
+                "as well"
+            )
         return self
+
+    def images(self) -> Calibration:
+        """What the network is run on, where it is."""
+        return Calibration(self.calibration or BUILTIN)
 
     def regularise_recipe(self, card: Card) -> TrainRecipe:
         """How the penalised stage trains.
@@ -133,6 +143,12 @@ def prune_trained(
     counts = check_fit(grouping, options)
     if options.compare == "global":
         counts = _ranked(network, grouping, counts)
+    chosen = None
+    if options.agreement == "cost":
+        network, chosen = choose_start(
+            network, grouping, counts, recipe.images(), run_dir / "choice",
+            rotate=bool(options.rotate),
+        )  # fmt: skip
     training = recipe.regularise_recipe(network.card)
     recovery = recipe.finetune_recipe(network.card)
     quality: dict[str, dict[str, Any]] = {}
@@ -149,7 +165,7 @@ def prune_trained(
             network.card, training, run_dir / stage, resume=resume, teacher=network, step=stage
         )
         module = network.copy().module
-        pruner = kind(module, grouping, wanted, options, evaluator, unit)
+        pruner = kind(module, grouping, wanted, options, evaluator, unit, chosen)
         pruner.compress()
         return pruner, replace(network, module=module, card=evaluator.card)
 
@@ -170,8 +186,7 @@ def prune_trained(
     note("compact", small)
     small = _begun_anew(small, options)
     if recipe.refit and plan.removed:
-        images = Calibration(recipe.calibration) if recipe.calibration else None
-        small = refit_to(network, small, plan, images)
+        small = refit_to(network, small, plan, recipe.images())
         note("refit", small)
     if recovery is not None:
         small = train(

@@ -21,7 +21,7 @@ from srdeploy.exporting.targets import TARGETS
 from srdeploy.models.network import Network
 from srdeploy.models.registry import create
 from srdeploy.pruning.methods.table import METHODS
-from srdeploy.reconstruct.run import Calibration
+from srdeploy.reconstruct.calibration import Calibration
 
 NETWORK = create("ledsr", n_blocks=1, n_feats=4)
 FITTED = SimpleNamespace(quantise=None)

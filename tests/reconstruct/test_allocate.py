@@ -11,7 +11,8 @@ from srdeploy.pruning.options import PruneOptions
 from srdeploy.pruning.tracing.groups import find_groups
 from srdeploy.reconstruct.allocate import allocations
 from srdeploy.reconstruct.budget import Budget, budget_of, macs_720p
-from srdeploy.reconstruct.run import Calibration, prune_by_cost
+from srdeploy.reconstruct.calibration import Calibration
+from srdeploy.reconstruct.run import prune_by_cost
 from tests.pruning.helpers import user_network
 from tests.reconstruct.own import network_of
 

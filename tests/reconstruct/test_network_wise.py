@@ -14,8 +14,9 @@ from srdeploy.errors import UserError
 from srdeploy.models.registry import create
 from srdeploy.pruning.options import PruneOptions
 from srdeploy.reconstruct import steps as steps_module
+from srdeploy.reconstruct.calibration import Calibration
 from srdeploy.reconstruct.network_wise import fit_output
-from srdeploy.reconstruct.run import Calibration, prune_by_cost
+from srdeploy.reconstruct.run import prune_by_cost
 from srdeploy.reconstruct.steps import Steps
 
 X = torch.rand(5, 2, 9, 8, generator=torch.Generator().manual_seed(1)) * 255

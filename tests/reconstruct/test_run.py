@@ -13,7 +13,8 @@ from srdeploy.models.registry import create
 from srdeploy.models.store import read_network, save_network
 from srdeploy.pruning.options import PruneOptions
 from srdeploy.quality.evaluate import evaluate
-from srdeploy.reconstruct.run import Calibration, prune_by_cost
+from srdeploy.reconstruct.calibration import Calibration
+from srdeploy.reconstruct.run import prune_by_cost
 
 FEW = Calibration(patches=8)
 
@@ -79,7 +80,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert run(["prune", str(source), "--method", "obs", "--ratio", "0.7", "-o", str(out)]) == 0
     told = capsys.readouterr()
     assert "refit" in told.err
-    assert read_network(out).card.history[-1]["step"] == "refit"
+    assert read_network(out).card.history[-1]["step"] == "network-wise"
     for wrong, words in (
         (
             ["--method", "l1", "--calibration", "X"],

@@ -9,8 +9,9 @@ from torch.nn import functional as F
 
 from srdeploy.pruning.options import PruneOptions
 from srdeploy.pruning.tracing.groups import find_groups
+from srdeploy.reconstruct.calibration import Calibration
 from srdeploy.reconstruct.choice import choose_by_cost
-from srdeploy.reconstruct.run import Calibration, prune_by_cost
+from srdeploy.reconstruct.run import prune_by_cost
 from tests.pruning import zoo
 from tests.pruning.helpers import user_network
 

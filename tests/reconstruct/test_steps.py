@@ -14,7 +14,8 @@ from srdeploy.pruning.options import PruneOptions
 from srdeploy.reconstruct import refit as refit_module
 from srdeploy.reconstruct import run as run_module
 from srdeploy.reconstruct import steps as steps_module
-from srdeploy.reconstruct.run import Calibration, prune_by_cost
+from srdeploy.reconstruct.calibration import Calibration
+from srdeploy.reconstruct.run import prune_by_cost
 from srdeploy.reconstruct.steps import CHOSEN, FITTED, Steps, origin_of
 
 FEW = Calibration(patches=4)

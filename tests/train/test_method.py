@@ -20,6 +20,8 @@ from srdeploy.models.registry import create
 from srdeploy.models.store import read_network, save_network
 from srdeploy.pruning.options import PruneOptions
 from srdeploy.pruning.tracing.groups import find_groups
+from srdeploy.reconstruct import run as run_module
+from srdeploy.reconstruct.run import prune_by_cost
 from srdeploy.train.evaluator import LoopEvaluator
 from srdeploy.train.journal import read_metrics
 from srdeploy.train.loop import train
@@ -209,6 +211,31 @@ def test_common_set_by_score(agreement: str, pruning: Make, tmp_path: Path) -> N
     free = network.module.body[0].body[0].weight.detach().abs().flatten(1).mean(1)
     (name,) = [g.name for g in find_groups(network).groups if g.layers == ["body.0.body.0"]]
     assert removed[name] == sorted(free.topk(3, largest=False).indices.tolist())
+
+
+@pytest.mark.parametrize("rotate", [True, False])
+def test_common_set_by_cost(
+    rotate: bool, pruning: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What methods obs and reconstruct choose is what is emptied, and chosen once."""
+    network = create("ledsr", n_blocks=1, n_feats=6)
+    recipe = pruning(
+        common_set="cost",
+        rotate=rotate,
+        penalty=FAST | {"limit": 0.5, "hold": 0},
+        finetune={"iterations": 0},
+        lr=1e-9,
+    )
+    small, report = prune_trained(network, recipe, tmp_path)
+    kind = PruneOptions(ratio=0.5, exclude=recipe.prune.exclude)
+    _, alike = prune_by_cost(network, kind, recipe.images(), rotate=rotate)
+    assert report.plan.removed == alike.plan.removed
+    steps = [step["step"] for step in small.card.history]
+    assert steps == [*(["rotate"] if rotate else []), "regularise", "prune"]
+    monkeypatch.setattr(run_module, "_chosen", None)  # is not called again
+    again, _ = prune_trained(network, recipe, tmp_path)
+    wanted = small.module.state_dict()
+    assert all(torch.equal(value, wanted[k]) for k, value in again.module.state_dict().items())
 
 
 def test_layers_that_are_to_lose_the_same_indices_do(pruning: Make, tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def check_settings(
             f"Network-wise reconstruction belongs to method {_one_of(names('reconstructed'))}, and "
             f"to {SCORED} with --refit; the methods that train fine-tune instead."
         )
-    if calibrates and kind != "reconstructed" and not refits:
+    if calibrates and kind == "scored" and not refits:
         raise UserError(
             f"Calibration images belong to method {_one_of(names('reconstructed'))}, and to any "
             "other with --refit."

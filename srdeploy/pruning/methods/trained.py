@@ -34,6 +34,7 @@ class TrainedPruner(AtomMasks, L1NormPruner):
         evaluator: Runs the training.
         unit: Factor on penalties that act through gradients: the network's value range over the
             255 of the papers, whose losses are that much larger.
+        chosen: Group name to the atoms that go, where that is decided already.
 
     Attributes:
         removed: Group name to the atoms chosen so far.
@@ -47,10 +48,12 @@ class TrainedPruner(AtomMasks, L1NormPruner):
         options: TrainedOptions,
         evaluator: StepEvaluator,
         unit: float = 1.0,
+        chosen: Mapping[str, list[int]] | None = None,
     ) -> None:
         self.groups = [group for group in grouping.groups if group.name in counts]
         self.grouping, self.counts, self.options, self.unit = grouping, counts, options, unit
         self.removed: dict[str, list[int]] = {}
+        self._chosen = chosen
         self.atom_groups = unaligned(self.groups, counts, grouping)
         super().__init__(model, config_list(self.groups, counts, model, grouping), evaluator)
         self.unwrap_model()
@@ -81,7 +84,9 @@ class TrainedPruner(AtomMasks, L1NormPruner):
     # Choosing.
 
     def choose(self, groups: list[Group]) -> dict[str, list[int]]:
-        """The atoms of these groups that go, by the weights as they are now."""
+        """The atoms of these groups that go, by the weights as they are now or as was decided."""
+        if self._chosen is not None:
+            return {g.name: list(self._chosen[g.name]) for g in groups}
         masks = self.generate_masks()
         return {g.name: removed_atoms(g, masks, self.counts[g.name]) for g in groups}
 

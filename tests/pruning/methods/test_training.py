@@ -49,7 +49,10 @@ def test_impossible_ratios(ratio: float) -> None:
         ({"criterion": "l2"}, "choose common_set instead"),
         ({"penalty": {"through": "decoupled", "limit": 2}}, "its limit is 1"),
         ({"penalty": {"every": 0}}, "greater than 0"),
-        ({"common_set": "best"}, "'random', 'joint' or 'first-layer'"),
+        ({"common_set": "best"}, "'random', 'joint', 'first-layer' or 'cost'"),
+        ({"common_set": "cost", "pick": "max"}, "leave weight_group, same_index, pick and"),
+        ({"common_set": "cost", "method": "assl"}, "all layers of method srp"),
+        ({"rotate": True}, "rotate belongs to common_set: cost"),
         ({"reg_upper_limit": 0.5}, "Extra inputs"),
     ],
 )
@@ -113,6 +116,7 @@ def test_what_is_not_said_is_as_published() -> None:
         "seed": 0,
         "method": "srp",
         "common_set": None,
+        "rotate": None,
         "same_index": (),
         "weight_group": "filter",
         "penalty": {
