@@ -43,7 +43,8 @@ class StudyMethod(Strict):
 
     ``kind``: ``scratch`` trains the small shape from random weights, ``oneshot`` prunes once by L1
     and recovers, ``reconstruct`` likewise by what the network computes on the images of
-    ``calibration``, ``trained`` is a method of ``srdeploy prune`` that trains. The sections are
+    ``calibration``, ``trained`` is a method of ``srdeploy prune`` that trains (on those images it
+    chooses, if its common set is ``cost``). The sections are
     those of a pruning recipe; ``finetune.iterations`` is what the regularised stage, or the
     ``network_wise`` steps of a reconstruction, leave of the common budget.
     """
@@ -202,6 +203,8 @@ def recipe_of(study: Study, cell: Cell, exclude: tuple[str, ...]) -> Any:
         "regularise": merged(study.regularise, method.regularise),
         "finetune": finetune | {"iterations": 0},
     }
+    if method.kind == "trained" and method.calibration:
+        values["calibration"] = method.calibration
     recipe = PruneRecipe.model_validate(values)
     spent = regularised_steps(recipe.prune) if method.kind == "trained" else method.network_wise
     if spent >= study.steps:
