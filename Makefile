@@ -138,6 +138,10 @@ study: $(VENV)/.run  ## Compare the pruning methods (about an hour; resumes; SRD
 study-controls: $(VENV)/.run  ## Why the study comes out as it does: one setting changed at a time (resumes)
 	SRDEPLOY_DATA="$(SRDEPLOY_DATA)" $(BIN)/python benchmarks/study.py --data "$(SRDEPLOY_DATA)" --controls
 
+.PHONY: study-reconstruct
+study-reconstruct: $(VENV)/.run  ## Compare what the methods reach from a start that is already good (resumes)
+	SRDEPLOY_DATA="$(SRDEPLOY_DATA)" $(BIN)/python benchmarks/study.py --data "$(SRDEPLOY_DATA)" --config configs/study-reconstruct.yaml --name study-reconstruct
+
 .PHONY: schema
 schema: $(VENV)/.run  ## Write configs/schema.json again
 	$(SR) run --schema > configs/schema.json

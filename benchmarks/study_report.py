@@ -17,7 +17,8 @@ from srdeploy.util.files import atomic_path
 from srdeploy.util.svg_plot import PlotSeries, line_plot
 
 Result = dict[str, Any]
-REPEAT = {name: f"make {name} SRDEPLOY_DATA=DATA" for name in ("study", "study-controls")}
+TARGETS = ("study", "study-controls", "study-reconstruct")
+REPEAT = {name: f"make {name} SRDEPLOY_DATA=DATA" for name in TARGETS}
 
 
 def write_report(

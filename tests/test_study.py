@@ -157,13 +157,16 @@ def test_a_schedule_longer_than_the_budget_is_refused(settings: dict[str, Any]) 
         study.recipe_of(config, study.Cell("srp", 0.5, 1), ())
 
 
-def test_the_committed_study_fits_its_budget() -> None:
-    config = read_yaml(study.Study, ROOT / "configs" / "study.yaml")
+@pytest.mark.parametrize("name", ["study", "study-reconstruct"])
+def test_the_committed_study_fits_its_budget(name: str) -> None:
+    config = read_yaml(study.Study, ROOT / "configs" / f"{name}.yaml")
     assert set(config.ratios) == {0.3, 0.5, 0.7, 0.9}
     assert len(config.seeds) >= 2
     for cell in study.cells_of(config):
         recipe = study.recipe_of(config, cell, ("tail.*",))
         assert recipe.finetune["iterations"] >= config.steps / 2
+    assert set(config.against) <= set(config.methods)
+    assert config.search is None or config.search.images not in str(config.training)
 
 
 def test_some_of_the_methods(settings: dict[str, Any]) -> None:
