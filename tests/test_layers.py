@@ -16,6 +16,7 @@ LAYERS = [
     ["cli", "api", "__main__", "testing"],
     ["line"],
     ["reporting"],
+    ["fitting"],
     ["farm"],
     ["benchmarking"],
     ["devices"],

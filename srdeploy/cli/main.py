@@ -21,6 +21,7 @@ from srdeploy.cli import (
     farm,
     masks,
     networks,
+    profile,
     prune,
     report,
     results,
@@ -114,6 +115,7 @@ deploy.register(app)
 bench.register(app)
 bench_compare.register(app)
 bench_sparse.register(app)
+profile.register(app)
 results.register(app)
 report.register(app)
 compare.register(app)

@@ -24,6 +24,7 @@ from srdeploy.devices.errors import (
     DeviceRefused,
     DeviceUnfit,
 )
+from srdeploy.devices.fake_arithmetic import padded_macs
 from srdeploy.devices.protocol import Completed, Job, Loaded, Turn
 from srdeploy.devices.uri import DeviceUri
 from srdeploy.errors import UserError, unknown_name
@@ -39,7 +40,10 @@ FAILURES: dict[str, tuple[type[DeviceError], str]] = {
 """What ``fail=`` takes: ``refused`` when entered, ``unfit`` when loading, ``full`` when a file is
 pushed or an artifact loaded, ``lost`` after so many turns as ``after=`` says."""
 
-_OPTIONS = ("ms", "jitter", "pace", "watts", "model", "seed", "fail", "after", "lock")
+_OPTIONS = (
+    *("ms", "jitter", "pace", "watts", "model", "seed", "fail", "after", "lock"),
+    *("mmacs", "block"),
+)
 
 
 class FakeDevice:
@@ -47,6 +51,9 @@ class FakeDevice:
 
     Options of the URI:
         ms: Milliseconds of a run (5).
+        mmacs: Millions of multiply-accumulates in a millisecond: an ONNX file then takes ``ms``
+            and what its convolutions need (:mod:`srdeploy.devices.fake_arithmetic`).
+        block: Channels that it computes at a time (1).
         jitter: Their relative spread (0.02).
         pace: Real seconds that pass per second of a turn (0: none).
         watts: Its power (7.5).
@@ -75,6 +82,7 @@ class FakeDevice:
         self._ms, self._jitter = self._number("ms", 5.0), self._number("jitter", 0.02)
         self._pace, self._watts = self._number("pace", 0.0), self._number("watts", 7.5)
         self._turns_left = int(self._number("after", 0))
+        self._mmacs, self._block = self._number("mmacs", 0.0), int(self._number("block", 1)) or 1
         self._random = random.Random(uri.options.get("seed", self._name))
         self._lock: Any = None
         self.commands = FakeCommands()
@@ -112,10 +120,17 @@ class FakeDevice:
             load_ms=10 * self._ms,
             notes=("made up by a fake device",),
         )
-        return FakeModel(self, loaded)
+        return FakeModel(self, loaded, job.artifact)
 
-    def take_turn(self, seconds: float) -> list[float]:
+    def run_ms(self, artifact: str, x: NDArray[np.float32]) -> float:
+        """How long a run of an artifact takes, without noise."""
+        if not self._mmacs or not artifact.endswith(".onnx"):
+            return self._ms
+        return self._ms + padded_macs(artifact, x.shape, self._block) / 1e6 / self._mmacs
+
+    def take_turn(self, seconds: float, ms: float | None = None) -> list[float]:
         """Samples of about ``ms`` until they cover ``seconds``; at least one."""
+        ms = self._ms if ms is None else ms
         if self._fail == "lost":
             self._turns_left -= 1
             if self._turns_left < 0:
@@ -124,7 +139,7 @@ class FakeDevice:
             time.sleep(seconds * self._pace)
         samples: list[float] = []
         while not samples or sum(samples) < seconds * 1e3:
-            samples.append(self._ms * max(0.1, self._random.gauss(1, self._jitter)))
+            samples.append(ms * max(0.1, self._random.gauss(1, self._jitter)))
         return samples
 
     def fail_if(self, *kinds: str) -> None:
@@ -171,17 +186,19 @@ class FakeDevice:
 class FakeModel:
     """An artifact on a fake device; see :class:`srdeploy.devices.protocol.LoadedModel`."""
 
-    def __init__(self, device: FakeDevice, loaded: Loaded) -> None:
+    def __init__(self, device: FakeDevice, loaded: Loaded, artifact: str) -> None:
         self.loaded = loaded
-        self._device = device
+        self._device, self._artifact = device, artifact
+        self._ms: float | None = None
 
     def prepare(self, x: NDArray[np.float32], *, runs: int, seconds: float) -> float | None:
-        """Nothing is kept of the tensor."""
-        return 3 * self._device.take_turn(0)[0]
+        """Nothing is kept of the tensor but how long it takes."""
+        self._ms = self._device.run_ms(self._artifact, x)
+        return 3 * self._device.take_turn(0, self._ms)[0]
 
     def turn(self, seconds: float) -> Turn:
         """Made-up samples; the accelerator's part is nine tenths."""
-        samples = self._device.take_turn(seconds)
+        samples = self._device.take_turn(seconds, self._ms)
         return Turn(samples, [0.9 * sample for sample in samples])
 
     def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:

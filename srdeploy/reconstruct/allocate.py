@@ -67,10 +67,10 @@ def allocations(
         raise UserError("Ratios of layers and a budget exclude each other; leave one out.")
     check_patterns(grouping, options.exclude)
     cost = budget.cost_model(network, grouping)
-    uniform = _uniform(grouping, options, budget, cost)
+    uniform = uniform_counts(grouping, options, budget, cost)
     groups = [g for g in prunable(grouping, options) if g.name in uniform]
     priced = [g for g in groups if readers_of(network.module, g)]
-    prices = _prices(network, grouping, priced, inputs, rotate)
+    prices = price_lists(network, grouping, priced, inputs, rotate)
     found = [uniform]
     for floor in FLOORS[1:]:
         # What no price is known of loses what it would by one ratio for all.
@@ -87,10 +87,14 @@ def allocations(
     return found
 
 
-def _uniform(
+def uniform_counts(
     grouping: Grouping, options: PruneOptions, budget: Budget, cost: CostModel
 ) -> dict[str, int]:
-    """What each group loses by the smallest ratio for all that is within the budget."""
+    """What each group loses by the smallest ratio for all that is within the budget.
+
+    Raises:
+        UserError: the budget needs nothing to be removed, or cannot be met.
+    """
     limit, unit, whole = budget.amount, budget.unit, cost({})
     if limit >= whole:
         raise UserError(
@@ -131,13 +135,27 @@ def _rate(
     return price / saved if saved > 0 else math.inf
 
 
-def _prices(
+def price_lists(
     network: Network,
     grouping: Grouping,
     groups: Sequence[Group],
     inputs: Sequence[Tensor],
     rotate: bool,
 ) -> dict[str, list[float]]:
+    """What each removal costs, the cheapest channel of a group first.
+
+    Args:
+        network: Left as it is.
+        grouping: Its groups.
+        groups: Those to be priced; layers of known form read them
+            (:func:`srdeploy.reconstruct.choice.readers_of`).
+        inputs: Network inputs to measure on.
+        rotate: Linear streams will be rotated, so their price lists are those of directions.
+
+    Returns:
+        By group, for the first atom that goes, the next one and so on until one is left: the mean
+        squared error that it adds to the network's output.
+    """
     module = network.module
     readers = dict.fromkeys(layer for g in groups for layer in readers_of(module, g))
     gains = output_gains(module, readers, inputs[:: -(-len(inputs) // SAMPLE)])

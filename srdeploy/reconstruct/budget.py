@@ -28,11 +28,15 @@ class Budget:
         amount: In units of the model.
         unit: What the model counts, for people.
         model: Makes the model for a network and its groups.
+        ways: Choices within the budget that are known already: how many atoms each group loses, by
+            name. The nearest to the dense network is taken, the first where no other is clearly
+            nearer. Empty: choices are looked for (:mod:`srdeploy.reconstruct.allocate`).
     """
 
     amount: float
     unit: str
     model: Callable[[Network, Grouping], CostModel]
+    ways: tuple[Mapping[str, int], ...] = ()
 
     def cost_model(self, network: Network, grouping: Grouping) -> CostModel:
         """The model for a network."""
@@ -82,8 +86,12 @@ def _by_layer(grouping: Grouping, costs: Mapping[str, int]) -> CostModel:
     return _by_tensor(grouping, {f"{name}.weight": cost for name, cost in costs.items()})
 
 
-def _by_tensor(grouping: Grouping, costs: Mapping[str, int]) -> CostModel:
-    # Of each tensor: dimension to its length and what an atom of each group takes of it.
+def channel_shares(grouping: Grouping) -> dict[str, dict[int, tuple[int, dict[str, float]]]]:
+    """What an atom of each group takes of every tensor.
+
+    Returns:
+        Of each tensor: dimension to its length, and by group how much of it goes with one atom.
+    """
     shares: dict[str, dict[int, tuple[int, dict[str, float]]]] = {}
     lengths = {(axis.tensor, axis.dim): size for axis, size in grouping.sizes.items()}
     for group in grouping.groups:
@@ -95,6 +103,11 @@ def _by_tensor(grouping: Grouping, costs: Mapping[str, int]) -> CostModel:
             dims = shares.setdefault(tensor, {})
             _, by_group = dims.setdefault(dim, (lengths[tensor, dim], {}))
             by_group[group.name] = count / len(group.atoms)
+    return shares
+
+
+def _by_tensor(grouping: Grouping, costs: Mapping[str, int]) -> CostModel:
+    shares = channel_shares(grouping)
 
     def cost(removed: Mapping[str, int]) -> float:
         total = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,9 @@ def prune_by_cost(
     elif not removals(grouping, options):
         raise nothing_to_prune(grouping, options)
     x = calibration.inputs(network)
-    how = {"rotate": rotate, "network_wise": calibration.network_wise}
+    how: dict[str, Any] = {"rotate": rotate, "network_wise": calibration.network_wise}
+    if budget is not None and budget.ways:
+        how["ways"] = [dict(one) for one in budget.ways]
     steps = _steps(network, x, settings | how, folder)
     turned, plan = _chosen_once(
         network, steps, lambda: _choose(network, grouping, options, settings, x, rotate, budget)
@@ -222,7 +224,9 @@ def _choose(
     if budget is None:
         counts = removals(grouping, options)
         return _chosen(network, grouping, counts, settings, x, rotate)
-    ways = allocations(network, grouping, options, budget, x.split(1), rotate=rotate)
+    ways: Sequence[Mapping[str, int]] = budget.ways or allocations(
+        network, grouping, options, budget, x.split(1), rotate=rotate
+    )
     tried = [_chosen(network, grouping, counts, settings, x, rotate) for counts in ways]
     errors = [_error(network, turned, plan, x) for turned, plan in tried]
     best = min(range(len(tried)), key=errors.__getitem__)

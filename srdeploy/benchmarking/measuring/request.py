@@ -27,6 +27,8 @@ class Request:
         options: More of what opens an artifact (``arch``, ``value_range``).
         dense: The network from which the artifacts were made: what measures how near their outputs
             are to its own. None where that is not asked.
+        version: Of what runs the artifacts, where an answer counts for that version only: what was
+            stored of another is measured again. None where any will do.
     """
 
     scenario: Scenario
@@ -36,6 +38,7 @@ class Request:
     threads: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     dense: str | None = None
+    version: str | None = None
 
     @property
     def folder(self) -> str:
@@ -56,6 +59,7 @@ class Request:
             "data": Path(self.folder).name,
             "runtime": self.runtime,
             "threads": self.threads,
+            "version": self.version,
             **self.options,
         }
         if self.dense is not None:
