@@ -173,7 +173,7 @@ def made(job: Job) -> dict[str, Any]:
     row = METHODS[job.method]
     images = BUILTIN if job.images in ("-", "shipped") else str(Path(job.data) / CALIBRATION)
     options = PruneOptions(ratio=job.ratio, exclude=tuple(default_exclude(network)))
-    calibration = Calibration(images, network_wise=steps_of(row, None))
+    calibration = Calibration(images, network_wise=steps_of(row, None), steps_asked=False)
     small, report = prune_at_once(network, row, options, calibration, keep)
     seconds = time.perf_counter() - began
     megabytes = (peak() or 0) / 1e6

@@ -187,7 +187,8 @@ def prune(
             always do.
         calibration: Images for that; default: shipped images.
         network_wise: Steps of Adam after that, on the same images, towards the dense network's
-            output; default: 500 for ``reconstruct`` and ``obs``, else none.
+            output; default: 500 for ``reconstruct`` and ``obs`` (fewer for a large network, none
+            for one that computes without gradients), else none.
         iterations: Of the recovery, for the methods that train.
         run_dir: Where those keep checkpoints (the same call resumes) and curves; obligatory for
             them. ``reconstruct`` and ``obs`` keep there what is done until all is.
@@ -236,6 +237,7 @@ def prune(
         images = Calibration(
             BUILTIN if calibration is None else calibration,
             network_wise=steps_of(row, network_wise),
+            steps_asked=network_wise is not None,
         )
         folder = None if run_dir is None else Path(run_dir) / "reconstruct"
         how: dict[str, Any] = {"refits": refit, "budget": budget, "folder": folder}

@@ -218,7 +218,11 @@ def prune(
     show = measure if quality else None
     folder = run_dir or usual_folder(output.stem)
     if row is not None and not row.trains:
-        images = Calibration(calibration or BUILTIN, network_wise=steps_of(row, network_wise))
+        images = Calibration(
+            calibration or BUILTIN,
+            network_wise=steps_of(row, network_wise),
+            steps_asked=network_wise is not None,
+        )
         small, report = _at_once(
             network, row, choice | {"criterion": criterion}, default_exclude, show,
             calibration=images, refits=refit, budget=budget, folder=folder / "reconstruct",

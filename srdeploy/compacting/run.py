@@ -39,7 +39,7 @@ class PruneReport:
         proof: The equality check.
         quality: Stage name to figures; empty if not measured. One-shot: "dense", "masked",
             "compact"; methods that train: "dense", "regularised", "compact", "tuned".
-        remarks: Where another ratio came out than was asked for.
+        remarks: Where another ratio came out than was asked for, or fewer steps were made.
         unprunable: What no ratio could remove.
     """
 

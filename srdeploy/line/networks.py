@@ -125,7 +125,11 @@ class Networks:
             from srdeploy.reconstruct.calibration import Calibration
             from srdeploy.reconstruct.run import prune_at_once
 
-            images = Calibration(asked.calibration or BUILTIN, network_wise=learned)
+            images = Calibration(
+                asked.calibration or BUILTIN,
+                network_wise=learned,
+                steps_asked=asked.network_wise is not None,
+            )
             found = prune_at_once(self.load("dense"), method, options, images, refits=asked.refit)
             return _keep_pruned(folder, *found)
 
@@ -134,6 +138,8 @@ class Networks:
         how = options.model_dump(mode="json")
         if calibrated:
             how |= {"method": method.name, "refit": True, "network_wise": learned}
+            if learned and asked.network_wise is None:
+                how["network_wise"] = f"up to {learned}"
         elif not method.scores_by_criterion:
             how["method"] = method.name
         return Stage(

@@ -100,7 +100,8 @@ class OneShot(PruneOptions):
         refit: Fit what ``l1`` leaves to the dense network by least squares; the others always do.
         calibration: Images for that: a folder, or ``builtin``.
         network_wise: Steps of Adam after that towards the dense network's output, on the same
-            images; default: 500 after ``obs`` and ``reconstruct``, else none.
+            images; default: 500 after ``obs`` and ``reconstruct`` (fewer for a large network), else
+            none.
         default_exclude: Leave alone what the published runs of the architecture leave alone.
     """
 

@@ -30,12 +30,16 @@ class Calibration:
         side: Their side in LR pixels; of a network that runs on no image so small, the smallest
             on which it does.
         network_wise: Steps of network-wise reconstruction after the refit.
+        steps_asked: Whether someone asked for so many. If not, a large network makes fewer
+            (:data:`srdeploy.reconstruct.network_wise.UNASKED_MACS`), and one whose code computes
+            without gradients none; the report's remarks say so.
     """
 
     images: str | Path = BUILTIN
     patches: int = PATCHES
     side: int = SIDE
     network_wise: int = 0
+    steps_asked: bool = True
 
     def inputs(self, network: Network) -> Tensor:
         """Network inputs, ``float32 [N, C, H, W]``.

@@ -12,20 +12,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from srdeploy.errors import UserError
+from srdeploy.models.count import macs
+from srdeploy.models.network import Network
 from srdeploy.reconstruct.steps import LEARNED, Steps
+from srdeploy.util.progress import track
 
 RATE, WARMUP, FINAL = 2e-3, 20, 0.01
 """Adam's rate after a warm-up of so many steps; half a cosine brings it down to that share."""
 
 BATCH, CLIP = 8, 1.0
 """Patches of a step, and the largest norm of its gradient."""
+
+UNASKED_MACS = 2e12
+"""What all steps may cost where nobody asked for them, in MACs of the pruned network's forward
+passes: about five minutes on a few CPU cores. A clock would make the result depend on the load."""
+
+
+class WithoutGradientsError(UserError):
+    """The network's code computes without gradients."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,7 @@ def fit_output(
         kept: Where the state is kept; what is found there is gone on from.
 
     Raises:
-        UserError: the network's output has no gradient.
+        WithoutGradientsError: the network's output has no gradient; nothing was changed.
     """
     with torch.no_grad():
         wanted = torch.cat([dense(part.clone()) for part in x.split(BATCH)])
@@ -89,7 +100,7 @@ def fit_output(
         with torch.enable_grad():
             error = (small(x[chosen]) - wanted[chosen]).abs().mean() / value_range
         if not error.requires_grad:
-            raise UserError(
+            raise WithoutGradientsError(
                 "The network's code computes without gradients, so it cannot learn the dense "
                 "network's output; give --network-wise 0."
             )
@@ -106,6 +117,64 @@ def fit_output(
         small.load_state_dict(start)
         after = before
     return OutputFit(before, after)
+
+
+def learned(
+    network: Network,
+    small: Network,
+    x: Tensor,
+    images: str,
+    usual: int,
+    asked: bool,
+    *,
+    kept: Steps | None = None,
+) -> tuple[Network, str]:
+    """Train a pruned network so, and enter it on the card.
+
+    Args:
+        network: The dense one.
+        small: The pruned one; its weights are overwritten.
+        x: Calibration images as the network reads them, ``float32 [N, C, H, W]``.
+        images: What they are called.
+        usual: Steps.
+        asked: Whether someone asked for so many. If not, a large network makes as many as
+            :data:`UNASKED_MACS` allow, and one that computes without gradients none.
+        kept: Where the state is kept; what is found there is gone on from.
+
+    Returns:
+        The network with the step on its card, and a remark where fewer steps were made; without
+        gradients ``small`` as it was.
+
+    Raises:
+        WithoutGradientsError: the network's output has no gradient, and steps were asked for.
+    """
+    count = usual if asked else _affordable(usual, macs(small, *x.shape[2:]))
+    try:
+        with track("network-wise", count) as bar:
+            fit = fit_output(
+                network.module, small.module, x, count, small.card.value_range,
+                on_step=bar.update, kept=kept,
+            )  # fmt: skip
+    except WithoutGradientsError:
+        if asked:
+            raise
+        left_out = "network-wise reconstruction was left out: the network's code computes without "
+        return small, f"{left_out}gradients"
+    errors = {"error_before": fit.before, "error_after": fit.after}
+    told = {key: float(f"{error:.4g}") for key, error in errors.items()}
+    fewer = {"usual_steps": usual} if count < usual else {}
+    card = small.card.step(
+        step="network-wise", images=images, patches=len(x), steps=count, lr=RATE, **fewer, **told
+    )
+    remark = (
+        f"network-wise reconstruction made {count} steps instead of {usual}, as the network is "
+        f"large; --network-wise {usual} makes all"
+    )
+    return replace(small, card=card), remark if fewer else ""
+
+
+def _affordable(steps: int, cost: int) -> int:
+    return max(1, min(steps, int(UNASKED_MACS / (BATCH * cost)))) if cost else steps
 
 
 def _rate(step: int, steps: int) -> float:

@@ -32,7 +32,7 @@ from srdeploy.reconstruct.allocate import allocations
 from srdeploy.reconstruct.budget import Budget
 from srdeploy.reconstruct.calibration import Calibration
 from srdeploy.reconstruct.choice import choose_by_cost
-from srdeploy.reconstruct.network_wise import RATE, fit_output
+from srdeploy.reconstruct.network_wise import learned
 from srdeploy.reconstruct.refit import RIDGE, LayerFit, refit
 from srdeploy.reconstruct.rotate import rotate_streams
 from srdeploy.reconstruct.steps import CHOSEN, Steps, origin_of
@@ -129,7 +129,11 @@ def prune_by_cost(
     elif not removals(grouping, options):
         raise nothing_to_prune(grouping, options)
     x = calibration.inputs(network)
-    how: dict[str, Any] = {"rotate": rotate, "network_wise": calibration.network_wise}
+    how: dict[str, Any] = {
+        "rotate": rotate,
+        "network_wise": calibration.network_wise,
+        "steps_asked": calibration.steps_asked,
+    }
     if budget is not None and budget.ways:
         how["ways"] = [dict(one) for one in budget.ways]
     steps = _steps(network, x, settings | how, folder)
@@ -307,12 +311,18 @@ def _remove_and_refit(
     if measure is not None:
         quality["refit"] = measure("refit", small)
         small = _with_psnr(small, quality["compact"], quality["refit"])
+    remark = ""
     if calibration.network_wise:
-        small = _learned(turned, small, calibration, x, steps)
-        if measure is not None:
+        before = small
+        small, remark = learned(
+            turned, small, x, Path(calibration.images).name,
+            calibration.network_wise, calibration.steps_asked, kept=steps,
+        )  # fmt: skip
+        if measure is not None and small is not before:
             quality["network-wise"] = measure("network-wise", small)
             small = _with_psnr(small, quality["refit"], quality["network-wise"])
-    return small, report_on(network, grouping, plan, options, small, quality)
+    report = report_on(network, grouping, plan, options, small, quality)
+    return small, replace(report, remarks=[*report.remarks, *([remark] if remark else [])])
 
 
 def _refitted(
@@ -332,21 +342,6 @@ def _refitted(
     images = Path(calibration.images).name
     step = {"images": images, "patches": len(x), "ridge": RIDGE, "layers": len(fits)}
     return replace(small, card=small.card.step(step="refit", **step))
-
-
-def _learned(
-    network: Network, small: Network, calibration: Calibration, x: Tensor, steps: Steps
-) -> Network:
-    count = calibration.network_wise
-    with track("network-wise", count) as bar:
-        fit = fit_output(
-            network.module, small.module, x, count, small.card.value_range,
-            on_step=bar.update, kept=steps,
-        )  # fmt: skip
-    errors = {"error_before": fit.before, "error_after": fit.after}
-    step = {"images": Path(calibration.images).name, "patches": len(x), "steps": count, "lr": RATE}
-    told = {key: float(f"{error:.4g}") for key, error in errors.items()}
-    return replace(small, card=small.card.step(step="network-wise", **step, **told))
 
 
 def _with_psnr(small: Network, before: dict[str, Any], after: dict[str, Any]) -> Network:

@@ -77,12 +77,13 @@ def test_prune_at_once(calls: Calls, given: dict, ratio: float, method: str | No
     assert (options.ratio, options.round_to, images) == (
         ratio,
         2,
-        Calibration(network_wise=0 if method == "l1" else 2),
+        Calibration(network_wise=0 if method == "l1" else 2, steps_asked=False),
     )
     assert named == {"refits": False, "budget": None, "folder": None}
     api.prune(NETWORK, **given, method=method, refit=True, calibration="dir", network_wise=7)
     (*_, images), named = calls.pop()
     assert (images.images, images.network_wise, named["refits"]) == ("dir", 7, True)
+    assert images.steps_asked
 
 
 @pytest.mark.parametrize(

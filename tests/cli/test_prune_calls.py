@@ -37,7 +37,13 @@ def by(method: str) -> dict[str, Any]:
     return {f"prune_at_once.method.{name}": value for name, value in values.items()}
 
 
-SHIPPED = {"images": "builtin", "patches": 112, "side": 32, "network_wise": 2}
+SHIPPED = {
+    "images": "builtin",
+    "patches": 112,
+    "side": 32,
+    "network_wise": 2,
+    "steps_asked": False,
+}
 AT_ONCE = {
     "load_network.path": "n.st",
     "prune_at_once.network": "SimpleNamespace",
@@ -111,7 +117,10 @@ CASES = [
         AT_ONCE | by("reconstruct"),
         {
             "--calibration DIR": {"prune_at_once.calibration.images": "DIR"},
-            "--network-wise 7": {"prune_at_once.calibration.network_wise": 7},
+            "--network-wise 7": {
+                "prune_at_once.calibration.network_wise": 7,
+                "prune_at_once.calibration.steps_asked": True,
+            },
             "--run-dir r": {"prune_at_once.folder": "r/reconstruct"},
             "--fresh": {"prune_at_once.resume": False},
             "--no-rotate": {k: v for k, v in by("obs").items() if v != by("reconstruct")[k]},

@@ -11,13 +11,16 @@ import torch
 from torch import nn
 
 from srdeploy.errors import UserError
+from srdeploy.models.count import macs
 from srdeploy.models.registry import create
 from srdeploy.pruning.options import PruneOptions
+from srdeploy.reconstruct import network_wise
 from srdeploy.reconstruct import steps as steps_module
 from srdeploy.reconstruct.calibration import Calibration
 from srdeploy.reconstruct.network_wise import fit_output
 from srdeploy.reconstruct.run import prune_by_cost
 from srdeploy.reconstruct.steps import Steps
+from tests.pruning.helpers import user_network
 
 X = torch.rand(5, 2, 9, 8, generator=torch.Generator().manual_seed(1)) * 255
 
@@ -156,3 +159,40 @@ def test_it_is_a_step_of_its_own_on_the_card() -> None:
         "psnr_y_before": 30.0, "psnr_y_after": 31.0,
     }  # fmt: skip
     assert 0 < learned["error_after"] < learned["error_before"]
+
+
+class Blind(Net):
+    @torch.no_grad()
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x[:, :2])
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_code_without_gradients_matters_only_if_steps_were_asked_for(asked: bool) -> None:
+    network = user_network(Blind, value_range=255.0)
+    images = Calibration(patches=4, side=16, network_wise=3, steps_asked=asked)
+    options = PruneOptions(ratio=0.5)
+    if asked:
+        with pytest.raises(UserError, match="give --network-wise 0"):
+            prune_by_cost(network, options, images)
+        return
+    small, report = prune_by_cost(network, options, images, lambda *_: {"psnr_y": 30.0})
+    assert [step["step"] for step in small.card.history][-1] == "refit"
+    assert "network-wise" not in report.quality
+    assert report.remarks[-1].startswith("network-wise reconstruction was left out")
+
+
+def test_a_large_network_makes_fewer_steps_unless_they_were_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = create("ledsr", scale=2, n_blocks=1, n_feats=8)
+    options, how = PruneOptions(ratio=0.5), {"patches": 4, "side": 16, "network_wise": 10}
+    small, _ = prune_by_cost(network, options, Calibration(patches=4, side=16))
+    monkeypatch.setattr(network_wise, "UNASKED_MACS", 8 * 3.5 * macs(small, 16, 16))
+    for asked, made in ((False, 3), (True, 10)):
+        small, report = prune_by_cost(network, options, Calibration(**how, steps_asked=asked))
+        step = small.card.history[-1]
+        assert step["steps"] == made
+        assert step.get("usual_steps") == (None if asked else 10)
+        told = [remark for remark in report.remarks if "instead of 10" in remark]
+        assert len(told) == (not asked)
