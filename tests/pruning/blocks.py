@@ -6,20 +6,12 @@ network is rebuilt from a list of names and a seed.
 
 from __future__ import annotations
 
-import random
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-
-class Block(nn.Module):
-    def __init__(self, c: int, rng: random.Random) -> None:
-        super().__init__()
-        self.c_out = c
-        self.make(c, rng)
-
-    def make(self, c: int, rng: random.Random) -> None: ...
+import tests.pruning.product_blocks  # noqa: F401 (more blocks)
+from tests.pruning.block import Block
 
 
 class Conv(Block):

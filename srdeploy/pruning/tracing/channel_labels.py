@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from srdeploy.errors import UserError
 from srdeploy.models.module_path import ModulePath
+from srdeploy.pruning.tracing.boxes import Boxes
 from srdeploy.pruning.tracing.cut_numbers import CutNumbers
 from srdeploy.pruning.tracing.unionfind import Nodes, UnionFind
 
@@ -122,6 +123,7 @@ class Labelling:
         events: Layer and operation of everything that tied or froze channels, or made a removed
             channel non-zero, in order.
         cut_numbers: Attributes by which the network's code cuts channels.
+        boxes: Channels that a reshape takes apart.
         not_followed: Operation, layer, and why no rule follows it; in order, each once.
     """
 
@@ -130,7 +132,8 @@ class Labelling:
         self.not_followed: dict[tuple[str, str, str], None] = {}
         self.sets = UnionFind()
         self.axes: dict[Axis, Nodes] = {}
-        self.in_chunk = False
+        self.boxes = Boxes()
+        self.in_chunk = self.in_product = False
         self.cut_numbers = cut_numbers or {}
         self.place = ModulePath()
         self.names = {id(tensor): name for name, tensor in _stored(module)}

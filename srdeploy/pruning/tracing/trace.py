@@ -31,6 +31,7 @@ from srdeploy.pruning.tracing.channel_labels import Axis, ChannelLabels, Labelli
 from srdeploy.pruning.tracing.cut_numbers import CutNumbers
 from srdeploy.pruning.tracing.rules.call import Call, written_arguments
 from srdeploy.pruning.tracing.rules.keeping import keep, keep_unfollowed_weights, must_not_store
+from srdeploy.pruning.tracing.rules.products import PRODUCTS, factors
 from srdeploy.pruning.tracing.rules.table import READS_WEIGHT, rule_for
 from srdeploy.pruning.tracing.unionfind import Nodes, UnionFind
 
@@ -80,7 +81,7 @@ def trace(module: nn.Module, example: Tensor, cut_numbers: CutNumbers | None = N
             evaluating(module),
             labelling.place.following(module),
             torch.no_grad(),
-            _ChunkWatch(labelling),
+            _CallWatch(labelling),
             _Watch(labelling),
         ):
             output = module(example)
@@ -94,6 +95,7 @@ def trace(module: nn.Module, example: Tensor, cut_numbers: CutNumbers | None = N
             "that returns the one output to keep."
         )
     labelling.freeze(output, "it is the network's output")
+    labelling.boxes.settle(labelling.sets)
     return Trace(labelling.axes, labelling.sets, labelling.events, list(labelling.not_followed))
 
 
@@ -113,15 +115,23 @@ def _check_plain(module: nn.Module) -> None:
             )
 
 
-class _ChunkWatch(CallWatch):
-    """Notes when a split comes from ``chunk``, whose sizes follow the number of channels."""
+class _CallWatch(CallWatch):
+    """Follows products of activations, and notes when a split comes from ``chunk``.
+
+    The sizes of ``chunk`` follow the number of channels.
+    """
 
     def __init__(self, labelling: Labelling) -> None:
         super().__init__()
         self._ledger = labelling
 
     def called(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Run a call; the labelling knows meanwhile if it is ``chunk``."""
+        """Run a call; the labelling knows meanwhile if it is ``chunk`` or a product."""
+        name = name_of(func)
+        if name in PRODUCTS:
+            given = factors(name, args, kwargs)
+            if given and all(map(self._ledger.is_from_image, given)) and "out" not in kwargs:
+                return self._multiplied(name, func, args, kwargs)
         if func not in (torch.chunk, Tensor.chunk):
             return func(*args, **kwargs)
         self._ledger.in_chunk = True
@@ -129,6 +139,19 @@ class _ChunkWatch(CallWatch):
             return func(*args, **kwargs)
         finally:
             self._ledger.in_chunk = False
+
+    def _multiplied(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
+        labelling = self._ledger
+        labelling.in_product = True
+        try:
+            out = func(*args, **kwargs)
+        finally:
+            labelling.in_product = False
+        name = "matmul" if name == "bmm" else name
+        call = Call(torch.ops.aten.matmul.default, name, args, kwargs, out, args, in_place=False)
+        labelling.note(out)
+        _follow(labelling, call, tensors_in((args, kwargs)))
+        return out
 
 
 class _Watch(OperationWatch):
@@ -141,6 +164,8 @@ class _Watch(OperationWatch):
     def called(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run an operation, and enter into the labelling what it did."""
         labelling = self._ledger
+        if labelling.in_product:
+            return func(*args, **kwargs)
         name = name_of(func)
         written = written_arguments(func)
         in_place = written == [0]
@@ -165,38 +190,36 @@ class _Watch(OperationWatch):
             or from_image
             or any(labelling.labels_of(t) is not None for t in tensors)
         ):
-            self._follow(call, tensors)
+            _follow(labelling, call, tensors)
         if sources and not from_image:
             for tensor in (*call.tensors_out(), *touched):
                 labelling.note_stored(tensor, sources)
         return out
 
-    def _follow(self, call: Call, given: list[Tensor]) -> None:
-        labelling = self._ledger
-        changes, clean = labelling.sets.changes, labelling.all_clean(given)
-        must_not_store(labelling, call)
-        try:
-            self._apply_rule(call, given)
-        except NotFollowedError as why:
-            keep(labelling, call, str(why))
-        if labelling.sets.changes > changes or (
-            clean and not labelling.all_clean(call.tensors_out())
-        ):
-            labelling.events.append((str(labelling.place), call.name))
 
-    def _apply_rule(self, call: Call, given: list[Tensor]) -> None:
-        labelling = self._ledger
-        if call.written and not call.in_place:
-            raise NotFollowedError("a result written into a given tensor")
-        if call.name in READS_WEIGHT:
-            rule_for(call)(labelling, call)
-            return
-        followed = [t for t in given if labelling.is_from_image(t)]
-        if followed and all(labelling.is_settled(t) for t in followed):
-            keep(labelling, call, None)
-            return
+def _follow(labelling: Labelling, call: Call, given: list[Tensor]) -> None:
+    changes, clean = labelling.sets.changes, labelling.all_clean(given)
+    must_not_store(labelling, call)
+    try:
+        _apply_rule(labelling, call, given)
+    except NotFollowedError as why:
+        keep(labelling, call, str(why))
+    if labelling.sets.changes > changes or (clean and not labelling.all_clean(call.tensors_out())):
+        labelling.events.append((str(labelling.place), call.name))
+
+
+def _apply_rule(labelling: Labelling, call: Call, given: list[Tensor]) -> None:
+    if call.written and not call.in_place:
+        raise NotFollowedError("a result written into a given tensor")
+    if call.name in READS_WEIGHT:
         rule_for(call)(labelling, call)
-        keep_unfollowed_weights(labelling, call)
+        return
+    followed = [t for t in given if labelling.is_from_image(t)]
+    if followed and all(labelling.is_settled(t) for t in followed):
+        keep(labelling, call, None)
+        return
+    rule_for(call)(labelling, call)
+    keep_unfollowed_weights(labelling, call)
 
 
 def _is_swapped_parameter(labelling: Labelling, before: Tensor, after: Tensor) -> bool:

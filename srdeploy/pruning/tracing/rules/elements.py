@@ -83,7 +83,8 @@ def _freeze_against_fixed(
     nodes = own.nodes()
     for tensor, other in zip(tensors, labelled, strict=True):
         for dim in range(1, min(tensor.dim(), len(own.shape)) + 1):
-            if tensor.shape[-dim] == 1 or not labelling.varies(own, len(own.shape) - dim):
+            spread = tensor.shape[-dim] == 1 or tensor.stride(-dim) == 0  # one number for all
+            if spread or not labelling.varies(own, len(own.shape) - dim):
                 continue
             fixed = 0 if other is None else other.nodes()
             kind = "kept" if labelling.is_settled(tensor) else "fixed"

@@ -32,13 +32,21 @@ def reduction(labelling: Labelling, call: Call) -> None:
     dims = sorted({dim % x.dim() for dim in dims})
     mixed = [dim for dim in dims if labelling.varies(labelled, dim)]
     labels, clean = labelled.labels, labelled.clean.amin(dims, keepdim=True)
-    if mixed and any(labelling.varies(labelled, d) for d in range(x.dim()) if d not in dims):
+    others = [d for d in range(x.dim()) if d not in dims and labelling.varies(labelled, d)]
+    norm = call.name == "linalg_vector_norm" and call.argument("ord") > 0
+    if norm and len(mixed) == 1:  # of the channels of a head: at the same place of every one
+        for dim in others:
+            nodes = labelled.nodes()
+            why = f"at the same place of every norm in {labelling.place}"
+            labelling.tie(nodes.take([0], dim), nodes, why)
+        others = []
+    if mixed and others:
         nodes = labelled.nodes()
         for dim in mixed:
             labelling.tie(
                 nodes.take([0], dim), nodes, f"merged by {call.name} in {labelling.place}"
             )
-    elif mixed and call.name == "sum":  # like a convolution: zeros do not count
+    elif mixed and (norm or call.name == "sum"):  # like a convolution: zeros do not count
         dirty = torch.where(labelled.clean == 0, labels, 0.0)
         labelling.sets.freeze(
             dirty.numpy().astype(np.int64),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -129,7 +130,11 @@ def cut(labelling: Labelling, call: Call) -> None:
             for part in others:
                 labelling.tie(first, part, f"chunked evenly in {labelling.place}")
         elif not _cut_by_attributes(labelling, call, labelled, dim):
-            labelling.freeze(x, f"{CUT} by {call.name} in {labelling.place} (chunk is not)")
+            why = f"{CUT} by {call.name} in {labelling.place} (chunk is not)"
+            if any(labelling.varies(labelled, other) for other in range(x.dim()) if other != dim):
+                labelling.boxes.fix(labelled.nodes(), dim, why)  # it may be another that shrinks
+            else:
+                labelling.freeze(x, why)
     structural(labelling, call)
 
 
@@ -157,16 +162,24 @@ def _cut_by_attributes(labelling: Labelling, call: Call, labelled: ChannelLabels
 
 
 def view(labelling: Labelling, call: Call) -> None:
-    """A reshape may merge channels with space, but not take them apart."""
+    """A reshape may merge channels with space, and take them apart into sides of a box."""
     x, shape = call.original[0], call.out.shape
     labelled = labels_of_first(labelling, call)
-    for dim in _split_dims(x.shape, shape):
-        if labelling.varies(labelled, dim):
+    for dims, into in _taken_apart(x.shape, shape):
+        varying = [dim for dim in dims if labelling.varies(labelled, dim)]
+        if not varying:
+            continue
+        dim = varying[0]
+        before = math.prod(x.shape[dims[0] : dim])
+        after = math.prod(x.shape[dim + 1 : dims[-1] + 1])
+        sides = _between([shape[i] for i in into], before, after)
+        if len(varying) > 1 or sides is None:
             labelling.freeze(
-                x,
-                f"reshaped from {list(x.shape[1:])} to {list(shape[1:])} in {labelling.place} "
-                "(PixelShuffle and ChannelShuffle can be followed)",
+                x, f"reshaped from {list(x.shape[1:])} to {list(shape[1:])} in {labelling.place}"
             )
+        elif len(sides) > 1:
+            nodes = np.moveaxis(labelled.nodes(), dim, 0)
+            labelling.boxes.split(nodes.reshape(len(nodes), -1), sides, str(labelling.place))
     structural(labelling, call)
 
 
@@ -199,23 +212,34 @@ def _freeze_where_varying(labelling: Labelling, call: Call, dims: Sequence[int])
         labelling.freeze(x, f"taken from fixed positions by {call.name} in {labelling.place}")
 
 
-def _split_dims(before: Sequence[int], after: Sequence[int]) -> list[int]:
-    """Dimensions of ``before`` that a reshape to ``after`` takes apart."""
-    split: list[int] = []
+def _taken_apart(before: Sequence[int], after: Sequence[int]) -> list[tuple[range, range]]:
+    """Dimensions that a reshape takes apart, and what it makes of them."""
+    found: list[tuple[range, range]] = []
     i = j = 0
     while i < len(before) and j < len(after):
-        group, parts = [i], [after[j]]
+        first, start = i, j
         left, right = before[i], after[j]
         i, j = i + 1, j + 1
         while left != right:
             if left < right:
                 left *= before[i]
-                group.append(i)
                 i += 1
             else:
                 right *= after[j]
-                parts.append(after[j])
                 j += 1
-        if sum(n > 1 for n in parts) > 1:
-            split += group
-    return split
+        if sum(n > 1 for n in after[start:j]) > 1:
+            found.append((range(first, i), range(start, j)))
+    return found
+
+
+def _between(sizes: Sequence[int], before: int, after: int) -> list[int] | None:
+    """Those sizes above 1 that lie between others of two products; None if none do exactly."""
+    wide = [size for size in sizes if size > 1]
+    for product, end in ((before, 0), (after, -1)):
+        while product > 1 and wide:
+            product, rest = divmod(product, wide.pop(end))
+            if rest:
+                return None
+        if product != 1:
+            return None
+    return wide

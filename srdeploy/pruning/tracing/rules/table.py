@@ -9,6 +9,7 @@ from srdeploy.pruning.tracing.rules.elements import copy, glu, pointwise
 from srdeploy.pruning.tracing.rules.layers import convolution, linear
 from srdeploy.pruning.tracing.rules.merges import per_channel, reduction
 from srdeploy.pruning.tracing.rules.norms import batch_norm, group_norm, layer_norm, softmax
+from srdeploy.pruning.tracing.rules.products import attention, einsum, matmul
 from srdeploy.pruning.tracing.rules.shape_operations import (
     channel_shuffle,
     constant,
@@ -32,6 +33,9 @@ _NAMES: dict[Rule, str] = {
     group_norm: "native_group_norm",
     layer_norm: "native_layer_norm",
     softmax: "_softmax _log_softmax",
+    matmul: "matmul __matmul__",
+    einsum: "einsum",
+    attention: "scaled_dot_product_attention",
     pointwise: "_prelu_kernel prelu where masked_fill hardswish rsub floor_divide fill zero",
     glu: "glu",
     copy: "copy",

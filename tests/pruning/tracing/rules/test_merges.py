@@ -88,6 +88,22 @@ def test_a_sum_over_channels_reads_zeros_where_they_are_gone() -> None:
         assert set(labelled.clean.ravel().tolist()) == {0}  # it depends on the image
 
 
+@pytest.mark.parametrize(("order", "frozen"), [(2, [2]), (1, [2]), (float("inf"), [2])])
+def test_a_norm_over_channels_is_such_a_sum(order: float, frozen: list[int]) -> None:
+    seen = Followed(3)
+    out = seen.do(aten.linalg_vector_norm.default, seen.image([1, 2, 3], [1, 0, 1]), order, [1])
+    assert list(seen.frozen()) == frozen
+    assert seen.ties() == []
+    assert set(torch.tensor(seen.labels(out)).ravel().tolist()) == {0}
+
+
+def test_a_norm_over_the_channels_of_heads_ties_their_places() -> None:
+    seen = Followed(6)
+    x = seen.tensor([[[1, 2, 3], [4, 5, 6]]])  # two heads of three channels
+    seen.do(aten.linalg_vector_norm.default, x, 2, [-1], True)
+    assert seen.ties() == [(1, 4), (2, 5), (3, 6)]
+
+
 def test_a_sum_of_everything() -> None:
     seen = Followed(2)
     out = seen.do(aten.sum.default, seen.image([1, 2]))
@@ -101,7 +117,7 @@ def test_a_sum_of_everything() -> None:
         (aten.mean.dim, ([1], True)),
         (aten.mean.default, ()),
         (aten.amax.default, ([-3],)),
-        (aten.linalg_vector_norm.default, (2, [1, 2])),
+        (aten.linalg_vector_norm.default, (float("-inf"), [1, 2])),
     ],
 )
 def test_other_mixtures_of_channels_keep_them(operation: Any, numbers: tuple[Any, ...]) -> None:

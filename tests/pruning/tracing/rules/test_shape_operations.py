@@ -278,31 +278,36 @@ def test_a_chunk_that_is_uneven_is_a_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "apart"),
+    ("before", "after", "sides"),
     [
-        ((2, 4, 3), (2, 12), []),
-        ((2, 4, 3), (8, 3), []),
-        ((2, 4, 3), (24,), []),
-        ((2, 4, 3), (2, 4, 3), []),
-        ((2, 4, 3), (2, 1, 4, 3), []),
-        ((2, 4, 3), (1, 2, 4, 1, 3, 1), []),
-        ((2, 4, 3), (2, 2, 2, 3), [1]),
-        ((2, 4, 3), (2, 2, 6), [1, 2]),
-        ((2, 4, 3), (2, 6, 2), [1, 2]),
-        ((2, 4, 3), (4, 2, 3), [0, 1]),
-        ((2, 4, 3), (2, 3, 4), [1, 2]),
-        ((2, 4, 3), (6, 4), [0, 1, 2]),
-        ((2, 1, 4, 3), (2, 4, 3), []),
-        ((2, 6, 5), (2, 6, 1, 5), []),
-        ((2, 6, 5), (2, 1, 2, 3, 5), [1]),
-        ((4, 3), (2, 2, 3), [0]),
-        ((3, 4), (3, 2, 2), [1]),
+        ((2, 4, 3), (2, 12), {}),
+        ((2, 4, 3), (8, 3), {}),
+        ((2, 4, 3), (24,), {}),
+        ((2, 4, 3), (2, 4, 3), {}),
+        ((2, 4, 3), (2, 1, 4, 3), {}),
+        ((2, 4, 3), (1, 2, 4, 1, 3, 1), {}),
+        ((2, 4, 3), (2, 2, 2, 3), {1: [2, 2]}),
+        ((2, 4, 3), (2, 2, 6), {1: None, 2: None}),
+        ((2, 4, 3), (2, 6, 2), {1: None, 2: None}),
+        ((2, 4, 3), (4, 2, 3), {0: None, 1: None}),
+        ((2, 4, 3), (2, 3, 4), {1: None, 2: None}),
+        ((2, 4, 3), (6, 4), {0: None, 1: None, 2: None}),
+        ((2, 1, 4, 3), (2, 4, 3), {}),
+        ((2, 6, 5), (2, 6, 1, 5), {}),
+        ((2, 6, 5), (2, 1, 2, 3, 5), {1: [2, 3]}),
+        ((2, 12, 5), (2, 2, 3, 2, 5), {1: [2, 3, 2]}),
+        ((1, 12, 5), (2, 6, 5), {1: [2, 6]}),
+        ((2, 3, 4), (6, 2, 2), {2: [2, 2]}),
+        ((2, 4, 9), (4, 2, 9), {0: None, 1: None}),
+        ((4, 3), (2, 2, 3), {0: [2, 2]}),
+        ((3, 4), (3, 2, 2), {1: [2, 2]}),
     ],
 )
 def test_what_a_reshape_takes_apart(
-    before: tuple[int, ...], after: tuple[int, ...], apart: list[int]
+    before: tuple[int, ...], after: tuple[int, ...], sides: dict[int, list[int] | None]
 ) -> None:
-    kept = []
+    """Into the sides of a box, or, where they are mixed with another dimension, not at all."""
+    found: dict[int, list[int] | None] = {}
     for dim, size in enumerate(before):
         if size == 1:
             continue
@@ -313,13 +318,13 @@ def test_what_a_reshape_takes_apart(
         flat = [torch.tensor(seen.labels(t)).ravel().tolist() for t in (x, out)]
         assert flat[0] == flat[1]
         if frozen := seen.frozen():
-            kept.append(dim)
-            assert frozen == dict.fromkeys(
-                range(1, size + 1),
-                f"reshaped from {list(before[1:])} to {list(after[1:])} in {HERE} "
-                "(PixelShuffle and ChannelShuffle can be followed)",
-            )
-    assert kept == apart
+            found[dim] = None
+            why = f"reshaped from {list(before[1:])} to {list(after[1:])} in {HERE}"
+            assert frozen == dict.fromkeys(range(1, size + 1), why)
+        for box in seen.labelling.boxes._boxes:
+            found[dim] = list(box.nodes.shape[:-1])
+            assert box.nodes.ravel().tolist() == list(range(1, size + 1))
+    assert found == sides
 
 
 def test_a_pixel_shuffle_ties_the_blocks() -> None:
