@@ -44,7 +44,7 @@ class StudyMethod(Strict):
     ``kind``: ``scratch`` trains the small shape from random weights, ``oneshot`` prunes once by L1
     and recovers, ``reconstruct`` likewise by what the network computes on the images of
     ``calibration``, ``trained`` is a method of ``srdeploy prune`` that trains (on those images it
-    chooses, if its common set is ``cost``). The sections are
+    chooses, if its common set is ``obs`` or ``reconstruct``). The sections are
     those of a pruning recipe; ``finetune.iterations`` is what the regularised stage, or the
     ``network_wise`` steps of a reconstruction, leave of the common budget.
     """

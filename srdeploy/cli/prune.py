@@ -92,7 +92,9 @@ def prune(
     changes: o.Changes = None,
     common_set: Annotated[
         str | None,
-        typer.Option(help="How coupled layers agree: random, joint, first-layer or (srp) cost."),
+        typer.Option(
+            help="How coupled layers agree: random, joint, first-layer; srp: obs, reconstruct."
+        ),
     ] = None,
     train_data: o.TrainData = None,
     iterations: Annotated[

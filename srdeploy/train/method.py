@@ -20,7 +20,7 @@ from srdeploy.models.dense import with_dense_noted
 from srdeploy.models.folding import folded
 from srdeploy.models.network import Network
 from srdeploy.models.registry import architecture_of
-from srdeploy.pruning.methods.training import TrainedOptions, check_fit
+from srdeploy.pruning.methods.training import BY_COST, TrainedOptions, check_fit
 from srdeploy.pruning.plan import Plan, make_plan
 from srdeploy.pruning.ranking import counts_by_rank, mean_weights
 from srdeploy.pruning.tracing.groups import Grouping, find_groups
@@ -45,8 +45,8 @@ class PruneRecipe(Strict):
             follow from the penalty's schedule; its weights are never averaged.
         finetune: The same for the recovery after removal; ``iterations: 0`` leaves it out.
         refit: Fit what removal left to the dense network by least squares, before the recovery.
-        calibration: The images for that, and for ``prune.common_set: cost``; default: shipped
-            images.
+        calibration: The images for that, and for ``prune.common_set: obs`` or ``reconstruct``;
+            default: shipped images.
     """
 
     prune: TrainedOptions
@@ -58,10 +58,10 @@ class PruneRecipe(Strict):
 
     @model_validator(mode="after")
     def _calibration_is_used(self) -> PruneRecipe:
-        if self.calibration is not None and not self.refit and self.prune.agreement != "cost":
+        if self.calibration is not None and not self.refit and self.prune.agreement not in BY_COST:
             raise ValueError(
-                "calibration names images for the refit and for common_set: cost; set refit: true "
-                "as well"
+                "calibration names images for the refit and for common_set: obs or reconstruct; "
+                "set refit: true as well"
             )
         return self
 
@@ -144,10 +144,10 @@ def prune_trained(
     if options.compare == "global":
         counts = _ranked(network, grouping, counts)
     chosen = None
-    if options.agreement == "cost":
+    if options.agreement in BY_COST:
         network, chosen = choose_start(
             network, grouping, counts, recipe.images(), run_dir / "choice",
-            rotate=bool(options.rotate),
+            rotate=options.agreement == "reconstruct",
         )  # fmt: skip
     training = recipe.regularise_recipe(network.card)
     recovery = recipe.finetune_recipe(network.card)

@@ -220,8 +220,7 @@ def test_common_set_by_cost(
     """What methods obs and reconstruct choose is what is emptied, and chosen once."""
     network = create("ledsr", n_blocks=1, n_feats=6)
     recipe = pruning(
-        common_set="cost",
-        rotate=rotate,
+        common_set="reconstruct" if rotate else "obs",
         penalty=FAST | {"limit": 0.5, "hold": 0},
         finetune={"iterations": 0},
         lr=1e-9,

@@ -77,7 +77,7 @@ def test_without_a_recipe_a_penalty_grows_by_a_factor(method: str, network: Netw
         ("assl", None, "first-layer"),
         ("gassl", None, "first-layer"),
         ("guided", None, "joint"),
-        ("fade", None, "joint"),
+        ("fade", None, "reconstruct"),
     ],
 )
 def test_who_agrees_without_a_recipe(

@@ -20,7 +20,9 @@ from srdeploy.pruning.tracing.groups import Group, Grouping
 from srdeploy.util.strict import Strict
 
 Method = Literal["srp", "assl", "gassl"]
-CommonSet = Literal["random", "joint", "first-layer", "cost"]
+CommonSet = Literal["random", "joint", "first-layer", "obs", "reconstruct"]
+BY_COST = ("obs", "reconstruct")
+"""Common sets that the methods of these names choose, by what removal costs."""
 
 
 class Penalty(Strict):
@@ -103,11 +105,10 @@ class TrainedOptions(PruneOptions):
         common_set: How coupled layers agree on one set of channels (default: the method's own).
             ``random``: drawn with ``seed``, as SRP is published. ``joint``: lowest mean score over
             all of the group's layers. ``first-layer``: lowest in the layer that runs first, as
-            ASSL is published. The score is the mean of |W| in SRP and gamma in ASSL. ``cost``, SRP
-            only: every group, coupled or not, loses what method ``obs`` chooses, by what its
-            removal costs on the calibration images.
-        rotate: With ``common_set: cost``: the linear streams are rotated first, as method
-            ``reconstruct`` does.
+            ASSL is published. The score is the mean of |W| in SRP and gamma in ASSL. ``obs``
+            and ``reconstruct``, SRP only: every group, coupled or not, loses what the method of
+            that name removes, by what it costs on the calibration images; ``reconstruct`` rotates
+            the linear streams first.
         same_index: Patterns; the layers a pattern names lose the same indices, beyond what the
             network's structure demands (``same_pruned_wg_layers``).
         weight_group: What is removed together: a ``filter``; a ``channel``, scored and penalised
@@ -128,7 +129,6 @@ class TrainedOptions(PruneOptions):
     ratio: float = 0.5
     method: Method
     common_set: CommonSet | None = None
-    rotate: bool | None = None
     same_index: tuple[str, ...] = ()
     weight_group: Literal["filter", "channel", "weight"] = "filter"
     penalty: Penalty = Penalty()
@@ -150,7 +150,7 @@ class TrainedOptions(PruneOptions):
             )
         if self.method != "srp" and (self.pick or self.compare):
             raise ValueError("pick and compare belong to method srp; leave them out")
-        by_cost = self.common_set == "cost"
+        by_cost = self.common_set in BY_COST
         if by_cost and (
             self.method != "srp"
             or self.weight_group != "filter"
@@ -159,11 +159,9 @@ class TrainedOptions(PruneOptions):
             or self.compare
         ):
             raise ValueError(
-                "common_set: cost decides for all layers of method srp which filters go; leave "
+                f"common_set: {self.common_set} decides for all layers of method srp; leave "
                 "weight_group, same_index, pick and compare out"
             )
-        if self.rotate and not by_cost:
-            raise ValueError("rotate belongs to common_set: cost; set it as well")
         if self.compare == "global" and (
             self.weight_group == "weight" or self.round_to > 1 or self.same_index
         ):

@@ -49,10 +49,9 @@ def test_impossible_ratios(ratio: float) -> None:
         ({"criterion": "l2"}, "choose common_set instead"),
         ({"penalty": {"through": "decoupled", "limit": 2}}, "its limit is 1"),
         ({"penalty": {"every": 0}}, "greater than 0"),
-        ({"common_set": "best"}, "'random', 'joint', 'first-layer' or 'cost'"),
-        ({"common_set": "cost", "pick": "max"}, "leave weight_group, same_index, pick and"),
-        ({"common_set": "cost", "method": "assl"}, "all layers of method srp"),
-        ({"rotate": True}, "rotate belongs to common_set: cost"),
+        ({"common_set": "best"}, "'random', 'joint', 'first-layer', 'obs' or 'reconstruct'"),
+        ({"common_set": "obs", "pick": "max"}, "leave weight_group, same_index, pick and"),
+        ({"common_set": "reconstruct", "method": "assl"}, "all layers of method srp"),
         ({"reg_upper_limit": 0.5}, "Extra inputs"),
     ],
 )
@@ -116,7 +115,6 @@ def test_what_is_not_said_is_as_published() -> None:
         "seed": 0,
         "method": "srp",
         "common_set": None,
-        "rotate": None,
         "same_index": (),
         "weight_group": "filter",
         "penalty": {
