@@ -68,7 +68,8 @@ class Card(BaseModel):
         shapes: Shape of each tensor that differs from the base network: with ``arch`` and
             ``config`` this rebuilds a pruned network.
         numbers: Of parts of the network whose code cuts channels at positions that are attributes:
-            the values of those that differ from the base network.
+            the values of those that differ from the base network; and sizes to which its code
+            reshapes (:mod:`srdeploy.models.reshapes`).
         size_multiple: Input height and width must be multiples of this.
         smallest: Input height and width must be at least this.
         receptive_field: Width in input pixels of the square that can influence one output pixel;

@@ -28,6 +28,10 @@ class ModulePath:
         """The layer that runs, of those that run now the last to be called."""
         return self._stack[-1][1] if self._stack else None
 
+    def names(self) -> list[str]:
+        """Of all layers that run, the network itself first."""
+        return [name for name, _ in self._stack]
+
     @contextmanager
     def following(self, module: nn.Module) -> Iterator[None]:
         """Keep the stack while ``module`` runs."""

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from srdeploy.errors import UserError, shown
+from srdeploy.models.reshapes import is_number_name, set_reshapes
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -74,7 +75,8 @@ def set_numbers(module: nn.Module, numbers: Mapping[str, Mapping[str, int]]) -> 
 
     Args:
         module: The network.
-        numbers: Names of parts to names and values of their own numbers.
+        numbers: Names of parts to names and values of their own numbers, or of sizes in their
+            reshapes (:mod:`srdeploy.models.reshapes`).
 
     Raises:
         UserError: a part or number that the module does not have, or one that would grow.
@@ -85,7 +87,11 @@ def set_numbers(module: nn.Module, numbers: Mapping[str, Mapping[str, int]]) -> 
         except AttributeError:
             raise _no_number(part) from None
         own = own_numbers(owner)
+        if reshapes := {name: n for name, n in values.items() if is_number_name(name)}:
+            set_reshapes(owner, reshapes)
         for name, value in values.items():
+            if name in reshapes:
+                continue
             if not 1 <= value <= own.get(name, 0):
                 raise _no_number(f"{part}.{name}")
             set_number(owner, name, value)

@@ -64,17 +64,20 @@ class ChannelAttention(Block):
 
     def make(self, c, rng):
         self.heads = rng.choice([1, 3])
-        self.wide = 2 * self.heads
+        self.own = rng.random() < 0.5  # or the code takes the number of heads from the tensor
+        wide = 2 * self.heads
         self.normed, self.relu = rng.random() < 0.5, rng.random() < 0.5
-        self.qkv = nn.Conv2d(c, 3 * self.wide, 1)
-        self.dw = nn.Conv2d(3 * self.wide, 3 * self.wide, 3, padding=1, groups=3 * self.wide)
-        self.out = nn.Conv2d(self.wide, c, 1)
+        self.qkv = nn.Conv2d(c, 3 * wide, 1)
+        self.dw = nn.Conv2d(3 * wide, 3 * wide, 3, padding=1, groups=3 * wide)
+        self.out = nn.Conv2d(wide, c, 1)
         self.temperature = nn.Parameter(torch.ones(self.heads, 1, 1))
 
     def forward(self, x):
         height, width = x.shape[2:]
         q, k, v = (
-            t.reshape(len(x), -1, self.wide // self.heads, height * width)
+            t.reshape(len(x), self.heads, -1, height * width)
+            if self.own
+            else t.reshape(len(x), -1, 2, height * width)
             for t in self.dw(self.qkv(x)).chunk(3, dim=1)
         )
         if self.normed:
@@ -127,3 +130,34 @@ class Shuffled(Block):
             y = y.view(n, -1, 2, 2, h, w).permute(0, 1, 4, 2, 5, 3).reshape(n, -1, 2 * h, 2 * w)
             return F.avg_pool2d(self.small(y), 2) + x
         return x + self.small(y.view(n, 2, -1, h, w).sum(2))
+
+
+class BakedAttention(Block):
+    """Numbers that come from another tensor or are the code's own, as in Swin transformers."""
+
+    def make(self, c, rng):
+        self.wide = rng.choice([4, 6])
+        self.inner = rng.random() < 0.5  # a layer inside asks for the same sizes
+        self.lift, self.norm = nn.Conv2d(c, 2 * self.wide, 1), nn.LayerNorm(2 * self.wide)
+        self.qkv = nn.Linear(2 * self.wide, 6 * self.wide, bias=rng.random() < 0.5)
+        self.out, self.back = (
+            nn.Linear(2 * self.wide, 2 * self.wide),
+            nn.Conv2d(2 * self.wide, c, 1),
+        )
+        self.inside = Flat()
+
+    def forward(self, x):
+        y, back = tokens(self.lift(x))
+        y = self.norm(y)
+        b, n, c = y.shape
+        y = self.inside(y) if self.inner else y
+        y = self.qkv(y).reshape(b, n, 3, HEADS, c // HEADS).permute(2, 0, 3, 1, 4)
+        q, k, v = y[0], y[1], y[2]
+        weights = (q * 0.4 @ k.transpose(-2, -1)).softmax(-1)
+        y = (weights @ v).transpose(1, 2).reshape((b, n, c))
+        return x + self.back(back(self.out(y)))
+
+
+class Flat(nn.Module):
+    def forward(self, x):
+        return torch.reshape(x.flatten(1), (-1,)).view(x.shape)

@@ -176,7 +176,7 @@ def test_a_transposed_depthwise_layer():
     assert (group.status, len(group.atoms), group.layers) == ("coupled", 4, ["0", "1"])
 
 
-def test_channels_taken_apart_by_a_reshape_stay():
+def test_channels_that_a_reshape_mixes_with_pixels_stay():
     def interleaved(n, x):
         y = n.a(x)
         return n.b(y.reshape(-1, 2, 4, *y.shape[2:]).transpose(1, 2).reshape(y.shape))
@@ -185,9 +185,11 @@ def test_channels_taken_apart_by_a_reshape_stay():
         y = n.a(x)
         return n.b(y.reshape(-1, 4, 2 * y.shape[2], y.shape[3]))
 
-    for forward, read in ((interleaved, 8), (into_space, 4)):
-        group = group_with(groups_of(Net(forward, a=conv(3, 8), b=conv(read, 3))), "a")
-        assert group.status == "untouchable"
+    group = group_with(groups_of(Net(interleaved, a=conv(3, 8), b=conv(8, 3))), "a")
+    assert (group.status, len(group.atoms), group.block) == ("coupled", 4, 2)  # as a ChannelShuffle
+    group = group_with(groups_of(Net(into_space, a=conv(3, 8), b=conv(4, 3))), "a")
+    assert group.status == "untouchable"
+    assert "reshaped from" in group.why[0]
 
 
 def test_a_reshape_that_leaves_channels_whole():

@@ -1,18 +1,19 @@
 """Channels that a reshape takes apart: ``(3, heads, channels of a head)``, ``(groups, channels)``.
 
-What stays of them must be a box again, so only one side of the box can become shorter, and what
-lies at one place of that side goes together. Which side that is shows in what the network does
+What stays of them must be a box again, so only one side of the box can become shorter, if any, and
+what lies at one place of that side goes together. Which side that is shows in what the network does
 afterwards, so it is settled when all of it has been seen: the side that leaves most channels to
 choose from, and among equals the last one, as code writes what varies there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from srdeploy.models.module_path import ModulePath
 from srdeploy.pruning.tracing.unionfind import Nodes, UnionFind
 
 
@@ -20,6 +21,7 @@ from srdeploy.pruning.tracing.unionfind import Nodes, UnionFind
 class _Box:
     nodes: Nodes
     """A dimension for every side, and a last one for what else lies at the same place."""
+    part: str
     why: str
 
 
@@ -30,7 +32,7 @@ class Boxes:
         self._boxes: list[_Box] = []
         self._fixed: list[tuple[Nodes, str]] = []
 
-    def split(self, nodes: Nodes, sides: Sequence[int], place: str) -> None:
+    def split(self, nodes: Nodes, sides: Sequence[int], place: ModulePath) -> None:
         """Channels are taken apart.
 
         Args:
@@ -39,18 +41,23 @@ class Boxes:
             place: Where, for the reason.
         """
         told = ", ".join(map(str, sides))
-        self._boxes.append(_Box(nodes.reshape(*sides, -1), f"reshaped to ({told}) in {place}"))
+        box = _Box(nodes.reshape(*sides, -1), place.name, f"reshaped to ({told}) in {place}")
+        self._boxes.append(box)
 
     def fix(self, nodes: Nodes, dim: int, why: str) -> None:
         """One side of a tensor must stay as long as it is, as code takes fixed positions of it."""
         self._fixed.append((np.moveaxis(nodes, dim, 0).reshape(nodes.shape[dim], -1), why))
 
-    def settle(self, sets: UnionFind) -> None:
-        """Join what lies at one place of the side that becomes shorter."""
+    def settle(self, sets: UnionFind) -> Iterator[tuple[str, Nodes]]:
+        """Join what lies at one place of the side that becomes shorter.
+
+        Yields:
+            Where that is not the last side: the part whose code reshapes, and the side's channels.
+        """
         for box in self._boxes:
             nodes = sets.find(box.nodes)
-            if not nodes.any():
-                continue
+            if not nodes.any() or _all_alike(nodes.reshape(-1, nodes.shape[-1])):
+                continue  # another dimension becomes shorter
             if not nodes.all():
                 sets.freeze(nodes, f"side by side with fixed numbers, {box.why}")
                 continue
@@ -61,10 +68,17 @@ class Boxes:
             sets.join(rows[:, :1], rows, box.why)
             if _atoms(nodes, best, frozen) < 2:
                 sets.freeze(nodes, box.why)
+            elif best != nodes.ndim - 2:
+                yield box.part, rows[:, 0]
         for nodes, why in self._fixed:
-            found = [set(row) for row in sets.find(nodes).tolist()]
-            if any(row != found[0] for row in found):
+            if not _all_alike(sets.find(nodes)):
                 sets.freeze(nodes, why)
+
+
+def _all_alike(rows: Nodes) -> bool:
+    """Whether all rows, of more than one number, hold the same ones."""
+    found = [set(row) for row in rows.tolist()]
+    return rows.shape[1] > 1 and all(row == found[0] for row in found)
 
 
 def _atoms(nodes: Nodes, side: int, frozen: set[int]) -> int:

@@ -124,6 +124,7 @@ class Labelling:
             channel non-zero, in order.
         cut_numbers: Attributes by which the network's code cuts channels.
         boxes: Channels that a reshape takes apart.
+        reshapes: Of every reshape that code calls, the layers that run, the sizes and the labels.
         not_followed: Operation, layer, and why no rule follows it; in order, each once.
     """
 
@@ -133,6 +134,7 @@ class Labelling:
         self.sets = UnionFind()
         self.axes: dict[Axis, Nodes] = {}
         self.boxes = Boxes()
+        self.reshapes: list[tuple[list[str], tuple[int, ...], Nodes | None]] = []
         self.in_chunk = self.in_product = False
         self.cut_numbers = cut_numbers or {}
         self.place = ModulePath()

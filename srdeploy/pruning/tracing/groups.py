@@ -6,7 +6,7 @@ the list of atoms that run through the same layers: the thing that has a width.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -137,18 +137,25 @@ def find_groups(network: Network) -> Grouping:
         UserError: it does not run on an image, or does not return one.
     """
     from srdeploy.pruning.tracing.trial import (
-        keep_what_breaks,  # it makes plans, which know of groups
+        try_out,  # it makes plans, which know of groups
     )
 
     network = folded(network)
-    return keep_what_breaks(network, collect(trace_everywhere(network), network.module))
+    return try_out(network, trace_everywhere(network))
 
 
-def collect(traced: Trace, module: nn.Module) -> Grouping:
-    """Atoms from the traced sets, then groups from the atoms."""
-    sizes = {axis: len(nodes) for axis, nodes in traced.axes.items()}
+def collect(traced: Trace, module: nn.Module, counts: Collection[Axis] = ()) -> Grouping:
+    """Atoms from the traced sets, then groups from the atoms.
+
+    Args:
+        traced: What was found.
+        module: The network.
+        counts: Numbers of its code that are to follow the number of channels.
+    """
+    axes = traced.axes | {axis: traced.counts[axis] for axis in counts}
+    sizes = {axis: len(nodes) for axis, nodes in axes.items()}
     members: dict[int, dict[Axis, tuple[int, ...]]] = {}
-    for axis, nodes in traced.axes.items():
+    for axis, nodes in axes.items():
         indices: dict[int, list[int]] = {}
         for index, root in enumerate(traced.sets.find(nodes).tolist()):
             indices.setdefault(root, []).append(index)
@@ -163,7 +170,7 @@ def collect(traced: Trace, module: nn.Module) -> Grouping:
             counts = tuple(axis for axis in places if axis.role == "count")  # one stays of each
             found.setdefault((producers, reason, counts), []).append(root)
     groups: list[Group] = []
-    order = {axis: position for position, axis in enumerate(traced.axes)}
+    order = {axis: position for position, axis in enumerate(axes)}
     for (producers, reason, _), roots in sorted(found.items(), key=lambda f: order[f[0][0][0]]):
         atoms = [Atom(members[root]) for root in roots]
         readers = _layers(a for atom in atoms for a in atom.members if a.role == "in")

@@ -17,15 +17,19 @@ What an operation reads whose effect on channels is unknown is frozen, too
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.models.probes import cannot_run, evaluating
+from srdeploy.models.reshapes import fits, number_name, sizes_asked
+from srdeploy.models.resize import own_numbers
 from srdeploy.models.watch import CallWatch, OperationWatch, name_of, tensors_in
 from srdeploy.pruning.tracing.channel_labels import Axis, ChannelLabels, Labelling, NotFollowedError
 from srdeploy.pruning.tracing.cut_numbers import CutNumbers
@@ -45,12 +49,16 @@ class Trace:
         sets: Which nodes are tied or frozen, and why.
         events: Layer and operation of everything that tied or froze, in order.
         not_followed: Operation, layer and reason of everything that no rule follows.
+        counts: Numbers of the code that may be numbers of channels: sizes in its reshapes
+            (:mod:`srdeploy.models.reshapes`), and attributes of as many heads as there are. Such an
+            axis has the role "count" and the name of a number of a part.
     """
 
     axes: dict[Axis, Nodes]
     sets: UnionFind
     events: list[tuple[str, str]]
     not_followed: list[tuple[str, str, str]]
+    counts: dict[Axis, Nodes] = field(default_factory=dict)
 
 
 def trace(module: nn.Module, example: Tensor, cut_numbers: CutNumbers | None = None) -> Trace:
@@ -95,8 +103,58 @@ def trace(module: nn.Module, example: Tensor, cut_numbers: CutNumbers | None = N
             "that returns the one output to keep."
         )
     labelling.freeze(output, "it is the network's output")
-    labelling.boxes.settle(labelling.sets)
-    return Trace(labelling.axes, labelling.sets, labelling.events, list(labelling.not_followed))
+    sides = list(labelling.boxes.settle(labelling.sets))
+    return Trace(
+        labelling.axes,
+        labelling.sets,
+        labelling.events,
+        list(labelling.not_followed),
+        _counted(labelling) | _counted_by_attributes(labelling, module, sides),
+    )
+
+
+def _counted(labelling: Labelling) -> dict[Axis, Nodes]:
+    """Of all reshapes the sizes that become smaller with the number of channels."""
+    settled = [
+        (places, sizes, None if nodes is None else labelling.sets.find(nodes))
+        for places, sizes, nodes in labelling.reshapes
+    ]
+    found: dict[Axis, Nodes] = {}
+    for places, sizes, nodes in settled:
+        if nodes is None or not nodes.any():
+            continue
+        asked = tuple(
+            size if own > 1 else None for size, own in zip(sizes, nodes.shape, strict=True)
+        )
+        alike = [  # calls of the same part, and of layers inside it, that look the same
+            other
+            for inside, others, other in settled
+            if places[-1] in inside and fits(asked, others)
+        ]
+        if not all(other is not None and np.array_equal(other, nodes) for other in alike):
+            continue
+        for dim in range(nodes.ndim):
+            rows = np.moveaxis(nodes, dim, 0).reshape(nodes.shape[dim], -1)
+            own = rows[:, 0]
+            if (rows == own[:, None]).all() and own.all() and (own != own[0]).any():
+                found[Axis(f"{places[-1]}.{number_name(asked, dim)}", 0, "count")] = own
+    return found
+
+
+def _counted_by_attributes(
+    labelling: Labelling, module: nn.Module, sides: Iterable[tuple[str, Nodes]]
+) -> dict[Axis, Nodes]:
+    """The one attribute of a part that is as large as a side of its reshapes, where it is one."""
+    found: dict[Axis, Nodes] = {}
+    for part, recorded in sides:
+        nodes = labelling.sets.find(recorded)
+        own = own_numbers(module.get_submodule(part))
+        names = [name for name, number in own.items() if number == len(nodes)]
+        if len(names) == 1:
+            axis = Axis(f"{part}.{names[0]}", 0, "count")
+            if axis not in labelling.axes:
+                found.setdefault(axis, nodes)
+    return found
 
 
 def _check_plain(module: nn.Module) -> None:
@@ -132,6 +190,12 @@ class _CallWatch(CallWatch):
             given = factors(name, args, kwargs)
             if given and all(map(self._ledger.is_from_image, given)) and "out" not in kwargs:
                 return self._multiplied(name, func, args, kwargs)
+        if sizes_asked(func, args, kwargs) is not None:
+            out = func(*args, **kwargs)
+            labelled = self._ledger.labels_of(out) if self._ledger.is_from_image(out) else None
+            nodes = None if labelled is None else labelled.nodes()
+            self._ledger.reshapes.append((self._ledger.place.names(), tuple(out.shape), nodes))
+            return out
         if func not in (torch.chunk, Tensor.chunk):
             return func(*args, **kwargs)
         self._ledger.in_chunk = True

@@ -2,13 +2,14 @@
 
 Code that takes a number of channels from one tensor and reshapes another by it
 (``y.reshape(b, heads, c // heads, h, w)``) cannot be seen by a trace, which follows tensors only.
-So a third of every group's atoms is removed on a small image, and what breaks is found and kept.
+So a third of every group's atoms is removed on a small image, and what breaks is found. If it does
+not with other numbers in the code's reshapes, or of heads, those are used, else it is kept.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -18,23 +19,69 @@ from torch import Tensor
 from srdeploy.models.network import Network
 from srdeploy.models.probes import PROBE_SIZES, CannotRunError, Size, fit_size, photograph, run
 from srdeploy.pruning.plan import apply_masks, cut, make_plan
-from srdeploy.pruning.tracing.groups import Group, Grouping
+from srdeploy.pruning.tracing.channel_labels import Axis
+from srdeploy.pruning.tracing.groups import Atom, Group, Grouping, collect
+from srdeploy.pruning.tracing.trace import Trace
 
 _LARGEST_DIFFERENCE = 1e-4
 """Relative to the largest output: far more than rounding, far less than a wrong channel."""
 
 _PART = 3
 
+_BROKEN = "without some of its channels"
 
-def keep_what_breaks(network: Network, grouping: Grouping) -> Grouping:
+
+def try_out(network: Network, traced: Trace) -> Grouping:
+    """A network's groups, with those untouchable without whose channels its code fails.
+
+    Args:
+        network: Left as it is.
+        traced: Its trace.
+    """
+    plain = keep_what_breaks(network, collect(traced, network.module))
+    broken = _producers(g for g in plain.groups if g.why and g.why[0].startswith(_BROKEN))
+    if not broken or not traced.counts:
+        return plain
+    mended = collect(traced, network.module, traced.counts)
+    concerned = {
+        axis
+        for group in mended.groups
+        for atom in group.atoms
+        if not broken.isdisjoint(_outputs(atom))
+        for axis in atom.members
+    }
+    needed = [axis for axis in traced.counts if axis in concerned]
+    if not needed:
+        return plain
+    mended = collect(traced, network.module, needed)
+    mended = keep_what_breaks(network, mended, PROBE_SIZES[:3])
+    return mended if _producers(_free(plain)) < _producers(_free(mended)) else plain
+
+
+def _free(grouping: Grouping) -> list[Group]:
+    return [group for group in grouping.groups if group.status != "untouchable"]
+
+
+def _producers(groups: Iterable[Group]) -> set[tuple[Axis, int]]:
+    return {output for group in groups for atom in group.atoms for output in _outputs(atom)}
+
+
+def _outputs(atom: Atom) -> list[tuple[Axis, int]]:
+    return [(a, i) for a, indices in atom.members.items() if a.role == "out" for i in indices]
+
+
+def keep_what_breaks(
+    network: Network, grouping: Grouping, sizes: Sequence[Size] = PROBE_SIZES[:1]
+) -> Grouping:
     """The same groups, with those untouchable without whose channels the network's code fails.
 
     Args:
         network: Left as it is.
         grouping: Its groups.
+        sizes: Height and width of the images that it is tried out on.
     """
-    trial = _Trial(network, grouping)
-    free = [group for group in grouping.groups if group.status != "untouchable"]
+    trial = _Trial(network, grouping, sizes)
+    free = _free(grouping)
     fine = {group.name for group in trial.add([], free)}
     groups = [
         replace(group, status="untouchable", why=[trial.reasons[group.name]])
@@ -52,7 +99,7 @@ class _Trial:
         reasons: By name of a group, what happened without part of it.
     """
 
-    def __init__(self, network: Network, grouping: Grouping) -> None:
+    def __init__(self, network: Network, grouping: Grouping, sizes: Sequence[Size]) -> None:
         self.reasons: dict[str, str] = {}
         self._grouping = grouping
         self._module = copy.deepcopy(network.module).eval()
@@ -62,11 +109,11 @@ class _Trial:
             run(self._module, x)
             return x
 
-        _, self._x = fit_size(attempt, PROBE_SIZES[0], network.card.size_multiple)
+        self._images = [fit_size(attempt, s, network.card.size_multiple)[1] for s in sizes]
         exact = copy.deepcopy(self._module).double()
         with suppress(CannotRunError):  # constants of float32 that are no buffers
-            run(exact, self._x.double())
-            self._module, self._x = exact, self._x.double()
+            run(exact, self._images[0].double())
+            self._module, self._images = exact, [x.double() for x in self._images]
 
     def add(self, fine: list[Group], more: Sequence[Group]) -> list[Group]:
         """Those of ``more`` that can lose channels together with the ``fine`` ones, and these."""
@@ -85,15 +132,18 @@ class _Trial:
         """What is wrong without a part of these; empty where nothing is."""
         removed = {g.name: list(range(max(1, len(g.atoms) // _PART))) for g in groups}
         masked = copy.deepcopy(self._module)
-        try:
-            plan = make_plan(self._grouping, removed, "trial", {})
-            apply_masks(masked, plan)
-            found = run(cut(masked, plan), self._x)
-        except CannotRunError as error:
-            return f"without some of its channels {str(error).partition(': ')[2].rstrip('.')}"
-        wanted = run(masked, self._x)
-        if found.shape == wanted.shape:
-            difference = float((found - wanted).abs().max())
-            if not difference > _LARGEST_DIFFERENCE * float(wanted.abs().max()):  # or is no number
-                return ""
-        return "without some of its channels the network's code computes something else"
+        plan = make_plan(self._grouping, removed, "trial", {})
+        apply_masks(masked, plan)
+        small = cut(masked, plan)
+        for x in self._images:
+            try:
+                found = run(small, x)
+            except CannotRunError as error:
+                return f"{_BROKEN} {str(error).partition(': ')[2].rstrip('.')}"
+            wanted = run(masked, x)
+            if found.shape != wanted.shape or (
+                float((found - wanted).abs().max())
+                > _LARGEST_DIFFERENCE * float(wanted.abs().max())
+            ):
+                return f"{_BROKEN} the network's code computes something else"
+        return ""

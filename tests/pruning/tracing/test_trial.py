@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from srdeploy.compacting.surgery import compact
+from srdeploy.models.store import read_network, save_network
+from srdeploy.pruning.plan import apply_masks, make_plan
 from srdeploy.pruning.tracing.groups import find_groups
-from tests.pruning.helpers import group_with, random_plan, user_network
+from tests.pruning.helpers import FACTORY, group_with, random_plan, user_network
 
 
 class Counted(nn.Module):
@@ -67,3 +71,60 @@ def test_the_network_is_left_as_it_is() -> None:
     after = network.module.state_dict()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
     assert network.module.c.weight.dtype == torch.float32
+
+
+class Baked(nn.Module):
+    """Attention whose reshapes ask for the width of its input, which stays as it is normalised."""
+
+    def __init__(self, inside: nn.Module | None = None) -> None:
+        super().__init__()
+        self.lift, self.norm, self.back = nn.Conv2d(3, 16, 1), nn.LayerNorm(16), nn.Conv2d(16, 3, 1)
+        self.qkv, self.out, self.inside = nn.Linear(16, 48), nn.Linear(16, 16), inside
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.lift(x).permute(0, 2, 3, 1).flatten(0, 1))  # rows are windows
+        b, n, c = y.shape
+        y = y if self.inside is None else self.inside(y)
+        y = self.qkv(y).reshape(b, n, 3, 2, c // 2).permute(2, 0, 3, 1, 4)
+        y = (y[0] @ y[1].mT * 0.1).softmax(-1) @ y[2]
+        y = self.out(y.transpose(1, 2).reshape(b, n, c))
+        return self.back(y.unflatten(0, (len(x), -1)).permute(0, 3, 1, 2))
+
+
+def test_numbers_in_reshapes_are_replaced_and_kept_on_the_card(tmp_path: Path) -> None:
+    network = user_network(Baked)
+    for widths in ((24, 8), (12, 4)):  # what was pruned is pruned again
+        grouping = find_groups(network)
+        group = group_with(grouping, "qkv")
+        assert group.status == "coupled"
+        half = {group.name: list(range(0, len(group.atoms), 2))}
+        plan = make_plan(grouping, half, "half", {})
+        masked = network.copy().module
+        apply_masks(masked, plan)
+        small = compact(network, plan)
+        save_network(small, tmp_path / "small.safetensors")
+        network = read_network(tmp_path / "small.safetensors", arch=FACTORY)
+        assert (network.module.qkv.out_features, network.module.out.in_features) == widths
+        x = torch.rand(2, 3, 7, 9, dtype=torch.float64)
+        with torch.no_grad():
+            assert torch.allclose(masked.double()(x), network.copy().module.double()(x), atol=1e-12)
+    assert network.card.numbers == {
+        "": {
+            "reshape (?, ?, 3, 2, 8)[4]": 4, "reshape (?, ?, 16)[2]": 8,
+            "reshape (?, ?, 3, 2, 4)[4]": 2, "reshape (?, ?, 8)[2]": 4,
+        }
+    }  # fmt: skip
+
+
+class Alike(nn.Module):
+    """A reshape to sizes that elsewhere are numbers of channels that go."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.cumsum(1).reshape(x.shape)
+
+
+def test_reshapes_that_cannot_be_told_apart_are_left_alone() -> None:
+    grouping = find_groups(user_network(lambda: Baked(Alike())))
+    group = group_with(grouping, "qkv")
+    assert group.status == "untouchable"
+    assert "invalid for input of size" in group.why[0]

@@ -179,7 +179,7 @@ def view(labelling: Labelling, call: Call) -> None:
             )
         elif len(sides) > 1:
             nodes = np.moveaxis(labelled.nodes(), dim, 0)
-            labelling.boxes.split(nodes.reshape(len(nodes), -1), sides, str(labelling.place))
+            labelling.boxes.split(nodes.reshape(len(nodes), -1), sides, labelling.place)
     structural(labelling, call)
 
 
