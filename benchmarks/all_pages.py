@@ -103,6 +103,12 @@ PAGES = [
         ),
     ),
     Page("int8-edsr-s", 10, _int8("edsr-s-x2", "edsr-s-x2")),
+    Page("latency-prediction", 20, ("python benchmarks/latency_prediction.py DATA",)),
+    Page(
+        "fit",
+        90,
+        ("python benchmarks/fit.py DATA", "python benchmarks/fit.py DATA --free"),
+    ),
     Page("farm-chaos", 12, (f"{_FARM} --limit 2700",)),
     Page("reconstruct", 60, ("python benchmarks/reconstruct.py DATA --fresh",)),
     Page("int8-edsr-f64b5", 25, _int8("edsr-f64b5-x2", F64B5)),

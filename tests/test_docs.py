@@ -55,6 +55,7 @@ SHORTER = [
         r"\1--runs 1 --seconds 0 ",
     ),
     (r"^(srdeploy prune edsr-s-x2)( --method reconstruct)", r"\1-p50\2"),
+    (r"^(srdeploy (?:fit|profile) edsr-s-x2) ", r"\1-p70 "),
 ]
 OUTPUTS = ("-o", "--output", "--store", "--run-dir", "--emit-script", "--journal")
 FOLDERS = ("--data", "--train-data", "--eval-data", "--calibration", "--hr")

@@ -19,6 +19,7 @@ from srdeploy.cli import (
     doctor,
     explain,
     farm,
+    fit,
     masks,
     networks,
     profile,
@@ -116,6 +117,7 @@ bench.register(app)
 bench_compare.register(app)
 bench_sparse.register(app)
 profile.register(app)
+fit.register(app)
 results.register(app)
 report.register(app)
 compare.register(app)

@@ -226,6 +226,15 @@ def _exported(entry: dict[str, Any]) -> list[str]:
     return told
 
 
+def _fitted(entry: dict[str, Any]) -> list[str]:
+    way = " ".join(filter(None, (entry["runtime"], entry["precision"])))
+    first = (
+        f"chosen for {entry['budget_ms']:g} ms at {entry['input']} on {entry['device']} in {way}, "
+        f"{entry['predicted_ms']:.3g} ms predicted"
+    )
+    return [first, *(f"{layer}: {why}" for layer, why in entry["why"].items())]
+
+
 def _plainly(entry: dict[str, Any]) -> list[str]:
     return [_remaining(entry)]
 
@@ -235,6 +244,7 @@ _TELLERS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "train": _trained,
     "finetune": _trained,
     "export": _exported,
+    "fit": _fitted,
 }
 
 

@@ -12,7 +12,7 @@ from srdeploy.fitting.probe import PRECISIONS
 from srdeploy.measure.scenario import Scenario
 from srdeploy.runtime.table import RUNTIMES
 
-PROBE = {"min_runs": 10, "min_seconds": 0.8, "turn_seconds": 0.2, "warmup_runs": 2}
+PROBE = {"min_runs": 10, "min_seconds": 0.6, "turn_seconds": 0.3, "warmup_runs": 2}
 PROBE |= {"warmup_seconds": 0.2, "quality": False, "memory": False, "sensors": False}
 """Of a probe: many of them are measured, and none counts for much."""
 

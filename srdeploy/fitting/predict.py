@@ -34,11 +34,13 @@ class Observation:
         removed: Atoms that each group has lost.
         ms: Its median time.
         weight: How much it counts.
+        mb: Peak memory, where the device told it.
     """
 
     removed: Removed
     ms: float
     weight: float = 1.0
+    mb: float | None = None
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,8 @@ def observe(
     files = [str(cut_file(subject, removed, way, folder)) for removed in asked]
     found = bench.measure(files, conditions.networks(bench, way))
     return [
-        Observation(removed, one.p50_ms or 0.0) for removed, one in zip(asked, found, strict=True)
+        Observation(removed, one.p50_ms or 0.0, mb=one.peak_mb)
+        for removed, one in zip(asked, found, strict=True)
     ]
 
 

@@ -177,6 +177,7 @@ def _verdict_sentence(verdict: Verdict | None) -> list[str]:
 
 def _title(evidence: Evidence) -> str:
     names = [run.root.resolve().name for run in evidence.runs]
+    names += [f"{one.network} within {one.budget_ms:.4g} ms" for one in evidence.fits]
     names += [Path(name).name for name in evidence.names if not Path(name).is_dir()]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from srdeploy.benchmarking.measuring.row import Row, measurement_of, row_of
 from srdeploy.errors import UserError
+from srdeploy.fitting.result import RESULTS, FitResult, fit_folders, read_result
 from srdeploy.measure.measurement import Measurement
 from srdeploy.measure.store import Store, is_sqlite
 from srdeploy.reporting.run_folder import BENCH, STORE, RunFolder, read_run_folder
@@ -40,11 +41,13 @@ class Evidence:
     Attributes:
         entries: Measurements, each once, in the order they were found.
         runs: Folders of runs.
+        fits: Results of ``srdeploy fit``.
         names: The sources, as they were named.
     """
 
     entries: list[SourceEntry] = field(default_factory=list)
     runs: list[RunFolder] = field(default_factory=list)
+    fits: list[FitResult] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
 
     @property
@@ -57,8 +60,8 @@ def read_sources(sources: Sequence[str | Path | Row]) -> Evidence:
     """Read results.
 
     Args:
-        sources: Stores, JSON of ``srdeploy bench`` or ``srdeploy results``, folders of runs, or
-            rows just measured.
+        sources: Stores, JSON of ``srdeploy bench`` or ``srdeploy results``, folders of runs or
+            fits, or rows just measured.
 
     Raises:
         UserError: none given, one is missing or something else, or none holds a result.
@@ -74,6 +77,10 @@ def read_sources(sources: Sequence[str | Path | Row]) -> Evidence:
         path = Path(evidence.names[-1])
         if isinstance(source, Row):
             found = [SourceEntry(source, measurement_of(source), path.parent)]
+        elif path.is_dir() and (fits := fit_folders(path)):
+            evidence.fits += [one for folder in fits if (one := read_result(folder))]
+            stores = [(folder / RESULTS, folder) for folder in fits]
+            found = [e for store, at in stores if store.is_file() for e in _of_store(store, at)]
         elif path.is_dir():
             evidence.runs.append(read_run_folder(path))
             store = path / BENCH / STORE
@@ -93,7 +100,8 @@ def read_sources(sources: Sequence[str | Path | Row]) -> Evidence:
             if key not in seen:
                 seen.add(key)
                 evidence.entries.append(entry)
-    if not evidence.entries and not any(run.cards for run in evidence.runs):
+    known = evidence.entries or evidence.fits or any(run.cards for run in evidence.runs)
+    if not known:
         told = ", ".join(f"'{name}'" for name in evidence.names)
         raise UserError(f"{told} holds no results; measure with `srdeploy bench --store` first.")
     return evidence

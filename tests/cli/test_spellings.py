@@ -74,6 +74,12 @@ CONCEPTS = {
     "--threads": "CPU threads",
     # export
     "--target": "what a network becomes",
+    "--budget": "milliseconds to keep within",
+    "--fps": "images per second to reach",
+    "--max-mb": "memory to keep within",
+    "--min-psnr": "PSNR to reach",
+    "--recover": "recovery of what was chosen",
+    "--tile": "pieces in which an image is run",
     "--precision": "what is computed in",
     "--quantise": "8-bit rounding to learn, or to store",
     "--palettize": "weights from a palette",

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from srdeploy.benchmarking.deciding.verdict import judge
+from srdeploy.fitting.result import FitResult
 from srdeploy.measure.measurement import Measurement
 from srdeploy.reporting.crops import Crop, CropVersion
 from srdeploy.reporting.data import LIMITS, ReportData
@@ -17,12 +18,12 @@ from srdeploy.reporting.run_folder import RunFolder
 from srdeploy.reporting.sections.table import SECTIONS
 from srdeploy.reporting.sources import Evidence
 from srdeploy.reporting.widths import Widths
-from tests.reporting.material import Tags, entries, measurements
+from tests.reporting.material import Tags, entries, fit_result, measurements
 
 FOREIGN = """<x-foreign onclick='a("b")'>&amp;"""
 """Ends every text that comes from elsewhere in :func:`foreign_data`: names, units, sentences."""
 
-OURS = {"colour", "inputs", "started", "ended", "sha256"}
+OURS = {"colour", "inputs", "started", "ended", "sha256", "step"}
 """Fields of measurements whose texts are not free."""
 
 LOADING = {"action", "data", "href", "poster", "src", "srcset", "xlink:href"}
@@ -63,7 +64,11 @@ def foreign_data() -> ReportData:
         f"p{FOREIGN}",
     )
     return ReportData(
-        Evidence(entries(*found), [RunFolder(Path("runs") / f"run{FOREIGN}", [card], quality)]),
+        Evidence(
+            entries(*found),
+            [RunFolder(Path("runs") / f"run{FOREIGN}", [card], quality)],
+            [FitResult.model_validate(foreign(fit_result().model_dump()))],
+        ),
         verdict=judge(before, found, LIMITS),
         crops=[crop],
         widths=[Widths(f"net{FOREIGN}", {f"body.0{FOREIGN}": (8, 4)}, 1)],

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from srdeploy.benchmarking.measuring.row import row_of
+from srdeploy.fitting.result import FitResult, Point
 from srdeploy.measure.measurement import (
     Conditions,
     DeviceFacts,
@@ -238,3 +239,26 @@ class Tags(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.words.append(data)
+
+
+def fit_result() -> FitResult:
+    """A fit of one budget, with what was predicted and what was made."""
+    front = [
+        Point(
+            runtime="onnxruntime", precision="fp32", predicted_ms=ms, error=error,
+            predicted_psnr=psnr, channels=100,
+        )
+        for ms, error, psnr in ((10.0, 4.0, 32.1), (20.0, 2.0, 32.9), (40.0, 0.0, 33.4))
+    ]  # fmt: skip
+    made = Point(
+        runtime="onnxruntime", precision="int8", predicted_ms=24.0, error=1.5, predicted_psnr=33.0,
+        channels=90, p50_ms=24.5, psnr=33.1, step="made",
+    )  # fmt: skip
+    return FitResult(
+        network="net", device="local", model="a processor", input=(160, 240), budget_ms=25.0,
+        p50_ms=24.5, predicted_ms=24.0, met=True, psnr_y=33.1, psnr=33.1, protocol="psnr[y]",
+        dense_psnr=33.4, widths={"body.0": 16}, dense_widths={"body.0": 32},
+        why={"body.0": "16 of 32 channels: 32 would take 3 ms more"}, precision="int8",
+        runtime="onnxruntime", pixel_shuffle="crd", block=16, artifact="fitted.onnx",
+        weights="fitted.safetensors", attempts=1, points=(*front, made), seconds={},
+    )  # fmt: skip

@@ -10,6 +10,7 @@ from srdeploy.reporting.sections.baseline import baseline
 from srdeploy.reporting.sections.commands import commands
 from srdeploy.reporting.sections.energy import energy
 from srdeploy.reporting.sections.failures import failures
+from srdeploy.reporting.sections.fit import fit
 from srdeploy.reporting.sections.load import load
 from srdeploy.reporting.sections.method import method
 from srdeploy.reporting.sections.pictures import pictures
@@ -43,6 +44,7 @@ SECTIONS: dict[str, Section] = {
     for row in (
         Section("baseline", "Against the baseline", baseline),
         Section("pictures", "What it looks like", pictures),
+        Section("fit", "Fitted to a budget", fit),
         Section("plot", "Quality and latency", plot),
         Section("stages", "Stage by stage", stages),
         Section("results", "Results by device and runtime", results),

@@ -1,0 +1,106 @@
+"""How well are networks predicted that were not measured? Layers' tables against whole networks.
+
+    python benchmarks/latency_prediction.py DATA [--only NAME ...] [--held-out 12] [--device URI]
+
+DATA holds weights/. Times are kept in runs/latency_prediction: what was measured is not repeated.
+ncnn and torch are not among the ways: no probe of ours runs in them here.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from results_io import quiet, table, write
+
+from srdeploy.fitting.bench import Bench
+from srdeploy.fitting.conditions import Conditions, Way
+from srdeploy.fitting.predict import errors
+from srdeploy.fitting.profile import observe, profile
+from srdeploy.fitting.samples import sample_removals
+from srdeploy.fitting.subject import Subject
+from srdeploy.measure.store import Store
+from srdeploy.models.load import load_network
+
+ROOT = Path(__file__).parents[1]
+THREADS = 2
+NETWORKS = {
+    "EDSR-S": ("edsr-s-x2", (160, 240)),
+    "EDSR f64b5": ("DATA/weights/edsr_mlperf/edsr_f64b5_x2_pytorch.pt", (160, 240)),
+    "VDSR": ("DATA/weights/vdsr/model_epoch_50.pth", (64, 64)),
+    "Compact": ("DATA/weights/realesrgan/realesr-animevideov3.pth", (128, 128)),
+}
+LOCAL = (
+    Way("onnxruntime", "fp32"),
+    Way("onnxruntime", "int8"),
+    Way("openvino", "bf16"),
+    Way("openvino", "int8"),
+)
+ELSEWHERE = (Way(None, "fp32"), Way(None, "int8"))
+TARGET = "The target is a median of at most 5 % and a 90th percentile of at most 10 %."
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("data", type=Path, help="folder with weights/")
+    parser.add_argument("--only", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--held-out", type=int, default=12, help="networks that are predicted")
+    parser.add_argument("--device", default="local", help="URI")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    asked = parser.parse_args()
+    rows, raw = [], []
+    for name in asked.only:
+        for way in LOCAL if asked.device == "local" else ELSEWHERE:
+            found = measure(name, way, asked)
+            raw.append(found)
+            rows.append([
+                name, f"{way.runtime or asked.device} {way.precision}", str(found["block"]),
+                f"{found['median']:.1%}", f"{found['p90']:.1%}", f"{found['worst']:.1%}",
+                str(len(found["held_out"])),
+            ])  # fmt: skip
+    header = ["network", "runs in", "block", "median error", "90th percentile", "largest",
+              "networks"]  # fmt: skip
+    text = (
+        f"{TARGET} Each network was cut to widths drawn at random for each group, in the device's "
+        "blocks; none of those that are predicted had been measured. Predicted from probes of "
+        f"layers and four whole networks; medians, {THREADS} threads.\n\n" + table(header, rows)
+    )
+    where = "cpu-2threads" if asked.device == "local" else asked.device.partition(":")[0]
+    write(f"latency-prediction-{where}", "Predicted latency", text, raw,
+          "python benchmarks/latency_prediction.py DATA", out=asked.out)  # fmt: skip
+
+
+def measure(name: str, way: Way, asked: argparse.Namespace) -> dict[str, Any]:
+    file, size = NETWORKS[name]
+    subject = Subject.of(load_network(file.replace("DATA", str(asked.data))))
+    folder = ROOT / "runs" / "latency_prediction"
+    folder.mkdir(parents=True, exist_ok=True)
+    conditions = Conditions(size, subject.network.card.scale, THREADS)
+    with Store.open(folder / "times.sqlite") as store, Bench(asked.device, store) as bench:
+        predict = profile(subject, bench, way, conditions, folder)
+        # The first two are the whole network and its half, which correct the sum.
+        drawn = sample_removals(subject.groups, predict.table.block, asked.held_out + 2, seed=11)
+        known = [one.removed for one in predict.observations]
+        others = [one for one in drawn if one not in known]
+        held_out = observe(subject, others, bench, way, conditions, folder)
+    found = errors(predict, held_out)
+    return {
+        "network": name,
+        "way": str(way),
+        "block": predict.table.block,
+        "factors": predict.factors,
+        "median": float(np.median(found)),
+        "p90": float(np.percentile(found, 90)),
+        "worst": max(found),
+        "held_out": [
+            {"removed": dict(o.removed), "ms": o.ms, "predicted_ms": predict(o.removed)}
+            for o in held_out
+        ],
+    }
+
+
+if __name__ == "__main__":
+    quiet()
+    main()

@@ -1,0 +1,414 @@
+"""Fit a network to a device and a budget: measure, choose, make, measure again, correct."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from srdeploy.devices.errors import DeviceError, DeviceUnfit
+from srdeploy.errors import SrdeployError, UserError
+from srdeploy.fitting.bench import Bench
+from srdeploy.fitting.choose import Chooser, front, impossible
+from srdeploy.fitting.conditions import Conditions, Way
+from srdeploy.fitting.making import Made, make, with_reasons, write_artifact
+from srdeploy.fitting.memory import MemoryModel, fit_memory
+from srdeploy.fitting.predict import AGAIN, Observation, Predictor
+from srdeploy.fitting.profile import profile
+from srdeploy.fitting.reasons import reasons
+from srdeploy.fitting.recover import check_recovery, recover
+from srdeploy.fitting.result import FILE, RESULTS, FitOptions, FitResult, Point, read_result
+from srdeploy.fitting.subject import Subject
+from srdeploy.fitting.ways import ways_on
+from srdeploy.fitting.worth import Measured, Worth, loss_db
+from srdeploy.measure.measurement import Measurement
+from srdeploy.measure.store import Store
+from srdeploy.models.digest import weights_sha256
+from srdeploy.models.network import Network
+from srdeploy.models.resize import layer_widths
+from srdeploy.models.store import save_network
+from srdeploy.quality.evaluate import evaluate
+from srdeploy.quality.result import Quality
+from srdeploy.reconstruct.calibration import Calibration
+from srdeploy.util.files import atomic_path, discard
+from srdeploy.util.progress import track
+
+CORRECTIONS = 3
+"""Networks that are made for one way to run them, at most."""
+
+WAYS = 2
+"""Ways to run a network of which one is made, at most."""
+
+SLACK = 0.9
+"""Share of the budget: a network that is faster leaves room for a better one."""
+
+FRONT = 8
+"""Points of a predicted front."""
+
+SETTINGS, WORK = "settings.json", "work"
+
+
+def fit(
+    network: Network, name: str, options: FitOptions, folder: Path, store: Path, *,
+    fresh: bool = False,
+) -> list[FitResult]:  # fmt: skip
+    """Find the best network for a device and each of some budgets.
+
+    Every time is stored as soon as it is measured, and every network as soon as it is made: the
+    same call goes on where it was interrupted.
+
+    Args:
+        network: Left as it is.
+        name: What results call it.
+        options: What is asked for.
+        folder: Where results go, a folder of its own for each budget where there are several.
+        store: File that keeps times.
+        fresh: Start over instead of going on.
+
+    Returns:
+        One result per budget. It says so where a budget or a wanted quality could not be kept.
+
+    Raises:
+        UserError: a budget that no network of this kind can keep, or options that do not fit.
+        SrdeployError: the device went away, or something could not be made or measured.
+    """
+    check_recovery(options.recover)
+    if fresh:
+        discard_work(folder)
+    _keep_settings(network, options, folder)
+    places = {
+        budget: folder if len(options.budgets_ms) == 1 else folder / f"{budget:g}ms"
+        for budget in options.budgets_ms
+    }
+    done = {budget: read_result(place) for budget, place in places.items()}
+    if not all(done.values()):
+        with Store.open(store) as kept, Bench(options.device, kept) as bench:
+            fitter = _Fit.begin(network, name, options, bench, folder / WORK)
+            fitter.check_budgets()
+            for budget, place in places.items():
+                done[budget] = done[budget] or fitter.fit(budget, place)
+    return [result for result in done.values() if result is not None]
+
+
+def discard_work(folder: Path) -> None:
+    """Remove what an earlier fit left in its folder."""
+    if (folder / SETTINGS).is_file():
+        for path in (SETTINGS, WORK, FILE, RESULTS, *(p.name for p in folder.glob("*ms"))):
+            if (folder / path).exists():
+                discard(folder / path, folder)
+
+
+def _keep_settings(network: Network, options: FitOptions, folder: Path) -> None:
+    """See that the folder is for this fit."""
+    asked = {
+        "options": options.model_dump(mode="json"),
+        "weights_sha256": weights_sha256(network.module.state_dict()),
+    }
+    path = folder / SETTINGS
+    with suppress(OSError, ValueError):
+        if json.loads(path.read_text("utf-8")) != json.loads(json.dumps(asked)):
+            raise UserError(
+                f"'{folder}' holds another fit; name another folder with -o, or give --fresh to "
+                "replace it."
+            )
+        return
+    (folder / WORK).mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(asked, indent=1), encoding="utf-8")
+
+
+@dataclass
+class _Fit:
+    """One network on one device."""
+
+    name: str
+    subject: Subject
+    options: FitOptions
+    conditions: Conditions
+    bench: Bench
+    work: Path
+    dense: Path
+    quality: Quality
+    choosers: list[Chooser] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    points: list[Point] = field(default_factory=list)
+
+    @classmethod
+    def begin(
+        cls, network: Network, name: str, options: FitOptions, bench: Bench, work: Path
+    ) -> _Fit:
+        """Measure what all budgets need: layers, the worth of channels, the dense network."""
+        subject = Subject.of(network, options.exclude)
+        dense = work / "dense.safetensors"
+        save_network(network, dense)
+        conditions = Conditions(
+            options.size, network.card.scale, options.threads, options.tile, options.data
+        )
+        quality = evaluate(subject.network, options.data, network.card.scale)
+        self = cls(name, subject, options, conditions, bench, work, dense, quality)
+        with self._timed("profile"):
+            found = self._profiles()
+        with self._timed("worth"):
+            worth = self._worth([way.precision for way in found])
+        for way, (predict, memory) in found.items():
+            self.choosers.append(Chooser(subject, way, predict, worth, memory))
+        for chooser in self.choosers:
+            self.points += [self._point(chooser, removed) for removed in front(chooser, FRONT)]
+        return self
+
+    def check_budgets(self) -> None:
+        """Raise UserError for a budget that nothing can keep."""
+        least = min(self.options.budgets_ms)
+        if all(chooser.best(least) is None for chooser in self.choosers):
+            raise impossible(self.choosers, least)
+
+    def fit(self, budget: float, folder: Path) -> FitResult:
+        """The best network within a budget, in its folder."""
+        tried: list[_Attempt] = []
+        ranked = sorted(
+            ((c, best) for c in self.choosers if (best := c.best(budget)) is not None),
+            key=lambda one: one[0].error(one[1]),
+        )
+        for chooser, _ in ranked[:WAYS]:
+            tried += self._within(chooser, budget)
+        kept = [one for one in tried if one.ms <= budget]
+        taken = max(kept, key=self._worth_of) if kept else min(tried, key=lambda one: one.ms)
+        return self._finish(taken, len(tried), budget, folder)
+
+    def _profiles(self) -> dict[Way, tuple[Predictor, MemoryModel | None]]:
+        options = self.options
+        found: dict[Way, tuple[Predictor, MemoryModel | None]] = {}
+        ways = ways_on(
+            options.device, self.bench.facts, options.runtimes, options.precisions,
+            options.pixel_shuffles,
+        )  # fmt: skip
+        failed: SrdeployError | None = None
+        with track("profile", len(ways)) as bar:
+            for way in ways:
+                try:
+                    predict = profile(self.subject, self.bench, way, self.conditions, self.work)
+                except SrdeployError as error:
+                    gone = isinstance(error, DeviceError) and not isinstance(error, DeviceUnfit)
+                    if gone or len(ways) == 1:
+                        raise
+                    failed = error  # others may do
+                else:
+                    found[way] = predict, self._memory(predict.observations)
+                bar.update()
+        if not found:
+            assert failed is not None
+            raise failed
+        return found
+
+    def _memory(self, observed: Sequence[Observation]) -> MemoryModel | None:
+        limit = self.options.max_mb
+        if limit is None:
+            return None
+        return fit_memory(self.subject.uses, limit, [(o.removed, o.mb) for o in observed])
+
+    def _worth(self, precisions: Sequence[str]) -> Worth:
+        path = self.work / "worth.json"
+        with suppress(OSError, ValueError):
+            return Worth.model_validate_json(path.read_text("utf-8"))
+        inputs = Calibration(self.options.calibration).inputs(self.subject.network)
+        measured = Measured(self.subject, inputs)
+        found = Worth(
+            removals=measured.removals(),
+            precisions={p: measured.precision(p, self.work) for p in dict.fromkeys(precisions)},
+        )
+        with atomic_path(path) as temporary:
+            temporary.write_text(found.model_dump_json(), encoding="utf-8")
+        return found
+
+    def _within(self, chooser: Chooser, budget: float) -> list[_Attempt]:
+        """Networks that are made and measured for one way, until one is near below the budget."""
+        found: list[_Attempt] = []
+        target = budget
+        while len(found) < CORRECTIONS:
+            candidates = chooser.candidates(target)
+            if not candidates:
+                break
+            with self._timed("make"):
+                made = make(chooser, candidates, budget, self.options, self.work)
+            if any(one.made.removed == made.removed for one in found):
+                if found[-1].ms <= budget:
+                    break
+                target *= budget / found[-1].ms  # the table knows no better: ask for less
+                if target < budget / 2:
+                    break
+                continue
+            attempt = self._attempt(chooser, made, budget)
+            found.append(attempt)
+            if SLACK * budget <= attempt.ms <= budget or (
+                attempt.ms <= budget and not made.removed
+            ):
+                break
+            seen = Observation(made.removed, attempt.ms, weight=AGAIN)
+            chooser = replace(chooser, predict=chooser.predict.corrected(seen))
+            target = budget
+        return found
+
+    def _attempt(self, chooser: Chooser, made: Made, budget: float) -> _Attempt:
+        with self._timed("make"):
+            network = with_reasons(made, chooser, budget, self.options)
+            digest = weights_sha256(network.module.state_dict())[:16]
+            artifact = self.work / f"artifact-{digest}-{made.way.name}.onnx"
+            write_artifact(network, made.way, artifact)
+        measured = self._measure(artifact, made.way)
+        attempt = _Attempt(chooser, made, network, artifact, measured)
+        self.points.append(self._point(chooser, made.removed, attempt))
+        return attempt
+
+    def _measure(self, artifact: Path, way: Way) -> Measurement:
+        with self._timed("measure"):
+            request = self.conditions.networks(self.bench, way, quality=True, sensors=True)
+            asked = replace(request, dense=str(self.dense))
+            return self.bench.measure([str(artifact)], asked)[0]
+
+    def _worth_of(self, attempt: _Attempt) -> float:
+        """PSNR; of a network that is not made for it, nearness to the dense one's outputs."""
+        quality = attempt.measured.quality
+        assert quality is not None
+        if quality.bicubic is not None and self.quality.psnr < quality.bicubic:
+            return quality.figures.get("agreement", quality.psnr)
+        return quality.psnr
+
+    def _finish(self, best: _Attempt, attempts: int, budget: float, folder: Path) -> FitResult:
+        folder.mkdir(parents=True, exist_ok=True)
+        way, network, measured = best.made.way, best.network, best.measured
+        weights, artifact = folder / "fitted.safetensors", folder / "fitted.onnx"
+        if self.options.recover != "0":
+            with self._timed("recover"):
+                runs = self.work / f"recover-{budget:g}ms"
+                runs.mkdir(exist_ok=True)
+                network = recover(
+                    network, self.dense, self.options.recover, way.precision,
+                    self.options.train_data, runs,
+                )  # fmt: skip
+        save_network(network, weights)
+        if self.options.recover == "0":
+            with atomic_path(artifact) as temporary:
+                shutil.copyfile(best.artifact, temporary)
+        else:
+            with self._timed("make"):
+                artifact.unlink(missing_ok=True)
+                write_artifact(network, way, artifact)
+            measured = self._measure(artifact, way)
+            self.points.append(
+                self._point(
+                    best.chooser, best.made.removed, replace(best, measured=measured), "recovered"
+                )
+            )
+        result = self._result(best, network, measured, attempts, budget)
+        with Store.open(folder / RESULTS) as store:
+            told = measured.model_copy(update={"artifact": artifact.name})
+            store.add(told, told.sha256 or artifact.name)
+        result.write(folder)
+        return result
+
+    def _result(
+        self, best: _Attempt, network: Network, measured: Measurement, attempts: int, budget: float
+    ) -> FitResult:
+        quality, way = measured.quality, best.made.way
+        assert quality is not None
+        power = measured.power
+        shortfall = self._shortfall(measured, budget)
+        ms = measured.p50_ms or 0.0
+        return FitResult(
+            network=self.name,
+            device=self.options.device,
+            model=self.bench.facts.model,
+            input=self.options.size,
+            budget_ms=budget,
+            p50_ms=ms,
+            predicted_ms=best.made.predicted_ms,
+            met=ms <= budget,
+            shortfall=tuple(shortfall),
+            psnr_y=quality.psnr if quality.colour == "y" else None,
+            psnr=quality.psnr,
+            protocol=quality.protocol,
+            agreement=quality.figures.get("agreement"),
+            dense_psnr=self.quality.psnr,
+            peak_mb=measured.peak_mb,
+            energy_mj=None if power is None else 1e3 * power.energy_j_per_frame,
+            widths=layer_widths(network.module),
+            dense_widths=layer_widths(self.subject.network.module),
+            why=reasons(best.chooser, best.made.removed),
+            precision=way.precision,
+            runtime=measured.runtime or way.runtime,
+            pixel_shuffle=way.pixel_shuffle,
+            block=best.chooser.block,
+            artifact="fitted.onnx",
+            weights="fitted.safetensors",
+            attempts=attempts,
+            points=tuple(self.points),
+            seconds={name: round(spent, 1) for name, spent in self.seconds.items()},
+        )
+
+    def _shortfall(self, measured: Measurement, budget: float) -> list[str]:
+        told, ms, quality = [], measured.p50_ms or 0.0, measured.quality
+        wanted, limit = self.options.min_psnr, self.options.max_mb
+        if ms > budget:
+            told.append(
+                f"{ms:.3g} ms is {ms / budget - 1:.1%} above the budget of {budget:g} ms, after "
+                f"{CORRECTIONS} corrections; measure on a quiet device, or give a larger budget"
+            )
+        if wanted is not None and quality is not None and quality.psnr < wanted:
+            told.append(
+                f"{quality.psnr:.2f} dB is below the {wanted:g} dB of --min-psnr; recover longer "
+                "(--recover MINUTES), or give a larger budget"
+            )
+        if limit is not None and measured.peak_mb is not None and measured.peak_mb > limit:
+            told.append(f"{measured.peak_mb:.0f} MB is above the {limit:g} MB of --max-mb")
+        return told
+
+    def _point(
+        self,
+        chooser: Chooser,
+        removed: Mapping[str, int],
+        attempt: _Attempt | None = None,
+        step: Literal["front", "made", "recovered"] | None = None,
+    ) -> Point:
+        error = chooser.error(removed)
+        uses = self.subject.uses.layers
+        quality = attempt.measured.quality if attempt else None
+        return Point(
+            runtime=chooser.way.runtime,
+            precision=chooser.way.precision,
+            predicted_ms=attempt.made.predicted_ms if attempt else chooser.predict(removed),
+            error=error,
+            predicted_psnr=self.quality.psnr
+            - loss_db(self.quality.psnr, error, self.subject.network.card.value_range),
+            channels=sum(use.outputs.left(removed) for use in uses),
+            p50_ms=attempt.ms if attempt else None,
+            psnr=quality.psnr if quality else None,
+            step=step or ("made" if attempt else "front"),
+        )
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - begun
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """A network that was made and measured."""
+
+    chooser: Chooser
+    made: Made
+    network: Network
+    artifact: Path
+    measured: Measurement
+
+    @property
+    def ms(self) -> float:
+        return self.measured.p50_ms or 0.0

@@ -1,0 +1,96 @@
+"""What quality costs: the error that each removal and each precision brings, measured once.
+
+Both are mean squared differences from the dense network's output on the calibration images, so they
+can be added up: of channels the price lists of pruning without training
+(:mod:`srdeploy.reconstruct.allocate`), of a precision what the dense network's own artifact loses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from srdeploy.exporting.onnx.export import export_onnx
+from srdeploy.fitting.subject import Subject
+from srdeploy.models.probes import run
+from srdeploy.reconstruct.allocate import price_lists
+from srdeploy.reconstruct.choice import readers_of
+from srdeploy.runtime.open import open_session
+from srdeploy.util.strict import Strict
+
+SAMPLE = 16
+"""Calibration inputs on which a precision is tried, at most."""
+
+
+class Worth(Strict):
+    """Errors of the dense network's output.
+
+    Attributes:
+        removals: By group, the error after the first removal, after the first two and so on; a
+            group that is missing has no price, because no layer of known form reads it.
+        precisions: By precision, the error of the dense network's artifact.
+    """
+
+    removals: Mapping[str, tuple[float, ...]]
+    precisions: Mapping[str, float]
+
+    def of_removal(self, group: str, count: int) -> float:
+        """The error that the removal of so many atoms of a group brings."""
+        return self.removals[group][count - 1] if count else 0.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a network is judged by.
+
+    Attributes:
+        subject: The network.
+        inputs: Calibration inputs, ``float32 [N, C, H, W]``.
+    """
+
+    subject: Subject
+    inputs: Tensor
+
+    def removals(self) -> dict[str, tuple[float, ...]]:
+        """Of :class:`Worth`."""
+        network, grouping = self.subject.network, self.subject.grouping
+        priced = [g for g in self.subject.groups if readers_of(network.module, g)]
+        found = price_lists(network, grouping, priced, self.inputs.split(1), rotate=True)
+        return {
+            name: tuple(float(total) for total in np.cumsum(np.maximum(prices, 0.0)))
+            for name, prices in found.items()
+        }
+
+    def precision(self, precision: str, folder: Path) -> float:
+        """The mean squared error that a precision brings to the dense network."""
+        if precision == "fp32":
+            return 0.0
+        file = folder / f"dense-{precision}.onnx"
+        if not file.exists():
+            export_onnx(self.subject.network, file, check=False, precision=precision)
+        step = -(-len(self.inputs) // SAMPLE)
+        errors = []
+        with open_session(file) as session:
+            for x in self.inputs[::step].split(1):
+                wanted = run(self.subject.network.module, x).numpy()
+                errors.append(float(np.mean((session.run(x.numpy()) - wanted) ** 2)))
+        return float(np.mean(errors))
+
+
+def loss_db(psnr: float, error: float, value_range: float) -> float:
+    """About how many dB of PSNR an error costs, if it has nothing to do with the network's own.
+
+    Args:
+        psnr: Of the dense network, dB.
+        error: Mean squared error that is added, in squared units of the output.
+        value_range: Largest value of the output.
+    """
+    if not math.isfinite(psnr):
+        return 0.0
+    own = value_range**2 / 10 ** (psnr / 10)
+    return 10 * math.log10(1 + error / own)
