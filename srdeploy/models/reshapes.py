@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import wraps
 from typing import Any
 
 import torch
@@ -58,27 +59,38 @@ def set_reshapes(part: nn.Module, numbers: Mapping[str, int]) -> None:
             give is what further ones recognise.
         numbers: By names of :func:`number_name`.
     """
-    known = vars(part).get("forward")
-    if not isinstance(known, _Forward):
-        known = part.forward = _Forward(part.forward)
+    if not isinstance(part, _Resized):
+        part.__class__ = _resized(type(part))
+        part._reshapes = {}  # type: ignore[assignment]
+    known: dict[Asked, dict[int, int]] = part._reshapes  # type: ignore[assignment]
     for name, number in numbers.items():
         found = _NAME.fullmatch(name)
         assert found is not None
         told, dim = found.groups()
         asked = tuple(None if size == "?" else int(size) for size in told.split(", "))
-        known.numbers.setdefault(asked, {})[int(dim)] = number
+        known.setdefault(asked, {})[int(dim)] = number
 
 
-class _Forward:
-    """A part's own ``forward``, run with other numbers."""
+class _Resized(nn.Module):
+    """What the class of such a part is also derived from; a copy of the part is one, too."""
 
-    def __init__(self, plain: Any) -> None:
-        self.plain = plain
-        self.numbers: dict[Asked, dict[int, int]] = {}
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        with _Numbers(self.numbers.items()):
-            return self.plain(*args, **kwargs)
+_CLASSES: dict[type[nn.Module], type[nn.Module]] = {}
+
+
+def _resized(kind: type[nn.Module]) -> type[nn.Module]:
+    """The same class, whose ``forward`` runs with other numbers."""
+    if kind in _CLASSES:
+        return _CLASSES[kind]
+
+    @wraps(kind.forward)
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with _Numbers(self._reshapes.items()):
+            return kind.forward(self, *args, **kwargs)
+
+    own = {"forward": forward, "__module__": kind.__module__, "__doc__": kind.__doc__}
+    made = _CLASSES[kind] = type(kind.__name__, (kind, _Resized), own)
+    return made
 
 
 class _Numbers(TorchFunctionMode):

@@ -206,6 +206,6 @@ def follow_shapes(layer: nn.Module) -> None:
         if sized is not None:
             layer.num_features = sized.shape[0]
     elif isinstance(layer, nn.GroupNorm) and layer.weight is not None:
-        if layer.num_groups == layer.num_channels:
-            layer.num_groups = layer.weight.shape[0]
+        group = layer.num_channels // layer.num_groups  # whole groups are pruned
+        layer.num_groups = layer.weight.shape[0] // group
         layer.num_channels = layer.weight.shape[0]

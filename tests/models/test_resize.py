@@ -31,6 +31,8 @@ from srdeploy.models.resize import changed_shapes, layer_numbers, layer_widths, 
          {"num_features": 5}),
         (nn.InstanceNorm2d(8, affine=True), {"weight": [5], "bias": [5]}, {"num_features": 5}),
         (nn.GroupNorm(8, 8), {"weight": [5], "bias": [5]}, {"num_groups": 5, "num_channels": 5}),
+        (nn.GroupNorm(4, 8), {"weight": [6], "bias": [6]}, {"num_groups": 3, "num_channels": 6}),
+        (nn.GroupNorm(1, 8), {"weight": [8], "bias": [8]}, {"num_groups": 1, "num_channels": 8}),
     ],
 )  # fmt: skip
 def test_a_layers_numbers_follow_its_tensors(layer, shapes, expected):

@@ -161,3 +161,41 @@ class BakedAttention(Block):
 class Flat(nn.Module):
     def forward(self, x):
         return torch.reshape(x.flatten(1), (-1,)).view(x.shape)
+
+
+class GroupNormed(Block):
+    """Normalised by whole groups, and a shortcut or none."""
+
+    def make(self, c, rng):
+        self.a, self.b = nn.Conv2d(c, 12, 3, padding=1), nn.Conv2d(12, c, 1)
+        self.norm = nn.GroupNorm(rng.choice([1, 2, 3, 4, 12]), 12)
+        self.skip = rng.random() < 0.5
+
+    def forward(self, x):
+        y = self.b(F.relu(self.norm(self.a(x))))
+        return x + y if self.skip else y
+
+
+class Branches(Block):
+    """3x3, 1x1 and BatchNorm side by side, as in RepVGG."""
+
+    def make(self, c, rng):
+        self.wide, self.thin = nn.Conv2d(c, c, 3, padding=1, bias=False), nn.Conv2d(c, c, 1)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(c) for _ in range(3))
+
+    def forward(self, x):
+        first, second, identity = self.norms
+        return F.relu(first(self.wide(x)) + second(self.thin(x)) + identity(x))
+
+
+class ChannelsLastPool(Block):
+    """Channels-last tensors, pooled: torch reads the result's memory anew."""
+
+    def make(self, c, rng):
+        self.a, self.b = nn.Conv2d(c, 6, 1), nn.Conv2d(6, c, 1)
+        self.size = rng.choice([1, 2])
+
+    def forward(self, x):
+        y = self.a(x).contiguous(memory_format=torch.channels_last)
+        pooled = F.adaptive_avg_pool2d(y, self.size).mean((2, 3), keepdim=True)
+        return x + self.b(y * pooled)

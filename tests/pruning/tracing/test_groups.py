@@ -241,7 +241,8 @@ def test_per_channel_numbers_go_with_the_channel():
     ("layer", "status", "reason"),
     [
         (nn.GroupNorm(4, 4), "free", "read only"),
-        (nn.GroupNorm(2, 4), "untouchable", "GroupNorm in 'mid'"),
+        (nn.GroupNorm(2, 4), "coupled", "GroupNorm in 'mid'"),
+        (nn.GroupNorm(1, 4), "untouchable", "GroupNorm in 'mid'"),
         (nn.GroupNorm(4, 4, affine=False), "untouchable", "GroupNorm without weights in 'mid'"),
         (nn.InstanceNorm2d(4, affine=True), "free", "read only"),
         (nn.InstanceNorm2d(4, affine=True, track_running_stats=True), "free", "read only"),

@@ -16,12 +16,17 @@ def batch_norm(labelling: Labelling, call: Call) -> None:
 
 
 def group_norm(labelling: Labelling, call: Call) -> None:
-    """Per-channel only when each group is one channel; otherwise channels see each other."""
+    """Channels of a group see each other: a group goes as a whole, but the only one stays."""
     x, weight, bias = call.original[:3]
-    if call.argument("group") != x.shape[1]:
-        labelling.freeze(x, f"normalised together with others by GroupNorm in {labelling.place}")
+    groups = call.argument("group")
+    why = f"normalised together with others by GroupNorm in {labelling.place}"
+    if groups == 1 < x.shape[1]:
+        labelling.freeze(x, why)
     elif weight is None:  # nothing tells a rebuilt layer its number of groups
         labelling.freeze(x, f"normalised by a GroupNorm without weights in {labelling.place}")
+    elif groups < x.shape[1]:
+        table = labelling.channels(labels_of_first(labelling, call), 1).reshape(groups, -1)
+        labelling.tie(table[:, :1], table, why)
     _normalise(labelling, call, x, [n for n in (weight, bias) if isinstance(n, Tensor)])
 
 

@@ -41,6 +41,16 @@ def constant(labelling: Labelling, call: Call) -> None:
     """A new tensor that takes no more than its dtype from another (``new_zeros``...)."""
 
 
+def as_strided(labelling: Labelling, call: Call) -> None:
+    """The same elements at the same places, as pooling of channels-last tensors ends with."""
+    x, out = call.original[0], call.out
+    memory = torch.arange(x.untyped_storage().nbytes() // x.element_size())
+    before, after = (memory.as_strided(t.shape, t.stride(), t.storage_offset()) for t in (x, out))
+    if not torch.equal(before, after):
+        raise NotFollowedError("another way to read the memory")
+    same(labelling, call)
+
+
 def structural(labelling: Labelling, call: Call) -> None:
     """Move labels and cleanness the way the elements move."""
 

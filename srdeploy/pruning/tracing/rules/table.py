@@ -11,6 +11,7 @@ from srdeploy.pruning.tracing.rules.merges import per_channel, reduction
 from srdeploy.pruning.tracing.rules.norms import batch_norm, group_norm, layer_norm, softmax
 from srdeploy.pruning.tracing.rules.products import attention, einsum, matmul
 from srdeploy.pruning.tracing.rules.shape_operations import (
+    as_strided,
     channel_shuffle,
     constant,
     cut,
@@ -45,6 +46,7 @@ _NAMES: dict[Rule, str] = {
     structural: "permute transpose t expand unsqueeze squeeze flip reflection_pad1d "
     "reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d "
     "repeat cat stack pixel_unshuffle im2col movedim",
+    as_strided: "as_strided",
     pad: "constant_pad_nd",
     roll: "roll",
     unfold: "unfold",

@@ -84,13 +84,23 @@ def test_one_group_per_channel_sees_no_other() -> None:
     assert seen.channels(out) == ([1, 2, 3, 4], [1, 1, 1, 1])
 
 
-def test_larger_groups_see_each_other() -> None:
-    for groups in (1, 2):
-        layer = nn.GroupNorm(groups, 4)
-        seen = Followed(4, norm=layer)
-        group_norm(seen, seen.image([1, 2, 3, 4], size=(4, 2)), layer, groups)
-        why = f"normalised together with others by GroupNorm in {HERE}"
-        assert seen.frozen() == dict.fromkeys((1, 5, 9, 2, 6, 10, 3, 7, 11, 4, 8, 12), why)
+def test_larger_groups_go_as_a_whole() -> None:
+    layer = nn.GroupNorm(2, 4)
+    seen = Followed(4, norm=layer)
+    out = group_norm(seen, seen.image([1, 2, 3, 4], [1, 0, 1, 1], size=(4, 2)), layer, 2)
+    assert seen.ties() == [(1, 2, 5, 6, 9, 10), (3, 4, 7, 8, 11, 12)]
+    why = f"normalised together with others by GroupNorm in {HERE}"
+    assert seen.why_tied() == {key: [why] for key in seen.ties()}
+    assert seen.frozen() == {}
+    assert set(torch.tensor(seen.clean(out)).ravel().tolist()) == {1}
+
+
+def test_the_only_group_stays() -> None:
+    layer = nn.GroupNorm(1, 4)
+    seen = Followed(4, norm=layer)
+    group_norm(seen, seen.image([1, 2, 3, 4], size=(4, 2)), layer, 1)
+    why = f"normalised together with others by GroupNorm in {HERE}"
+    assert seen.frozen() == dict.fromkeys((1, 5, 9, 2, 6, 10, 3, 7, 11, 4, 8, 12), why)
 
 
 def test_one_group_per_channel_without_weights_cannot_be_rebuilt() -> None:

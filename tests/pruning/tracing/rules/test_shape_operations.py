@@ -327,6 +327,17 @@ def test_what_a_reshape_takes_apart(
     assert found == sides
 
 
+def test_memory_read_in_the_same_way_is_the_same() -> None:
+    seen = Followed(2)
+    x = seen.image([1, 2], clean=[1, 0])
+    out = seen.do(aten.as_strided.default, x, [1, 2, 2, 3], [999, 6, 3, 1])  # one image alone
+    assert seen.channels(out) == ([1, 2], [1, 0])
+    assert (seen.ties(), seen.frozen()) == ([], {})
+    for size, strides in (([1, 2, 2, 3], [12, 1, 6, 2]), ([1, 2, 6], [12, 6, 1])):
+        with pytest.raises(NotFollowedError, match="another way to read the memory"):
+            seen.do(aten.as_strided.default, x, size, strides)
+
+
 def test_a_pixel_shuffle_ties_the_blocks() -> None:
     for factor in (2, 3):
         block = factor**2
