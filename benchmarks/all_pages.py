@@ -81,7 +81,7 @@ PAGES = [
     Page("farm-scaling-4s", 4, (f"{_FARM} --scaling --turn 4 --jobs-each 5",)),
     Page("farm-scaling-10s", 5, (f"{_FARM} --scaling --turn 10",)),
     Page("smsr-break-even", 5, ("python benchmarks/smsr_break_even.py DATA",)),
-    Page("realesrgan-pruned", 9, ("python benchmarks/realesrgan_pruned.py DATA",)),
+    Page("realesrgan-pruned", 9, ("python benchmarks/realesrgan_pruned.py DATA --times",)),
     Page("smsr-forms", 6, ("python benchmarks/smsr_speed.py DATA --rounds 15 --seconds 200",)),
     Page(
         "upscale-memory",

@@ -1,31 +1,40 @@
 """Real-ESRGAN's networks pruned without training: how near do they stay, and how fast are they?
 
-    python benchmarks/realesrgan_pruned.py DATA [--pieces N]   # DATA: weights/ and benchmark/
+    python benchmarks/realesrgan_pruned.py DATA [--work DIR] [--times] [--busy] [--only NAME ...]
 
-These networks are trained with a GAN, so that PSNR to the originals says little of them. What is
-compared is the pruned network's picture with the dense one's. The large network is refitted on N
-pieces of images: with as many as ``srdeploy prune`` takes (112), the page takes half an hour.
+DATA has weights/ and benchmark/. These networks are trained with a GAN, so that PSNR to the
+originals says little of them: what is compared is the pruned network's picture with the dense
+one's. Each row is made by a process of its own and kept in DIR, so that what is there is not made
+again, and a row that was stopped goes on where it was. Without --times nothing is timed, and the
+machine may be busy.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import shutil
+import subprocess
+import sys
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from drawings import write_drawings
 from numpy.typing import NDArray
 from PIL import Image
 from reconstruct import quality, upscaled
-from results_io import RESULTS, own_command, quiet, shown, srdeploy, table, write
+from results_io import RESULTS, quiet, shown, srdeploy, table, write
 
 from srdeploy.data.benchmark import open_benchmark
-from srdeploy.data.builtin import BUILTIN
+from srdeploy.data.builtin import BUILTIN, CALIBRATION_IMAGES
 from srdeploy.data.images import to_uint8
 from srdeploy.models.load import load_network
+from srdeploy.models.network import Network
 from srdeploy.models.store import save_network
+from srdeploy.pruning.methods.table import STEPS
 from srdeploy.pruning.options import PruneOptions
 from srdeploy.reconstruct.calibration import PATCHES, SIDE, Calibration
 from srdeploy.reconstruct.run import prune_by_cost
@@ -33,10 +42,12 @@ from srdeploy.runtime.open import open_session
 from srdeploy.runtime.pixels import upscale_rgb
 
 NAME = "realesrgan-pruned"
-RATIOS = ("0.3", "0.5")
 THREADS = "2"
-SETS = {"Set5": "benchmark/Set5", "shipped": BUILTIN}
-CROP = (2, 60, 70, 96)  # of the shipped images: which, its top and left, and the side
+DRAWN, JUDGED = range(28), range(100, 104)
+"""Seeds of the drawings that networks are refitted on, and of those that they are judged on."""
+SETS = ("Set5", "shipped", "drawings")
+CROPS = (("shipped", 2, 60, 70), ("drawings", 1, 60, 130))
+CROP = 128  # set, which image, top and left above; the side
 
 
 @dataclass(frozen=True)
@@ -44,141 +55,255 @@ class Case:
     """A published network.
 
     Attributes:
-        name: For the page.
-        file: Its weights.
-        patches: How many pieces of the shipped images it is refitted on.
+        name: For the page, and of its file.
         size: The LR image on which it is timed.
     """
 
     name: str
-    file: str
-    patches: int
     size: str
 
     def weights(self, data: Path) -> str:
         """Its file."""
-        return str(data / "weights" / "realesrgan" / self.file)
+        return str(data / "weights" / "realesrgan" / f"{self.name}.pth")
 
 
-CASES = [
-    Case("realesr-animevideov3", "realesr-animevideov3.pth", PATCHES, "160x120"),
-    Case("RealESRGAN_x4plus_anime_6B", "RealESRGAN_x4plus_anime_6B.pth", PATCHES, "96x72"),
+SMALL = Case("realesr-animevideov3", "160x120")
+LARGE = Case("RealESRGAN_x4plus_anime_6B", "96x72")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A row: a network, pruned in one way.
+
+    Attributes:
+        network: Its name.
+        ratio: Of the channels of each group, how many go.
+        images: ``shipped`` photographs, ``drawings``, or ``both``.
+        patches: How many pieces of them, at most.
+        steps: Of network-wise reconstruction.
+    """
+
+    network: str
+    ratio: float
+    images: str = "shipped"
+    patches: int = PATCHES
+    steps: int = STEPS
+
+    def key(self) -> str:
+        """A file name of it."""
+        return "-".join(str(value) for value in asdict(self).values())
+
+
+JOBS = [
+    *(Job(SMALL.name, ratio) for ratio in (0.3, 0.5)),
+    *(Job(SMALL.name, 0.5, images) for images in ("drawings", "both")),
+    *(Job(LARGE.name, ratio) for ratio in (0.5, 0.3)),
+    Job(LARGE.name, 0.5, patches=28),
+    Job(LARGE.name, 0.5, "both"),
 ]
+SHOWN = [Job(case.name, ratio) for case in (SMALL, LARGE) for ratio in (0.3, 0.5)]
+"""The default way of ``srdeploy prune``: pictures and times are of these."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder with weights/ and benchmark/")
-    parser.add_argument("--pieces", type=int, default=28, help="for the large network")
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / NAME)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="networks by their names")
+    parser.add_argument("--times", action="store_true", help="measure latencies")
+    parser.add_argument("--row", help=argparse.SUPPRESS)  # a job, for the process of one row
     asked = parser.parse_args()
-    rows, raw, crops = [], [], []
-    for case in (CASES[0], replace(CASES[1], patches=asked.pieces)):
-        with tempfile.TemporaryDirectory() as folder:
-            found = measure(case, asked.data, Path(folder))
-        crops.append(np.hstack(found.pop("crops")))
-        raw.append({"network": case.name, **found})
-        rows += lines(case, found)
-    picture = f"{NAME}.png"
-    Image.fromarray(np.vstack(crops)).save(RESULTS / picture, optimize=True)
-    header = ["network", "ratio", "parameters", "MACs at 720p", "pieces", "Set5", "shipped",
-              "LR size", "p50 ms", "times faster [95 %]"]  # fmt: skip
-    text = (
-        f"Pruned by `reconstruct`, proven, and not trained. *Pieces*: how many, of {SIDE}x{SIDE} "
-        "LR pixels, of the shipped images a network was refitted on; `srdeploy prune` takes "
-        f"{PATCHES}, which for the large one takes minutes longer. *Set5* and "
-        "*shipped*: PSNR of Y, in dB, of a network's picture to the dense network's, for the LR "
-        "images of Set5 x4 and for the four images that come with srdeploy, reduced four times; "
-        "that of bicubic upscaling shows what the networks add. Latency: onnxruntime, "
-        f"{THREADS} threads, a process per artifact, in turns; the ratio is the median over rounds "
-        "of paired medians, with its bootstrap interval.\n\n" + table(header, rows) + "\n\n"
-        f"![crops]({picture})\n\n"
-        "*A part of a shipped image: dense, pruned at "
-        f"{' and at '.join(RATIOS)}; above {CASES[0].name}, below {CASES[1].name}.* Whole images, "
-        "side by side:\n\n"
-        f"`{shown('prune', CASES[0].file, '-o', 'small.safetensors')}`<br>"
-        f"`{shown('upscale', 'small.safetensors', 'coffee.png', '-o', 'seen')} "
-        f"--compare --with {CASES[0].file}`"
+    if asked.row:
+        made(Job(**json.loads(asked.row)), asked.data, asked.work)
+        return
+    if asked.times:
+        quiet()
+    asked.work.mkdir(parents=True, exist_ok=True)
+    for job in JOBS:
+        if (asked.work / f"{job.key()}.json").exists() or job.network not in (
+            asked.only or [job.network]
+        ):
+            continue
+        row = [sys.executable, __file__, str(asked.data), "--work", str(asked.work)]
+        subprocess.run([*row, "--row", json.dumps(asdict(job))], check=True)
+        print(job.key(), flush=True)
+    if asked.times:
+        for case in (SMALL, LARGE):
+            timed(case, asked.data, asked.work)
+    report(asked.work, asked.data)
+
+
+def made(job: Job, data: Path, work: Path) -> None:
+    """Prune one network, and see how near it stays after the refit and at the end."""
+    dense = load_network(Case(job.network, "").weights(data))
+    scale = dense.card.scale
+    images = BUILTIN if job.images == "shipped" else str(calibration_images(job.images, work))
+    agreement: dict[str, dict[str, float]] = {}
+    pictures = {name: benchmark(name, data, work, scale) for name in SETS}
+    wanted = {name: upscaled(dense, pairs) for name, pairs in pictures.items()}
+
+    def judged(stage: str, network: Network) -> dict[str, Any]:
+        if stage in ("refit", "network-wise"):
+            agreement[stage] = {
+                name: quality(upscaled(network, pairs), wanted[name], scale)
+                for name, pairs in pictures.items()
+            }
+        return {"psnr_y": 0.0}
+
+    small, done = prune_by_cost(
+        dense,
+        PruneOptions(ratio=job.ratio),
+        Calibration(images, job.patches, network_wise=job.steps),
+        judged,
+        rotate=True,
+        folder=work / f"{job.key()}.steps",
     )
-    write(NAME, "Real-ESRGAN pruned without training", text, raw,
-          own_command(asked.data))  # fmt: skip
-
-
-def measure(case: Case, data: Path, folder: Path) -> dict[str, Any]:
-    """Prune, export, compare and time one network."""
-    networks = {"dense": load_network(case.weights(data))}
-    found: dict[str, Any] = {"pruned": {}, "agreement": {}}
-    for ratio in RATIOS:
-        networks[ratio], report = prune_by_cost(
-            networks["dense"],
-            PruneOptions(ratio=float(ratio)),
-            Calibration(patches=case.patches),
-            rotate=True,
-        )
-        sizes = [[one.params, one.macs_720p] for one in (report.before, report.after)]
-        found["pruned"][ratio] = {"dense": sizes[0], "size": sizes[1], "proof": report.proof}
-    scale, shown_pictures = networks["dense"].card.scale, {}
-    for name, place in SETS.items():
-        pairs = list(open_benchmark(place if place == BUILTIN else data / place, scale))
-        pictures = {key: upscaled(network, pairs) for key, network in networks.items()}
-        with open_session("bicubic") as session:
-            pictures["bicubic"] = [upscale_rgb(session, pair.lr(), scale) for pair in pairs]
-        found["agreement"][name] = {
-            key: quality(some, pictures["dense"], scale)
-            for key, some in pictures.items()
-            if key != "dense"
+    save_network(small, work / f"{job.key()}.safetensors")
+    with open_session("bicubic") as session:
+        agreement["bicubic"] = {
+            name: quality(
+                [upscale_rgb(session, one.lr(), scale) for one in pairs], wanted[name], scale
+            )
+            for name, pairs in pictures.items()
         }
-        shown_pictures = pictures
-    found["crops"] = [crop(shown_pictures[key]) for key in networks]
+    found = {
+        **asdict(job), "agreement": agreement, "proof": done.proof,
+        "sizes": [[one.params, one.macs_720p] for one in (done.before, done.after)],
+    }  # fmt: skip
+    (work / f"{job.key()}.json").write_text(json.dumps(found))
+
+
+def benchmark(name: str, data: Path, work: Path, scale: int) -> list[Any]:
+    """The images of one of the :data:`SETS`."""
+    if name == "drawings":
+        write_drawings(work / "judged", JUDGED, 384)
+    places = {"Set5": data / "benchmark/Set5", "shipped": BUILTIN, "drawings": work / "judged"}
+    return list(open_benchmark(places[name], scale))
+
+
+def calibration_images(kind: str, work: Path) -> Path:
+    """A folder of drawings, with the shipped images that networks are refitted on or without."""
+    folder = work / kind
+    write_drawings(folder, DRAWN)
+    if kind == "both":
+        for place in CALIBRATION_IMAGES:
+            for file in sorted(Path(place).rglob("*.png")):
+                shutil.copy(file, folder / file.name)
+    return folder
+
+
+def timed(case: Case, data: Path, work: Path) -> None:
+    """Latency of the dense network and of those that are shown."""
+    pruned = [work / f"{job.key()}.safetensors" for job in SHOWN if job.network == case.name]
     artifacts = []
-    for key, network in networks.items():
-        save_network(network, folder / f"{key}.safetensors")
-        artifacts.append(str(folder / f"{key}.onnx"))
-        srdeploy("export", str(folder / f"{key}.safetensors"), "-o", artifacts[-1])
-    found["bench"] = srdeploy(
-        "bench", *artifacts, "--scale", str(scale), "--input", case.size, "--runs", "20",
+    for number, source in enumerate([case.weights(data), *map(str, pruned)]):
+        artifacts.append(str(work / f"{case.name}-{number}.onnx"))
+        srdeploy("export", source, "-o", artifacts[-1])
+    found = srdeploy(
+        "bench", *artifacts, "--scale", "4", "--input", case.size, "--runs", "20",
         "--seconds", "10", "--threads", THREADS, "--no-quality", "--runtime", "onnxruntime",
     )  # fmt: skip
-    return found
+    (work / f"{case.name}-times.json").write_text(json.dumps(found))
 
 
-def crop(images: list[NDArray]) -> NDArray[np.uint8]:
-    """The part of a shipped image that is shown."""
-    number, top, left, side = CROP
-    return to_uint8(images[number])[top : top + side, left : left + side]
+def report(work: Path, data: Path) -> None:
+    """Write the page of what there is."""
+    files = {job: work / f"{job.key()}.json" for job in JOBS}
+    found = {job: json.loads(file.read_text()) for job, file in files.items() if file.exists()}
+    text = (
+        "Pruned by `reconstruct`, proven, and refitted: no network was trained on pictures and "
+        "their originals. *Agreement*: PSNR of Y, in dB, of a network's picture to the dense "
+        f"network's, after the refit and after {STEPS} steps of network-wise reconstruction, with "
+        "which `srdeploy prune` ends; that of bicubic upscaling shows what the networks add. It "
+        "is taken on the LR images of Set5 x4, on the four benchmark images that come with "
+        f"srdeploy, reduced four times, and on {len(JUDGED)} drawings (`benchmarks/drawings.py`), "
+        "as these networks are made for drawn pictures. *Fitted on*: the photographs and textures "
+        "that come with srdeploy, drawings of other seeds, or both; how many pieces, of "
+        f"{SIDE}x{SIDE} LR pixels ({PATCHES} is the default).\n\n"
+    )
+    header = ["network", "ratio", "fitted on", "parameters", "MACs at 720p", *SETS]
+    text += table(header, [line for case in (SMALL, LARGE) for line in lines(case, found)])
+    missing = [job for job in JOBS if job not in found]
+    if missing:
+        text += f"\n\n**{len(missing)} of {len(JOBS)} rows are not made yet.**"
+    times = {
+        case.name: json.loads(file.read_text())
+        for case in (SMALL, LARGE)
+        if (file := work / f"{case.name}-times.json").exists()
+    }
+    text += f"\n\n## Latency\n\n{latency(times)}\n\n## Pictures\n\n"
+    rows = [crops(case, data, work) for case in (SMALL, LARGE)]
+    rows = [row for row in rows if row is not None]
+    if rows:
+        Image.fromarray(np.vstack(rows)).save(RESULTS / f"{NAME}.png", optimize=True)
+        text += (
+            f"![crops]({NAME}.png)\n\n*Parts of a shipped image and of a drawing: dense, pruned "
+            f"at 0.3 and at 0.5; above {SMALL.name}, below {LARGE.name}.* "
+        )
+    text += (
+        "Whole images, side by side:\n\n"
+        f"`{shown('prune', f'{SMALL.name}.pth', '--ratio', '0.3', '-o', 'small.safetensors')}`<br>"
+        f"`{shown('upscale', 'small.safetensors', 'coffee.png', '-o', 'seen')} "
+        f"--compare --with {SMALL.name}.pth`"
+    )
+    write(NAME, "Real-ESRGAN pruned without training", text,
+          {"rows": list(found.values()), "times": times},
+          "python benchmarks/realesrgan_pruned.py DATA --times")  # fmt: skip
 
 
-def lines(case: Case, found: dict[str, Any]) -> list[list[str]]:
+def lines(case: Case, found: dict[Job, dict[str, Any]]) -> list[list[str]]:
     """A network's rows of the table: dense, pruned, and what bicubic upscaling is worth."""
-    size = {ratio: facts["size"] for ratio, facts in found["pruned"].items()}
-    size["dense"] = found["pruned"][RATIOS[0]]["dense"]
+    mine = {job: facts for job, facts in found.items() if job.network == case.name}
+    if not mine:
+        return []
+    first = next(iter(mine.values()))
+    rows = [[case.name, "dense", "", *_sizes(first["sizes"][0]), *[""] * len(SETS)]]
+    for job, facts in sorted(mine.items(), key=lambda pair: pair[0].ratio):
+        stages = facts["agreement"]["refit"], facts["agreement"]["network-wise"]
+        near = [" to ".join(f"{stage[name]:.2f}" for stage in stages) for name in SETS]
+        fitted = f"{job.images}, {job.patches}"
+        rows.append([case.name, f"{job.ratio:g}", fitted, *_sizes(facts["sizes"][1]), *near])
+    near = [f"{first['agreement']['bicubic'][name]:.2f}" for name in SETS]
+    return [*rows, [case.name, "bicubic", "", "", "", *near]]
+
+
+def _sizes(sizes: list[int]) -> list[str]:
+    params, macs = sizes
+    return [f"{params / 1e3:,.0f} K", f"{macs / 1e9:.1f} G"]
+
+
+def latency(times: dict[str, Any]) -> str:
+    """The table of latencies, where they were measured."""
+    if not times:
+        return "Not measured: that wants a quiet machine and `--times`."
     rows = []
-    for key, row in zip(("dense", *RATIOS), found["bench"], strict=True):
-        agreement = [
-            f"{found['agreement'][name][key]:.2f}" if key in RATIOS else "" for name in SETS
-        ]
-        faster = (
-            f"{row['speedup']:.2f} [{row['speedup_low']:.2f}, {row['speedup_high']:.2f}]"
-            if key in RATIOS
-            else ""
-        )
-        params, macs = size[key]
-        rows.append(
-            [
-                case.name,
-                key,
-                f"{params / 1e3:,.0f} K",
-                f"{macs / 1e9:.1f} G",
-                str(case.patches) if key in RATIOS else "",
-                *agreement,
-                case.size,
-                f"{row['p50_ms']:.1f} (iqr {row['iqr_ms']:.1f})",
-                faster,
-            ]
-        )
-    bicubic = [f"{found['agreement'][name]['bicubic']:.2f}" for name in SETS]
-    return [*rows, [case.name, "bicubic", "", "", "", *bicubic, "", "", ""]]
+    for case in (SMALL, LARGE):
+        for key, row in zip(("dense", "0.3", "0.5"), times.get(case.name, ()), strict=False):
+            faster = f"{row['speedup']:.2f} [{row['speedup_low']:.2f}, {row['speedup_high']:.2f}]"
+            cells = [f"{row['p50_ms']:.1f} (iqr {row['iqr_ms']:.1f})"]
+            rows.append([case.name, key, case.size, *cells, "" if key == "dense" else faster])
+    told = (
+        f"onnxruntime, {THREADS} threads, a process per artifact, in turns; the ratio is the "
+        "median over rounds of paired medians, with its bootstrap interval. Where the page says "
+        "that the machine was busy, no time here is to be quoted.\n\n"
+    )
+    return told + table(["network", "ratio", "LR size", "p50 ms", "times faster [95 %]"], rows)
+
+
+def crops(case: Case, data: Path, work: Path) -> NDArray[np.uint8] | None:
+    """What is shown of one network: a strip; None where a network is not made yet."""
+    pruned = [work / f"{job.key()}.safetensors" for job in SHOWN if job.network == case.name]
+    if not all(file.exists() for file in pruned):
+        return None
+    networks = [load_network(one) for one in (case.weights(data), *map(str, pruned))]
+    scale, parts = networks[0].card.scale, []
+    for name, number, top, left in CROPS:
+        pair = benchmark(name, data, work, scale)[number]
+        for network in networks:
+            image = to_uint8(upscaled(network, [pair])[0])
+            parts.append(image[top : top + CROP, left : left + CROP])
+    return np.hstack(parts)
 
 
 if __name__ == "__main__":
-    quiet()
     main()

@@ -1,35 +1,32 @@
 """What works on the super-resolution architectures of the library spandrel, each at a small size.
 
-    python benchmarks/spandrel_architectures.py [NAME ...]
+    python benchmarks/spandrel_architectures.py [--only NAME ...] [--again STEP ...]
 
 Of each: its class makes a network with random weights, whose checkpoint is opened as a stranger's.
-It must compute what the class computes, also after it was saved and opened again; it is pruned at
-.3 by l1, and the pruned network, saved and opened again, must compute what the dense one does with
-the removed channels set to zero: in float64, on images of two sizes, compared here. No times.
+It must compute what the class computes, also after it was saved and opened again. Then it is
+pruned, exported and converted as every network of :mod:`network_trials`. What is found is kept in
+--work; the page is written when nothing is left out.
 """
 
 from __future__ import annotations
 
-import sys
-import tempfile
-from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import network_trials as trials
 import torch
-from results_io import write
+from results_io import table, write
 from torch import nn
 
-from srdeploy.compacting.run import prune_oneshot
-from srdeploy.errors import SrdeployError
 from srdeploy.models.load import load_network
-from srdeploy.models.network import Network
 from srdeploy.models.spandrel_library import library
 from srdeploy.models.store import save_network
-from srdeploy.pruning.options import PruneOptions
-from srdeploy.pruning.plan import apply_masks
 from srdeploy.util.quiet import quiet
+
+STEPS = ("opened", *trials.STEPS)
+
+Facts = dict[str, Any]
 
 _WINDOW: dict[str, Any] = {"upscale": 2, "window_size": 8, "mlp_ratio": 2.0}
 _PLAIN: dict[str, Any] = {"depths": [2], "num_heads": [2], **_WINDOW}
@@ -68,29 +65,23 @@ CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 """By architecture, the class and its arguments. What has a row of our own is left out."""
 
-SIZES = ((32, 48), (40, 32))
-RATIO = 0.3
 
+class Steps(trials.Trial):
+    """What is done with one architecture: see :class:`network_trials.Trial`."""
 
-@dataclass
-class Found:
-    """What came of one architecture.
+    def __init__(self, name: str, place: Path) -> None:
+        library()  # before any of its modules: torchvision may not fit
+        self.own = made(name)
+        torch.save({"params_ema": self.own.state_dict()}, place / "net.pth")
+        super().__init__(load_network(place / "net.pth"), place)
 
-    Attributes:
-        name: Of the architecture.
-        opened: How its file was recognised, or why not.
-        equal: Largest difference to the class, also after saving, of values in about 0..1.
-        kept: Parameters of the pruned network over those of the dense one.
-        pruned: Largest difference of the pruned network to the masked one, over the output's range.
-        why: Why it could not be opened, or not be pruned.
-    """
-
-    name: str
-    opened: bool = False
-    equal: float | None = None
-    kept: float | None = None
-    pruned: float | None = None
-    why: str = ""
+    def opened(self) -> Facts:
+        """How far the network is from its class, as it was opened and from a file of ours."""
+        save_network(self.network, self.place / "net.safetensors")
+        again = load_network(self.place / "net.safetensors")
+        found = [difference(self.own, one.module) for one in (self.network, again)]
+        params = sum(parameter.numel() for parameter in self.own.parameters())
+        return {"difference": max(found), "params": params, "arch": self.network.card.arch}
 
 
 def made(name: str) -> nn.Module:
@@ -105,12 +96,11 @@ def made(name: str) -> nn.Module:
     return module
 
 
-def difference(one: nn.Module, other: nn.Module, dtype: torch.dtype) -> float:
-    """The largest difference of two modules on random images, over the range of the output."""
+def difference(one: nn.Module, other: nn.Module) -> float:
+    """The largest difference of two modules on photographs, over the largest output or 1."""
     found = 0.0
-    one, other = (module.to(dtype).eval() for module in (one, other))
-    for height, width in SIZES:
-        x = torch.rand(1, 3, height, width, dtype=dtype)
+    for size in trials.SIZES:
+        x = trials.picture(1.0, *size)
         with torch.no_grad():
             wanted, given = one(x.clone()), other(x.clone())
         span = max(1.0, float(wanted.abs().max()))
@@ -118,73 +108,43 @@ def difference(one: nn.Module, other: nn.Module, dtype: torch.dtype) -> float:
     return found
 
 
-def examine(name: str, folder: Path) -> Found:
-    """All steps of one architecture."""
-    found = Found(name)
-    module = made(name)
-    torch.save({"params_ema": module.state_dict()}, folder / "net.pth")
-    try:
-        network = load_network(folder / "net.pth")
-        found.opened = True
-        save_network(network, folder / "net.safetensors")
-        again = load_network(folder / "net.safetensors")
-        found.equal = max(difference(module, one.module, torch.float32) for one in (network, again))
-        small, report = prune_oneshot(again, PruneOptions(ratio=RATIO))
-        save_network(small, folder / "small.safetensors")
-        masked = Network(load_network(folder / "net.safetensors").module, network.card)
-        apply_masks(masked.module, report.plan)
-        reopened = load_network(folder / "small.safetensors")
-        found.kept = report.after.params / report.before.params
-        found.pruned = difference(masked.module, reopened.module, torch.float64)
-    except SrdeployError as error:
-        found.why = str(error)
-    return found
+def page(found: dict[str, Facts]) -> str:
+    """The page's text."""
+    counts = {step: trials.counted(found, step) for step in STEPS}
+    text = (
+        f"spandrel {library().__version__}: architectures without a row of our own. Networks are "
+        f"small and have random weights. Of {len(found)}, {counts['opened'].split()[0]} open and "
+        "run. Steps that were done, of those that were tried: "
+        f"{counts['prune']} were pruned; {counts['onnx']} were exported to ONNX, and "
+        f"{counts['onnx_pruned']} pruned; {counts['coreml']} were converted for Core ML; of "
+        f"{counts['tensorrt']} TensorRT's parser accepts both ONNX files.\n\n"
+        "*Class*: the largest difference to the network that the class itself makes, as the file "
+        "was opened and after it was saved and opened again, in float32. How much of a published "
+        f"size can be pruned differs; little can where attention is frozen. {trials.COLUMNS}\n\n"
+    )
+    header = ["architecture", "parameters", "class", *trials.HEADER]
+    text += table(header, [_row(name, facts) for name, facts in found.items()])
+    return f"{text}\n\n{trials.appendix(found, STEPS)}"
 
 
-def row(one: Found) -> str:
-    """A line of the table."""
-    cells = [
-        one.name,
-        "yes" if one.opened else "no",
-        "" if one.equal is None else f"{one.equal:.0e}",
-        "" if one.kept is None else f"{100 * (1 - one.kept):.0f} %",
-        "" if one.pruned is None else f"{one.pruned:.0e}",
-        one.why,
-    ]
-    return f"| {' | '.join(cells)} |"
+def _row(name: str, facts: Facts) -> list[str]:
+    opened, shown = facts.get("opened", {}), ["-", "-"]
+    if trials.ok(facts, "opened"):
+        shown = [f"{opened['params']:,}", f"{opened['difference']:.0e}"]
+    return [name, *shown, *trials.cells(facts)]
 
 
 def main() -> None:
-    names = sys.argv[1:] or list(CLASSES)
-    version = library().__version__  # before any of its modules: torchvision may not fit
-    results = []
-    with tempfile.TemporaryDirectory() as folder:
-        for name in names:
-            results.append(examine(name, Path(folder)))
-            print(row(results[-1]), flush=True)
-    opened = sum(one.opened for one in results)
-    pruned = sum(one.pruned is not None and one.pruned < 1e-10 for one in results)
-    text = [
-        f"spandrel {version}, torch {torch.__version__.split('+')[0]}. Of "
-        f"{len(results)} architectures without a row of our own, {opened} open and {pruned} are "
-        f"pruned at {RATIO:g} with an output equal to the masked network's.",
-        "",
-        "| architecture | opens | difference to its class | weights removed | difference to the "
-        "masked network (float64) | why not |",
-        "|---|---|---|---|---|---|",
-        *map(row, results),
-        "",
-        "Networks are small and have random weights: how much of a published size can be pruned "
-        "differs. Little is removed where attention is frozen.",
-    ]
-    if len(names) == len(CLASSES):
-        write(
-            "spandrel-architectures",
-            "Architectures of spandrel",
-            "\n".join(text),
-            [asdict(one) for one in results],
-            "python benchmarks/spandrel_architectures.py",
-        )
+    """Run what is missing and write the page."""
+    args = trials.options(__doc__.splitlines()[0], CLASSES, STEPS).parse_args()  # type: ignore[union-attr]
+    if args.one:
+        trials.told_by(lambda: Steps(args.one, args.work / args.one), args.steps)
+        return
+    found = trials.run_all(args, CLASSES)
+    if args.only or args.steps != list(STEPS):
+        return
+    repeat = "python benchmarks/spandrel_architectures.py"
+    write("spandrel-architectures", "Architectures of spandrel", page(found), found, repeat)
 
 
 if __name__ == "__main__":
