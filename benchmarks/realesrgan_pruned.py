@@ -96,7 +96,7 @@ class Job:
 
 JOBS = [
     *(Job(SMALL.name, ratio) for ratio in (0.3, 0.5)),
-    *(Job(SMALL.name, 0.5, images) for images in ("drawings", "both")),
+    Job(SMALL.name, 0.5, "both"),
     *(Job(LARGE.name, ratio) for ratio in (0.5, 0.3)),
     Job(LARGE.name, 0.5, patches=28),
     Job(LARGE.name, 0.5, "both"),

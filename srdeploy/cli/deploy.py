@@ -204,6 +204,11 @@ def _tell(report: Any, json: bool, from_onnx: bool = False) -> None:
                 f"  compared on photographs dimmed to {parity.light:.1e}: on others, "
                 "rounding to float32 alone changes what this network answers; fine-tune it"
             )
+        elif parity.in_float64:
+            say(
+                "  compared in float64: rounding to float32 alone changes what this network "
+                "answers; fine-tune it"
+            )
     for remark in report.notes:
         say(f"  {remark}")
     if report.layers:

@@ -47,6 +47,9 @@ LIGHTS = (1.0, 2.0**-4, 2.0**-8, 2.0**-12)
 UNSURE = 1e-2
 """Share of the outputs beyond which rounding is no excuse: a wrong branch may differ by less."""
 
+SAME = 1e-6
+"""Share of the outputs by which two float64 programs of one network differ at most."""
+
 _PIXELS = "pixels of its input"
 
 FAULT = "report this network, it is a fault in the export"
@@ -216,6 +219,18 @@ class Reference:
             ROUNDING * own, UNSURE
         )
 
+    def same_in_float64(self, probe: Probe, artifact: Answer) -> bool:
+        """Whether an artifact, computed in float64, answers what the network answers there."""
+        if (right := self._right(probe)) is None:
+            return False
+        try:
+            found = self.returned(artifact(self.input(probe)))
+        except UserError:
+            return False
+        if found.shape != right.shape:
+            return False
+        return gap_between(right, found, self.card.value_range).relative <= SAME
+
     def _right(self, probe: Probe) -> NDArray | None:
         if self.exact is None:
             return None
@@ -252,6 +267,7 @@ def check_parity_of(
     remedy: str = "",
     at_once: str = FAULT,
     coarse: str = "",
+    exact: Answer | None = None,
     parting: Callable[[NDArray[np.float32]], str] = lambda x: "",
 ) -> Parity:
     """Compare an artifact with its network on every probe.
@@ -266,19 +282,21 @@ def check_parity_of(
         at_once: What to do where they differ on the very input that was traced.
         coarse: What is to be done where the artifact's precision is at fault, which is known to
             compute the right thing but for rounding; empty for float32.
+        exact: The artifact in float64, asked where rounding drowns the comparison; it may raise
+            a UserError.
         parting: Where the two part on an input, as the end of a sentence.
 
     Raises:
         SrdeployError: they differ; the sentence says where, why, and what to do.
     """
     gaps: list[Gap] = []
-    light = 1.0
-    compare = _Comparison(reference, run_artifact, tolerance, judges=not coarse)
+    light, in_float64 = 1.0, False
+    compare = _Comparison(reference, run_artifact, tolerance, judges=not coarse, exact=exact)
     for probe in reference.probes:
         found = compare.at(probe)
         if found.complaint is None and found.gap is not None:
             gaps.append(found.gap)
-            light = min(light, found.light)
+            light, in_float64 = min(light, found.light), in_float64 or found.in_float64
             continue
         why, short = coarse or found.why, "what is written otherwise is not the network"
         if not why and (alike := compare.alike(probe)):
@@ -297,7 +315,7 @@ def check_parity_of(
             short,
             curable=not (coarse or found.why),
         )
-    return parity_of(gaps, reference.sizes, light, tolerance)
+    return parity_of(gaps, reference.sizes, light, tolerance, in_float64=in_float64)
 
 
 @dataclass(frozen=True)
@@ -309,6 +327,7 @@ class _Found:
     detail: str = ""
     why: str = ""
     light: float = 1.0
+    in_float64: bool = False
 
 
 @dataclass(frozen=True)
@@ -319,6 +338,7 @@ class _Comparison:
     run: Answer
     tolerance: float
     judges: bool
+    exact: Answer | None = None
 
     def at(self, probe: Probe) -> _Found:
         """One probe, dimmed where rounding would drown the comparison."""
@@ -334,6 +354,8 @@ class _Comparison:
                 return replace(plain if light == 1 else self._once(dimmed), light=light)
         if own is None:
             return plain
+        if self.exact is not None and self.reference.same_in_float64(probe, self.exact):
+            return _Found(plain.gap, in_float64=True)
         if self.reference.rounding_explains(probe, self.run(self.reference.input(probe))):
             return _Found(plain.gap)
         why = (

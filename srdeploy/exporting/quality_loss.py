@@ -118,7 +118,9 @@ def require_quality(report: ExportReport) -> None:
         return
     before, after = quality["psnr_fp32"], quality["psnr"]
     assert report.parity is not None
-    if before == after or abs(quality["drop"]) < LOSSLESS or report.parity.light < 1:
+    if before == after or abs(quality["drop"]) < LOSSLESS:
+        return
+    if report.parity.light < 1 or report.parity.in_float64:
         return
     sizes = ", ".join(f"{width}x{height}" for height, width in report.parity.sizes)
     raise SrdeployError(

@@ -24,6 +24,8 @@ class Parity:
         sizes: Input sizes (height, width) it was compared at.
         light: Below 1: photographs had to be dimmed by this, as rounding drowned the comparison.
         tolerance: What ``relative`` had to stay within.
+        in_float64: It was compared in float64 where rounding drowned the comparison; there,
+            ``relative`` is what rounding does.
     """
 
     max_abs_diff: float
@@ -31,6 +33,7 @@ class Parity:
     sizes: list[tuple[int, int]]
     light: float = 1.0
     tolerance: float = 0.0
+    in_float64: bool = False
 
 
 def parity_of(
@@ -38,10 +41,12 @@ def parity_of(
     sizes: list[tuple[int, int]],
     light: float = 1.0,
     tolerance: float = 0.0,
+    *,
+    in_float64: bool = False,
 ) -> Parity:
     """The worst of what was met at the sizes."""
     largest, relative = max(g.largest for g in gaps), max(g.relative for g in gaps)
-    return Parity(largest, relative, sizes, light, tolerance)
+    return Parity(largest, relative, sizes, light, tolerance, in_float64)
 
 
 EXACT = 5e-3

@@ -180,9 +180,16 @@ def report(**values: Any) -> Any:
     return SimpleNamespace(**{**facts, **values})  # fmt: skip
 
 
-PARITY = SimpleNamespace(sizes=[(20, 30), (128, 129)], relative=1.234e-6, light=1.0, tolerance=1e-4)
+PARITY = SimpleNamespace(
+    sizes=[(20, 30), (128, 129)], relative=1.234e-6, light=1.0, tolerance=1e-4, in_float64=False
+)
 ROUNDED = SimpleNamespace(**{**vars(PARITY), "tolerance": 0.5})
 DIM = SimpleNamespace(**{**vars(PARITY), "light": 0.125})
+WIDE = SimpleNamespace(**{**vars(PARITY), "in_float64": True})
+WIDENED = (
+    "  compared in float64: rounding to float32 alone changes what this network answers; "
+    "fine-tune it"
+)
 DIMMED = (
     "  compared on photographs dimmed to 1.2e-01: on others, rounding to float32 alone changes "
     "what this network answers; fine-tune it"
@@ -201,6 +208,7 @@ NEAR = "  the picture that {} makes, but for rounding to {} (inputs 30x20, 129x1
         ({"parity": ROUNDED, "precision": "int8"}, [NEAR.format("PyTorch", "int8")]),
         ({"parity": PARITY, "target": "trt"}, [EXACT.format("its ONNX")]),
         ({"parity": DIM}, [EXACT.format("PyTorch"), DIMMED]),
+        ({"parity": WIDE}, [EXACT.format("PyTorch"), WIDENED]),
     ],
 )
 def test_what_export_prints(

@@ -80,7 +80,9 @@ class Loud(Plain):
                 parameter.mul_(gain if parameter.dim() == 4 else 0.01)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x * 255
+        return self.mixed(x * 255)
+
+    def mixed(self, y: Tensor) -> Tensor:
         for block, gate in zip(self.blocks, self.gates, strict=True):
             y = nn.functional.leaky_relu(block(y), 0.05)
             y = y * torch.sigmoid(gate(y))

@@ -225,6 +225,25 @@ def test_outputs_that_rounding_alone_moves_are_not_proven(tmp_path: Path) -> Non
     assert not list(tmp_path.iterdir())
 
 
+class Exploding(Loud):
+    """The same, and no number of it is folded into a weight, which would round that otherwise."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mixed(x / x.amax((1, 2, 3), keepdim=True))
+
+
+def test_outputs_that_rounding_alone_moves_are_compared_in_float64(tmp_path: Path) -> None:
+    report = export(network(Exploding(6.0)), "onnx", tmp_path / "net.onnx")
+    assert report.parity is not None
+    assert report.parity.in_float64
+    assert report.parity.relative > TOLERANCE  # rounding alone
+    other = network(Exploding(6.0))
+    with torch.no_grad():
+        other.module.get_parameter("blocks.2.weight").mul_(1 + 1e-5)
+    with pytest.raises(SrdeployError, match="rounding to float32 alone moves"):
+        check_parity(other, tmp_path / "net.onnx")
+
+
 def test_a_wrong_weight_shows_on_dimmed_photographs() -> None:
     net, other = network(Loud()), network(Loud())
     with torch.no_grad():

@@ -49,7 +49,7 @@ def test_plain_data() -> None:
     report = ExportReport("onnx", "a", "b", 1, "fp32", 17, Parity(0, 0, [(1, 2)]), {}, {}, 0.5)
     told = report.to_dict()
     assert told["parity"] == {"max_abs_diff": 0, "relative": 0, "sizes": [(1, 2)], "light": 1.0,
-                              "tolerance": 0.0}  # fmt: skip
+                              "tolerance": 0.0, "in_float64": False}  # fmt: skip
     assert (told["notes"], told["layers"], told["quality"]) == ([], [], None)
 
 

@@ -87,6 +87,23 @@ class Valued(Padded):
     mode, value = "constant", 0.5
 
 
+class Cropped(Plain):
+    """Padding by less than nothing (Real-CUGAN)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = F.pad(x, (3, 3, 3, 3), mode="reflect")
+        return super().forward(F.pad(wide, (-1, -5, -3, -3)) + F.pad(x, (2, -2, 0, 0)))
+
+
+class Detached(Plain):
+    """Sizes are asked of `.data`, and become constants on the way to Core ML (RFESR)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, height, width = x.data.size()
+        parted = x.view(n, 1, c, height, width).transpose(1, 2)
+        return super().forward(parted.reshape(n, c, height, width))
+
+
 class Unfolded(Plain):
     """Neighbourhoods as columns, and their mean."""
 
@@ -132,6 +149,8 @@ CASES: list[tuple[type[Plain], Any, Any]] = [
     (Padded, ANY, RANGE),
     (Replicated, ANY, RANGE),
     (Valued, ANY, RANGE),
+    (Cropped, ANY, RANGE),
+    (Detached, ANY, FIXED),
     (Unfolded, ANY, RANGE),
     (Windows, ANY, FIXED),
 ]

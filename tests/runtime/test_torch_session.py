@@ -69,3 +69,27 @@ def test_an_image_too_small_for_the_network_is_one_sentence() -> None:
         pytest.raises(UserError, match=r"image of shape \[1, 3, 4, 9\].*too small for me"),
     ):
         session.run(np.zeros((1, 3, 4, 9), np.float32))
+
+
+class Viewed(torch.nn.Module):
+    """Its `view` is legal for tensors in torch's usual order of memory only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 12, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.conv(x)
+        rows = y.view(len(y), -1)
+        return torch.nn.functional.pixel_shuffle((rows + 1).view(y.shape), 2)
+
+
+def test_code_that_wants_the_usual_order_of_memory_gets_it() -> None:
+    module = Viewed()
+    x = torch.rand(2, 3, 9, 7)
+    with torch.no_grad():
+        wanted = module(x).numpy()
+    card = Card(arch="tests:viewed", scale=2, scales=(2,), channels=3, value_range=1.0)
+    with TorchSession(Network(module, card), threads=1) as session:
+        for _ in range(2):
+            np.testing.assert_allclose(session.run(x.numpy()), wanted, atol=1e-6)

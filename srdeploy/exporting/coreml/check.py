@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.exporting.coreml.options import CoremlRequest
+from srdeploy.exporting.fallback import NotThisWay
 from srdeploy.exporting.layer_differences import parting
 from srdeploy.exporting.parity import FAULT, Probe, Reference, check_parity_of
 from srdeploy.exporting.probe import INPUT, OUTPUT, TOLERANCE, ForwardTrace, missing
@@ -54,8 +55,9 @@ def check_structure(
         if end.name != name or end.image != options.images:
             raise SrdeployError(f"'{end.name}' of the CoreML program is not the {name} asked for.")
         if end.sizes is not None and end.sizes != sizes:
-            raise SrdeployError(
-                f"'{name}' of the CoreML program has sizes {end.sizes}, not {sizes}."
+            raise NotThisWay(
+                f"'{name}' of the CoreML program has sizes {end.sizes}, not {sizes}.",
+                "else coremltools takes a size that the network's code computes for a constant",
             )
     last = types[block.outputs[0]]
     if _dimensions(last)[1] != card.channels:

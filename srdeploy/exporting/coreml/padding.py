@@ -1,9 +1,10 @@
-"""Padding by amounts that a program computes: to a multiple of a window's side, mostly.
+"""Padding by amounts that a program computes, to a multiple of a window mostly, or by less than 0.
 
-Core ML pads by constants only. What stands at each place of a padded axis can be said, though: with
-``p`` counted from the first row of the input, it is row ``p`` where there is one, and beyond the
-ends the first or last row (replicated), or the row as far inside as ``p`` is outside (reflected).
-So the rows are gathered; padding by a constant puts that in place of the rows beyond the ends.
+Core ML pads by constants only, and by none that is negative: those crop, and are written so. What
+stands at each place of an axis that is padded by a computed amount can be said, though: with ``p``
+counted from the first row of the input, it is row ``p`` where there is one, and beyond the ends the
+first or last row (replicated), or the row as far inside as ``p`` is outside (reflected). So the
+rows are gathered; padding by a constant puts that in place of the rows beyond the ends.
 """
 
 from __future__ import annotations
@@ -38,10 +39,13 @@ def _converter(mode: str, original: Converter | None) -> Converter:
         given = _get_inputs(context, node)
         x, amounts = given[0], given[1]
         if not isinstance(amounts, (list, tuple)):  # one constant
-            if original is None:
-                raise NotImplementedError("it is unknown to coremltools")
-            original(context, node)
-            return
+            known = None if amounts.val is None else [int(amount) for amount in amounts.val]
+            if known is None or min(known, default=0) >= 0:
+                if original is None:
+                    raise NotImplementedError("it is unknown to coremltools")
+                original(context, node)
+                return
+            amounts = known
         rest = [getattr(value, "val", value) for value in given[2:]]
         kind = mode or (str(rest.pop(0)) if rest else "constant")
         value = float(rest[0]) if kind == "constant" and rest and rest[0] is not None else 0.0
@@ -55,7 +59,10 @@ def _converter(mode: str, original: Converter | None) -> Converter:
             if any(_number(amount) != 0 for amount in pair)
         ]
         for axis, (before, after) in changed:
-            x = _axis(x, axis, before, after, kind, value)
+            if all(number is not None and number <= 0 for number in map(_number, (before, after))):
+                x = _cropped(x, axis, -(_number(before) or 0), -(_number(after) or 0))
+            else:
+                x = _axis(x, axis, before, after, kind, value)
         context.add(x, node.name)
 
     return convert
@@ -65,6 +72,20 @@ def _number(amount: Any) -> int | None:
     """An amount that is known; None for another."""
     value = getattr(amount, "val", amount)
     return None if value is None else int(value)
+
+
+def _cropped(x: Any, axis: int, before: int, after: int) -> Any:
+    """Without so many rows at both ends."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    here = [number == axis for number in range(x.rank)]
+    return mb.slice_by_index(
+        x=x,
+        begin=[before if at else 0 for at in here],
+        end=[-after if at else 0 for at in here],
+        begin_mask=[not at for at in here],
+        end_mask=[not (at and after) for at in here],
+    )
 
 
 def _axis(x: Any, axis: int, before: Any, after: Any, kind: str, value: float) -> Any:

@@ -12,6 +12,7 @@ import onnx
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.exporting.fallback import NotThisWay, first_that_works, one_asked
 from srdeploy.exporting.layer_differences import parting
+from srdeploy.exporting.onnx.exact import in_float64
 from srdeploy.exporting.onnx.graph import Exporter, check_exporter, graph_of, traced_part
 from srdeploy.exporting.onnx.ways import OnnxWay, reference_for, ways_to_onnx
 from srdeploy.exporting.onnx.write import TOLERANCES, Draft, too_coarse, write_onnx
@@ -231,6 +232,7 @@ def check_parity(
             what="The ONNX file",
             remedy=f"or try --exporter {other}",
             coarse=too_coarse(precision),
+            exact=functools.partial(in_float64, path),
             parting=lambda x: parting(reference.network, path, x),
         )
 
