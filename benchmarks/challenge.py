@@ -71,7 +71,8 @@ def direct_psnr(module: nn.Module, folder: Path) -> float:
         hr = np.asarray(Image.open(file).convert("RGB"), np.float64)
         (low,) = (folder / f"LR_bicubic/X{SCALE}").glob(f"{file.stem}*")
         lr = np.asarray(Image.open(low).convert("RGB"), np.float32)
-        x = torch.from_numpy(lr.transpose(2, 0, 1)[None] * (module.value_range / 255.0))  # type: ignore[operator]
+        planes = np.ascontiguousarray(lr.transpose(2, 0, 1)[None])
+        x = torch.from_numpy(planes * (module.value_range / 255.0))  # type: ignore[operator]
         with torch.no_grad():
             y = module(x)[0].double().numpy().transpose(1, 2, 0) * (255.0 / module.value_range)  # type: ignore[operator]
         height, width = y.shape[:2]

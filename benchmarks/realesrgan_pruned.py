@@ -223,9 +223,11 @@ def report(work: Path, data: Path) -> None:
     )
     header = ["network", "ratio", "fitted on", "parameters", "MACs at 720p", *SETS]
     text += table(header, [line for case in (SMALL, LARGE) for line in lines(case, found)])
-    missing = [job for job in JOBS if job not in found]
+    text += f"\n\n{learned(list(found.values()))}"
+    missing = [f"{job.network} at {job.ratio:g}" for job in JOBS if job not in found]
     if missing:
-        text += f"\n\n**{len(missing)} of {len(JOBS)} rows are not made yet.**"
+        told = ", ".join(missing)
+        text += f"\n\n**{len(missing)} of {len(JOBS)} rows are not made yet**: {told}."
     times = {
         case.name: json.loads(file.read_text())
         for case in (SMALL, LARGE)
@@ -249,6 +251,20 @@ def report(work: Path, data: Path) -> None:
     write(NAME, "Real-ESRGAN pruned without training", text,
           {"rows": list(found.values()), "times": times},
           "python benchmarks/realesrgan_pruned.py DATA --times")  # fmt: skip
+
+
+def learned(rows: list[dict[str, Any]]) -> str:
+    """Whether the network-wise steps helped, on pictures that no network was fitted to."""
+    stages = [(row["agreement"]["refit"], row["agreement"]["network-wise"]) for row in rows]
+    further = sum(any(end[name] < start[name] for name in SETS) for start, end in stages)
+    if not further:
+        return "The network-wise steps brought each network nearer on each set."
+    return (
+        f"In {further} of {len(rows)} rows the network-wise steps took a network further from the "
+        "dense one on some set: they lower the absolute error on the pieces that it is fitted on, "
+        "and with networks that are near already, that is not what serves other pictures. "
+        "`srdeploy prune --network-wise 0` leaves them out."
+    )
 
 
 def lines(case: Case, found: dict[Job, dict[str, Any]]) -> list[list[str]]:
