@@ -136,6 +136,24 @@ def test_what_is_no_better_is_not_taken(pair: tuple[Net, Net], value: str) -> No
     assert all(torch.equal(small.state_dict()[name], before[name]) for name in before)
 
 
+@pytest.mark.parametrize("value", [1.0, -1.0])
+def test_patches_that_are_not_learned_from_decide(value: float) -> None:
+    """The bias stays wrong: making up for it at 1 makes it worse at -1."""
+    dense, small = nn.Conv2d(1, 1, 1), nn.Conv2d(1, 1, 1)
+    with torch.no_grad():
+        for layer, bias in ((dense, 0.0), (small, 0.1)):
+            assert layer.bias is not None
+            layer.weight.fill_(1.0)
+            layer.bias.fill_(bias)
+    assert small.bias is not None
+    small.bias.requires_grad_(False)
+    x = torch.ones(8, 1, 4, 4)
+    x[7] = value
+    fit = fit_output(dense, small, x, 9, 1.0)
+    assert fit.before == pytest.approx(0.1)
+    assert (fit.after < fit.before) == (value > 0) == (float(small.weight) < 1)
+
+
 def test_code_without_gradients_is_told(pair: tuple[Net, Net]) -> None:
     dense, small = pair
     small.forward = torch.no_grad()(small.forward)  # type: ignore[method-assign]
