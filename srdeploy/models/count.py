@@ -59,11 +59,15 @@ def macs_by_layer(network: Network, height: int, width: int) -> dict[str, int]:
     rest = counter.get_total_flops()
     per_module = counter.get_flop_counts()
     found: dict[str, int] = {}
+
+    def of(name: str) -> int:
+        return sum(per_module.get(f"{type(module).__name__}.{name}", {}).values())
+
     for name, layer in module.named_modules():
         own = list(layer.parameters(recurse=False))
         if not own:
             continue
-        flops = sum(per_module.get(f"{type(module).__name__}.{name}", {}).values())
+        flops = of(name) - sum(of(f"{name}.{child}") for child, _ in layer.named_children())
         rest -= flops
         if any(p.requires_grad for p in own):
             found[name] = flops // 2

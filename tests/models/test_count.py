@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import Tensor, nn
 
-from srdeploy.models.count import count
+from srdeploy.models.count import count, macs_by_layer
 from srdeploy.models.registry import create
+from tests.pruning.helpers import user_network
 
 
 @pytest.mark.parametrize(
@@ -32,3 +35,23 @@ def test_published_sizes(arch, config, params_k, gmacs):
     assert counts.params / 1e3 == pytest.approx(params_k, abs=digit)
     if gmacs is not None:
         assert counts.macs_720p / 1e9 == pytest.approx(gmacs, abs=0.1 if gmacs % 1 else 0.5)
+
+
+class Scaled(nn.Module):
+    """A part with a parameter of its own around a layer, and a product of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.layer = nn.Parameter(torch.ones(1)), nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layer(x.flatten(2).mT)
+        return (y @ (y.mT @ y) * self.scale).mT.reshape(x.shape)
+
+
+def test_what_a_layer_inside_computes_is_counted_once() -> None:
+    network = user_network(lambda: nn.Sequential(Scaled(), nn.Conv2d(3, 3, 1)))
+    pixels = 4 * 5
+    assert macs_by_layer(network, 4, 5) == {
+        "0": 2 * 9 * pixels, "0.layer": 9 * pixels, "1": 9 * pixels, "": 0,
+    }  # fmt: skip
