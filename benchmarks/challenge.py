@@ -94,6 +94,7 @@ def page(found: dict[str, Facts]) -> str:
     measured = [facts["load"] for facts in runs.values() if trials.ok(facts, "load")]
     right = sum(abs(load["psnr"] - load["direct"]) < 0.0005 for load in measured)
     text = (
+        f"{trials.untried(found, challenge_networks.NETWORKS)}"
         f"{len(challenge_networks.NETWORKS)} networks are in the repository; {len(found)} were "
         f"tried here, and the code of {len(runs)} runs on a CPU. Steps that were done, of those "
         f"that were tried: {counts['load']} were loaded and measured, and {right} of them measure "
@@ -101,8 +102,9 @@ def page(found: dict[str, Facts]) -> str:
         f"{counts['prune']} were pruned; {counts['onnx']} were exported to ONNX, and "
         f"{counts['onnx_pruned']} pruned; {counts['coreml']} were converted for Core ML; of "
         f"{counts['tensorrt']} TensorRT's parser accepts both ONNX files.\n\n"
-        "PSNR in dB, our own way and the module fed *by hand*; `random` where the weights are not "
-        f"in the repository. {trials.COLUMNS}\n\n"
+        "PSNR in dB, our own way and the module fed *by hand*, in the value range that the "
+        "challenge's script names; `random` where the checkout has no weights. "
+        f"{trials.COLUMNS}\n\n"
     )
     header = ["network", "parameters", "PSNR Set5", "by hand", *trials.HEADER]
     text += table(header, [_row(name, facts) for name, facts in runs.items()])

@@ -304,6 +304,12 @@ def counted(found: dict[str, Facts], step: str) -> str:
     return f"{sum(ok(facts, step) for facts in tried)} of {len(tried)}"
 
 
+def untried(found: dict[str, Facts], names: Iterable[str]) -> str:
+    """A sentence on what was not tried; empty where all was."""
+    left = [name for name in names if name not in found]
+    return f"**Not tried yet: {', '.join(left)}.** " if left else ""
+
+
 def cells(facts: Facts) -> list[str]:
     """A network's part of the table, under :data:`HEADER`."""
     found = ["-"] * 3

@@ -224,7 +224,11 @@ def report(work: Path, data: Path) -> None:
     header = ["network", "ratio", "fitted on", "parameters", "MACs at 720p", *SETS]
     text += table(header, [line for case in (SMALL, LARGE) for line in lines(case, found)])
     text += f"\n\n{learned(list(found.values()))}"
-    missing = [f"{job.network} at {job.ratio:g}" for job in JOBS if job not in found]
+    missing = [
+        f"{job.network} at {job.ratio:g} ({job.images}, {job.patches})"
+        for job in JOBS
+        if job not in found
+    ]
     if missing:
         told = ", ".join(missing)
         text += f"\n\n**{len(missing)} of {len(JOBS)} rows are not made yet**: {told}."
@@ -234,13 +238,14 @@ def report(work: Path, data: Path) -> None:
         if (file := work / f"{case.name}-times.json").exists()
     }
     text += f"\n\n## Latency\n\n{latency(times)}\n\n## Pictures\n\n"
-    rows = [crops(case, data, work) for case in (SMALL, LARGE)]
-    rows = [row for row in rows if row is not None]
+    strips = {case.name: crops(case, data, work) for case in (SMALL, LARGE)}
+    rows = {name: strip for name, strip in strips.items() if strip is not None}
     if rows:
-        Image.fromarray(np.vstack(rows)).save(RESULTS / f"{NAME}.png", optimize=True)
+        whole = Image.fromarray(np.vstack(list(rows.values())))
+        whole.save(RESULTS / f"{NAME}.png", optimize=True)
         text += (
             f"![crops]({NAME}.png)\n\n*Parts of a shipped image and of a drawing: dense, pruned "
-            f"at 0.3 and at 0.5; above {SMALL.name}, below {LARGE.name}.* "
+            f"at 0.3 and at 0.5; from the top: {', '.join(rows)}.* "
         )
     text += (
         "Whole images, side by side:\n\n"

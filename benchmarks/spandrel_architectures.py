@@ -112,6 +112,7 @@ def page(found: dict[str, Facts]) -> str:
     """The page's text."""
     counts = {step: trials.counted(found, step) for step in STEPS}
     text = (
+        f"{trials.untried(found, CLASSES)}"
         f"spandrel {library().__version__}: architectures without a row of our own. Networks are "
         f"small and have random weights. Of {len(found)}, {counts['opened'].split()[0]} open and "
         "run. Steps that were done, of those that were tried: "
