@@ -117,14 +117,14 @@ class HostileDevice(FakeDevice):
         """A model that lies."""
         honest = super().load(job)
         loaded = replace(honest.loaded, **LOADED.get(self._lie, {}))
-        return HostileModel(self, loaded, self._lie)
+        return HostileModel(self, loaded, job.artifact, self._lie)
 
 
 class HostileModel(FakeModel):
     """Times, pixels and memory."""
 
-    def __init__(self, device: FakeDevice, loaded: Any, lie: str) -> None:
-        super().__init__(device, loaded)
+    def __init__(self, device: FakeDevice, loaded: Any, artifact: str, lie: str) -> None:
+        super().__init__(device, loaded, artifact)
         self._lie = lie
 
     def prepare(self, x: Any, *, runs: int, seconds: float) -> Any:

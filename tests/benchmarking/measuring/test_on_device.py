@@ -41,7 +41,7 @@ class Model(FakeModel):
     device: Desk
 
     def __init__(self, device: Desk, model: FakeModel) -> None:
-        super().__init__(device, replace(model.loaded, **device.loaded))
+        super().__init__(device, replace(model.loaded, **device.loaded), model._artifact)
         self.device = device
 
     def prepare(self, x: Any, *, runs: int, seconds: float) -> float | None:
