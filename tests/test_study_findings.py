@@ -5,10 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import statistics
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from srdeploy.benchmarking.measuring.stats import t_quantile
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 PAGE = (RESULTS / "study-findings.md").read_text(encoding="utf-8")
@@ -87,7 +90,13 @@ def test_figures_stand_in_tables_only_and_methods_exist() -> None:
     prose = "\n".join(line for line in PAGE.splitlines() if not line.startswith("|"))
     assert not re.findall(r"\d*\.\d\d|\d\s*dB", prose.replace(".05 or more", ""))
     known = {method for method, _, _ in [*ROWS, *STARTED]}
-    named = set(re.findall(r"`([a-z0-9-]+)`", prose)) - {"code", "removal", "guided", "linear"}
+    named = set(re.findall(r"`([a-z0-9-]+)`", prose)) - {
+        "code",
+        "removal",
+        "guided",
+        "fade",
+        "linear",
+    }
     assert named - {"fast", "assl-"} <= known
 
 
@@ -131,3 +140,31 @@ def test_both_sets_agree_where_seeds_do_and_leads_are_smaller_on_b100() -> None:
     for ratio, method in itertools.product((0.7, 0.9), SEVEN[2:]):
         lead = {w: mean(method, w, ratio) - mean("l1", w, ratio) for w in ("Set5", "B100")}
         assert 0 < lead["B100"] < lead["Set5"], (ratio, method)
+
+
+def lead(method: str, rival: str, what: str, ratio: float) -> tuple[float, float]:
+    """Mean over the seeds, and half its 95 % interval."""
+    found = zip(
+        values(method, what, ratio, (1, 2, 3), STARTED),
+        values(rival, what, ratio, (1, 2, 3), STARTED),
+        strict=True,
+    )
+    gaps = [a - b for a, b in found]
+    return statistics.mean(gaps), t_quantile(2) * statistics.stdev(gaps) / 3**0.5
+
+
+def test_from_reconstructed_starts() -> None:
+    published = ("srp-joint", "assl")
+    for what, rival in itertools.product(("Set5", "B100"), published):
+        for ratio, method in itertools.product((0.5, 0.7), ("reconstruct", "fade-cost")):
+            ahead, half = lead(method, rival, what, ratio)
+            assert ahead - half > 0, (what, rival, ratio, method)
+            assert ahead >= 0.05
+        assert lead("reconstruct", rival, what, 0.9)[0] < 0
+        assert lead("fade-cost", rival, what, 0.9)[0] >= 0.05
+        ahead, half = lead("fade-cost", "assl", what, 0.9)
+        assert ahead - half < 0
+        level = [abs(lead("fade-cost", "reconstruct", what, r)[0]) for r in (0.5, 0.7)]
+        assert max(level) < 0.03 < lead("fade-cost", "reconstruct", what, 0.9)[0]
+    for (_, ratio, _), row in STARTED.items():
+        assert row["rate"] == (2e-3 if ratio == 0.5 else 5e-3)
