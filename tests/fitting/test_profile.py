@@ -65,7 +65,7 @@ def test_a_device_that_went_away_is_asked_for_the_rest(tiny: Subject, tmp_path: 
     kept = [0]
     for _ in range(2):
         with pytest.raises(SrdeployError, match="went away"):
-            _profile(tiny, tmp_path, f"{ARITHMETIC}&fail=lost&after=60")
+            _profile(tiny, tmp_path, f"{ARITHMETIC}&fail=lost&after=30")
         with Store.open(tmp_path / "store.sqlite") as store:
             kept.append(sum(1 for _ in store.measurements(failed=False)))
     assert kept == sorted(set(kept))
