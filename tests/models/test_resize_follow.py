@@ -38,12 +38,12 @@ def test_a_layer_follows_its_tensor(layer: Any, weight: Any, numbers: tuple[int,
     assert (layer.in_channels, layer.out_channels, layer.groups) == numbers
 
 
-def test_group_norms_of_one_channel_a_group_stay_so() -> None:
-    for groups, kept in ((8, 5), (2, 2), (1, 1)):
+def test_groups_of_a_norm_stay_as_large_as_they_are() -> None:
+    for groups, channels, kept in ((8, 5, 5), (4, 6, 3), (2, 4, 1), (1, 8, 1)):
         layer = nn.GroupNorm(groups, 8)
-        layer.weight = nn.Parameter(torch.zeros(5))
+        layer.weight = nn.Parameter(torch.zeros(channels))
         resize.follow_shapes(layer)
-        assert (layer.num_groups, layer.num_channels) == (kept, 5)
+        assert (layer.num_groups, layer.num_channels) == (kept, channels)
     resize.follow_shapes(nn.GroupNorm(2, 8, affine=False))
     resize.follow_shapes(nn.BatchNorm2d(8, affine=False, track_running_stats=False))
 

@@ -161,7 +161,6 @@ def test_groups_and_exact_compaction(name):
 @pytest.mark.parametrize(
     ("block", "operation"),
     [
-        (zoo.WindowAttention, "bmm"),
         (zoo.FourierBlock, "_fft_r2c"),
         (zoo.ComputedWeight, "convolution"),
         (zoo.Deformable, "grid_sampler_2d"),

@@ -22,6 +22,8 @@ REALPLKSR = Architecture(
         "realplksr-s": {"n_blocks": 12, "n_feats": 64, "side": 13, "attention": False},
         "realplksr-l": {"n_blocks": 28, "n_feats": 96, "n_partial": 24},
     },
+    # Its stream could lose whole groups of its normalisation only; no tensor shows how many stay.
+    leave_alone=("feats.0",),
     scales=None,
     tiles_differ=(
         "its normalisation averages over all that it sees; more --memory makes larger tiles"
