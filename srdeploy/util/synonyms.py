@@ -51,7 +51,7 @@ INSTEAD: dict[str, dict[str, str]] = {
             "foreign checkpoint becomes a network)",
         ),
         **dict.fromkeys(
-            ("benchmark", "measure", "profile", "time", "latency", "perf"), "write `srdeploy bench`"
+            ("benchmark", "measure", "time", "latency", "perf"), "write `srdeploy bench`"
         ),
         **dict.fromkeys(
             ("test", "evaluate", "psnr", "validate", "quality", "metrics"), "write `srdeploy eval`"
