@@ -150,8 +150,8 @@ def learned(
         kept: Where the state is kept; what is found there is gone on from.
 
     Returns:
-        The network with the step on its card, and a remark where fewer steps were made; without
-        gradients ``small`` as it was.
+        The network with the step on its card, and a remark where fewer steps were made or nothing
+        was taken; without gradients ``small`` as it was.
 
     Raises:
         WithoutGradientsError: the network's output has no gradient, and steps were asked for.
@@ -174,11 +174,13 @@ def learned(
     card = small.card.step(
         step="network-wise", images=images, patches=len(x), steps=count, lr=RATE, **fewer, **told
     )
-    remark = (
+    remarks = {
         f"network-wise reconstruction made {count} steps instead of {usual}, as the network is "
-        f"large; --network-wise {usual} makes all"
-    )
-    return replace(small, card=card), remark if fewer else ""
+        f"large; --network-wise {usual} makes all": count < usual,
+        "network-wise reconstruction came no nearer to the dense network on images that it did not "
+        "learn from, so nothing of it was taken": count and fit.after == fit.before,
+    }
+    return replace(small, card=card), "; ".join(said for said, holds in remarks.items() if holds)
 
 
 def _affordable(steps: int, cost: int) -> int:

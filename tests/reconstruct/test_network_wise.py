@@ -214,3 +214,14 @@ def test_a_large_network_makes_fewer_steps_unless_they_were_asked_for(
         assert step.get("usual_steps") == (None if asked else 10)
         told = [remark for remark in report.remarks if "instead of 10" in remark]
         assert len(told) == (not asked)
+
+
+@pytest.mark.parametrize(("rate", "taken"), [(1e-3, True), (1e3, False)])
+def test_what_was_not_taken_is_told(
+    rate: float, taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = create("ledsr", scale=2, n_blocks=1, n_feats=8)
+    monkeypatch.setattr(network_wise, "RATE", rate)
+    images = Calibration(patches=4, side=16, network_wise=5)
+    _, report = prune_by_cost(network, PruneOptions(ratio=0.5), images)
+    assert ("nothing of it was taken" in " ".join(report.remarks)) == (not taken)
