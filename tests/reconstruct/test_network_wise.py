@@ -151,7 +151,7 @@ def test_patches_that_are_not_learned_from_decide(value: float) -> None:
     x[7] = value
     fit = fit_output(dense, small, x, 9, 1.0)
     assert fit.before == pytest.approx(0.1)
-    assert (fit.after < fit.before) == (value > 0) == (float(small.weight) < 1)
+    assert (fit.after < fit.before) == (value > 0) == (small.weight.item() < 1)
 
 
 def test_code_without_gradients_is_told(pair: tuple[Net, Net]) -> None:
