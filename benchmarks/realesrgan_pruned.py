@@ -263,7 +263,12 @@ def learned(rows: list[dict[str, Any]]) -> str:
     stages = [(row["agreement"]["refit"], row["agreement"]["network-wise"]) for row in rows]
     further = sum(any(end[name] < start[name] for name in SETS) for start, end in stages)
     if not further:
-        return "The network-wise steps brought each network nearer on each set."
+        same = sum(start == end for start, end in stages)
+        untaken = (
+            f", but for {same} of {len(rows)} rows: there they were no nearer on the pieces held out, "
+            "so nothing of them was taken"
+        )
+        return f"The network-wise steps brought each network nearer{untaken if same else ''}."
     return (
         f"In {further} of {len(rows)} rows the network-wise steps took a network further from the "
         "dense one on some set: they lower the absolute error on the pieces that it is fitted on, "
