@@ -265,8 +265,8 @@ def learned(rows: list[dict[str, Any]]) -> str:
     if not further:
         same = sum(start == end for start, end in stages)
         untaken = (
-            f", but for {same} of {len(rows)} rows: there they were no nearer on the pieces held out, "
-            "so nothing of them was taken"
+            f", but for {same} of {len(rows)} rows: there they were no nearer on the pieces held "
+            "out, so nothing of them was taken"
         )
         return f"The network-wise steps brought each network nearer{untaken if same else ''}."
     return (
