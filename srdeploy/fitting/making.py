@@ -65,7 +65,9 @@ def make(
     if not (file.is_file() and told.is_file()):
         method = find_method(DEFAULT)
         calibration = Calibration(
-            options.calibration, network_wise=steps_of(method, options.network_wise)
+            options.calibration,
+            network_wise=steps_of(method, options.network_wise),
+            steps_asked=options.network_wise is not None,
         )
         ways = tuple(dict(one) for one in candidates)
         small, report = prune_at_once(
