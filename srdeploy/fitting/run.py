@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,17 +11,18 @@ from pathlib import Path
 from typing import Literal
 
 from srdeploy.devices.errors import DeviceError, DeviceUnfit
-from srdeploy.errors import SrdeployError, UserError
+from srdeploy.errors import SrdeployError
 from srdeploy.fitting.bench import Bench
 from srdeploy.fitting.choose import Chooser, front, impossible
 from srdeploy.fitting.conditions import Conditions, Way
+from srdeploy.fitting.folder import WORK, discard_work, keep_settings, name_of
 from srdeploy.fitting.making import Made, make, with_reasons, write_artifact
 from srdeploy.fitting.memory import MemoryModel, fit_memory
 from srdeploy.fitting.predict import AGAIN, Observation, Predictor
 from srdeploy.fitting.profile import profile
 from srdeploy.fitting.reasons import reasons
 from srdeploy.fitting.recover import check_recovery, recover
-from srdeploy.fitting.result import FILE, RESULTS, FitOptions, FitResult, Point, read_result
+from srdeploy.fitting.result import RESULTS, FitOptions, FitResult, Point, read_result
 from srdeploy.fitting.subject import Subject
 from srdeploy.fitting.ways import ways_on
 from srdeploy.fitting.worth import Measured, Worth, loss_db
@@ -35,7 +35,7 @@ from srdeploy.models.store import save_network
 from srdeploy.quality.evaluate import evaluate
 from srdeploy.quality.result import Quality
 from srdeploy.reconstruct.calibration import Calibration
-from srdeploy.util.files import atomic_path, discard
+from srdeploy.util.files import atomic_path
 from srdeploy.util.progress import track
 
 CORRECTIONS = 3
@@ -49,8 +49,6 @@ SLACK = 0.9
 
 FRONT = 8
 """Points of a predicted front."""
-
-SETTINGS, WORK = "settings.json", "work"
 
 
 def fit(
@@ -80,9 +78,9 @@ def fit(
     check_recovery(options.recover)
     if fresh:
         discard_work(folder)
-    _keep_settings(network, options, folder)
+    keep_settings(network, options, folder)
     places = {
-        budget: folder if len(options.budgets_ms) == 1 else folder / f"{budget:g}ms"
+        budget: folder if len(options.budgets_ms) == 1 else folder / name_of(budget)
         for budget in options.budgets_ms
     }
     done = {budget: read_result(place) for budget, place in places.items()}
@@ -93,33 +91,6 @@ def fit(
             for budget, place in places.items():
                 done[budget] = done[budget] or fitter.fit(budget, place)
     return [result for result in done.values() if result is not None]
-
-
-def discard_work(folder: Path) -> None:
-    """Remove what an earlier fit left in its folder."""
-    if (folder / SETTINGS).is_file():
-        for path in (SETTINGS, WORK, FILE, RESULTS, *(p.name for p in folder.glob("*ms"))):
-            if (folder / path).exists():
-                discard(folder / path, folder)
-
-
-def _keep_settings(network: Network, options: FitOptions, folder: Path) -> None:
-    """See that the folder is for this fit."""
-    asked = {
-        "options": options.model_dump(mode="json"),
-        "weights_sha256": weights_sha256(network.module.state_dict()),
-    }
-    path = folder / SETTINGS
-    with suppress(OSError, ValueError):
-        if json.loads(path.read_text("utf-8")) != json.loads(json.dumps(asked)):
-            raise UserError(
-                f"'{folder}' holds another fit; name another folder with -o, or give --fresh to "
-                "replace it."
-            )
-        return
-    (folder / WORK).mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(asked, indent=1), encoding="utf-8")
 
 
 @dataclass
