@@ -14,6 +14,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from latency_prediction import NETWORKS, THREADS, subject_of
 from results_io import quiet, srdeploy, table, write
 
 from srdeploy.fitting.bench import Bench
@@ -27,13 +28,6 @@ from srdeploy.pruning.blocks import find_block
 from srdeploy.pruning.options import removals
 
 ROOT = Path(__file__).parents[1]
-THREADS = 2
-NETWORKS = {
-    "EDSR-S": ("edsr-s-x2", (160, 240)),
-    "EDSR f64b5": ("DATA/weights/edsr_mlperf/edsr_f64b5_x2_pytorch.pt", (160, 240)),
-    "VDSR": ("DATA/weights/vdsr/model_epoch_50.pth", (64, 64)),
-    "Compact": ("DATA/weights/realesrgan/realesr-animevideov3.pth", (128, 128)),
-}
 RATIOS = [n / 20 for n in range(1, 19)]
 FP32 = Way("onnxruntime", "fp32")
 
@@ -75,8 +69,7 @@ def main() -> None:
 
 
 def compare(name: str, asked: argparse.Namespace) -> list[dict[str, Any]]:
-    file, size = NETWORKS[name]
-    file = file.replace("DATA", str(asked.data))
+    file, size = subject_of(name, asked.data)
     folder = ROOT / "runs" / "fit" / name.replace(" ", "-")
     folder.mkdir(parents=True, exist_ok=True)
     subject = Subject.of(load_network(file))

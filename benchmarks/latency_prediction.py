@@ -72,9 +72,15 @@ def main() -> None:
           "python benchmarks/latency_prediction.py DATA", out=asked.out)  # fmt: skip
 
 
-def measure(name: str, way: Way, asked: argparse.Namespace) -> dict[str, Any]:
+def subject_of(name: str, data: Path) -> tuple[str, tuple[int, int]]:
+    """The file of a network, and the height and width of the LR image that it is timed on."""
     file, size = NETWORKS[name]
-    subject = Subject.of(load_network(file.replace("DATA", str(asked.data))))
+    return file.replace("DATA", str(data)), size
+
+
+def measure(name: str, way: Way, asked: argparse.Namespace) -> dict[str, Any]:
+    file, size = subject_of(name, asked.data)
+    subject = Subject.of(load_network(file))
     folder = ROOT / "runs" / "latency_prediction"
     folder.mkdir(parents=True, exist_ok=True)
     conditions = Conditions(size, subject.network.card.scale, THREADS)
