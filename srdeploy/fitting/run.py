@@ -185,7 +185,9 @@ class _Fit:
     def _worth(self, precisions: Sequence[str]) -> Worth:
         path = self.work / "worth.json"
         with suppress(OSError, ValueError):
-            return Worth.model_validate_json(path.read_text("utf-8"))
+            kept = Worth.model_validate_json(path.read_text("utf-8"))
+            if kept.precisions.keys() >= set(precisions):  # a way that failed before may run now
+                return kept
         inputs = Calibration(self.options.calibration).inputs(self.subject.network)
         measured = Measured(self.subject, inputs)
         found = Worth(
