@@ -7,6 +7,7 @@ import platform
 import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from srdeploy import __version__
@@ -33,6 +34,7 @@ class ServedDevice:
         self._file = StateFile(entry.called)
         self.state: DeviceState = self._file.read()
         self._lock = threading.Lock()
+        self._state_lock = threading.Lock()
         self._running: str | None = None
         self._began = 0.0
         self._what = ""
@@ -102,7 +104,7 @@ class ServedDevice:
 
     def order(self, state: Any, reason: str) -> None:
         """Set the device aside, or have it back."""
-        self._set(self.state.ordered(state, reason))
+        self._change(lambda now: now.ordered(state, reason))
 
     def _judge(self, job: dict[str, Any], answer: Answer) -> None:
         """Whose fault was it? A job that hung elsewhere too is not held against the device."""
@@ -111,13 +113,16 @@ class ServedDevice:
         if outcome == "failed" or (outcome == "hung" and job["blame"]):
             faults = [answer["reason"]]
         if faults:
-            self._set(self.state.failed(faults[0], self._farm.quarantine_after))
+            limit = self._farm.quarantine_after
+            self._change(lambda now: now.failed(faults[0], limit))
         elif outcome in ("done", "wrong"):
-            self._set(self.state.succeeded())
+            self._change(DeviceState.succeeded)
 
-    def _set(self, state: DeviceState) -> None:
-        self.state = state
-        self._file.write(state)
+    def _change(self, change: Callable[[DeviceState], DeviceState]) -> None:
+        """Keep what follows from the state; an order may come while a job is being judged."""
+        with self._state_lock:
+            self.state = change(self.state)
+            self._file.write(self.state)
 
     def _signature(self) -> Answer:
         return {"name": self.entry.called, "status": self.status()}

@@ -9,6 +9,7 @@ import os
 import shutil
 import stat
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -46,12 +47,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def _beside(target: Path) -> Path:
-    """A name for what is not finished: of this target and process, and short, since the target's
-    may be as long as the disk allows; with its ending, by which libraries choose a format.
+    """A name for what is not finished: of this target, process and thread, and short, since the
+    target's may be as long as the disk allows; with its ending, by which libraries choose a format.
     """
     digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
     ending = target.suffix if len(target.suffix) < 16 else ""
-    return target.with_name(f".{digest}.{os.getpid()}.tmp{ending}")
+    writer = f"{os.getpid()}-{threading.get_native_id()}"
+    return target.with_name(f".{digest}.{writer}.tmp{ending}")
 
 
 _STAGE = ".made."  # begins the names of folders whose files have not moved out yet

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import socket
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -111,6 +112,20 @@ def test_the_first_fault_is_the_reason_and_the_second_sets_aside(runner: Runner)
     )  # fmt: skip
     assert len(runner.asked) == 2
     assert StateFile("orin").read() == runner.station.state
+
+
+def test_orders_and_jobs_at_once_lose_neither(runner: Runner) -> None:
+    """An order comes on another thread than the one that judges a job."""
+    station = runner.station
+    orders = threading.Thread(
+        target=lambda: [station.order("ready", str(count)) for count in range(100)]
+    )
+    orders.start()
+    for _ in range(100):
+        assert station.run(JOB)["outcome"] == "done"
+    orders.join()
+    assert (station.state.done, station.state.reason) == (100, "99")
+    assert StateFile("orin").read() == station.state
 
 
 def test_states_tell_when(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

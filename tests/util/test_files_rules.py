@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -31,12 +33,26 @@ def test_the_name_on_the_way(tmp_path: Path) -> None:
     name = "a-name-that-is-rather-long" * 8 + ".onnx"
     with atomic_path(tmp_path / name) as temporary:
         digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-        assert temporary == tmp_path / f".{digest}.{os.getpid()}.tmp.onnx"
+        writer = f"{os.getpid()}-{threading.get_native_id()}"
+        assert temporary == tmp_path / f".{digest}.{writer}.tmp.onnx"
         temporary.write_text("x")
     for suffix, kept in (("." + "e" * 14, True), ("." + "e" * 15, False)):
         with atomic_path(tmp_path / f"a{suffix}") as temporary:
             assert temporary.name.endswith(".tmp" + suffix * kept)
             temporary.write_text("x")
+
+
+def test_threads_that_write_the_same_file_do_not_meet(tmp_path: Path) -> None:
+    def write(text: str) -> None:
+        for _ in range(50):
+            with atomic_path(tmp_path / "a") as temporary:
+                temporary.write_text(text)
+
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(write, text * 10_000) for text in "xyz"]:
+            done.result()
+    assert set((tmp_path / "a").read_text()) in ({"x"}, {"y"}, {"z"})
+    assert os.listdir(tmp_path) == ["a"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
