@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from results_io import quiet, table, write
 
-from srdeploy.fitting.bench import Bench
+from srdeploy.fitting.bench import CALM, Bench
 from srdeploy.fitting.conditions import Conditions, Way
 from srdeploy.fitting.predict import errors
 from srdeploy.fitting.profile import observe, profile
@@ -58,14 +58,19 @@ def main() -> None:
             rows.append([
                 name, f"{way.runtime or asked.device} {way.precision}", str(found["block"]),
                 f"{found['median']:.1%}", f"{found['p90']:.1%}", f"{found['worst']:.1%}",
-                str(len(found["held_out"])),
+                str(len(found["held_out"])), f"{found['of_medians']:.1%}",
+                f"{found['unrest']:.2f}",
             ])  # fmt: skip
     header = ["network", "runs in", "block", "median error", "90th percentile", "largest",
-              "networks"]  # fmt: skip
+              "networks", "of medians", "unrest"]  # fmt: skip
     text = (
         f"{TARGET} Each network was cut to widths drawn at random for each group, in the device's "
         "blocks; none of those that are predicted had been measured. Predicted from probes of "
-        f"layers and four whole networks; medians, {THREADS} threads.\n\n" + table(header, rows)
+        f"layers and four whole networks; {THREADS} threads. Errors are those of undisturbed "
+        f"times, the {CALM}th percentile of a file's: other tenants of the machine slow it for "
+        "seconds, and equal files then differ in their medians. *Of medians*: the median error of "
+        "predicted medians; *unrest*: the median over the undisturbed time, of the networks that "
+        "correct the sum.\n\n" + table(header, rows)
     )
     where = "cpu-2threads" if asked.device == "local" else asked.device.partition(":")[0]
     write(f"latency-prediction-{where}", "Predicted latency", text, raw,
@@ -97,11 +102,21 @@ def measure(name: str, way: Way, asked: argparse.Namespace) -> dict[str, Any]:
         "way": str(way),
         "block": predict.table.block,
         "factors": predict.factors,
+        "unrest": predict.unrest,
+        "of_medians": float(
+            np.median([abs(predict(o.removed) / o.median_ms - 1) for o in held_out])
+        ),
         "median": float(np.median(found)),
         "p90": float(np.percentile(found, 90)),
         "worst": max(found),
         "held_out": [
-            {"removed": dict(o.removed), "ms": o.ms, "predicted_ms": predict(o.removed)}
+            {
+                "removed": dict(o.removed),
+                "undisturbed_ms": o.ms,
+                "predicted_undisturbed_ms": predict.undisturbed(o.removed),
+                "median_ms": o.median_ms,
+                "predicted_ms": predict(o.removed),
+            }
             for o in held_out
         ],
     }

@@ -83,9 +83,19 @@ def _document(predict: Any) -> dict[str, Any]:
     return {
         **table,
         "others": dict(predict.uses.others),
-        "correction": {"layers": layers, "moved": moved, "constant_ms": constant},
+        "correction": {
+            "layers": layers,
+            "moved": moved,
+            "constant_ms": constant,
+            "median_over_undisturbed": predict.unrest,
+        },
         "networks": [
-            {"removed": dict(one.removed), "ms": one.ms, "predicted_ms": predict(one.removed)}
+            {
+                "removed": dict(one.removed),
+                "ms": one.median_ms,
+                "undisturbed_ms": one.ms,
+                "predicted_ms": predict(one.removed),
+            }
             for one in predict.observations
         ],
     }
@@ -115,5 +125,5 @@ def _tell(predict: Any) -> None:
         whole.add_column(name, justify="right")
     for one in predict.observations:
         gone = str(sum(one.removed.values()))
-        whole.add_row(gone, f"{one.ms:.2f}", f"{predict(one.removed):.2f}")
+        whole.add_row(gone, f"{one.median_ms:.2f}", f"{predict(one.removed):.2f}")
     show(whole)

@@ -1,13 +1,24 @@
-"""Artifacts on one device, measured in turns and kept: what was measured is not measured again."""
+"""Artifacts on one device, measured in turns and kept: what was measured is not measured again.
+
+A device's pace changes while a table is made: other programs, other tenants of a shared machine and
+heat slow it for seconds or minutes, and no table can know when. So files are timed beside one that
+stays the same, their anchor, which takes turns with them in every run: what counts is the ratio to
+it, times what the anchor takes when nothing disturbs it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
+
+import numpy as np
 
 from srdeploy.benchmarking.measuring.on_device import measure_on
 from srdeploy.benchmarking.measuring.request import Outcome, Request
+from srdeploy.benchmarking.measuring.stats import paired_speedup, turns_of
 from srdeploy.devices.checked import CheckedDevice, checked
 from srdeploy.devices.errors import DeviceError
 from srdeploy.devices.open import open_device
@@ -17,6 +28,22 @@ from srdeploy.measure.store import Store
 
 TOGETHER = 8
 """Artifacts that take turns: each holds memory of the device."""
+
+CALM = 10
+"""Percentile of a file's times that counts as undisturbed."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A file that was timed beside an anchor.
+
+    Attributes:
+        found: Its measurement.
+        ms: What it takes when nothing disturbs the device.
+    """
+
+    found: Measurement
+    ms: float
 
 
 class Bench:
@@ -80,18 +107,62 @@ class Bench:
             SrdeployError: one could not be measured; what was measured before it is stored.
         """
         keys = [request.key(artifact, self.uri) for artifact in artifacts]
-        kept = [self._store.get(key) for key in keys]
-        missing = [n for n, one in enumerate(kept) if one is None or one.error is not None]
+        missing = [n for n, key in enumerate(keys) if not self._store.done(key)]
         for start in range(0, len(missing), TOGETHER):
             self._measure([(artifacts[n], keys[n]) for n in missing[start:][:TOGETHER]], request)
         found = [self._store.get(key) for key in keys]
         return [_finished(one, artifact) for one, artifact in zip(found, artifacts, strict=True)]
 
-    def _measure(self, asked: Sequence[tuple[str, str]], request: Request) -> None:
+    def timed(self, artifacts: Sequence[str], request: Request, anchor: str) -> list[Timed]:
+        """Time files beside an anchor; what the store holds is not measured again.
+
+        Args:
+            artifacts: Files; the anchor may be one of them.
+            request: What is asked of all.
+            anchor: A file that takes about as long as they do.
+
+        Returns:
+            One of each, in that order.
+
+        Raises:
+            SrdeployError: as :meth:`measure`.
+        """
+        base = request.key(anchor, self.uri)
+        keys = [request.key(artifact, self.uri) for artifact in artifacts]
+        others = {k: a for k, a in zip(keys, artifacts, strict=True) if k != base}
+        missing = [(a, key) for key, a in others.items() if not self._store.done(key)]
+        for start in range(0, len(missing), TOGETHER - 1):
+            self._measure([(anchor, base), *missing[start:][: TOGETHER - 1]], request, beside=True)
+        if not self._store.done(base):
+            self._measure([(anchor, base)], request)
+        _finished(self._store.get(base), anchor)
+        anchors = {
+            one.session: one
+            for one in self._store.measurements(artifact=Path(anchor).name, failed=False)
+            if one.scenario == request.scenario and request.key(anchor, one.device) == base
+        }
+        calm = min(float(np.percentile(one.samples_ms, CALM)) for one in anchors.values())
+        told = []
+        for key, artifact in zip(keys, artifacts, strict=True):
+            found = _finished(self._store.get(key), artifact)
+            beside = anchors[found.session]
+            ratio = 1.0 if key == base else _speedup(beside, found)
+            told.append(Timed(found, calm / ratio))
+        return told
+
+    def _measure(
+        self, asked: Sequence[tuple[str, str]], request: Request, *, beside: bool = False
+    ) -> None:
+        """Measure and keep; ``beside``: nothing is kept without the first, which is an anchor."""
         keys = iter([key for _, key in asked])  # outcomes come in the order that was asked for
+        lost = False
 
         def keep(outcome: Outcome) -> None:
-            self._store.add(outcome.measurement, next(keys))
+            nonlocal lost
+            found, key = outcome.measurement, next(keys)
+            lost = lost or (beside and key == asked[0][1] and found.error is not None)
+            if not lost and not self._store.add(found, key):  # an anchor, once more
+                self._store.add(found, f"{key} {found.session}")
 
         artifacts = [artifact for artifact, _ in asked]
         for outcome in measure_on(self.device, artifacts, request, on_outcome=keep):
@@ -104,3 +175,9 @@ def _finished(found: Measurement | None, artifact: str) -> Measurement:
         told = found.error if found and found.error else f"'{artifact}' gave no times"
         raise SrdeployError(told)
     return found
+
+
+def _speedup(anchor: Measurement, found: Measurement) -> float:
+    ratio = paired_speedup(turns_of(anchor), turns_of(found))
+    assert ratio is not None  # both were finished in the same run
+    return ratio.value

@@ -12,11 +12,13 @@ from srdeploy.fitting.probe import PRECISIONS
 from srdeploy.measure.scenario import Scenario
 from srdeploy.runtime.table import RUNTIMES
 
-PROBE = {"min_runs": 10, "min_seconds": 0.6, "turn_seconds": 0.3, "warmup_runs": 2}
+PROBE = {"min_runs": 10, "min_seconds": 0.8, "turn_seconds": 0.2, "warmup_runs": 2}
 PROBE |= {"warmup_seconds": 0.2, "quality": False, "memory": False, "sensors": False}
-"""Of a probe: many of them are measured, and none counts for much."""
+"""Of a probe: many of them are measured, and none counts for much. Turns are short, so that a time
+of unrest does not meet all turns of one."""
 
-WHOLE = {"min_runs": 20, "min_seconds": 3.0, "quality": False, "sensors": False}
+WHOLE = {"min_runs": 20, "min_seconds": 3.0, "turn_seconds": 0.3, "quality": False}
+WHOLE |= {"sensors": False}
 """Of a whole network."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from statistics import median
 
 BLOCKS = (32, 16, 8, 4)
 """Blocks that are looked for, the largest first."""
@@ -14,23 +13,28 @@ STEPS = 8
 POINTS = 5
 """Widths of a table's side, at most."""
 
-FLAT = 0.97
-"""Share of the next block's time from which on a narrower width gains nothing."""
+SAVES = 0.35
+"""Of what narrower widths would save if time grew evenly, the share that still makes a block."""
+
+NOISE = 0.01
+"""Share of a time that is no difference."""
 
 
 def sweep_widths(widest: int) -> list[int]:
     """Widths, up to the widest, whose times show the device's block."""
     step = BLOCKS[-1] if widest >= 2 * BLOCKS[-1] else 1
     top = -(-widest // step) * step
-    return [w for w in range(top - (STEPS - 1) * step, top + 1, step) if w > 0]
+    return [w for w in range(top - STEPS * step, top + 1, step) if w > 0]
 
 
 def block_of(times: Mapping[int, float]) -> int:
     """The block that times of a sweep show.
 
-    Of a device that computes in blocks, a width between two multiples takes as long as the next
-    multiple. The largest block of which that is so for half of such widths and more counts; where
-    it is so of none, any width pays, and the step of the sweep is taken.
+    A device that computes in blocks takes about as long for a width between two multiples as for
+    the next one. So widths in between save little of what they would if time grew evenly from one
+    multiple to the next (as the time of no channels at all counts that of the narrowest). The
+    largest block counts of which that is so, of all such widths together; where it is so of none,
+    any width pays, and the step of the sweep is taken.
 
     Args:
         times: Milliseconds by width, of convolutions that are as wide on both sides.
@@ -38,12 +42,14 @@ def block_of(times: Mapping[int, float]) -> int:
     widths = sorted(times)
     step = widths[1] - widths[0] if len(widths) > 1 else widths[0]
     for block in BLOCKS:
-        ratios = [
-            times[w] / times[up]
-            for w in widths
-            if (up := -(-w // block) * block) != w and up in times
-        ]
-        if block > step and len(ratios) >= block // step - 1 and median(ratios) >= FLAT:
+        saved = enough = 0.0
+        between = [w for w in widths if (up := -(-w // block) * block) != w and up in times]
+        for width in between:
+            up = -(-width // block) * block
+            below = times.get(up - block, times[widths[0]])
+            saved += times[up] - times[width]
+            enough += SAVES * (up - width) / block * (times[up] - below) + NOISE * times[up]
+        if between and saved <= enough:
             return block
     return step
 

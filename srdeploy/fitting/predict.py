@@ -5,15 +5,20 @@ caches), one on the channels that are written (what stands between convolutions)
 (starting, copying). The three are fitted to the whole networks' relative errors by least squares
 that lets none be negative (Lawson and Hanson, "Solving Least Squares Problems", 1974, chapter 23),
 with the layers' factor drawn towards 1 where there are few networks.
+
+All of these are times of a device that nothing else disturbs (:mod:`srdeploy.fitting.bench`). How
+much longer the median takes is one factor more, the median of what whole networks showed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import median
 
 import numpy as np
 
+from srdeploy.fitting.bench import Timed
 from srdeploy.fitting.table import LatencyTable
 from srdeploy.fitting.uses import LayerUse, Uses
 
@@ -32,32 +37,41 @@ class Observation:
 
     Attributes:
         removed: Atoms that each group has lost.
-        ms: Its median time.
+        ms: Its undisturbed time,
+        median_ms: and its median time.
         weight: How much it counts.
         mb: Peak memory, where the device told it.
     """
 
     removed: Removed
     ms: float
+    median_ms: float
     weight: float = 1.0
     mb: float | None = None
+
+    @classmethod
+    def of(cls, removed: Removed, timed: Timed, weight: float = 1.0) -> Observation:
+        """From what was measured."""
+        return cls(removed, timed.ms, timed.found.p50_ms or 0.0, weight, timed.found.peak_mb)
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """Milliseconds of a network with some of its channels gone.
+    """Milliseconds, the median, of a network with some of its channels gone.
 
     Attributes:
         uses: Its layers.
         table: The device's.
         observations: Whole networks.
-        factors: On the layers, on what is written, and the constant.
+        factors: On the layers, on what is written, and the constant; of undisturbed times.
+        unrest: The median over the undisturbed time.
     """
 
     uses: Uses
     table: LatencyTable
     observations: tuple[Observation, ...] = ()
     factors: tuple[float, float, float] = field(default=(1.0, 0.0, 0.0))
+    unrest: float = 1.0
 
     def corrected(self, *observed: Observation) -> Predictor:
         """With more whole networks."""
@@ -67,10 +81,19 @@ class Predictor:
             for one in seen
         ]
         weights = np.array([one.weight for one in seen])
-        return replace(self, observations=seen, factors=_fit(np.array(rows), weights))
+        return replace(
+            self,
+            observations=seen,
+            factors=_fit(np.array(rows), weights),
+            unrest=median(one.median_ms / one.ms for one in seen),
+        )
 
     def __call__(self, removed: Removed) -> float:
         """The prediction, in milliseconds."""
+        return self.unrest * self.undisturbed(removed)
+
+    def undisturbed(self, removed: Removed) -> float:
+        """The same for a device that nothing else disturbs."""
         layers, moved, constant = self.factors
         return layers * self.layers_ms(removed) + moved * self.written(removed) + constant
 
@@ -103,7 +126,8 @@ class Predictor:
     def use_ms(self, use: LayerUse, inputs: int, outputs: int) -> float:
         """One layer's part of the prediction; with the constant, they add up to it."""
         layers, moved, _ = self.factors
-        return layers * self.layer_ms(use, inputs, outputs) + moved * self._written(use, outputs)
+        ms = layers * self.layer_ms(use, inputs, outputs) + moved * self._written(use, outputs)
+        return self.unrest * ms
 
     def _written(self, use: LayerUse, outputs: int) -> float:
         block = self.table.block
@@ -112,7 +136,7 @@ class Predictor:
     @property
     def constant_ms(self) -> float:
         """What no layer takes."""
-        return self.factors[2]
+        return self.unrest * self.factors[2]
 
 
 def _fit(rows: np.ndarray, weights: np.ndarray) -> tuple[float, float, float]:
@@ -129,5 +153,5 @@ def _fit(rows: np.ndarray, weights: np.ndarray) -> tuple[float, float, float]:
 
 
 def errors(predict: Predictor, networks: Sequence[Observation]) -> list[float]:
-    """Relative errors of the prediction, without sign."""
-    return [abs(predict(one.removed) / one.ms - 1) for one in networks]
+    """Relative errors of the predicted undisturbed times, without sign."""
+    return [abs(predict.undisturbed(one.removed) / one.ms - 1) for one in networks]

@@ -184,5 +184,8 @@ def _in_precision(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
         names = usual_layers(model)
         layers = [layer for layer in layers_of(model) if layer.name in names]
         tensors = {t for layer in layers for t in (*layer.inputs, layer.output)}
-        return quantise(model, names, dict.fromkeys(tensors, Range(-4.0, 4.0)))
+        # Runtimes compute a Relu with its convolution only if 8 bits hold nothing below 0 after it.
+        cut = {node.output[0] for node in model.graph.node if node.op_type == "Relu"}
+        ranges = {t: Range(0.0 if t in cut else -4.0, 4.0) for t in tensors}
+        return quantise(model, names, ranges)
     return model

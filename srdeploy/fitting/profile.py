@@ -134,14 +134,12 @@ def observe(
     conditions: Conditions,
     folder: Path,
 ) -> list[Observation]:
-    """Measure whole networks, cut to the numbers of channels that are asked for."""
+    """Time whole networks beside the dense one, cut to the numbers of channels asked for."""
     asked = list(removals)
     files = [str(cut_file(subject, removed, way, folder)) for removed in asked]
-    found = bench.measure(files, conditions.networks(bench, way))
-    return [
-        Observation(removed, one.p50_ms or 0.0, mb=one.peak_mb)
-        for removed, one in zip(asked, found, strict=True)
-    ]
+    anchor = str(cut_file(subject, {}, way, folder))
+    found = bench.timed(files, conditions.networks(bench, way), anchor)
+    return [Observation.of(removed, one) for removed, one in zip(asked, found, strict=True)]
 
 
 def cut_file(subject: Subject, removed: Mapping[str, int], way: Way, folder: Path) -> Path:
@@ -178,11 +176,11 @@ class _Probes:
     def times(
         self, kind: LayerKind, asked: Sequence[tuple[tuple[int, int], int]]
     ) -> dict[tuple[tuple[int, int], int], float]:
-        """Median milliseconds by widths and number of pairs."""
+        """Undisturbed milliseconds by widths and number of pairs."""
         files = [str(self._file(kind, *one)) for one in asked]
         request = self._conditions.probes(self._bench, self._way, kind.factor)
-        found = self._bench.measure(files, request)
-        return {key: one.p50_ms or 0.0 for key, one in zip(asked, found, strict=True)}
+        found = self._bench.timed(files, request, str(self._file(kind, *max(asked))))
+        return {key: one.ms for key, one in zip(asked, found, strict=True)}
 
     def _file(self, kind: LayerKind, widths: tuple[int, int], pairs: int) -> Path:
         made = write_probe(self._ends, kind, widths, pairs, self._way.precision)
@@ -211,16 +209,13 @@ def _kind_table(
     else:
         wide += tuple(b for b in grid_of(most_wide, _unit(kind, block)) if b > narrow[-1])
         pairs = [(a, b) for a in narrow for b in wide if a <= b]
-    asked = [(pair, LONG) for pair in pairs] + [((a, a), SHORT) for a in narrow]
-    times = probes.times(kind, asked)
-    each = {a: (times[(a, a), LONG] - times[(a, a), SHORT]) / (LONG - SHORT) for a in narrow}
-    base = {a: max(times[(a, a), SHORT] - SHORT * each[a], 0.0) for a in narrow}
+    times = probes.times(kind, [(pair, chain) for pair in pairs for chain in (LONG, SHORT)])
 
     def pair_ms(a: int, b: int) -> float:
-        low, high = sorted((a, b))
-        if kind.groups == DEPTHWISE or low == high:
-            return max(each[low], 0.0)
-        return max((times[(low, high), LONG] - base[low]) / LONG, 0.0)
+        pair = (a, a) if kind.groups == DEPTHWISE else (min(a, b), max(a, b))
+        return max((times[pair, LONG] - times[pair, SHORT]) / (LONG - SHORT), 0.0)
+
+    base = {a: max(times[(a, a), SHORT] - SHORT * pair_ms(a, a), 0.0) for a in narrow}
 
     return KindTable(
         kind=kind,

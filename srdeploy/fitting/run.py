@@ -19,7 +19,7 @@ from srdeploy.fitting.folder import WORK, discard_work, keep_settings, name_of
 from srdeploy.fitting.making import Made, make, with_reasons, write_artifact
 from srdeploy.fitting.memory import MemoryModel, fit_memory
 from srdeploy.fitting.predict import AGAIN, Observation, Predictor
-from srdeploy.fitting.profile import profile
+from srdeploy.fitting.profile import observe, profile
 from srdeploy.fitting.reasons import reasons
 from srdeploy.fitting.recover import check_recovery, recover
 from srdeploy.fitting.result import RESULTS, FitOptions, FitResult, Point, read_result
@@ -44,7 +44,7 @@ CORRECTIONS = 3
 WAYS = 2
 """Ways to run a network of which one is made, at most."""
 
-SLACK = 0.9
+SLACK = 0.95
 """Share of the budget: a network that is faster leaves room for a better one."""
 
 FRONT = 8
@@ -221,8 +221,17 @@ class _Fit:
                 attempt.ms <= budget and not made.removed
             ):
                 break
-            seen = Observation(made.removed, attempt.ms, weight=AGAIN)
-            chooser = replace(chooser, predict=chooser.predict.corrected(seen))
+            with self._timed("measure"):
+                (seen,) = observe(
+                    self.subject,
+                    [made.removed],
+                    self.bench,
+                    chooser.way,
+                    self.conditions,
+                    self.work,
+                )
+            again = replace(seen, weight=AGAIN)
+            chooser = replace(chooser, predict=chooser.predict.corrected(again))
             target = budget
         return found
 

@@ -65,7 +65,7 @@ def test_a_device_that_went_away_is_asked_for_the_rest(tiny: Subject, tmp_path: 
     kept = [0]
     for _ in range(2):
         with pytest.raises(SrdeployError, match="went away"):
-            _profile(tiny, tmp_path, f"{ARITHMETIC}&fail=lost&after=30")
+            _profile(tiny, tmp_path, f"{ARITHMETIC}&fail=lost&after=70")
         with Store.open(tmp_path / "store.sqlite") as store:
             kept.append(sum(1 for _ in store.measurements(failed=False)))
     assert kept == sorted(set(kept))
@@ -94,3 +94,8 @@ def test_what_has_no_probes_is_told(way: Way, told: str, tiny: Subject, tmp_path
         pytest.raises(UserError, match=told),
     ):
         profile(tiny, bench, way, CONDITIONS, tmp_path)
+
+
+def test_why_nothing_can_be_timed_is_told(tiny: Subject, tmp_path: Path) -> None:
+    with pytest.raises(SrdeployError, match="lacks what runs networks"):
+        _profile(tiny, tmp_path, f"{ARITHMETIC}&fail=unfit")

@@ -111,7 +111,7 @@ def test_a_fit_goes_on_when_the_device_is_back(
 ) -> None:
     # The fake forgets how many turns it took: each call gets further, as with a bad cable.
     asked = {"budgets_ms": (1.5,), "min_psnr": 99.0, "max_mb": 65.0, "calibration": small_images}
-    options = _options(f"{ARITHMETIC}&fail=lost&after=45", **asked)
+    options = _options(f"{ARITHMETIC}&fail=lost&after=110", **asked)
     told: list[str] = []
     found: list[FitResult] = []
     while not found and len(told) < 12:
