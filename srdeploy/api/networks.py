@@ -144,6 +144,7 @@ def prune(
     params: float | None = None,
     method: str | None = None,
     layer_ratios: Mapping[str, float] | str | None = None,
+    remove_blocks: str | Sequence[str] = (),
     exclude: str | Sequence[str] = (),
     round_to: int | str | None = None,
     criterion: str | None = None,
@@ -171,6 +172,8 @@ def prune(
             seconds; or one that trains: ``srp``, ``assl``, ``gassl``, ``guided`` or ``fade``.
         layer_ratios: Layer pattern to a ratio of its own; or ``"[0-15:0.3,16:0.5]"`` by number;
             or the file of a pruned form of the network, for the shares that its layers have lost.
+        remove_blocks: Names or patterns of residual blocks that go entirely; without a ratio or a
+            budget nothing else does. Not for the methods that train.
         exclude: Pattern or patterns of layers whose channels stay, beside those that the published
             runs of its architecture leave alone.
         round_to: Keep multiples of so many channels; ``"auto"``: of what this machine's CPU
@@ -202,6 +205,7 @@ def prune(
 
     Example:
         >>> small = sr.prune("edsr-s-x2", 0.5, exclude="body.0.*")
+        >>> fewer = sr.prune("edsr-s-x2", remove_blocks=["body.3", "body.5"])
         >>> small = sr.prune(model, method="srp", data="DIV2K/HR", run_dir="runs/srp")
     """
     dense = network_of(network)
@@ -210,6 +214,7 @@ def prune(
         layer_ratios = read_layer_ratios([layer_ratios], dense, left)
     options = said(
         layer_ratios=layer_ratios,
+        remove_blocks=listed(remove_blocks) or None,
         exclude=listed(exclude) or None,
         round_to=round_to,
         criterion=criterion,
@@ -220,6 +225,8 @@ def prune(
     if isinstance(ratio, str) or budget is not None:
         if ratio not in (None, "auto") or budget is None:
             raise UserError('ratio="auto" and a budget, macs or params, belong together.')
+        ratio = 0.0
+    elif ratio is None and remove_blocks and not layer_ratios:
         ratio = 0.0
     row = chosen_method(method, has_recipe=recipe is not None, scores=criterion is not None)
     check_settings(

@@ -94,7 +94,7 @@ def inspect(
     `srdeploy inspect EDSR_baseline_x2.pt --groups`
     """
     from srdeploy.models.card_file import has_digest
-    from srdeploy.models.folding import is_expanded
+    from srdeploy.models.folding import folded, is_expanded
     from srdeploy.models.load import load_network
     from srdeploy.models.proof_text import tell_proof
     from srdeploy.util.shipped import shipped_networks
@@ -105,6 +105,7 @@ def inspect(
         from srdeploy.compacting.unprunable import unprunable_of
         from srdeploy.pruning.tracing.channel_labels import UnsupportedOperationError
         from srdeploy.pruning.tracing.groups import find_groups
+        from srdeploy.pruning.tracing.residual_blocks import find_residual_blocks
         from srdeploy.reconstruct.rotate import stream_note
 
         document: dict[str, Any] = {**_summary(network), "card": network.card.model_dump()}
@@ -115,8 +116,10 @@ def inspect(
                 group.to_dict() | {"rotates": stream_note(network, group)} for group in found.groups
             ]
             document["unprunable"] = unprunable_of(network, found).to_dict()
+            document["blocks"] = find_residual_blocks(folded(network)).to_dict()
         except UnsupportedOperationError as error:
             document |= {"groups": None, "groups_error": str(error), "unprunable": None}
+            document["blocks"] = None
         emit(document)
         return
     card = network.card
@@ -143,6 +146,7 @@ def inspect(
         say(f"  history: {_entry(entry)}")
     if groups:
         from srdeploy.pruning.tracing.groups import find_groups, tell_not_followed
+        from srdeploy.pruning.tracing.residual_blocks import find_residual_blocks
         from srdeploy.reconstruct.rotate import stream_note
 
         say()
@@ -153,6 +157,8 @@ def inspect(
             say(str(group))
             if (rotates := stream_note(network, group)) is not None:
                 say(f"  rotates: {rotates}")
+        for line in find_residual_blocks(folded(network)).told():
+            say(line)
 
 
 def eval_(

@@ -119,6 +119,14 @@ def prune(
         Path | None,
         typer.Option(metavar="FILE", help="In place of ratios: NNI's config_list, as it stands."),
     ] = None,
+    remove_block: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="No training: residual blocks that go entirely (body.3); repeatable. Without "
+            "--ratio nothing else does.",
+        ),
+    ] = None,
     exclude: Annotated[
         list[str] | None,
         typer.Option(metavar="PATTERN", help="Layers whose channels stay; repeatable."),
@@ -161,6 +169,8 @@ def prune(
 
     `srdeploy prune edsr-s-x2 --method l1 --ratio 0.5 -o pruned.safetensors`
 
+    `srdeploy prune edsr-s-x2 --remove-block body.3 --remove-block body.5 -o shorter.safetensors`
+
     `srdeploy prune edsr-s-x2 --ratio 0.3 --round-to auto -o pruned.safetensors`
 
     `srdeploy prune VDSR.pth --ratio 0.3 --layer-ratio 'residual_layer.1?.conv=0.7' -o v.st`
@@ -178,7 +188,8 @@ def prune(
     budget = budget_of(amounts.amount("--macs", macs), amounts.amount("--params", params))
     if nni_config is not None and (ratio or layer_ratio or budget):
         raise UserError("--nni-config says what goes; leave ratios and budgets out.")
-    share = amounts.ratio(ratio, budget, layer_ratio or [])
+    only_blocks = bool(remove_block) and not (ratio or layer_ratio or nni_config or budget)
+    share = 0.0 if only_blocks else amounts.ratio(ratio, budget, layer_ratio or [])
     row = chosen_method(method, has_recipe=recipe is not None, scores=criterion is not None)
     trains = (recipe, changes, common_set, train_data, threads)
     check_settings(
@@ -198,6 +209,7 @@ def prune(
     choice = {
         "ratio": share,
         "layer_ratios": amounts.layer_ratios(layer_ratio, network, exclude, default_exclude),
+        "remove_blocks": tuple(remove_block) if remove_block else None,
         "exclude": tuple(exclude) if exclude else None,
         "round_to": amounts.round_to(round_to, meant_for),
         "seed": seed,
@@ -299,6 +311,8 @@ def _tell(small: Any, report: Any, output: Path, json: bool, more: dict[str, Any
         emit({"output": str(output), **more, **report.to_dict(), "widths": small.card.widths})
         return
     before, after = report.before, report.after
+    for name, part in report.plan.parts.items():
+        say(f"{name} is gone: {', '.join(part.layers)}")
     for row in report.groups:
         if row["kept"] < row["channels"]:
             layers = row["layers"]

@@ -67,6 +67,7 @@ class PruneReport:
             "proof": self.proof,
             "quality": self.quality,
             "groups": self.groups,
+            "blocks": self.plan.blocks,
             "remarks": self.remarks,
             "unprunable": self.unprunable.to_dict(),
         }
@@ -144,12 +145,15 @@ def report_on(
 ) -> PruneReport:
     """What became of a network: sizes, and one row per group."""
     rows = []
+    lost = {layer for part in plan.parts.values() for layer in part.layers}
     for group in grouping.groups:
         row = group.to_dict()
         pattern = excluded_by(group, options) if group.status != "untouchable" else None
         if pattern is not None:
             row |= {"status": "excluded", "why": [f"left alone by the pattern '{pattern}'"]}
         gone = len(plan.removed.get(group.name, [])) * group.block
+        if lost.issuperset(group.layers):
+            gone, row["why"] = row["channels"], ["the residual block that it is in is removed"]
         kept = row["channels"] - gone
         rows.append(row | {"kept": kept, "removed_ratio": round(gone / row["channels"], 4)})
     assert small.card.proof is not None

@@ -11,6 +11,7 @@ from srdeploy.compacting.proof import prove_equal
 from srdeploy.errors import SrdeployError
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
+from srdeploy.models.removed_parts import card_without
 from srdeploy.models.resize import (
     changed_shapes,
     layer_numbers,
@@ -50,6 +51,8 @@ def cut_unproven(network: Network, plan: Plan) -> Network:
 
 
 def _card_of(network: Network, small: nn.Module, plan: Plan) -> Card:
+    if plan.parts:
+        network = replace(network, card=card_without(network.card, plan.parts))
     base = unpruned_module(network)
     shapes = changed_shapes(base, small)
     resize(base, shapes)

@@ -49,6 +49,21 @@ LARGEST_MULTIPLE = 256
 """Largest size multiple that a network may want."""
 
 
+class RemovedPart(BaseModel):
+    """A part of a network that is gone (:mod:`srdeploy.models.removed_parts`).
+
+    Attributes:
+        layers: Names of the convolutions and linear layers that were in it.
+        adds_nothing: What it made was added to something, and nothing is; otherwise it passes its
+            input on.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    layers: list[_Name]
+    adds_nothing: bool = False
+
+
 class Card(BaseModel):
     """Everything about a network that cannot be read off its tensors.
 
@@ -70,6 +85,8 @@ class Card(BaseModel):
         numbers: Of parts of the network whose code cuts channels at positions that are attributes:
             the values of those that differ from the base network; and sizes to which its code
             reshapes (:mod:`srdeploy.models.reshapes`).
+        removed: Parts that are gone entirely, by name. Where its architecture has fewer of them
+            instead, nothing is said here.
         size_multiple: Input height and width must be multiples of this.
         smallest: Input height and width must be at least this.
         receptive_field: Width in input pixels of the square that can influence one output pixel;
@@ -96,6 +113,7 @@ class Card(BaseModel):
     widths: dict[_Name, _Count] = Field(default_factory=dict)
     shapes: dict[_Name, list[_Count]] = Field(default_factory=dict)
     numbers: dict[_Name, dict[_Name, _Count]] = Field(default_factory=dict)
+    removed: dict[_Name, RemovedPart] = Field(default_factory=dict)
     size_multiple: int = Field(default=1, ge=1, le=LARGEST_MULTIPLE)
     smallest: int = Field(default=1, ge=1, le=LARGEST_MULTIPLE)
     receptive_field: int = Field(default=0, ge=0, le=1 << 20)
@@ -107,8 +125,8 @@ class Card(BaseModel):
 
     @property
     def pruned(self) -> bool:
-        """Whether any tensor is smaller than in the base network."""
-        return bool(self.shapes)
+        """Whether any tensor is smaller than in the base network, or gone."""
+        return bool(self.shapes or self.removed)
 
     @property
     def own_code(self) -> bool:
@@ -124,7 +142,7 @@ class Card(BaseModel):
     def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without later fields where they say nothing: so it was before there were these."""
         values: dict[str, Any] = handler(self)
-        for name, nothing in (("smallest", 1), ("dense_sha256", None)):
+        for name, nothing in (("smallest", 1), ("dense_sha256", None), ("removed", {})):
             if values.get(name) == nothing:
                 values.pop(name, None)
         return values

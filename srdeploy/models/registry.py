@@ -179,10 +179,11 @@ def base_module(card: Card) -> nn.Module:
     if row is None:
         raise unknown_name("architecture", shown(card.arch), ARCHITECTURES)
     config = checked_config(row, card.config)
-    if math.prod(config[key] for key in row.layers) > len(card.widths):
+    layers = len(card.widths) + sum(len(part.layers) for part in card.removed.values())
+    if math.prod(config[key] for key in row.layers) > layers:
         raise UserError(
             f"The network card says {', '.join(f'{key} {config[key]}' for key in row.layers)}, but "
-            f"widths of {len(card.widths)} layers; the file is damaged, take another copy."
+            f"widths of {layers} layers; the file is damaged, take another copy."
         )
     import torch
 

@@ -28,6 +28,7 @@ from srdeploy.models.digest import weights_sha256
 from srdeploy.models.facts import check_card, check_shapes, check_weights
 from srdeploy.models.network import Factory, Network
 from srdeploy.models.registry import base_module
+from srdeploy.models.removed_parts import remove_parts
 from srdeploy.models.resize import resize, set_numbers, tensor_places
 from srdeploy.util.files import atomic_path, check_output
 from srdeploy.util.synonyms import nearest
@@ -194,26 +195,32 @@ def empty_module(
                 f"pass --arch {card.arch} to allow importing it."
             )
         module = user_factory(arch or card.arch)().eval()  # holds what no file does: not on meta
-        if names is None or names != module.state_dict().keys():  # not as 0.1 wrote it
-            compute_weights(module)
     elif callable(arch):
         raise UserError(f"This network is srdeploy's own {card.arch}; leave arch out.")
     else:
         module = base_module(card)
+    remove_parts(module, card.removed)
+    as_saved = names is not None and names == module.state_dict().keys()
+    if card.own_code and not as_saved:  # else it is as 0.1 wrote it
+        compute_weights(module)
     resize(module, card.shapes)
     set_numbers(module, card.numbers)
     return module
 
 
 def unpruned_module(network: Network) -> nn.Module:
-    """The module of a network as it was before any pruning; its numbers mean nothing.
+    """The module of a network before any channels were removed; its numbers mean nothing.
+
+    Parts that are gone are gone from it, too.
 
     Raises:
         UserError: it is built by code that cannot be imported.
     """
-    if network.make is not None:
-        return compute_weights(network.make().eval())
     card = network.card
+    if network.make is not None:
+        module = compute_weights(network.make().eval())
+        remove_parts(module, card.removed)
+        return module
     return empty_module(card.model_copy(update={"shapes": {}, "numbers": {}}), arch=card.arch)
 
 

@@ -6,7 +6,16 @@ import math
 from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    WithJsonSchema,
+    field_validator,
+    model_serializer,
+)
 
 from srdeploy.errors import UserError, unknown_name
 from srdeploy.pruning.blocks import BLOCKS, HERE, find_block, targets
@@ -54,6 +63,8 @@ class PruneOptions(BaseModel):
             ``auto``: of the block of this machine's CPU, ``trt-int8``...: of a target's.
         criterion: One of :data:`CRITERIA`.
         seed: For the random criterion.
+        remove_blocks: Patterns of residual blocks that go entirely, by their names
+            (:mod:`srdeploy.pruning.tracing.residual_blocks`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,6 +75,15 @@ class PruneOptions(BaseModel):
     round_to: Channels = 1
     criterion: str = "l1"
     seed: int = 0
+    remove_blocks: tuple[str, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a field that says nothing: so it was before there was this one."""
+        values: dict[str, Any] = handler(self)
+        if not values.get("remove_blocks"):
+            values.pop("remove_blocks", None)
+        return values
 
     @field_validator("ratio")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,25 @@ from srdeploy.compacting.run import (
     prune_oneshot,
     report_on,
 )
+from srdeploy.compacting.shorten import shortened
 from srdeploy.compacting.surgery import compact
 from srdeploy.errors import SrdeployError
 from srdeploy.models.dense import with_dense_noted
 from srdeploy.models.folding import folded
 from srdeploy.models.network import Network
+from srdeploy.pruning.depth import (
+    blocks_asked,
+    grouping_without,
+    named,
+    outermost,
+    without_blocks,
+)
 from srdeploy.pruning.methods.oneshot import plan_oneshot
 from srdeploy.pruning.methods.table import Method
 from srdeploy.pruning.options import PruneOptions, nothing_to_prune, removals
 from srdeploy.pruning.plan import Plan, make_plan
 from srdeploy.pruning.tracing.groups import Grouping, find_groups
+from srdeploy.pruning.tracing.residual_blocks import ResidualBlock, find_residual_blocks
 from srdeploy.reconstruct.allocate import allocations
 from srdeploy.reconstruct.budget import Budget
 from srdeploy.reconstruct.calibration import Calibration
@@ -78,18 +87,20 @@ def prune_at_once(
     if method.kind == "reconstructed":
         if not resume:
             Steps(folder).clear()
-        return prune_by_cost(
+        small, report = prune_by_cost(
             network, options, calibration, measure,
             rotate=method.rotates, budget=budget, folder=folder,
         )  # fmt: skip
-    if not refits:
-        return prune_oneshot(network, options, measure, method)
-    grouping = find_groups(network)
-    plan = plan_oneshot(network, options, grouping, method)
-    x = calibration.inputs(network)
-    return _remove_and_refit(
-        network, network, grouping, plan, options, calibration, x, measure, Steps()
-    )
+    elif not refits:
+        small, report = prune_oneshot(network, options, measure, method)
+    else:
+        grouping = find_groups(network)
+        plan = plan_oneshot(network, options, grouping, method)
+        x = calibration.inputs(network)
+        small, report = _remove_and_refit(
+            network, network, grouping, plan, options, calibration, x, measure, Steps()
+        )
+    return shortened(small), report
 
 
 def prune_by_cost(
@@ -124,9 +135,10 @@ def prune_by_cost(
     calibration = calibration or Calibration()
     grouping = find_groups(network)
     settings = options.model_dump(mode="json", exclude={"criterion", "seed"})
+    blocks = blocks_asked(network, options)
     if budget is not None:
         settings |= budget.settings()
-    elif not removals(grouping, options):
+    elif not blocks and not removals(grouping, options):
         raise nothing_to_prune(grouping, options)
     x = calibration.inputs(network)
     how: dict[str, Any] = {
@@ -137,9 +149,8 @@ def prune_by_cost(
     if budget is not None and budget.ways:
         how["ways"] = [dict(one) for one in budget.ways]
     steps = _steps(network, x, settings | how, folder)
-    turned, plan = _chosen_once(
-        network, steps, lambda: _choose(network, grouping, options, settings, x, rotate, budget)
-    )
+    chooser = _Chooser(network, grouping, settings, x, rotate, tuple(blocks))
+    turned, plan = _chosen_once(network, steps, lambda: chooser.best(options, budget))
     made = _remove_and_refit(
         network, turned, grouping, plan, options, calibration, x, measure, steps
     )
@@ -174,9 +185,8 @@ def choose_start(
     """
     x = calibration.inputs(network)
     steps = _steps(network, x, {"counts": dict(counts), "rotate": rotate}, folder)
-    turned, plan = _chosen_once(
-        network, steps, lambda: _chosen(network, grouping, counts, {}, x, rotate)
-    )
+    chooser = _Chooser(network, grouping, {}, x, rotate)
+    turned, plan = _chosen_once(network, steps, lambda: chooser.chosen(counts))
     return turned, plan.removed
 
 
@@ -215,51 +225,73 @@ def _as_chosen(
     return replace(turned, card=card), Plan.model_validate(facts["plan"])
 
 
-def _choose(
-    network: Network,
-    grouping: Grouping,
-    options: PruneOptions,
-    settings: dict[str, Any],
-    x: Tensor,
-    rotate: bool,
-    budget: Budget | None,
-) -> tuple[Network, Plan]:
-    """The network to remove channels from, and which."""
-    if budget is None:
-        counts = removals(grouping, options)
-        return _chosen(network, grouping, counts, settings, x, rotate)
-    ways: Sequence[Mapping[str, int]] = budget.ways or allocations(
-        network, grouping, options, budget, x.split(1), rotate=rotate
-    )
-    tried = [_chosen(network, grouping, counts, settings, x, rotate) for counts in ways]
-    errors = [_error(network, turned, plan, x) for turned, plan in tried]
-    best = min(range(len(tried)), key=errors.__getitem__)
-    return tried[best if errors[best] < GAIN * errors[0] else 0]
+@dataclass(frozen=True)
+class _Chooser:
+    """Chooses what goes of a network.
 
+    Attributes:
+        network: Left as it is.
+        grouping: Its groups.
+        settings: For the plan.
+        x: Calibration inputs.
+        rotate: Rotate the linear streams.
+        blocks: Residual blocks that go in any case.
+    """
 
-def _chosen(
-    network: Network,
-    grouping: Grouping,
-    counts: Mapping[str, int],
-    settings: dict[str, Any],
-    x: Tensor,
-    rotate: bool,
-) -> tuple[Network, Plan]:
-    """The network, rotated where that is asked for and possible, and what goes of it."""
-    turned, cut = network, dict[str, list[int]]()
-    if rotate:
-        turned, record = rotate_streams(network, grouping, counts, x.split(1))
-        if record is not None:
-            names = record.pop("streams")
-            streams = [group for group in grouping.groups if group.name in names]
-            layers = [group.layers[0] for group in streams]
-            card = turned.card.step(step="rotate", streams=layers, **record)
-            turned = replace(turned, card=card)
-            cut = {g.name: [*range(len(g.atoms))][-counts[g.name] :] for g in streams}
-    others = {name: count for name, count in counts.items() if name not in cut}
-    removed, _ = choose_by_cost(turned.module, grouping, others, x.split(1))
-    plan = make_plan(grouping, cut | removed, "reconstruct" if rotate else "obs", settings)
-    return turned, plan
+    network: Network
+    grouping: Grouping
+    settings: dict[str, Any]
+    x: Tensor
+    rotate: bool
+    blocks: tuple[ResidualBlock, ...] = ()
+
+    def best(self, options: PruneOptions, budget: Budget | None) -> tuple[Network, Plan]:
+        """The network to remove channels from, and which."""
+        if budget is not None and budget.ways:
+            ways: Sequence[Mapping[str, int]] = budget.ways
+        else:
+            less = without_blocks(self.network, self.blocks)
+            left = grouping_without(self.grouping, self.blocks)
+            if budget is None:
+                return self.chosen(removals(left, options))
+            inputs = self.x.split(1)
+            ways = allocations(less, left, options, budget, inputs, rotate=self.rotate)
+        tried = [self.chosen(counts) for counts in ways]
+        errors = [_error(self.network, turned, plan, self.x) for turned, plan in tried]
+        best = min(range(len(tried)), key=errors.__getitem__)
+        return tried[best if errors[best] < GAIN * errors[0] else 0]
+
+    def chosen(self, counts: Mapping[str, int]) -> tuple[Network, Plan]:
+        """The network, rotated where that is asked for and possible, and what goes of it.
+
+        Args:
+            counts: How many atoms each group loses, by name; and 1 for a residual block that goes.
+        """
+        blocks = outermost([*self.blocks, *self._named(counts)])
+        left = grouping_without(self.grouping, blocks)
+        counts = {g.name: counts[g.name] for g in left.groups if counts.get(g.name)}
+        turned, cut = self.network, dict[str, list[int]]()
+        if self.rotate:
+            turned, record = rotate_streams(turned, self.grouping, counts, self.x.split(1))
+            if record is not None:
+                names = record.pop("streams")
+                streams = [group for group in self.grouping.groups if group.name in names]
+                layers = [group.layers[0] for group in streams]
+                card = turned.card.step(step="rotate", streams=layers, **record)
+                turned = replace(turned, card=card)
+                cut = {g.name: [*range(len(g.atoms))][-counts[g.name] :] for g in streams}
+        others = {name: count for name, count in counts.items() if name not in cut}
+        less = without_blocks(turned, blocks)
+        removed, _ = choose_by_cost(less.module, left, others, self.x.split(1))
+        method = "reconstruct" if self.rotate else "obs"
+        return turned, make_plan(left, cut | removed, method, self.settings | named(blocks), blocks)
+
+    def _named(self, counts: Mapping[str, int]) -> list[ResidualBlock]:
+        groups = {group.name for group in self.grouping.groups}
+        named = {name for name, count in counts.items() if count} - groups
+        if not named:
+            return []
+        return [b for b in find_residual_blocks(self.network).blocks if b.name in named]
 
 
 def _error(network: Network, turned: Network, plan: Plan, x: Tensor) -> float:

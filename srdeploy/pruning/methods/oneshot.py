@@ -8,6 +8,7 @@ from srdeploy.errors import SrdeployError
 from srdeploy.models.folding import folded
 from srdeploy.models.network import Network
 from srdeploy.models.registry import architecture_of
+from srdeploy.pruning.depth import blocks_asked, grouping_without, named, without_blocks
 from srdeploy.pruning.methods.table import METHODS, SCORED, Method
 from srdeploy.pruning.options import PruneOptions, nothing_to_prune, removals
 from srdeploy.pruning.plan import Plan, make_plan
@@ -45,16 +46,20 @@ def plan_oneshot(
 
     network = folded(network)
     grouping = grouping or find_groups(network)
+    blocks = blocks_asked(network, options)
+    network, grouping = without_blocks(network, blocks), grouping_without(grouping, blocks)
     counts = removals(grouping, options)
-    if not counts:
+    if not counts and not blocks:
         raise nothing_to_prune(grouping, options)
     method = method or METHODS[SCORED]
+    settings = options.model_dump(mode="json") | named(blocks)
     if method.chooses is None:
         removed = choose(network.module, grouping, counts, options.criterion, options.seed)
-        return make_plan(grouping, removed, options.criterion, options.model_dump(mode="json"))
+        return make_plan(grouping, removed, options.criterion, settings, blocks)
     chosen = code_of(method.chooses)(network, grouping, counts, options)
-    settings = options.model_dump(mode="json", exclude={"criterion"})
-    return make_plan(grouping, _checked(chosen, grouping, counts, method), method.name, settings)
+    settings.pop("criterion")
+    checked = _checked(chosen, grouping, counts, method)
+    return make_plan(grouping, checked, method.name, settings, blocks)
 
 
 def _checked(

@@ -143,6 +143,11 @@ class TrainedOptions(PruneOptions):
     def _fits_the_method(self) -> TrainedOptions:
         if self.criterion != "l1":
             raise ValueError("criterion belongs to one-shot pruning; choose common_set instead")
+        if self.remove_blocks:
+            raise ValueError(
+                "whole blocks go without training; prune by reconstruct with ratio 0 and "
+                "remove_blocks first, then by this method"
+            )
         if self.method != "srp" and self.weight_group != "filter":
             raise ValueError(
                 f"{self.method} penalises the norms of filters, so weight_group "
