@@ -9,12 +9,11 @@ from torch import nn
 
 from srdeploy.api.given import listed, network_of, said, sizes_told
 from srdeploy.errors import UserError
-from srdeploy.fitting.places import latency_store
-from srdeploy.fitting.result import FitOptions, FitResult
-from srdeploy.fitting.run import fit as _fit
+from srdeploy.fitting.places import Place, farm_places, latency_store
+from srdeploy.fitting.result import FitResult
+from srdeploy.fitting.several import fit_each
 from srdeploy.models.network import Network
 from srdeploy.runtime.sizes import parse_size
-from srdeploy.util.strict import parse
 
 
 def fit(
@@ -23,12 +22,15 @@ def fit(
     *,
     size: str | tuple[int, int],
     budget_ms: float | Sequence[float],
-    device: str = "local",
+    device: str | Sequence[str] = "local",
+    farm: str | Path | None = None,
+    devices: str | Sequence[str] = (),
     runtimes: str | Sequence[str] = (),
     precisions: str | Sequence[str] = (),
-    pixel_shuffles: str | Sequence[str] = "crd",
+    pixel_shuffles: str | Sequence[str] = "auto",
     min_psnr: float | None = None,
     max_mb: float | None = None,
+    max_mj: float | None = None,
     threads: int | None = None,
     tile: int | None = None,
     data: str | Path = "builtin",
@@ -44,15 +46,19 @@ def fit(
 
     Args:
         network: Left as it is.
-        output: Folder of the result; the same call goes on from what lies there.
+        output: Folder of the result; the same call goes on from what lies there. Of several devices
+            each has a folder in it.
         size: LR size that the budget is for, ``"480x270"`` or ``(480, 270)``.
         budget_ms: Milliseconds that one image may take, or several budgets.
-        device: URI (``srdeploy devices``).
+        device: URI (``srdeploy devices``), or several.
+        farm: In its place a farm's file: each device of the farm is fitted to at the same time.
+        devices: With ``farm``: tags, kinds, names or patterns; one device of each.
         runtimes: What may run it; default: what the kind of device usually has.
         precisions: ``fp32``, ``fp16``, ``bf16``, ``int8``; default: what the runtimes are good at.
-        pixel_shuffles: Forms in which PixelShuffle may be written.
+        pixel_shuffles: Forms in which PixelShuffle may be written; ``"auto"``: as it is fastest.
         min_psnr: PSNR that the artifact must have, dB.
         max_mb: Peak memory that it may need, MB.
+        max_mj: Energy that an image may take, mJ, where the device tells.
         threads: CPU threads; default: all.
         tile: Images are cut into tiles of at most so many LR pixels a side.
         data: Benchmark set that quality is measured on.
@@ -65,7 +71,8 @@ def fit(
         fresh: Start over.
 
     Returns:
-        One result per budget, the smallest first; its ``shortfall`` says what could not be kept.
+        One result per device and budget, the smallest first; its ``shortfall`` says what could not
+        be kept.
 
     Raises:
         UserError: a budget that no network of this kind can keep, or options that do not fit.
@@ -81,7 +88,6 @@ def fit(
         raise UserError(f"'{size}' is no size; write WIDTHxHEIGHT, e.g. 480x270.") from error
     budgets = (budget_ms,) if isinstance(budget_ms, (int, float)) else tuple(budget_ms)
     asked = said(
-        device=device,
         size=(height, width),
         budgets_ms=tuple(sorted(set(budgets))),
         runtimes=listed(runtimes),
@@ -89,6 +95,7 @@ def fit(
         pixel_shuffles=listed(pixel_shuffles),
         min_psnr=min_psnr,
         max_mb=max_mb,
+        max_mj=max_mj,
         threads=threads,
         tile=tile,
         data=str(data),
@@ -98,7 +105,12 @@ def fit(
         train_data=listed(train_data),
         exclude=listed(exclude),
     )
-    options = parse(FitOptions, asked, where="These settings")
+    if farm is None:
+        where = [Place(uri) for uri in listed(device)]
+    else:
+        from srdeploy.farm.network import open_farm
+
+        where = farm_places(open_farm(Path(farm))[0], listed(devices))
     name = Path(network).name if isinstance(network, (str, Path)) else "network"
     kept = latency_store() if store is None else Path(store)
-    return _fit(network_of(network), name, options, Path(output), kept, fresh=fresh)
+    return fit_each(network_of(network), name, asked, where, Path(output), kept, fresh=fresh)

@@ -70,18 +70,8 @@ def bench(
     threads: o.Threads = None,
     arch: o.Arch = None,
     value_range: o.ValueRange = None,
-    farm: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Measure on a farm: this host's farm.yaml."),
-    ] = None,
-    devices: Annotated[
-        str | None,
-        typer.Option(
-            "--devices",
-            metavar="TAG[,TAG]",
-            help="With --farm: tags, kinds, names or patterns ('pixel-*'); one device of each.",
-        ),
-    ] = None,
+    farm: o.FarmFile = None,
+    devices: o.FarmDevices = None,
     job_limit: Annotated[
         float, typer.Option(metavar="SECONDS", min=1, help="With --farm: end longer jobs.")
     ] = _JOB_SECONDS,

@@ -95,7 +95,7 @@ def scheduler(
 
     from srdeploy.farm.scheduler import serve
 
-    settings = _open(farm)
+    settings = open_farm_file(farm)
     asyncio.run(serve(settings, listen, lambda where: note(f"The farm's scheduler is at {where}")))
 
 
@@ -135,7 +135,7 @@ def worker(
     from srdeploy.farm.settings import device_entry
     from srdeploy.farm.worker import serve
 
-    settings = _open(farm)
+    settings = open_farm_file(farm)
     entries: Any = settings.devices
     if device is not None:
         entries = [device_entry(uri=device, name=name, tags=o.listed(tags), labgrid=labgrid)]
@@ -162,7 +162,7 @@ def devices(
     from srdeploy.farm.fleet import devices_of
     from srdeploy.farm.link import devices as live
 
-    found = live(_open(farm), patterns or ())
+    found = live(open_farm_file(farm), patterns or ())
     _list(devices_of(patterns, found) if patterns else found, json)
 
 
@@ -206,16 +206,27 @@ def quarantine(
 
 def tags_asked(farm: Path, devices: str | None, device: str) -> list[str]:
     """What ``--devices`` means on this farm now."""
-    from srdeploy.errors import UserError
     from srdeploy.farm.fleet import tags_of
     from srdeploy.farm.link import devices as live
+
+    words = words_asked(devices, device)
+    return tags_of(words, live(open_farm_file(farm), words))
+
+
+def words_asked(devices: str | None, device: str) -> list[str]:
+    """The words of ``--devices``.
+
+    Raises:
+        UserError: none, or a device of this host beside them.
+    """
+    from srdeploy.errors import UserError
 
     if device != "local":
         raise UserError("--device names a device here; on a farm, say --devices TAG[,TAG].")
     words = o.listed(devices or "")
     if not words:
         raise UserError("Say which devices of the farm: --devices TAG[,TAG].")
-    return tags_of(words, live(_open(farm), words))
+    return words
 
 
 def measure_on_farm(
@@ -232,7 +243,7 @@ def measure_on_farm(
     from srdeploy.farm.client import FarmOptions, run
     from srdeploy.measure.store import Store
 
-    settings = _open(farm)
+    settings = open_farm_file(farm)
     with Store.open(store) as kept, live_table(len(batches) * len(artifacts)) as watcher:
         asked = FarmOptions(job_limit, apart)
         return run(
@@ -244,10 +255,15 @@ def _order(farm: Path, devices: list[str], state: str, reason: str, wait: bool, 
     from srdeploy.farm.link import order
 
     reason = "" if state == "ready" else reason
-    _list(order(_open(farm), devices, state, reason, wait), json)
+    _list(order(open_farm_file(farm), devices, state, reason, wait), json)
 
 
-def _open(path: Path) -> Any:
+def open_farm_file(path: Path) -> Any:
+    """The settings of a farm's file.
+
+    Raises:
+        UserError: it cannot be read, or what farms need is not installed.
+    """
     _require("distributed", "cryptography")
     from srdeploy.farm.network import open_farm
 

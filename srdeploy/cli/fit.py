@@ -21,6 +21,8 @@ def fit(
         str, typer.Option("--input", metavar="WxH", help="LR size that the budget is for.")
     ],
     device: o.Devices = "local",
+    farm: o.FarmFile = None,
+    devices: o.FarmDevices = None,
     budget: Annotated[
         str | None,
         typer.Option(metavar="MS[,MS]", help="What one image may take: 33ms, or 16ms,33ms."),
@@ -44,15 +46,19 @@ def fit(
     pixel_shuffle: Annotated[
         str,
         typer.Option(
-            metavar="FORM[,FORM]",
-            help="Forms in which PixelShuffle may be written: crd, reshape, deconv.",
+            metavar="auto|FORM[,FORM]",
+            help="How PixelShuffle may be written: crd, reshape, deconv; auto: as it is fastest.",
         ),
-    ] = "crd",
+    ] = "auto",
     min_psnr: Annotated[
         float | None, typer.Option(metavar="DB", help="PSNR that the artifact must have.")
     ] = None,
     max_mb: Annotated[
         float | None, typer.Option(metavar="MB", help="Peak memory that it may need.", min=1)
+    ] = None,
+    max_mj: Annotated[
+        float | None,
+        typer.Option(metavar="MJ", help="Energy that an image may take, where the device tells."),
     ] = None,
     tile: Annotated[
         int | None,
@@ -102,27 +108,30 @@ def fit(
     `srdeploy fit edsr-s-x2 --input 240x160 --budget 10ms,20ms --precision fp32,int8 -o fitted`
 
     `srdeploy fit edsr-s-x2 --input 480x270 --fps 30 --device ssh://me@orin --recover 30 -o orin`
+
+    `srdeploy fit edsr-s-x2 --input 480x270 --fps 30 --farm lab/laptop --devices 'orin,pixel-*'
+    -o lab-fits`
     """
-    from srdeploy.cli.fit_inputs import budgets_ms
+    from srdeploy.cli.fit_inputs import places
     from srdeploy.errors import UserError
+    from srdeploy.fitting.budgets import budgets_ms
     from srdeploy.fitting.places import latency_store
-    from srdeploy.fitting.result import FitOptions
-    from srdeploy.fitting.run import fit as run_fit
+    from srdeploy.fitting.several import fit_each
     from srdeploy.models.load import load_network
     from srdeploy.reporting.page import write_report
-    from srdeploy.util.strict import parse
 
     if output.is_file():
         raise UserError(f"'{output}' is a file; -o names the folder of the result.")
     settings = {
         "size": o.size_of(input_size),
-        "budgets_ms": budgets_ms(budget, fps),
+        "budgets_ms": budgets_ms(o.listed(budget or ""), fps),
         "fps": fps,
         "runtimes": _names(runtime),
         "precisions": _names(precision),
         "pixel_shuffles": o.listed(pixel_shuffle),
         "min_psnr": min_psnr,
         "max_mb": max_mb,
+        "max_mj": max_mj,
         "threads": threads,
         "tile": tile,
         "data": data,
@@ -132,16 +141,10 @@ def fit(
         "train_data": train_data or (),
         "exclude": exclude or (),
     }
-    devices = o.places(device)
+    where = places(device, farm, devices)
     network = load_network(file, arch=arch, scale=scale)
-    results = []
-    for uri in devices:
-        options = parse(FitOptions, {"device": uri, **settings}, where="These settings")
-        folder = output if len(devices) == 1 else output / folder_of(uri)
-        found = run_fit(
-            network, Path(file).name, options, folder, store or latency_store(), fresh=fresh
-        )
-        results += found
+    kept = store or latency_store()
+    results = fit_each(network, Path(file).name, settings, where, output, kept, fresh=fresh)
     write_report([output], output / "report.html", images=data)
     if json:
         emit([one.model_dump(mode="json") for one in results])
@@ -149,11 +152,6 @@ def fit(
         _tell(results, output)
     if any(one.shortfall for one in results):
         raise typer.Exit(1)
-
-
-def folder_of(device: str) -> str:
-    """A device's URI as the name of a folder."""
-    return "".join(c if c.isalnum() or c in ".-_" else "-" for c in device).strip("-.")
 
 
 def _names(text: str) -> list[str]:
@@ -178,6 +176,8 @@ def _tell(results: list[Any], output: Path) -> None:
         )  # fmt: skip
     show(table)
     for one in results:
+        if one.blocks:
+            say(f"{one.device}, {one.budget_ms:.4g} ms: without {', '.join(one.blocks)}")
         for sentence in one.shortfall:
             note(f"{one.device}, {one.budget_ms:.4g} ms: {sentence}")
     say(f"written to {output}; report.html there shows what was considered")

@@ -2,52 +2,31 @@
 
 from __future__ import annotations
 
-import math
-import re
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from srdeploy.cli import options as o
 
-_UNITS = {"ms": 1.0, "s": 1e3}
+if TYPE_CHECKING:
+    from srdeploy.fitting.places import Place
 
 
-def only_device(text: str) -> str:
-    """The one device of ``--device``.
-
-    Raises:
-        UserError: several.
-    """
-    from srdeploy.errors import UserError
-
-    found = o.places(text)
-    if len(found) != 1:
-        raise UserError(f"--device '{text}' names {len(found)} devices; name one.")
-    return found[0]
-
-
-def budgets_ms(budget: str | None, fps: float | None) -> tuple[float, ...]:
-    """The milliseconds that one image may take, the smallest first.
-
-    Args:
-        budget: As ``--budget`` has it: ``33ms`` or ``16ms,33ms``.
-        fps: Frames per second.
+def places(device: str, farm: Path | None, devices: str | None) -> list[Place]:
+    """The devices of ``--device``, or of ``--farm`` and ``--devices``.
 
     Raises:
-        UserError: neither or both, or no duration.
+        UserError: no such device, or options that do not belong together.
+        SrdeployError: the farm's scheduler cannot be reached.
     """
     from srdeploy.errors import UserError
+    from srdeploy.fitting.places import Place, farm_places
 
-    if (budget is None) == (fps is None):
-        raise UserError("Give a budget, either --budget 33ms or --fps 30.")
-    if fps is not None:
-        return (1e3 / fps,)
-    return tuple(sorted(set(map(_milliseconds, o.listed(budget or "")))))
+    if farm is None:
+        if devices is not None:
+            raise UserError(
+                "--devices names devices of a farm: add --farm FILE, or use --device URI."
+            )
+        return [Place(uri) for uri in o.places(device)]
+    from srdeploy.cli.farm import open_farm_file, words_asked
 
-
-def _milliseconds(text: str) -> float:
-    from srdeploy.errors import UserError
-
-    found = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+) ?(ms|s)", text)
-    value = float(found[1]) * _UNITS[found[2]] if found else 0.0
-    if not 0 < value < math.inf:
-        raise UserError(f"--budget '{text}' is no duration; write 33ms, or 0.5s.")
-    return value
+    return farm_places(open_farm_file(farm), words_asked(devices, device))

@@ -110,6 +110,18 @@ Devices = Annotated[
         autocompletion=complete.devices,
     ),
 ]
+FarmFile = Annotated[
+    Path | None,
+    typer.Option("--farm", metavar="FILE", help="Measure on a farm: this host's farm.yaml."),
+]
+FarmDevices = Annotated[
+    str | None,
+    typer.Option(
+        "--devices",
+        metavar="TAG[,TAG]",
+        help="With --farm: tags, kinds, names or patterns ('pixel-*'); one device of each.",
+    ),
+]
 ScenarioNames = Annotated[
     str | None,
     typer.Option(

@@ -19,9 +19,9 @@ def profile(
     input_size: Annotated[
         str, typer.Option("--input", metavar="WxH", help="LR size at which layers are timed.")
     ],
-    device: Annotated[
-        str, typer.Option(metavar="URI", help="Where to measure: `srdeploy devices` lists kinds.")
-    ] = "local",
+    device: o.Devices = "local",
+    farm: o.FarmFile = None,
+    devices: o.FarmDevices = None,
     precision: Annotated[
         str, typer.Option(help="What layers compute in: fp32, fp16, bf16 or int8.")
     ] = "fp32",
@@ -54,26 +54,34 @@ def profile(
     `srdeploy profile edsr-s-x2 --input 240x160 --precision int8 --runtime openvino --json`
 
     `srdeploy profile edsr-s-x2 --input 480x270 --device ssh://me@orin --precision fp16`
+
+    `srdeploy profile edsr-s-x2 --input 480x270 --farm lab/laptop --devices 'orin,pixel-*'`
     """
-    from srdeploy.cli.fit_inputs import only_device
+    from srdeploy.cli.fit_inputs import places
     from srdeploy.fitting.conditions import Way, check_way
-    from srdeploy.fitting.places import latency_store, usual_runtime
+    from srdeploy.fitting.places import latency_store
     from srdeploy.fitting.profile import profile_network
+    from srdeploy.fitting.several import at_once, each
     from srdeploy.models.load import load_network
 
     size = o.size_of(input_size)
-    place = only_device(device)
-    way = Way(runtime or usual_runtime(place), precision)
-    check_way(way)
+    check_way(Way(runtime, precision))
+    where = places(device, farm, devices)
     network = load_network(file, arch=arch, scale=scale)
     kept = store or latency_store()
-    predict = profile_network(
-        network, place, way, size, kept, threads=threads, exclude=exclude or ()
-    )
+
+    def one(place: Any) -> Any:
+        way = Way(runtime or place.runtime, precision)
+        own = network.copy() if at_once(where) else network
+        return profile_network(own, place, way, size, kept, threads=threads, exclude=exclude or ())
+
+    found = each(where, one)
     if json:
-        emit(_document(predict))
+        documents = [_document(predict) for predict in found]
+        emit(documents[0] if len(documents) == 1 else documents)
         return
-    _tell(predict)
+    for predict in found:
+        _tell(predict)
     note(f"the times are kept in '{kept}'")
 
 

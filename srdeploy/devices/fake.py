@@ -24,7 +24,7 @@ from srdeploy.devices.errors import (
     DeviceRefused,
     DeviceUnfit,
 )
-from srdeploy.devices.fake_arithmetic import padded_macs
+from srdeploy.devices.fake_arithmetic import count_operators, padded_macs
 from srdeploy.devices.protocol import Completed, Job, Loaded, Turn
 from srdeploy.devices.uri import DeviceUri
 from srdeploy.errors import UserError, unknown_name
@@ -42,7 +42,7 @@ pushed or an artifact loaded, ``lost`` after so many turns as ``after=`` says.""
 
 _OPTIONS = (
     *("ms", "jitter", "pace", "watts", "model", "seed", "fail", "after", "lock"),
-    *("mmacs", "block"),
+    *("mmacs", "block", "op", "op_ms"),
 )
 
 
@@ -54,6 +54,8 @@ class FakeDevice:
         mmacs: Millions of multiply-accumulates in a millisecond: an ONNX file then takes ``ms``
             and what its convolutions need (:mod:`srdeploy.devices.fake_arithmetic`).
         block: Channels that it computes at a time (1).
+        op: Names of operators of ONNX, of which each takes ``op_ms`` more (none).
+        op_ms: Milliseconds (0).
         jitter: Their relative spread (0.02).
         pace: Real seconds that pass per second of a turn (0: none).
         watts: Its power (7.5).
@@ -83,6 +85,8 @@ class FakeDevice:
         self._pace, self._watts = self._number("pace", 0.0), self._number("watts", 7.5)
         self._turns_left = int(self._number("after", 0))
         self._mmacs, self._block = self._number("mmacs", 0.0), int(self._number("block", 1)) or 1
+        self._op_ms = self._number("op_ms", 0.0)
+        self._slow = {name for name in uri.options.get("op", "").split(",") if name}
         self._random = random.Random(uri.options.get("seed", self._name))
         self._lock: Any = None
         self.commands = FakeCommands()
@@ -126,7 +130,8 @@ class FakeDevice:
         """How long a run of an artifact takes, without noise."""
         if not self._mmacs or not artifact.endswith(".onnx"):
             return self._ms
-        return self._ms + padded_macs(artifact, x.shape, self._block) / 1e6 / self._mmacs
+        ms = self._ms + padded_macs(artifact, x.shape, self._block) / 1e6 / self._mmacs
+        return ms + self._op_ms * count_operators(artifact, self._slow)
 
     def take_turn(self, seconds: float, ms: float | None = None) -> list[float]:
         """Samples of about ``ms`` until they cover ``seconds``; at least one."""

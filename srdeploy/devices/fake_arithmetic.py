@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 
 def padded_macs(path: str, shape: Sequence[int], block: int) -> int:
@@ -35,3 +35,13 @@ def padded_macs(path: str, shape: Sequence[int], block: int) -> int:
             filled = math.prod(-(-n // block) * block for n in (outputs, inputs))
             total += filled * math.prod(kernel) * math.prod(shapes[node.output[0]][2:])
     return total
+
+
+def count_operators(path: str, names: Collection[str]) -> int:
+    """How many nodes of an ONNX file are of these operators."""
+    import onnx
+
+    if not names:
+        return 0
+    graph = onnx.load(path, load_external_data=False).graph
+    return sum(node.op_type in names for node in graph.node)

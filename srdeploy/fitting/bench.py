@@ -8,7 +8,7 @@ it, times what the anchor takes when nothing disturbs it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from srdeploy.benchmarking.measuring.stats import paired_speedup, turns_of
 from srdeploy.devices.checked import CheckedDevice, checked
 from srdeploy.devices.errors import DeviceError
 from srdeploy.devices.open import open_device
+from srdeploy.devices.uri import DeviceUri
 from srdeploy.errors import SrdeployError
 from srdeploy.measure.measurement import DeviceFacts, Measurement
 from srdeploy.measure.store import Store
@@ -52,7 +53,12 @@ class Bench:
     Args:
         uri: The device.
         store: Keeps what is measured.
+
+    Attributes:
+        here: Whether this host reaches it, so that what is installed here counts there.
     """
+
+    here = True
 
     def __init__(self, uri: str, store: Store) -> None:
         self.uri, self._store = uri, store
@@ -69,6 +75,11 @@ class Bench:
         trace: TracebackType | None,
     ) -> None:
         self._stack.close()
+
+    @property
+    def kind(self) -> str:
+        """What kind of device it is."""
+        return DeviceUri.parse(self.uri).kind
 
     @property
     def device(self) -> CheckedDevice:
@@ -154,18 +165,27 @@ class Bench:
         self, asked: Sequence[tuple[str, str]], request: Request, *, beside: bool = False
     ) -> None:
         """Measure and keep; ``beside``: nothing is kept without the first, which is an anchor."""
-        keys = iter([key for _, key in asked])  # outcomes come in the order that was asked for
+        keys = iter([key for _, key in asked])  # answers come in the order that was asked for
         lost = False
 
-        def keep(outcome: Outcome) -> None:
+        def keep(found: Measurement) -> None:
             nonlocal lost
-            found, key = outcome.measurement, next(keys)
+            key = next(keys)
             lost = lost or (beside and key == asked[0][1] and found.error is not None)
             if not lost and not self._store.add(found, key):  # an anchor, once more
                 self._store.add(found, f"{key} {found.session}")
 
-        artifacts = [artifact for artifact, _ in asked]
-        for outcome in measure_on(self.device, artifacts, request, on_outcome=keep):
+        self._run([artifact for artifact, _ in asked], request, keep)
+
+    def _run(
+        self, artifacts: Sequence[str], request: Request, keep: Callable[[Measurement], None]
+    ) -> None:
+        """Have artifacts take turns; each measurement is kept as soon as it is there."""
+
+        def told(outcome: Outcome) -> None:
+            keep(outcome.measurement)
+
+        for outcome in measure_on(self.device, artifacts, request, on_outcome=told):
             if isinstance(outcome.failure, DeviceError):
                 raise outcome.failure
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from srdeploy.errors import UserError
 from srdeploy.fitting.conditions import Way
+from srdeploy.fitting.limits import EnergyModel
 from srdeploy.fitting.memory import MemoryModel
 from srdeploy.fitting.predict import Predictor
 from srdeploy.fitting.samples import kept_counts
@@ -32,6 +33,7 @@ class Chooser:
         predict: How long it takes.
         worth: What removals and precisions cost.
         memory: What it needs of memory, where that is limited; None: no limit.
+        energy: What it needs of energy, likewise.
     """
 
     subject: Subject
@@ -39,6 +41,11 @@ class Chooser:
     predict: Predictor
     worth: Worth
     memory: MemoryModel | None = None
+    energy: EnergyModel | None = None
+
+    def within(self, budget: float) -> float:
+        """The milliseconds that an image may take within a budget, and within the energy's."""
+        return budget if self.energy is None else min(budget, self.energy.most_ms)
 
     @property
     def block(self) -> int:
@@ -55,22 +62,25 @@ class Chooser:
 
     def best(self, budget: float) -> dict[str, int] | None:
         """The choice of the smallest error within a budget (ms); None where there is none."""
-        return solve(self._problem({}, budget), budget)
+        budget = self.within(budget)
+        return solve(self._problem({}, budget, depth=True), budget)
 
     def least_ms(self) -> float:
         """The time of the fastest choice."""
-        return self.predict(fastest(self._problem({}, 0.0)))
+        return self.predict(fastest(self._problem({}, 0.0, depth=True)))
 
     def candidates(self, budget: float) -> list[dict[str, int]]:
         """Choices within a budget, to be tried out.
 
         The errors of groups add up while each is small, and do not where half of everything goes.
         So the exact choice is also made with no group far below what one ratio for all would leave
-        of it, for each of :data:`srdeploy.reconstruct.allocate.FLOORS`.
+        of it, for each of :data:`srdeploy.reconstruct.allocate.FLOORS`; and with residual blocks
+        that may go where that seems to be better.
 
         Returns:
             One ratio for all first, where there is one; empty where nothing is within the budget.
         """
+        budget = self.within(budget)
         uniform = self._uniform(budget)
         found = [] if uniform is None else [uniform]
         for floor in (*FLOORS[1:], 0.0):
@@ -78,9 +88,10 @@ class Chooser:
                 g.name: math.ceil(floor * (len(g.atoms) - (uniform or {}).get(g.name, 0)))
                 for g in self.subject.groups
             }
-            chosen = solve(self._problem(lowest, budget), budget)
-            if chosen is not None and chosen not in found:
-                found.append(chosen)
+            for depth in (False, True) if self.subject.blocks else (False,):
+                chosen = solve(self._problem(lowest, budget, depth=depth), budget)
+                if chosen is not None and chosen not in found:
+                    found.append(chosen)
         return found
 
     def _uniform(self, budget: float) -> dict[str, int] | None:
@@ -95,8 +106,8 @@ class Chooser:
     def _fits(self, removed: Removed) -> bool:
         return self.memory is None or self.memory.allows(removed)
 
-    def _problem(self, lowest: Mapping[str, int], budget: float) -> Problem:
-        """The program, with no group below its lowest number of atoms."""
+    def _problem(self, lowest: Mapping[str, int], budget: float, *, depth: bool) -> Problem:
+        """The program, with no group below its lowest number of atoms; with blocks that may go."""
         options: dict[str, list[int]] = {}
         errors: dict[str, list[float]] = {}
         unpriced = None
@@ -110,10 +121,16 @@ class Chooser:
             kept = [k for k in kept_counts(group, self.block) if k >= lowest.get(name, 0)]
             options[name] = [total - k for k in kept]
             errors[name] = [self.worth.of_removal(name, total - k) for k in kept]
+        apart: list[tuple[str, str]] = []
+        for block in self.subject.blocks if depth else ():
+            options[block.name] = [0, 1]
+            errors[block.name] = [0.0, self.worth.of_removal(block.name, 1)]
+            apart += [(block.name, inner) for inner in block.inside]
         layers = [
-            Layer(use.inputs, use.outputs, self._cost(use)) for use in self.subject.uses.layers
+            Layer(use.inputs, use.outputs, self._cost(use), use.blocks if depth else ())
+            for use in self.subject.uses.layers
         ]
-        return Problem(options, errors, layers, self.predict.constant_ms, self.block)
+        return Problem(options, errors, layers, self.predict.constant_ms, self.block, apart)
 
     def _cost(self, use: LayerUse) -> LayerCost:
         def cost(inputs: int, outputs: int) -> float:
@@ -142,6 +159,12 @@ def impossible(choosers: Sequence[Chooser], budget: float) -> UserError:
     """The error where no network is within a budget: what can be done, in one sentence."""
     able = min(choosers, key=lambda one: one.least_ms())
     least = able.least_ms()
+    if least <= budget and able.energy is not None:
+        return UserError(
+            f"{able.energy.limit:g} mJ are too little: the smallest network that can be made of "
+            f"this one takes about {able.energy.mj(least):.3g} mJ ({able.way}); give a larger "
+            "--max-mj, or a smaller --input."
+        )
     height, width = able.predict.table.input
     return UserError(
         f"A budget of {budget:g} ms is too little for {width}x{height}: the smallest network that "

@@ -59,6 +59,7 @@ class Conditions:
         threads: CPU threads; None: all.
         tile: Images are cut into tiles of at most so many LR pixels a side; None: whole.
         data: Benchmark set.
+        energy: Whole networks are measured with the device's power sensors, too.
     """
 
     size: tuple[int, int]
@@ -66,6 +67,7 @@ class Conditions:
     threads: int | None = None
     tile: int | None = None
     data: str = "builtin"
+    energy: bool = False
 
     def probes(self, bench: Bench, way: Way, factor: float = 1.0) -> Request:
         """For probes of layers at a resolution relative to the network's input."""
@@ -74,8 +76,12 @@ class Conditions:
 
     def networks(self, bench: Bench, way: Way, **conditions: Any) -> Request:
         """For whole networks; ``conditions`` are fields of the scenario."""
-        settings = {**WHOLE, "tile": self.tile, **conditions}
+        settings = {**WHOLE, "tile": self.tile, "sensors": self.energy, **conditions}
         return self._request(bench, way, settings, "fit", self.size)
+
+    def forms(self, bench: Bench, way: Way) -> Request:
+        """For one network in several forms, which are held against each other alone."""
+        return self._request(bench, way, {**WHOLE, "tile": self.tile}, "forms", self.size)
 
     def _request(
         self, bench: Bench, way: Way, settings: dict[str, Any], name: str, size: tuple[int, int]

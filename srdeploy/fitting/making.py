@@ -30,7 +30,7 @@ class Made:
 
     Attributes:
         network: Pruned, not recovered.
-        removed: Atoms that each group has lost.
+        removed: Atoms that each group has lost; and 1 for each residual block that is gone.
         way: How it is to run.
         predicted_ms: How long it should take.
     """
@@ -80,6 +80,7 @@ def make(
         )
         save_network(small, file)
         counts = {name: len(atoms) for name, atoms in report.plan.removed.items()}
+        counts |= dict.fromkeys(report.plan.blocks, 1)
         with atomic_path(told) as temporary:
             temporary.write_text(json.dumps(counts), encoding="utf-8")
     removed: dict[str, int] = json.loads(told.read_text("utf-8"))

@@ -63,7 +63,8 @@ def fit_memory(
 def widest(uses: Uses, removed: Mapping[str, int]) -> float:
     """Channels that the widest layer reads and writes, for each pixel of the input."""
     return max(
-        _held(use, use.inputs.left(removed), use.outputs.left(removed)) for use in uses.layers
+        _held(use, use.inputs.left(removed), use.outputs.left(removed))
+        for use in uses.left(removed)
     )
 
 

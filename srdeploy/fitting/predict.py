@@ -19,6 +19,7 @@ from statistics import median
 import numpy as np
 
 from srdeploy.fitting.bench import Timed
+from srdeploy.fitting.limits import energy_mj
 from srdeploy.fitting.table import LatencyTable
 from srdeploy.fitting.uses import LayerUse, Uses
 
@@ -41,6 +42,7 @@ class Observation:
         median_ms: and its median time.
         weight: How much it counts.
         mb: Peak memory, where the device told it.
+        mj: Millijoules of an image, likewise.
     """
 
     removed: Removed
@@ -48,11 +50,14 @@ class Observation:
     median_ms: float
     weight: float = 1.0
     mb: float | None = None
+    mj: float | None = None
 
     @classmethod
     def of(cls, removed: Removed, timed: Timed, weight: float = 1.0) -> Observation:
         """From what was measured."""
-        return cls(removed, timed.ms, timed.found.p50_ms or 0.0, weight, timed.found.peak_mb)
+        found = timed.found
+        told = found.peak_mb, energy_mj(found)
+        return cls(removed, timed.ms, found.p50_ms or 0.0, weight, *told)
 
 
 @dataclass(frozen=True)
@@ -99,13 +104,13 @@ class Predictor:
 
     def written(self, removed: Removed) -> float:
         """Channels that all layers write for each pixel of the input, in blocks."""
-        return sum(self._written(u, u.outputs.left(removed)) for u in self.uses.layers)
+        return sum(self._written(u, u.outputs.left(removed)) for u in self.uses.left(removed))
 
     def layers_ms(self, removed: Removed) -> float:
         """The plain sum of the table's entries."""
         return sum(
             self.layer_ms(use, use.inputs.left(removed), use.outputs.left(removed))
-            for use in self.uses.layers
+            for use in self.uses.left(removed)
         )
 
     def layer_ms(self, use: LayerUse, inputs: int, outputs: int) -> float:

@@ -14,6 +14,7 @@ from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.fitting.bench import Bench
 from srdeploy.fitting.conditions import Conditions, Way, check_way
 from srdeploy.fitting.grid import block_of, grid_of, sweep_widths
+from srdeploy.fitting.places import Place
 from srdeploy.fitting.predict import Observation, Predictor
 from srdeploy.fitting.probe import Ends, write_probe
 from srdeploy.fitting.samples import sample_removals
@@ -22,6 +23,7 @@ from srdeploy.fitting.table import KindTable, LatencyTable
 from srdeploy.fitting.uses import DEPTHWISE, LayerKind, LayerUse
 from srdeploy.measure.store import Store
 from srdeploy.models.network import Network
+from srdeploy.pruning.depth import grouping_without
 from srdeploy.pruning.plan import make_plan
 from srdeploy.util.files import atomic_path
 
@@ -34,7 +36,7 @@ WHOLE = 4
 
 def profile_network(
     network: Network,
-    device: str,
+    place: Place,
     way: Way,
     size: tuple[int, int],
     store: Path,
@@ -46,7 +48,7 @@ def profile_network(
 
     Args:
         network: Left as it is.
-        device: URI.
+        place: The device.
         way: How it runs there.
         size: Height and width of the LR image.
         store: File that keeps the times.
@@ -63,7 +65,7 @@ def profile_network(
     with (
         tempfile.TemporaryDirectory() as folder,
         Store.open(store) as kept,
-        Bench(device, kept) as bench,
+        place.open(kept) as bench,
     ):
         return profile(subject, bench, way, conditions, Path(folder))
 
@@ -143,7 +145,9 @@ def observe(
 
 
 def cut_file(subject: Subject, removed: Mapping[str, int], way: Way, folder: Path) -> Path:
-    """An ONNX file of the network without the last channels of its groups: right in its speed.
+    """An ONNX file of the network without the last channels of its groups, and without blocks.
+
+    It is right in its speed.
 
     Nothing is proven or compared, and no image should be looked at.
     """
@@ -151,11 +155,13 @@ def cut_file(subject: Subject, removed: Mapping[str, int], way: Way, folder: Pat
     digest = hashlib.sha256(repr((subject.network.card.to_json(), told)).encode()).hexdigest()
     path = folder / f"cut-{digest[:16]}-{way.name}.onnx"
     if not path.exists():
-        atoms = {g.name: len(g.atoms) for g in subject.grouping.groups}
-        gone = {name: list(range(atoms[name]))[-count:] for name, count in told}
-        plan = make_plan(subject.grouping, gone, "cut", {})
+        blocks = [block for block in subject.blocks if removed.get(block.name)]
+        grouping = grouping_without(subject.grouping, blocks)
+        atoms = {g.name: len(g.atoms) for g in grouping.groups}
+        gone = {n: list(range(atoms[n]))[-count:] for n, count in told if n in atoms}
+        plan = make_plan(grouping, gone, "cut", {}, blocks)
         export_onnx(
-            cut_unproven(subject.network, plan) if gone else subject.network,
+            cut_unproven(subject.network, plan) if told else subject.network,
             path,
             check=False,
             precision=way.precision,

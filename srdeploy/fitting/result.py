@@ -29,9 +29,11 @@ class FitOptions(Strict):
         fps: The same in frames per second, where it was given so.
         runtimes: What may run the network; empty: what the kind of device usually has.
         precisions: What it may compute in; empty: what the runtimes usually have.
-        pixel_shuffles: Forms of PixelShuffle that may be written.
+        pixel_shuffles: Forms of PixelShuffle that may be written; ``auto``: for each runtime and
+            precision the one in which the network runs fastest.
         min_psnr: PSNR that the artifact must reach, dB.
         max_mb: Peak memory that it may need, MB.
+        max_mj: Energy that an image may take, mJ.
         threads: CPU threads; None: all.
         tile: Images are cut into tiles of at most so many LR pixels a side.
         data: Benchmark set that quality is measured on.
@@ -48,9 +50,10 @@ class FitOptions(Strict):
     fps: Positive | None = None
     runtimes: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
-    pixel_shuffles: tuple[str, ...] = ("crd",)
+    pixel_shuffles: tuple[str, ...] = ("auto",)
     min_psnr: float | None = None
     max_mb: Positive | None = None
+    max_mj: Positive | None = None
     threads: int | None = None
     tile: int | None = None
     data: str = "builtin"
@@ -109,9 +112,12 @@ class FitResult(Strict):
         dense_psnr: Of the dense network under the same protocol.
         peak_mb: Peak memory, where the device tells.
         energy_mj: Millijoules per image, where the device tells.
-        widths: Output channels by layer.
+        widths: Output channels by layer, under the names of the network that was fitted; 0 of
+            layers that are gone with their block.
         dense_widths: The same before.
-        why: A sentence on each width that could have been another, by the group's first layer.
+        blocks: Residual blocks that are gone, under the same names.
+        why: A sentence on each width that could have been another, by the group's first layer, and
+            on each residual block that could go.
         precision: What it computes in.
         runtime: What runs it; None: the device's own choice.
         pixel_shuffle: The form in which PixelShuffle is written.
@@ -142,6 +148,7 @@ class FitResult(Strict):
     energy_mj: float | None = None
     widths: dict[str, int]
     dense_widths: dict[str, int]
+    blocks: tuple[str, ...] = ()
     why: dict[str, str]
     precision: str
     runtime: str | None

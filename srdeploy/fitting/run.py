@@ -16,8 +16,11 @@ from srdeploy.fitting.bench import Bench
 from srdeploy.fitting.choose import Chooser, front, impossible
 from srdeploy.fitting.conditions import Conditions, Way
 from srdeploy.fitting.folder import WORK, discard_work, keep_settings, name_of
+from srdeploy.fitting.limits import EnergyModel, energy_mj, fit_energy, keeps, shortfall
+from srdeploy.fitting.lowering import with_form
 from srdeploy.fitting.making import Made, make, with_reasons, write_artifact
 from srdeploy.fitting.memory import MemoryModel, fit_memory
+from srdeploy.fitting.places import Place
 from srdeploy.fitting.predict import AGAIN, Observation, Predictor
 from srdeploy.fitting.profile import observe, profile
 from srdeploy.fitting.reasons import reasons
@@ -30,7 +33,6 @@ from srdeploy.measure.measurement import Measurement
 from srdeploy.measure.store import Store
 from srdeploy.models.digest import weights_sha256
 from srdeploy.models.network import Network
-from srdeploy.models.resize import layer_widths
 from srdeploy.models.store import save_network
 from srdeploy.quality.evaluate import evaluate
 from srdeploy.quality.result import Quality
@@ -47,13 +49,16 @@ WAYS = 2
 SLACK = 0.95
 """Share of the budget: a network that is faster leaves room for a better one."""
 
+LESS = 0.97
+"""Share of a budget that is asked for next, at most, where the same choice comes out again."""
+
 FRONT = 8
 """Points of a predicted front."""
 
 
 def fit(
     network: Network, name: str, options: FitOptions, folder: Path, store: Path, *,
-    fresh: bool = False,
+    fresh: bool = False, place: Place | None = None,
 ) -> list[FitResult]:  # fmt: skip
     """Find the best network for a device and each of some budgets.
 
@@ -67,6 +72,7 @@ def fit(
         folder: Where results go, a folder of its own for each budget where there are several.
         store: File that keeps times.
         fresh: Start over instead of going on.
+        place: The device, where it is one of a farm; default: what the options name.
 
     Returns:
         One result per budget. It says so where a budget or a wanted quality could not be kept.
@@ -79,17 +85,18 @@ def fit(
     if fresh:
         discard_work(folder)
     keep_settings(network, options, folder)
-    places = {
+    folders = {
         budget: folder if len(options.budgets_ms) == 1 else folder / name_of(budget)
         for budget in options.budgets_ms
     }
-    done = {budget: read_result(place) for budget, place in places.items()}
+    done = {budget: read_result(own) for budget, own in folders.items()}
     if not all(done.values()):
-        with Store.open(store) as kept, Bench(options.device, kept) as bench:
+        where = place or Place(options.device)
+        with Store.open(store) as kept, where.open(kept) as bench:
             fitter = _Fit.begin(network, name, options, bench, folder / WORK)
             fitter.check_budgets()
-            for budget, place in places.items():
-                done[budget] = done[budget] or fitter.fit(budget, place)
+            for budget, own in folders.items():
+                done[budget] = done[budget] or fitter.fit(budget, own)
     return [result for result in done.values() if result is not None]
 
 
@@ -118,16 +125,18 @@ class _Fit:
         dense = work / "dense.safetensors"
         save_network(network, dense)
         conditions = Conditions(
-            options.size, network.card.scale, options.threads, options.tile, options.data
-        )
+            options.size, network.card.scale, options.threads, options.tile, options.data,
+            energy=options.max_mj is not None,
+        )  # fmt: skip
         quality = evaluate(subject.network, options.data, network.card.scale)
         self = cls(name, subject, options, conditions, bench, work, dense, quality)
         with self._timed("profile"):
             found = self._profiles()
         with self._timed("worth"):
             worth = self._worth([way.precision for way in found])
-        for way, (predict, memory) in found.items():
-            self.choosers.append(Chooser(subject, way, predict, worth, memory))
+        for way, predict in found.items():
+            limits = self._memory(predict.observations), self._energy(predict.observations)
+            self.choosers.append(Chooser(subject, way, predict, worth, *limits))
         for chooser in self.choosers:
             self.points += [self._point(chooser, removed) for removed in front(chooser, FRONT)]
         return self
@@ -147,29 +156,28 @@ class _Fit:
         )
         for chooser, _ in ranked[:WAYS]:
             tried += self._within(chooser, budget)
-        kept = [one for one in tried if one.ms <= budget]
+        kept = [one for one in tried if keeps(one.measured, budget, self.options)]
         taken = max(kept, key=self._worth_of) if kept else min(tried, key=lambda one: one.ms)
         return self._finish(taken, len(tried), budget, folder)
 
-    def _profiles(self) -> dict[Way, tuple[Predictor, MemoryModel | None]]:
-        options = self.options
-        found: dict[Way, tuple[Predictor, MemoryModel | None]] = {}
+    def _profiles(self) -> dict[Way, Predictor]:
+        options, found = self.options, dict[Way, Predictor]()
         ways = ways_on(
-            options.device, self.bench.facts, options.runtimes, options.precisions,
-            options.pixel_shuffles,
+            self.bench.kind, self.bench.facts, options.runtimes, options.precisions,
+            options.pixel_shuffles, here=self.bench.here,
         )  # fmt: skip
+        given = self.subject, self.bench
         failed: SrdeployError | None = None
         with track("profile", len(ways)) as bar:
             for way in ways:
                 try:
-                    predict = profile(self.subject, self.bench, way, self.conditions, self.work)
+                    chosen = with_form(*given, way, self.conditions, self.work)
+                    found[chosen] = profile(*given, chosen, self.conditions, self.work)
                 except SrdeployError as error:
                     gone = isinstance(error, DeviceError) and not isinstance(error, DeviceUnfit)
                     if gone or len(ways) == 1:
                         raise
                     failed = error  # others may do
-                else:
-                    found[way] = predict, self._memory(predict.observations)
                 bar.update()
         if not found:
             assert failed is not None
@@ -182,11 +190,16 @@ class _Fit:
             return None
         return fit_memory(self.subject.uses, limit, [(o.removed, o.mb) for o in observed])
 
+    def _energy(self, observed: Sequence[Observation]) -> EnergyModel | None:
+        limit = self.options.max_mj
+        return None if limit is None else fit_energy(limit, [(o.median_ms, o.mj) for o in observed])
+
     def _worth(self, precisions: Sequence[str]) -> Worth:
         path = self.work / "worth.json"
         with suppress(OSError, ValueError):
             kept = Worth.model_validate_json(path.read_text("utf-8"))
-            if kept.precisions.keys() >= set(precisions):  # a way that failed before may run now
+            priced = {block.name for block in self.subject.blocks} <= kept.removals.keys()
+            if priced and kept.precisions.keys() >= set(precisions):  # one that failed may run now
                 return kept
         inputs = Calibration(self.options.calibration).inputs(self.subject.network)
         measured = Measured(self.subject, inputs)
@@ -209,29 +222,28 @@ class _Fit:
             with self._timed("make"):
                 made = make(chooser, candidates, budget, self.options, self.work)
             if any(one.made.removed == made.removed for one in found):
-                if found[-1].ms <= budget:
+                if keeps(found[-1].measured, budget, self.options):
                     break
-                target *= budget / found[-1].ms  # the table knows no better: ask for less
+                # The table knows no better: ask for less.
+                target *= min(budget / found[-1].ms, LESS)
                 if target < budget / 2:
                     break
                 continue
             attempt = self._attempt(chooser, made, budget)
             found.append(attempt)
-            if SLACK * budget <= attempt.ms <= budget or (
-                attempt.ms <= budget and not made.removed
-            ):
+            near = attempt.ms >= SLACK * budget or not made.removed
+            if near and keeps(attempt.measured, budget, self.options):
                 break
             with self._timed("measure"):
                 (seen,) = observe(
-                    self.subject,
-                    [made.removed],
-                    self.bench,
-                    chooser.way,
-                    self.conditions,
+                    self.subject, [made.removed], self.bench, chooser.way, self.conditions,
                     self.work,
-                )
+                )  # fmt: skip
             again = replace(seen, weight=AGAIN)
             chooser = replace(chooser, predict=chooser.predict.corrected(again))
+            if chooser.energy is not None:
+                energy = chooser.energy.corrected(attempt.ms, energy_mj(attempt.measured))
+                chooser = replace(chooser, energy=energy)
             target = budget
         return found
 
@@ -286,7 +298,7 @@ class _Fit:
                     best.chooser, best.made.removed, replace(best, measured=measured), "recovered"
                 )
             )
-        result = self._result(best, network, measured, attempts, budget)
+        result = self._result(best, measured, attempts, budget)
         with Store.open(folder / RESULTS) as store:
             told = measured.model_copy(update={"artifact": artifact.name})
             store.add(told, told.sha256 or artifact.name)
@@ -294,12 +306,11 @@ class _Fit:
         return result
 
     def _result(
-        self, best: _Attempt, network: Network, measured: Measurement, attempts: int, budget: float
+        self, best: _Attempt, measured: Measurement, attempts: int, budget: float
     ) -> FitResult:
         quality, way = measured.quality, best.made.way
         assert quality is not None
-        power = measured.power
-        shortfall = self._shortfall(measured, budget)
+        missed = shortfall(measured, budget, self.options, CORRECTIONS)
         ms = measured.p50_ms or 0.0
         return FitResult(
             network=self.name,
@@ -310,16 +321,17 @@ class _Fit:
             p50_ms=ms,
             predicted_ms=best.made.predicted_ms,
             met=ms <= budget,
-            shortfall=tuple(shortfall),
+            shortfall=tuple(missed),
             psnr_y=quality.psnr if quality.colour == "y" else None,
             psnr=quality.psnr,
             protocol=quality.protocol,
             agreement=quality.figures.get("agreement"),
             dense_psnr=self.quality.psnr,
             peak_mb=measured.peak_mb,
-            energy_mj=None if power is None else 1e3 * power.energy_j_per_frame,
-            widths=layer_widths(network.module),
-            dense_widths=layer_widths(self.subject.network.module),
+            energy_mj=energy_mj(measured),
+            widths=self.subject.widths(best.made.removed),
+            dense_widths=self.subject.widths({}),
+            blocks=tuple(b.name for b in self.subject.blocks if best.made.removed.get(b.name)),
             why=reasons(best.chooser, best.made.removed),
             precision=way.precision,
             runtime=measured.runtime or way.runtime,
@@ -332,23 +344,6 @@ class _Fit:
             seconds={name: round(spent, 1) for name, spent in self.seconds.items()},
         )
 
-    def _shortfall(self, measured: Measurement, budget: float) -> list[str]:
-        told, ms, quality = [], measured.p50_ms or 0.0, measured.quality
-        wanted, limit = self.options.min_psnr, self.options.max_mb
-        if ms > budget:
-            told.append(
-                f"{ms:.3g} ms is {ms / budget - 1:.1%} above the budget of {budget:g} ms, after "
-                f"{CORRECTIONS} corrections; measure on a quiet device, or give a larger budget"
-            )
-        if wanted is not None and quality is not None and quality.psnr < wanted:
-            told.append(
-                f"{quality.psnr:.2f} dB is below the {wanted:g} dB of --min-psnr; recover longer "
-                "(--recover MINUTES), or give a larger budget"
-            )
-        if limit is not None and measured.peak_mb is not None and measured.peak_mb > limit:
-            told.append(f"{measured.peak_mb:.0f} MB is above the {limit:g} MB of --max-mb")
-        return told
-
     def _point(
         self,
         chooser: Chooser,
@@ -357,7 +352,7 @@ class _Fit:
         step: Literal["front", "made", "recovered"] | None = None,
     ) -> Point:
         error = chooser.error(removed)
-        uses = self.subject.uses.layers
+        uses = self.subject.uses.left(removed)
         quality = attempt.measured.quality if attempt else None
         return Point(
             runtime=chooser.way.runtime,

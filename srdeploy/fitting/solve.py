@@ -5,8 +5,9 @@ time depends on two widths at once, so its cost is a matrix. The program has a 0
 width of each group, and for each pair of groups that a layer joins a variable for each pair of
 widths, which sums up to the 0/1 variables over either of them: the usual linearisation of a
 quadratic term between one-of-many choices (Sherali and Adams, SIAM J. Discrete Math. 1990). Where a
-layer reads several groups at once (a concatenation), their sum has variables of its own. HiGHS
-solves it to the end.
+layer reads several groups at once (a concatenation), their sum has variables of its own. A residual
+block that may go is a choice of one of two, and the variables of a layer inside need not add up to
+one where it is gone. HiGHS solves it to the end.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ SECONDS = 120.0
 """For the solver."""
 
 Terms = dict[int, float]
+_Key = tuple[int, int, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,17 @@ class Layer:
         inputs: Its input channels,
         outputs: and its output channels.
         cost: Its time.
+        blocks: Choices of which it is part: where one of them is not 0, it takes no time.
     """
 
     inputs: Width
     outputs: Width
     cost: LayerCost
+    blocks: tuple[str, ...] = ()
+
+    def gone(self, removed: Mapping[str, int]) -> bool:
+        """Whether a choice leaves nothing of it."""
+        return any(removed.get(name) for name in self.blocks)
 
 
 @dataclass(frozen=True)
@@ -49,11 +57,12 @@ class Problem:
     """What is to be chosen.
 
     Attributes:
-        options: Of each group, how many atoms it may lose.
+        options: Of each group, how many atoms it may lose; of a block, 0, or 0 and 1: it may go.
         errors: Of each group, what each of these brings; same order.
         layers: What takes time.
         constant: Milliseconds that nothing changes.
         block: Widths that are sums of several groups' are told apart in steps of this.
+        apart: Pairs of blocks that do not go both, because one is inside the other.
     """
 
     options: Mapping[str, Sequence[int]]
@@ -61,12 +70,14 @@ class Problem:
     layers: Sequence[Layer]
     constant: float = 0.0
     block: int = 1
+    apart: Sequence[tuple[str, str]] = ()
 
     def ms(self, removed: Mapping[str, int]) -> float:
         """The time of a choice."""
         return self.constant + sum(
             layer.cost(layer.inputs.left(removed), layer.outputs.left(removed))
             for layer in self.layers
+            if not layer.gone(removed)
         )
 
     def error(self, removed: Mapping[str, int]) -> float:
@@ -133,8 +144,10 @@ class _Program:
         self.constant = self.problem.constant
         for name, options in self.problem.options.items():
             self.groups[name] = self._one_of(len(options))
-        pairs: dict[tuple[int, int], np.ndarray] = {}
-        places: dict[tuple[int, int], tuple[_Axis, _Axis]] = {}
+        for one, other in self.problem.apart:
+            self.rows.append(({v: 1.0 for name in (one, other) for v in self._goes(name)}, 0, 1))
+        pairs: dict[_Key, np.ndarray] = {}
+        places: dict[_Key, tuple[_Axis, _Axis]] = {}
         for layer in self.problem.layers:
             a, b = self._axis(layer.inputs), self._axis(layer.outputs)
             if a is None or b is None or a.first == b.first:
@@ -143,11 +156,11 @@ class _Program:
             swapped = a.first > b.first
             first, second = (b, a) if swapped else (a, b)
             found = np.array([[layer.cost(i, o) for o in b.widths] for i in a.widths])
-            key = (first.first, second.first)
+            key = (first.first, second.first, layer.blocks)
             places[key] = (first, second)
             pairs[key] = pairs.get(key, 0) + (found.T if swapped else found)
         for key, (first, second) in places.items():
-            self._pair(first, second, pairs[key])
+            self._pair(first, second, pairs[key], key[2])
 
     def best(self, budget: float | None) -> dict[str, int] | None:
         from scipy.optimize import Bounds, LinearConstraint, milp
@@ -204,6 +217,16 @@ class _Program:
         self.rows.append((dict.fromkeys(variables, 1.0), 1.0, 1.0))
         return range(variables[0], variables[-1] + 1)
 
+    def _goes(self, block: str) -> list[int]:
+        """The variable of a block's going; none where it may not."""
+        options = self.problem.options.get(block, ())
+        return [v for v, gone in zip(self.groups.get(block, ()), options, strict=False) if gone]
+
+    def _unless_gone(self, variables: Sequence[int], blocks: Sequence[str]) -> None:
+        """They add up to one, unless one of the blocks is gone."""
+        gone = [variable for name in blocks for variable in self._goes(name)]
+        self.rows.append((dict.fromkeys([*variables, *gone], 1.0), 1.0, np.inf))
+
     def _axis(self, width: Width) -> _Axis | None:
         """The variables of a width; None where nothing changes it."""
         parts = [(name, each) for name, each in width.parts if name in self.groups]
@@ -236,19 +259,31 @@ class _Program:
         """A layer whose time one choice decides, or none."""
         axis = a or b
         if axis is None:
-            self.constant += layer.cost(layer.inputs.full, layer.outputs.full)
+            ms = layer.cost(layer.inputs.full, layer.outputs.full)
+            self.constant += ms
+            for variable in (v for name in layer.blocks for v in self._goes(name)):
+                self._takes(variable, -ms)
             return
         into = a.widths if a else [layer.inputs.full] * len(axis.widths)
         out = b.widths if b else [layer.outputs.full] * len(axis.widths)
-        for variable, i, o in zip(axis.variables, into, out, strict=True):
+        own: Sequence[int] = axis.variables
+        if layer.blocks:  # the width of what is gone takes no time
+            own = [self._variable(integer=False) for _ in axis.variables]
+            for variable, width in zip(own, axis.variables, strict=True):
+                self.rows.append(({variable: 1.0, width: -1.0}, -np.inf, 0.0))
+            self._unless_gone(own, layer.blocks)
+        for variable, i, o in zip(own, into, out, strict=True):
             self._takes(variable, layer.cost(i, o))
 
-    def _pair(self, a: _Axis, b: _Axis, ms: np.ndarray) -> None:
+    def _pair(self, a: _Axis, b: _Axis, ms: np.ndarray, blocks: Sequence[str]) -> None:
         joint = [[self._variable(integer=False) for _ in b.variables] for _ in a.variables]
+        least = -np.inf if blocks else 0.0
         for row, variable in zip(joint, a.variables, strict=True):
-            self.rows.append(({**dict.fromkeys(row, 1.0), variable: -1.0}, 0.0, 0.0))
+            self.rows.append(({**dict.fromkeys(row, 1.0), variable: -1.0}, least, 0.0))
         for column, variable in zip(zip(*joint, strict=True), b.variables, strict=True):
-            self.rows.append(({**dict.fromkeys(column, 1.0), variable: -1.0}, 0.0, 0.0))
+            self.rows.append(({**dict.fromkeys(column, 1.0), variable: -1.0}, least, 0.0))
+        if blocks:
+            self._unless_gone([v for row in joint for v in row], blocks)
         for row, times in zip(joint, ms, strict=True):
             for variable, each in zip(row, times, strict=True):
                 self._takes(variable, float(each))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.exporting.precision.graph import readers_of
 from srdeploy.models.network import Network
 from srdeploy.pruning.tracing.groups import Grouping
+from srdeploy.pruning.tracing.residual_blocks import ResidualBlock
 from srdeploy.reconstruct.budget import channel_shares
 
 FUSED = ("Relu", "LeakyRelu", "PRelu", "Add")
@@ -88,12 +89,14 @@ class LayerUse:
         kind: What it is.
         inputs: Its input channels,
         outputs: and its output channels.
+        blocks: Residual blocks that it is in: it is gone with any of them.
     """
 
     name: str
     kind: LayerKind
     inputs: Width
     outputs: Width
+    blocks: tuple[str, ...] = ()
 
     @property
     def is_end(self) -> bool:
@@ -113,13 +116,18 @@ class Uses:
     layers: tuple[LayerUse, ...]
     others: Mapping[str, int]
 
+    def left(self, removed: Mapping[str, int]) -> list[LayerUse]:
+        """The layers that are left when groups have lost atoms, and blocks are gone."""
+        return [use for use in self.layers if not any(removed.get(name) for name in use.blocks)]
 
-def uses_of(network: Network, grouping: Grouping) -> Uses:
+
+def uses_of(network: Network, grouping: Grouping, blocks: Sequence[ResidualBlock] = ()) -> Uses:
     """The convolutions of a network.
 
     Args:
         network: Folded, as :func:`srdeploy.models.folding.folded` gives it.
         grouping: Its groups; those that are untouchable decide no width.
+        blocks: Residual blocks that may go.
 
     Raises:
         UserError: it has no convolution whose weights belong to a group.
@@ -156,7 +164,9 @@ def uses_of(network: Network, grouping: Grouping) -> Uses:
         )
         out = width(weight, 0, outputs)
         into = out if kind.groups == DEPTHWISE else width(weight, 1, per_group * groups, groups)
-        found.append(LayerUse(weight.removesuffix(".weight"), kind, into, out))
+        name = weight.removesuffix(".weight")
+        inside = tuple(block.name for block in blocks if name in block.layers)
+        found.append(LayerUse(name, kind, into, out, inside))
     if all(use.inputs.fixed and use.outputs.fixed for use in found):
         raise UserError(
             "No convolution of this network has a width that can be changed, so there is nothing "

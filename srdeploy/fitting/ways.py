@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
-from srdeploy.devices.uri import DeviceUri
 from srdeploy.fitting.conditions import Way, check_way
 from srdeploy.fitting.probe import PRECISIONS
 from srdeploy.measure.measurement import DeviceFacts
@@ -32,26 +31,29 @@ BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 def ways_on(
-    device: str,
+    kind: str,
     facts: DeviceFacts,
     runtimes: Sequence[str],
     precisions: Sequence[str],
     pixel_shuffles: Sequence[str],
+    *,
+    here: bool = True,
 ) -> list[Way]:
     """What to try on a device.
 
     Args:
-        device: URI.
-        facts: What the device is.
+        kind: Of the device.
+        facts: What it is.
         runtimes: Those that were asked for; empty: the usual ones.
         precisions: Likewise.
         pixel_shuffles: Forms of PixelShuffle.
+        here: This host reaches the device, so that what is installed here counts there.
 
     Raises:
         UserError: a runtime or precision in which layers cannot be timed.
     """
-    usual = USUAL.get(DeviceUri.parse(device).kind, ELSEWHERE)
-    able = [pair for pair in usual if _here(pair, facts)]
+    usual = USUAL.get(kind, ELSEWHERE)
+    able = [pair for pair in usual if _may_run(pair, facts, here)]
     if runtimes:
         known: dict[str | None, list[str]] = {}
         for runtime, precision in usual:
@@ -71,8 +73,8 @@ def ways_on(
     return sorted(found, key=lambda way: PRECISIONS.index(way.precision))
 
 
-def _here(pair: Pair, facts: DeviceFacts) -> bool:
+def _may_run(pair: Pair, facts: DeviceFacts, here: bool) -> bool:
     runtime, precision = pair
-    if runtime is not None and not RUNTIMES[runtime].availability():
+    if here and runtime is not None and not RUNTIMES[runtime].availability():
         return False
     return precision != "bf16" or bool(BF16 & set(facts.cpu_features))

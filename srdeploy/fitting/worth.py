@@ -2,7 +2,8 @@
 
 Both are mean squared differences from the dense network's output on the calibration images, so they
 can be added up: of channels the price lists of pruning without training
-(:mod:`srdeploy.reconstruct.allocate`), of a precision what the dense network's own artifact loses.
+(:mod:`srdeploy.reconstruct.allocate`), of a residual block what is left when all other layers are
+refitted without it, of a precision what the dense network's own artifact loses.
 """
 
 from __future__ import annotations
@@ -18,13 +19,17 @@ from torch import Tensor
 from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.fitting.subject import Subject
 from srdeploy.models.probes import run
+from srdeploy.pruning.depth import grouping_without, without_blocks
+from srdeploy.pruning.plan import make_plan
+from srdeploy.pruning.tracing.residual_blocks import ResidualBlock
 from srdeploy.reconstruct.allocate import price_lists
 from srdeploy.reconstruct.choice import readers_of
+from srdeploy.reconstruct.refit import refit
 from srdeploy.runtime.open import open_session
 from srdeploy.util.strict import Strict
 
 SAMPLE = 16
-"""Calibration inputs on which a precision is tried, at most."""
+"""Calibration inputs on which a precision, or the lack of a block, is tried, at most."""
 
 
 class Worth(Strict):
@@ -32,7 +37,8 @@ class Worth(Strict):
 
     Attributes:
         removals: By group, the error after the first removal, after the first two and so on; a
-            group that is missing has no price, because no layer of known form reads it.
+            group that is missing has no price, because no layer of known form reads it. By
+            residual block, the error without it.
         precisions: By precision, the error of the dense network's artifact.
     """
 
@@ -40,7 +46,7 @@ class Worth(Strict):
     precisions: Mapping[str, float]
 
     def of_removal(self, group: str, count: int) -> float:
-        """The error that the removal of so many atoms of a group brings."""
+        """The error that the removal of so many atoms of a group brings, or of a block (1)."""
         return self.removals[group][count - 1] if count else 0.0
 
 
@@ -61,10 +67,19 @@ class Measured:
         network, grouping = self.subject.network, self.subject.grouping
         priced = [g for g in self.subject.groups if readers_of(network.module, g)]
         found = price_lists(network, grouping, priced, self.inputs.split(1), rotate=True)
-        return {
+        blocks = {block.name: (self._without(block),) for block in self.subject.blocks}
+        return blocks | {
             name: tuple(float(total) for total in np.cumsum(np.maximum(prices, 0.0)))
             for name, prices in found.items()
         }
+
+    def _without(self, block: ResidualBlock) -> float:
+        """The error without a residual block, all other layers refitted."""
+        network, x = self.subject.network, self.inputs[:: -(-len(self.inputs) // SAMPLE)]
+        small = without_blocks(network, [block]).module
+        plan = make_plan(grouping_without(self.subject.grouping, [block]), {}, "", {}, [block])
+        refit(network.module, small, plan, x)
+        return float((run(small, x) - run(network.module, x)).square().mean())
 
     def precision(self, precision: str, folder: Path) -> float:
         """The mean squared error that a precision brings to the dense network."""

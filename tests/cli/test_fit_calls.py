@@ -15,7 +15,7 @@ PROFILE = {
 
 FIT = {
     "srdeploy.models.load:load_network": "network",
-    "srdeploy.fitting.run:fit": STOP,
+    "srdeploy.fitting.several:fit": STOP,
 }
 
 CASES = [
@@ -27,6 +27,7 @@ CASES = [
             "fit.network": "network",
             "fit.name": "net.st",
             "fit.options.device": "local",
+            "fit.place.name": "local",
             "fit.options.size": [32, 48],
             "fit.options.budgets_ms": [20.0],
             "fit.folder": "out",
@@ -34,14 +35,19 @@ CASES = [
             "fit.fresh": False,
         },
         {
-            "--device adb": {"fit.options.device": "adb"},
-            "--device adb,local": {"fit.options.device": "adb", "fit.folder": "out/adb"},
+            "--device adb": {"fit.options.device": "adb", "fit.place.name": "adb"},
+            "--device adb,local": {
+                "fit.options.device": "adb",
+                "fit.place.name": "adb",
+                "fit.folder": "out/adb",
+            },
             "--budget 40ms,.01s": {"fit.options.budgets_ms": [10.0, 40.0]},
             "--precision int8,fp32": {"fit.options.precisions": ["int8", "fp32"]},
             "--runtime openvino": {"fit.options.runtimes": ["openvino"]},
             "--pixel-shuffle crd,reshape": {"fit.options.pixel_shuffles": ["crd", "reshape"]},
             "--min-psnr 37.3": {"fit.options.min_psnr": 37.3},
             "--max-mb 200": {"fit.options.max_mb": 200.0},
+            "--max-mj 9.5": {"fit.options.max_mj": 9.5},
             "--tile 64": {"fit.options.tile": 64},
             "--eval-data Set5": {"fit.options.data": "Set5"},
             "--calibration mine": {"fit.options.calibration": "mine"},
@@ -54,7 +60,7 @@ CASES = [
             "--arch a": {"load_network.arch": "a"},
             "--scale 3": {"load_network.scale": 3},
         },
-        elsewhere=("--json", "--fps"),
+        elsewhere=("--json", "--fps", "--farm", "--devices"),
     ),
     Case(
         "profile net.st --input 48x32 --store t.sqlite",
@@ -62,7 +68,7 @@ CASES = [
         {
             "load_network.path": "net.st",
             "profile_network.network": "network",
-            "profile_network.device": "local",
+            "profile_network.place.name": "local",
             "profile_network.way.runtime": "onnxruntime",
             "profile_network.way.precision": "fp32",
             "profile_network.way.pixel_shuffle": "crd",
@@ -71,7 +77,7 @@ CASES = [
         },
         {
             "--device adb": {
-                "profile_network.device": "adb",
+                "profile_network.place.name": "adb",
                 "profile_network.way.runtime": None,
             },
             "--precision int8": {"profile_network.way.precision": "int8"},
@@ -81,6 +87,7 @@ CASES = [
             "--arch a": {"load_network.arch": "a"},
             "--scale 3": {"load_network.scale": 3},
         },
+        elsewhere=("--json", "--farm", "--devices"),
     ),
 ]
 

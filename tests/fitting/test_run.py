@@ -27,6 +27,7 @@ BUDGETS = {"budgets_ms": (1.5, 9.0)}
 def _options(device: str = ARITHMETIC, **asked: object) -> FitOptions:
     asked = {name: str(v) if isinstance(v, Path) else v for name, v in asked.items()}
     settings = {"size": SIZE, "precisions": ("fp32",), "network_wise": 0, **asked}
+    settings = {"pixel_shuffles": ("crd",), **settings}
     return FitOptions.model_validate({"device": device, **settings})
 
 

@@ -26,10 +26,11 @@ def _cost(seed: int, block: int) -> object:
 
 def _every(problem: Problem) -> list[dict[str, int]]:
     names = list(problem.options)
-    return [
+    every = (
         dict(zip(names, values, strict=True))
         for values in itertools.product(*(problem.options[name] for name in names))
-    ]
+    )
+    return [one for one in every if not all(one.get(n) for n in ("outer", "inner"))]
 
 
 def _problem(seed: int) -> Problem:
@@ -42,8 +43,14 @@ def _problem(seed: int) -> Problem:
         parts = drawn.sample(names, drawn.randint(0, min(2, len(names))))
         return Width(8 * max(1, len(parts)), tuple((name, 1.0) for name in sorted(parts)))
 
-    layers = [Layer(width(), width(), _cost(drawn.randint(0, 9), 2)) for _ in range(5)]
-    return Problem(options, errors, layers, constant=0.5, block=2)
+    blocks = [("outer", "inner"), ("outer",), ("lone",), ()]
+    layers = [
+        Layer(width(), width(), _cost(drawn.randint(0, 9), 2), drawn.choice(blocks))
+        for _ in range(5)
+    ]
+    for name in drawn.sample(["outer", "inner", "lone"], drawn.randint(0, 3)):
+        options[name], errors[name] = [0, 1], [0.0, drawn.uniform(0, 1)]
+    return Problem(options, errors, layers, constant=0.5, block=2, apart=[("outer", "inner")])
 
 
 @settings(max_examples=20, deadline=None)
@@ -70,6 +77,23 @@ def test_a_budget_that_all_meet_removes_nothing() -> None:
         problem.layers,
     )
     assert solve(generous, 1e3) == {}
+
+
+def test_a_block_that_is_gone_takes_no_time_whatever_its_widths() -> None:
+    wide, narrow = Width(16, (("a", 1.0),)), Width(16, (("b", 1.0),))
+    layers = [
+        Layer(wide, narrow, lambda i, o: float(i + o), ("block",)),
+        Layer(narrow, Width(3), lambda i, o: float(i), ("block",)),
+        Layer(Width(3), Width(3), lambda i, o: 5.0, ("block",)),
+        Layer(Width(3), wide, lambda i, o: float(o)),
+    ]
+    options = {"a": [0, 8], "b": [0, 8], "block": [0, 1]}
+    errors = {"a": [0.0, 3.0], "b": [0.0, 0.1], "block": [0.0, 1.0]}
+    problem = Problem(options, errors, layers)
+    assert solve(problem, 69.0) == {}
+    assert solve(problem, 68.9) == {"b": 8}  # 53 ms
+    assert solve(problem, 50.0) == {"block": 1}  # 16 ms, and b costs nothing there
+    assert solve(problem, 15.0) == {"a": 8, "block": 1}
 
 
 def test_what_is_not_allowed_is_not_chosen() -> None:

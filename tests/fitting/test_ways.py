@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from srdeploy.devices.uri import DeviceUri
 from srdeploy.errors import UserError
 from srdeploy.fitting.ways import ways_on
 from srdeploy.measure.measurement import DeviceFacts
@@ -10,7 +11,7 @@ from srdeploy.measure.measurement import DeviceFacts
 def _told(device: str, *features: str, **asked: tuple[str, ...]) -> list[str]:
     facts = DeviceFacts(kind="any", model="m", cpu_features=features)
     given = {"runtimes": (), "precisions": (), "pixel_shuffles": ("crd",), **asked}
-    return [str(way) for way in ways_on(device, facts, **given)]
+    return [str(way) for way in ways_on(DeviceUri.parse(device).kind, facts, **given)]
 
 
 def test_a_board_and_a_phone_decide_what_runs_networks() -> None:
@@ -30,5 +31,11 @@ def test_what_is_asked_for_is_what_is_tried() -> None:
     assert _told("local", runtimes=("onnxruntime",)) == ["onnxruntime fp32", "onnxruntime int8"]
     forms = _told("adb", precisions=("fp32",), pixel_shuffles=("crd", "reshape"))
     assert forms == ["its runtime fp32", "its runtime fp32 (reshape)"]
+    away = ways_on(
+        "local", DeviceFacts(kind="local", model="m"), (), (), ("crd",), here=False
+    )  # of a farm's host: what is installed here says nothing of it
+    assert [str(way) for way in away] == [
+        "onnxruntime fp32", "onnxruntime int8", "openvino int8",
+    ]  # fmt: skip
     with pytest.raises(UserError, match="mixed"):
         _told("adb", precisions=("mixed",))

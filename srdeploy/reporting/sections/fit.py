@@ -27,7 +27,8 @@ def _one(result: FitResult) -> str:
     kept = "keeps" if result.met else "does not keep"
     told = (
         f"The artifact {kept} the budget: {milliseconds(result.p50_ms)} ms measured, "
-        f"{milliseconds(result.predicted_ms)} ms predicted, in {_way(result)}."
+        f"{milliseconds(result.predicted_ms)} ms predicted, in {_way(result)}"
+        + (f", without the residual blocks {', '.join(result.blocks)}." if result.blocks else ".")
     )
     sentences = " ".join((told, *(f"{one}." for one in result.shortfall), for_more(result)))
     return html.lead(sentences) + _figure(result, title) + _table(result) + _widths(result)
