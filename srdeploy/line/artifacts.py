@@ -19,6 +19,7 @@ from srdeploy.exporting.run import export
 from srdeploy.exporting.targets import find_target
 from srdeploy.line.code import require_device
 from srdeploy.line.digest import benchmark_folder
+from srdeploy.line.fitted import ARTIFACT
 from srdeploy.line.networks import Networks
 from srdeploy.line.recipe import DeviceSpec, TargetSpec
 from srdeploy.line.stage import Stage
@@ -59,11 +60,14 @@ class Artifacts:
     def exported(self) -> list[Exported]:
         """Everything that can be measured, version by version, so that ratios refer to the first.
 
-        Without targets these are the networks themselves.
+        Without targets these are the networks themselves; of a fitted one always what was fitted.
         """
         found = []
         for version in self.line.made():
-            if not self.line.targets and version in self.line.wanted():
+            if version == "pruned" and self.line.fit is not None:
+                stage = NETWORKS[version]
+                found.append(Exported(stage, None, self.root / stage / ARTIFACT))
+            elif not self.line.targets and version in self.line.wanted():
                 stage = NETWORKS[version]
                 found.append(Exported(stage, None, self.networks.file(version)))
             for target in self.line.targets:

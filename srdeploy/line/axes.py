@@ -11,7 +11,7 @@ from srdeploy.util.shipped import LINES, shipped
 from srdeploy.util.strict import merged, read_mapping
 
 FOLDERS = {
-    **{"model": "models", "prune": "prune", "train": "train"},
+    **{"model": "models", "prune": "prune", "fit": "fit", "train": "train"},
     **{"targets": "targets", "devices": "devices", "scenarios": "scenarios"},
 }
 """Key of a recipe to the folder of its axis."""
@@ -23,6 +23,7 @@ BASE = "base"
 
 _NOUNS = {
     **{"model": "model", "prune": "pruning method", "train": "training recipe"},
+    **{"fit": "budget"},
     **{"targets": "target", "devices": "device", "scenarios": "scenario", LINES: "recipe"},
 }
 

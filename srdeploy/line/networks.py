@@ -12,6 +12,7 @@ from srdeploy.data.builtin import BUILTIN
 from srdeploy.errors import UserError
 from srdeploy.line.code import own_arch, require_arch
 from srdeploy.line.digest import benchmark_folder, training_folder
+from srdeploy.line.fitted import fit_stage
 from srdeploy.line.recipe import Line, OneShot, Trained, Version
 from srdeploy.line.stage import Stage
 from srdeploy.models.card_file import find_file
@@ -71,7 +72,7 @@ class Networks:
         line = self.line
         what = {
             "dense": f"{Path(line.model.file).name}: {line.model.arch}",
-            "pruned": f"prune by {line.prune.method}" if line.prune else "",
+            "pruned": f"prune by {line.prune.method}" if line.prune else "fit to a device",
             "tuned": "fine-tune",
         }
         return [
@@ -107,6 +108,8 @@ class Networks:
         )
 
     def _pruned(self) -> Stage:
+        if self.line.fit is not None:
+            return fit_stage(self, self.line.fit)
         if isinstance(self.line.prune, Trained):
             return self._pruned_by_training(self.line.prune)
         assert isinstance(self.line.prune, OneShot)
@@ -184,7 +187,7 @@ class Networks:
 
     def _tuned(self) -> Stage:
         recipe = self._recovery()
-        before: Version = "pruned" if self.line.prune is not None else "dense"
+        before: Version = "pruned" if "pruned" in self.line.made() else "dense"
 
         def work(folder: Path) -> dict[str, Any]:
             return self._tune(folder, before, recipe)

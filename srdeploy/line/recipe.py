@@ -16,6 +16,7 @@ from srdeploy.errors import UserError, unknown_name
 from srdeploy.exporting.options import all_options, recipe_fields
 from srdeploy.exporting.targets import TARGETS, find_target
 from srdeploy.line.axes import FOLDERS, LISTS, resolved, spelt_out
+from srdeploy.line.fitted import Fit, check_fit
 from srdeploy.measure.scenario import Scenario
 from srdeploy.models.card import Card
 from srdeploy.pruning.methods.table import DEFAULT, SCORED, check_settings, find_method, names
@@ -248,6 +249,7 @@ class Line(Strict):
         description: For people.
         model: Where it begins.
         prune: How channels go; None leaves the network whole.
+        fit: In its place: the device and the budget that decide what goes.
         train: Settings of the fine-tuning (of :class:`TrainRecipe`) over what fits the network;
             None: a pruning method's own recovery, else no fine-tuning.
         targets: What to export; none: the networks themselves are measured.
@@ -262,6 +264,7 @@ class Line(Strict):
     description: str = ""
     model: Source
     prune: OneShot | Trained | None = None
+    fit: Fit | None = None
     train: dict[str, Any] | None = None
     targets: tuple[TargetSpec, ...] = ()
     versions: tuple[Version, ...] | None = None
@@ -274,7 +277,7 @@ class Line(Strict):
         """The networks that come to be, in their order."""
         recovers = isinstance(self.prune, Trained) and self.prune.finetune.get("iterations") != 0
         found: list[Version] = ["dense"]
-        found += ["pruned"] if self.prune is not None else []
+        found += ["pruned"] if self.prune is not None or self.fit is not None else []
         found += ["tuned"] if self.train is not None or recovers else []
         return tuple(found)
 
@@ -319,6 +322,9 @@ def _parsed(key: str, value: dict[str, Any], where: str) -> Any:
         return parse(Source, value, where)
     if key == "prune":
         return _parsed_prune(value, where)
+    if key == "fit":
+        check_fit(found := parse(Fit, value, where), where)
+        return found
     if key == "train":
         # Checked against any network's defaults here, and against the network's own when planned.
         values = {k: v for k, v in value.items() if k != "network"}
@@ -354,6 +360,10 @@ def _parsed_prune(value: dict[str, Any], where: str) -> OneShot | Trained:
 
 def _check(line: Line, where: str) -> None:
     """What one axis must know of another."""
+    if line.prune is not None and line.fit is not None:
+        raise UserError(
+            f"{where}: prune removes channels by a ratio and fit by a budget; leave one out."
+        )
     for target in line.targets:
         target.options()
         _check_versions(line, line.wanted(target), where)

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from srdeploy.line.axes import BASE, LISTS
+from srdeploy.line.fitted import Fit
 from srdeploy.line.recipe import DeviceSpec, Line, OneShot, Source, TargetSpec, Trained
 from srdeploy.measure.scenario import Scenario
 from srdeploy.train.recipe import TrainRecipe
@@ -15,6 +16,7 @@ from srdeploy.train.recipe import TrainRecipe
 _MODELS: dict[str, tuple[type[BaseModel], ...]] = {
     "model": (Source,),
     "prune": (OneShot, Trained),
+    "fit": (Fit,),
     "train": (TrainRecipe,),
     "targets": (TargetSpec,),
     "devices": (DeviceSpec,),
