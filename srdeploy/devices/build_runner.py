@@ -33,6 +33,9 @@ from srdeploy.util.terminal import plain
 NATIVE = (ASSETS / "native").resolve()
 """What the program is made of: in the package, so that `pip install` brings it, too."""
 
+SPARSE = NATIVE.parents[1] / "sparse"
+"""SMSR in C, which the program has besides ncnn."""
+
 TARGETS = {
     "aarch64": "aarch64-linux-musl",
     "armv7l": "arm-linux-musleabihf",
@@ -136,6 +139,7 @@ def build(arch: str, jobs: int, root: Path) -> Path:
         "CMAKE_RANLIB": environment / "bin/zig-ranlib",
         "CMAKE_TRY_COMPILE_TARGET_TYPE": "STATIC_LIBRARY",
         "NCNN_SOURCE": ncnn,
+        "SPARSE_SOURCE": SPARSE,
         "NCNN_VERSION": ncnn.name.rpartition(".")[2],
     }
     given = [f"-D{name}={value}" for name, value in settings.items()]

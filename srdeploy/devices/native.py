@@ -6,9 +6,16 @@ This module is its interface: the command line it takes, and the text it answers
     srdeploy-runner --param FILE --bin FILE --input FILE --shape N,C,H,W --threads T
                     --precision fp32|fp16|bf16 --warmup-runs R --warmup-seconds S
                     --min-runs R --min-seconds S [--output FILE]
+    srdeploy-runner --net FILE ... [--kernel NAME]
     srdeploy-runner --version
 
-``--version`` prints ``srdeploy-runner VERSION ncnn DATE``. The precision asked for is a wish: the
+``--version`` prints ``srdeploy-runner VERSION ncnn DATE``. ``--param`` and ``--bin`` name the two
+files of ncnn; ``--net`` names a model file of SMSR (:mod:`srdeploy.sparse.model_file`), which C
+code of ours runs inside its masks only, in fp32, by the kernel named or by the quickest that the
+processor has. Of such a network the answer has lines ``kernel NAME`` and, per module, ``module
+DENSITY FORM``: the share of pixels inside its mask, and what its masked layers did.
+
+The precision asked for is a wish: the
 answer's is read back from what the convolutions put out (``fp16`` on a processor without half
 precision runs as ``fp32``, or as ``fp32 (fp16 storage)``).
 
@@ -26,24 +33,58 @@ device half-way cannot fake that (``adb shell`` exits with 0 then)::
     output 1,3,540,960
     end ok
 
+and for SMSR ``runtime sparse VERSION``, ``kernel neon``, ``module 0.4312 rows``.
+
 What fails ends with a line ``error SENTENCE`` and exit code 2, without ``end ok``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from srdeploy.devices.errors import DeviceError, DeviceFull, DeviceLost
 from srdeploy.devices.protocol import Completed, Shape
 from srdeploy.errors import SrdeployError
 
 PROGRAM = "srdeploy-runner"
-VERSION = 1
+VERSION = 2
 """Of the command line and the answer; the program's own is compared with it by its tests."""
 END = "end ok"
 PRECISIONS = ("fp32", "fp16", "bf16")
+NCNN, SPARSE = "ncnn", "sparse"
+RUNTIMES = (NCNN, SPARSE)
+"""What the program runs networks by."""
+FORMS = ("rows",)
+"""What a module's masked layers do: compute at the listed pixels inside its mask."""
 FULL = "No space left on device"
+
+
+@dataclass(frozen=True)
+class NativeNetwork:
+    """A network for the program.
+
+    Attributes:
+        runtime: One of :data:`RUNTIMES`.
+        files: By the option that names each: ``param`` and ``bin``, or ``net``.
+    """
+
+    runtime: str
+    files: Mapping[str, Path]
+
+
+@dataclass(frozen=True)
+class ModuleReport:
+    """What one module of SMSR did.
+
+    Attributes:
+        density: Share of pixels inside its mask, 0..1.
+        form: One of :data:`FORMS`.
+    """
+
+    density: float
+    form: str
 
 
 @dataclass(frozen=True)
@@ -59,12 +100,13 @@ class Report:
     samples_ms: list[float] = field(default_factory=list)
     peak_mb: float | None = None
     output: Shape | None = None
+    kernel: str | None = None
+    modules: list[ModuleReport] = field(default_factory=list)
 
 
 def runner_arguments(
+    network: Mapping[str, str],
     *,
-    param: str,
-    weights: str,
     tensor: str,
     shape: Shape,
     threads: int,
@@ -76,8 +118,7 @@ def runner_arguments(
     """The program's arguments.
 
     Args:
-        param: The network's structure on the device,
-        weights: and its weights (ncnn's two files).
+        network: Its files on the device, as in :class:`NativeNetwork`.
         tensor: The input there, raw float32.
         shape: Its shape.
         threads: CPU threads.
@@ -87,8 +128,7 @@ def runner_arguments(
         output: Where to write the result of the first run.
     """
     arguments = [
-        *("--param", param),
-        *("--bin", weights),
+        *(word for name, path in network.items() for word in (f"--{name}", path)),
         *("--input", tensor),
         *("--shape", ",".join(map(str, shape))),
         *("--threads", str(threads)),
@@ -145,12 +185,22 @@ def _report(lines: Sequence[str], device: str) -> Report:
             samples_ms=[float(value) for key, _, value in pairs if key == "sample_ms"],
             peak_mb=float(told["peak_mb"]) if "peak_mb" in told else None,
             output=_shape(shape) if shape else None,
+            kernel=told.get("kernel"),
+            modules=[_module(value) for key, _, value in pairs if key == "module"],
         )
     except (KeyError, ValueError) as error:
         raise DeviceError(
             f"The runner on {device} answered what this srdeploy cannot read "
             f"({str(error)[:200]}); it is of another version."
         ) from None
+
+
+def _module(text: str) -> ModuleReport:
+    density, _, form = text.partition(" ")
+    found = ModuleReport(float(density), form)
+    if not 0 <= found.density <= 1 or form not in FORMS:
+        raise ValueError(f"no module: {text}")
+    return found
 
 
 def _shape(text: str) -> Shape:

@@ -93,6 +93,10 @@ def _form(
     architecture = architecture_of_module(network.module)
     if sparse is not None and architecture.sparse is None:
         raise UserError(_NO_FORMS)
+    if row.sparse_only:
+        if sparse is False:
+            raise UserError(f"--target {row.name} has no dense form; leave --dense-masks out.")
+        return network, None
     if row.sparse:  # its exporter writes either
         if sparse:
             options["sparse"] = True

@@ -23,6 +23,7 @@ from srdeploy.runtime.table import (
     RUNTIMES,
     TENSORRT,
     TENSORRT_RTX,
+    TORCH,
     Availability,
     Module,
     Runtime,
@@ -48,12 +49,14 @@ ONNX_PRECISIONS = ("fp32", "fp16", "bf16", "int8", "mixed")
 NO_BF16 = {
     "coreml": "coremltools converts to float32 and float16 only; use fp16",
     "litert": "srdeploy writes float32 TFLite files only",
+    "sparse-runner": "its C code computes in float32 only",
 }
 """Why a target has no bf16."""
 
 NO_ONNX = {
     "coreml": "coremltools reads no ONNX since its version 6",
     "litert": "LiteRT's converter follows torch modules",
+    "sparse-runner": "it holds SMSR's weights split by its masks",
 }
 """Why a target cannot start from an ONNX file."""
 
@@ -82,6 +85,7 @@ class Target:
         platforms: Values of ``sys.platform`` it can be built on; empty for all.
         nvidia: Building needs an NVIDIA GPU.
         sparse: It can take SMSR's sparse form.
+        sparse_only: It takes that form and nothing else.
         elsewhere: ``module:function`` that, asked for ``emit_script``, writes what builds the
             artifact on another machine, where this one cannot.
     """
@@ -101,6 +105,7 @@ class Target:
     platforms: tuple[str, ...] = ()
     nvidia: bool = False
     sparse: bool = False
+    sparse_only: bool = False
     elsewhere: str | None = None
 
     def availability(self) -> Availability:
@@ -293,6 +298,18 @@ TARGETS: Table[Target] = Table(
             exporter="srdeploy.exporting.litert:export_litert",
             option_class="srdeploy.exporting.options:LitertOptions",
             platforms=("linux", "darwin"),
+        ),
+        Target(
+            "sparse-runner",
+            "SMSR skipping pixels in C",
+            ".smsr",
+            ("fp32",),
+            (TORCH,),
+            builds_on="anywhere",
+            runs_on="Android and Linux (`--device adb`, `ssh://...`), by the native runner",
+            runtime="sparse",
+            exporter="srdeploy.exporting.sparse_runner:export_sparse_runner",
+            sparse_only=True,
         ),
     ),
     check=_check_plugin,

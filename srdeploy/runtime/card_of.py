@@ -12,7 +12,8 @@ from srdeploy.util.plugins import code_of
 
 
 def read_card_of(path: str | Path) -> Card:
-    """The card in a network file, ONNX file, CoreML package, TFLite file or beside an engine.
+    """The card in a network file, ONNX file, CoreML package, TFLite or ``.smsr`` file, or beside an
+    engine.
 
     Raises:
         UserError: nothing there, damaged, or a file that carries no card.
@@ -71,6 +72,13 @@ def card_of_tflite(path: Path) -> Card:
     if not (found := LITERT.availability()):
         raise UserError(f"Reading '{path}' needs LiteRT: {found.reason}.")
     return read_card(path)
+
+
+def card_of_smsr(path: Path) -> Card:
+    """In the file, which is checked as a whole."""
+    from srdeploy.sparse.model_file import read_model
+
+    return read_model(path)[0]
 
 
 def _of_network(path: Path) -> Card | None:

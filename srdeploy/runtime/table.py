@@ -214,9 +214,11 @@ RUNTIMES: Table[Runtime] = Table(
         ),
         Runtime(
             "sparse",
-            "SMSR networks, computing inside their masks only (PyTorch, CPU)",
+            "SMSR networks, computing inside their masks only (CPU)",
             TORCH,
-            session="srdeploy.runtime.sparse_session:SparseSession",
+            suffixes=(".smsr",),
+            session="srdeploy.runtime.sparse_file_session:SparseFileSession",
+            card="srdeploy.runtime.card_of:card_of_smsr",
         ),
         Runtime(
             "onnxruntime",

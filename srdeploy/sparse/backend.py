@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from srdeploy.sparse.native import NativeRowConv, Unavailable, load_kernel
+from srdeploy.sparse.compiler import Unavailable
+from srdeploy.sparse.native import NativeRowConv, load_kernel
 from srdeploy.sparse.rowconv import PreparedConv, RowConv, TorchRowConv
 
 BACKENDS = ("auto", "native", "torch")

@@ -10,7 +10,7 @@
  * Weights are packed by srdeploy/sparse/native.py: blocks of at most QMAX vectors of output
  * channels, in each block [sum of segment lengths][Q * LANES].
  */
-#include <stdint.h>
+#include "kernel.h"
 
 #if defined(__AVX512F__)
 #define LANES 16
@@ -38,43 +38,6 @@
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t ints __attribute__((vector_size(4 * LANES)));
-
-#define CHUNK 192 /* pixels that a thread takes at a time; a multiple of every tile's height */
-#define MAX_OUT 4096
-
-typedef struct {
-    const float *x;        /* rows of ld floats */
-    const int32_t *places; /* pixel's row -> row of x, or NULL: the same */
-    int64_t ld;
-} source;
-
-typedef struct {
-    int64_t source, shift, start, length; /* columns start..start+length of the row shifted by */
-} segment;
-
-typedef struct {
-    const source *sources;
-    const segment *segments;
-    int64_t n_segments;
-    const int32_t *rows;   /* [n] pixels to compute, rising */
-    int64_t n;
-    const float *weights;  /* packed */
-    int64_t n_out;
-    const float *bias;     /* [n_out rounded up], or NULL */
-    const float *scale;    /* [n_out rounded up]: out = residual + scale * (sum + bias), or NULL */
-    const float *residual; /* [pixels][ldr], or NULL */
-    int64_t ldr;
-    int64_t relu;
-    float *out;            /* rows of ldo floats, at least n_out rounded up */
-    const int32_t *places; /* pixel's row -> row of out, or NULL: the same */
-    int64_t ldo;
-    float *also;           /* [pixels][lda]: the first n_also columns again, or NULL */
-    int64_t lda, n_also;   /* n_also: a multiple of LANES */
-    double *sums;          /* [n_out rounded up] += column sums of what was written, or NULL */
-} job;
-
-int64_t srdeploy_lanes(void) { return LANES; }
-int64_t srdeploy_block(void) { return QMAX; }
 
 /* The epilogue of one pixel: bias, scale, residual, ReLU, column sums. */
 static inline __attribute__((always_inline)) void finish(
@@ -175,24 +138,43 @@ static void chunk(const job *j, const int32_t *rows, int64_t n, float *sums)
     }
 }
 
-void srdeploy_rows(const job *j, int64_t threads)
+static void take(const job *j, int32_t *next, double *sums)
 {
     const int64_t columns = (j->n_out + LANES - 1) / LANES * LANES;
+    const int64_t chunks = (j->n + CHUNK - 1) / CHUNK;
+    float part[MAX_OUT];
+    int64_t number;
+    while ((number = __atomic_fetch_add(next, 1, __ATOMIC_RELAXED)) < chunks) {
+        const int64_t i = number * CHUNK;
+        for (int64_t c = 0; sums && c < columns; c++) part[c] = 0;
+        chunk(j, j->rows + i, j->n - i < CHUNK ? j->n - i : CHUNK, sums ? part : 0);
+        for (int64_t c = 0; sums && c < columns; c++) sums[c] += part[c];
+    }
+}
+
+#ifdef SRDEPLOY_KERNEL
+/* One of several in a program, which has threads of its own (portable/). */
+#define NAMED(name) const kernel srdeploy_kernel_##name = {#name, LANES, QMAX, take}
+#define NAMED_BY(macro) NAMED(macro)
+NAMED_BY(SRDEPLOY_KERNEL);
+#else
+/* The only one of a library, compiled for the processor at hand, with OpenMP's threads. */
+int64_t srdeploy_lanes(void) { return LANES; }
+int64_t srdeploy_block(void) { return QMAX; }
+
+void srdeploy_rows(const job *j, int64_t threads)
+{
+    const int64_t columns = j->sums ? (j->n_out + LANES - 1) / LANES * LANES : 0;
+    int32_t next = 0;
 #pragma omp parallel num_threads((int)threads) if (j->n > CHUNK)
     {
-        float sums[MAX_OUT];
-        double total[MAX_OUT];
-        const int wanted = j->sums != 0;
-        for (int64_t c = 0; wanted && c < columns; c++) total[c] = 0;
-#pragma omp for schedule(dynamic, 1) nowait
-        for (int64_t i = 0; i < j->n; i += CHUNK) {
-            for (int64_t c = 0; wanted && c < columns; c++) sums[c] = 0;
-            chunk(j, j->rows + i, j->n - i < CHUNK ? j->n - i : CHUNK, wanted ? sums : 0);
-            for (int64_t c = 0; wanted && c < columns; c++) total[c] += sums[c];
-        }
-        if (wanted) {
+        double sums[MAX_OUT];
+        for (int64_t c = 0; c < columns; c++) sums[c] = 0;
+        take(j, &next, j->sums ? sums : 0);
+        if (j->sums) {
 #pragma omp critical
-            for (int64_t c = 0; c < columns; c++) j->sums[c] += total[c];
+            for (int64_t c = 0; c < columns; c++) j->sums[c] += sums[c];
         }
     }
 }
+#endif

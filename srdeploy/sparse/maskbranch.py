@@ -31,7 +31,7 @@ class RowMaskBranch:
         self._second = backend.prepare(spatial(second.weight.detach(), bias, relu=True))
         self._second_width = second.out_channels
         self.decide: Callable[[Tensor], Tensor] = lambda logit: logit > 0
-        self._last = backend.prepare(_four_phases(*packed.mask_difference()))
+        self._last = backend.prepare(four_phases(*packed.mask_difference()))
 
     def __call__(self, space: Workspace, half: HalfSize, x: Tensor, form: str) -> Tensor:
         """Which pixels of features ``[rows, width]`` are inside: bool ``[pixels]``."""
@@ -71,7 +71,7 @@ def _mean_of_four(channels: int) -> RowConv:
     return RowConv(taps, torch.eye(channels).repeat(4, 1) / 4)
 
 
-def _four_phases(weight: Tensor, bias: Tensor) -> RowConv:
+def four_phases(weight: Tensor, bias: Tensor) -> RowConv:
     """A transposed convolution (3x3, stride 2, padding 1, output padding 1) to one channel.
 
     It is a 2x2 convolution with four outputs, one per place in a 2x2 window, then PixelShuffle: an

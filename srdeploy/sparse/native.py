@@ -1,30 +1,22 @@
 """The compiled form of :mod:`srdeploy.sparse.rowconv`: ``kernel.c``, built once where it runs.
 
-It needs a C compiler with OpenMP (gcc; clang with libomp), as ``torch.compile`` does. It is built
-for the processor at hand and kept in the cache folder. Where there is none, torch's operators do
-the work, and the reason is told.
+It needs a C compiler with OpenMP (gcc; clang with libomp), and is built for the processor at hand.
+Where there is none, torch's operators do the work, and the reason is told.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
-import os
-import platform
-import shutil
-import subprocess
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from srdeploy.sparse.compiler import SOURCES, Unavailable, arm, build_library
 from srdeploy.sparse.rowconv import Features, RowConv, aligned
-from srdeploy.util.files import atomic_path, cache_dir
 
-COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-std=gnu11", "-O3", "-fopenmp", "-fPIC", "-shared")
 MAX_OUT = 4096
 """Output channels that the kernel has room for."""
@@ -54,10 +46,6 @@ class _Job(ctypes.Structure):
     ]
 
 
-class Unavailable(Exception):
-    """The kernel cannot be had here; the message says why."""
-
-
 class Kernel:
     """The loaded library.
 
@@ -83,58 +71,17 @@ def load_kernel() -> Kernel:
     Raises:
         Unavailable: no compiler, it fails, or its result cannot be loaded.
     """
-    compiler = _compiler()
-    source = (files("srdeploy.sparse") / "kernel.c").read_bytes()
-    flags = [*FLAGS, "-mcpu=native" if _arm() else "-march=native"]
-    version = _output([compiler, "--version"])
-    identity = [source.decode(), version, *flags, _processor()]
-    key = hashlib.sha256("\n".join(identity).encode()).hexdigest()[:16]
-    library = cache_dir() / "kernels" / f"rows-{key}.so"
-    if not library.exists():
-        with atomic_path(library) as temporary:
-            command = [compiler, *flags, "-x", "c", "-", "-o", str(temporary)]
-            done = subprocess.run(command, input=source, capture_output=True, check=False)
-            if done.returncode != 0 or not temporary.exists():
-                said = done.stderr.decode(errors="replace").strip().splitlines()
-                raise Unavailable(f"{compiler} fails: {said[0] if said else 'no message'}")
+    source = SOURCES / "kernel.c"
+    flags = [*FLAGS, "-mcpu=native" if arm() else "-march=native"]
+    library = build_library(
+        "rows",
+        (source, SOURCES / "kernel.h"),
+        lambda compiler, _, target: [[compiler, *flags, str(source), "-o", str(target)]],
+    )
     try:
         return Kernel(library)
     except (OSError, AttributeError) as error:
         raise Unavailable(f"the compiled kernel does not load: {error}") from error
-
-
-def _compiler() -> str:
-    asked = os.environ.get("CC")
-    for name in (asked,) if asked else COMPILERS:
-        if found := shutil.which(name):
-            return found
-    raise Unavailable(
-        f"CC is {asked}, which is not there" if asked else "there is no C compiler (cc, gcc, clang)"
-    )
-
-
-def _output(command: list[str]) -> str:
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise Unavailable(f"{command[0]} does not run") from error
-
-
-def _arm() -> bool:
-    return platform.machine().lower() in ("aarch64", "arm64")
-
-
-def _processor() -> str:
-    """What distinguishes processors that share a home folder."""
-    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {_cpu_flags()}"
-
-
-def _cpu_flags() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
 
 
 class NativeRowConv:

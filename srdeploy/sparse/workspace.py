@@ -44,8 +44,12 @@ class Workspace:
         self._planes: dict[str, Tensor] = {}
 
     def plane(self, name: str, width: int) -> Tensor:
-        """Features ``[n_rows, width]`` with a zero border; the same ones at every call."""
-        if name not in self._planes:
+        """Features ``[n_rows, width]`` with a zero border; the same ones at every call of a width.
+
+        Another width under that name takes the memory over.
+        """
+        held = self._planes.get(name)
+        if held is None or held.shape[1] != width:
             flat = self._arena.take(f"{self._name}{name}", self.n_rows * width)
             found = flat.view(self.n_rows, width)
             image = self.image(found)

@@ -12,10 +12,11 @@ import pytest
 
 import srdeploy
 from srdeploy.devices import build_runner
-from srdeploy.devices.build_runner import NATIVE, TARGETS, build, main
+from srdeploy.devices.build_runner import NATIVE, SPARSE, TARGETS, build, main
 from srdeploy.devices.native import VERSION
 from srdeploy.devices.native_build import ARCHITECTURES, runner_binary
 from srdeploy.errors import SrdeployError
+from srdeploy.sparse.library import kernels_of
 
 
 @pytest.fixture
@@ -50,13 +51,21 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 def test_what_it_is_made_of_lies_in_the_package() -> None:
     assert Path(srdeploy.__file__).parent in NATIVE.parents
     assert {path.name for path in NATIVE.iterdir()} == {
-        "CMakeLists.txt", "requirements.txt", "runner.cpp", "sources.txt", "zig-cc",
+        "CMakeLists.txt", "ncnn_network.cpp", "program.h", "request.cpp", "requirements.txt",
+        "runner.cpp", "sources.txt", "sparse_network.cpp", "zig-cc",
     }  # fmt: skip
     assert (NATIVE / "zig-cc").stat().st_mode & stat.S_IXUSR
 
 
 def test_the_program_has_our_version() -> None:
-    assert f"kVersion = {VERSION};" in (NATIVE / "runner.cpp").read_text()
+    assert f"RUNNER_VERSION {VERSION} " in (NATIVE / "program.h").read_text()
+    assert (SPARSE / "kernel.c").is_file()
+    assert (SPARSE / "portable" / "smsr.h").is_file()
+
+
+def test_every_processor_has_kernels() -> None:
+    for arch in ARCHITECTURES:
+        assert list(kernels_of(arch))[-1] != "plain"
 
 
 def test_all_it_is_built_from_has_a_hash() -> None:
@@ -83,6 +92,7 @@ def test_the_program_lands_where_devices_look(calls: list[list[str]], tmp_path: 
     assert cmake[cmake.index("-S") + 1] == str(NATIVE)
     assert f"-DCMAKE_C_COMPILER={NATIVE / 'zig-cc'}" in cmake
     assert "-DNCNN_VERSION=20990101" in cmake
+    assert f"-DSPARSE_SOURCE={SPARSE}" in cmake
     assert ninja[-2:] == ["-j3", "srdeploy-runner"]
     assert ninja[2] == cmake[cmake.index("-B") + 1]
 

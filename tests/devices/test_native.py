@@ -47,8 +47,7 @@ def test_bad_answers(text: str, complaint: str, code: int, kind: type, sentence:
 
 def test_arguments() -> None:
     arguments = runner_arguments(
-        param="/d/a.param",
-        weights="/d/a.bin",
+        {"param": "/d/a.param", "bin": "/d/a.bin"},
         tensor="/d/x",
         shape=(1, 3, 4, 5),
         threads=2,
@@ -74,8 +73,9 @@ def test_arguments() -> None:
 
 
 def test_without_options_nothing_is_timed_or_kept() -> None:
-    arguments = runner_arguments(param="p", weights="b", tensor="x", shape=(1, 2, 3, 4), threads=1)
+    arguments = runner_arguments({"net": "n"}, tensor="x", shape=(1, 2, 3, 4), threads=1)
     pairs = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    assert arguments[:2] == ["--net", "n"]
     assert pairs["--precision"] == "fp32"
     assert [pairs[f"--{name}"] for name in ("warmup-runs", "warmup-seconds")] == ["0", "0"]
     assert [pairs[f"--{name}"] for name in ("min-runs", "min-seconds")] == ["0", "0"]
@@ -124,3 +124,14 @@ def test_an_answer_that_cannot_be_read_is_quoted_in_part(length: int) -> None:
         read_report(Completed(0, ANSWER.replace("threads 4", f"threads {word}"), ""), "phone")
     quoted = f"invalid literal for int() with base 10: '{word}'"[:200]
     assert f"cannot read ({quoted}); it is of another version" in str(caught.value)
+
+
+def test_what_smsr_tells() -> None:
+    more = "kernel neon\nmodule 0.4312 rows\nmodule 1.0000 rows\nend ok\n"
+    report = read_report(Completed(0, ANSWER.replace("end ok\n", more), ""), "phone")
+    assert report.kernel == "neon"
+    assert [(one.density, one.form) for one in report.modules] == [(0.4312, "rows"), (1.0, "rows")]
+    for broken in ("1.2 rows", "-0.1 rows", "nan rows", "0.5 columns", "0.5", "x rows"):
+        text = ANSWER.replace("end ok\n", f"module {broken}\nend ok\n")
+        with pytest.raises(DeviceError, match="of another version"):
+            read_report(Completed(0, text, ""), "phone")

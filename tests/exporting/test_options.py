@@ -32,13 +32,15 @@ from srdeploy.line.recipe import TargetSpec
 from srdeploy.runtime.table import TORCH
 from srdeploy.util.strict import Strict
 
+WITH_OPTIONS = [name for name, row in TARGETS.items() if row.option_class]
+
 
 def options_class(row: Target) -> type[Strict]:
     module, name = row.option_class.split(":")
     return getattr(importlib.import_module(module), name)
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", WITH_OPTIONS)
 def test_a_class_has_the_exporters_keywords_and_defaults(name: str) -> None:
     row = TARGETS[name]
     module, function = row.exporter.split(":")
@@ -55,7 +57,7 @@ def test_a_class_has_the_exporters_keywords_and_defaults(name: str) -> None:
     assert keywords - shared <= set(defaults)
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", WITH_OPTIONS)
 def test_a_class_is_strict(name: str) -> None:
     model = options_class(TARGETS[name])
     with pytest.raises(ValidationError):

@@ -143,8 +143,8 @@ def test_what_rows_need() -> None:
     assert {n for n, row in RUNTIMES.items() if not row.timed} == {
         "onnx-reference", "coreml-reference",
     }  # fmt: skip
-    assert {n for n, row in RUNTIMES.items() if not row.suffixes} == {"torch", "sparse"}
-    for suffix in (".onnx", ".mlpackage", ".engine", ".tflite"):
+    assert {n for n, row in RUNTIMES.items() if not row.suffixes} == {"torch"}
+    for suffix in (".onnx", ".mlpackage", ".engine", ".tflite", ".smsr"):
         assert any(row.card for row in RUNTIMES.values() if suffix in row.suffixes)
     assert RUNTIMES["onnxruntime-cuda"].title == "ONNX Runtime, NVIDIA GPUs"
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from srdeploy.sparse import engine as module
+from srdeploy.sparse.compiler import Unavailable
 from srdeploy.sparse.costs import CostLine, FormCosts, Timings
 from srdeploy.sparse.engine import SparseEngine
 from srdeploy.sparse.imageframe import ImageFrame
-from srdeploy.sparse.native import Unavailable, load_kernel
+from srdeploy.sparse.native import load_kernel
 from srdeploy.sparse.rowframe import RowFrame
 from tests.sparse import nets
 

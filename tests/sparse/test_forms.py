@@ -9,10 +9,11 @@ from torch.nn import functional
 from srdeploy.models.smsr.dense import BicubicConv, DenseMasks
 from srdeploy.models.smsr.pack import pack
 from srdeploy.sparse.backend import choose_backend
+from srdeploy.sparse.compiler import Unavailable
 from srdeploy.sparse.costs import MARGIN, CostLine, FormCosts
 from srdeploy.sparse.engine import SparseEngine
 from srdeploy.sparse.gathered import GatheredModule
-from srdeploy.sparse.native import Unavailable, load_kernel
+from srdeploy.sparse.native import load_kernel
 from tests.sparse import nets
 
 TOLERANCE = 0.01  # of 255: random weights round worse than trained ones (5e-5)
@@ -53,6 +54,18 @@ def test_engine_equals_network(case: dict, form: str, backend: str) -> None:
         assert float((found - expected).abs().max()) < TOLERANCE
         assert len(engine.choices) == batch * 2 * 3
         assert {choice.form for choice in engine.choices} == {form}
+
+
+@pytest.mark.parametrize("backend", backends())
+def test_modules_need_not_be_alike(backend: str) -> None:
+    """As pruning leaves them; a module's features must not be laid out by another's widths."""
+    module = nets.uneven()
+    for form in ("rows", "dense"):
+        engine = SparseEngine(module, backend=backend, form=form)
+        for size in ((20, 33), (7, 6)):
+            x = nets.image(*size)
+            with torch.inference_mode():
+                assert float((engine(x) - module(x)).abs().max()) < TOLERANCE
 
 
 def test_cheaper_form_is_chosen() -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from srdeploy.sparse import native
+from srdeploy.sparse import compiler, native
 from srdeploy.sparse.backend import choose_backend
-from srdeploy.sparse.native import MAX_OUT, Kernel, NativeRowConv, Unavailable, load_kernel
+from srdeploy.sparse.compiler import Unavailable
+from srdeploy.sparse.native import MAX_OUT, Kernel, NativeRowConv, load_kernel
 from srdeploy.sparse.rowconv import Features, RowConv, Tap, TorchRowConv, aligned, spatial
 
 
@@ -40,15 +41,14 @@ class Runs:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.commands: list[list[str]] = []
         self.code, self.said, self.writes = 0, b"", b"library"
-        monkeypatch.setattr(native.subprocess, "run", self)
-        monkeypatch.setattr(native.shutil, "which", lambda name: f"/bin/{name}")
+        monkeypatch.setattr(compiler.subprocess, "run", self)
+        monkeypatch.setattr(compiler.shutil, "which", lambda name: f"/bin/{name}")
 
     def __call__(self, command: list[str], **options: Any) -> Any:
         self.commands.append(command)
         if "--version" in command:
             assert options["check"]
             return subprocess.CompletedProcess(command, 0, "cc 1.0", "")
-        assert b"srdeploy_rows" in options["input"]
         if self.writes:
             Path(command[-1]).write_bytes(self.writes)
         return subprocess.CompletedProcess(command, self.code, b"", self.said)
@@ -62,14 +62,14 @@ def test_how_it_is_built(
     unbuilt: Path, machine: str, flag: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = Runs(monkeypatch)
-    monkeypatch.setattr(native.platform, "machine", lambda: machine)
+    monkeypatch.setattr(compiler.platform, "machine", lambda: machine)
     loaded: list[Path] = []
     monkeypatch.setattr(native, "Kernel", loaded.append)
     load_kernel()
     version, build = runs.commands
     assert version == ["/bin/cc", "--version"]
     assert build[:-1] == ["/bin/cc", "-std=gnu11", "-O3", "-fopenmp", "-fPIC", "-shared", flag,
-                          "-x", "c", "-", "-o"]  # fmt: skip
+                          str(compiler.SOURCES / "kernel.c"), "-o"]  # fmt: skip
     (library,) = loaded
     assert library.parent == unbuilt / "kernels"
     assert library.name.startswith("rows-")
@@ -79,29 +79,10 @@ def test_how_it_is_built(
     load_kernel()  # kept
     assert len(runs.commands) == 3
     assert loaded == [library, library]
-    monkeypatch.setattr(native, "_processor", lambda: "another")
+    monkeypatch.setattr(compiler, "_processor", lambda: "another")
     load_kernel.cache_clear()
     load_kernel()  # a home folder that two kinds of processor share
     assert loaded[2] != library
-
-
-def test_processors_are_told_apart_by_what_they_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = "model: 1\nflags\t: avx2\nflags\t: sse\n"
-    monkeypatch.setattr(Path, "read_text", lambda self, **_: told)
-    monkeypatch.setattr(native.platform, "machine", lambda: "z80")
-    assert native._processor().startswith("z80 ")
-    assert native._processor().endswith(" flags\t: avx2")
-    told = "Features\t: bf16\n"
-    assert native._cpu_flags() == "Features\t: bf16"
-    told = ""
-    assert native._cpu_flags() == ""
-
-    def absent(self: Path, **_: Any) -> str:
-        raise FileNotFoundError
-
-    monkeypatch.setattr(Path, "read_text", absent)
-    monkeypatch.setattr(native.platform, "processor", lambda: "some")
-    assert native._cpu_flags() == "some"
 
 
 @pytest.mark.parametrize(
@@ -129,24 +110,6 @@ def test_where_it_cannot_be_had(
         choose_backend("native")
     if code:
         assert not list((unbuilt / "kernels").glob("*"))
-
-
-def test_which_compiler(unbuilt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = {"clang": "/bin/clang", "gcc": "/bin/gcc", "icc": "/bin/icc"}
-    monkeypatch.setattr(native.shutil, "which", here.get)
-    assert native._compiler() == "/bin/gcc"
-    monkeypatch.setenv("CC", "icc")
-    assert native._compiler() == "/bin/icc"
-    monkeypatch.setenv("CC", "tcc")
-    with pytest.raises(Unavailable, match="CC is tcc, which is not there"):
-        native._compiler()
-    monkeypatch.delenv("CC")
-    here.clear()
-    with pytest.raises(Unavailable, match=r"there is no C compiler \(cc, gcc, clang\)"):
-        native._compiler()
-    for command in (["/no/such/file", "--version"], ["false"]):
-        with pytest.raises(Unavailable, match=f"{command[0]} does not run"):
-            native._output(command)
 
 
 def test_backends_by_name(kernel: Kernel) -> None:

@@ -15,8 +15,8 @@ from srdeploy.models.smsr.network import SMSR
 from srdeploy.runtime.session import default_threads
 from srdeploy.runtime.torch_session import lend_threads
 from srdeploy.sparse.breakeven import SizeResult, measure_size
+from srdeploy.sparse.compiler import Unavailable
 from srdeploy.sparse.engine import SparseEngine
-from srdeploy.sparse.native import Unavailable
 from srdeploy.util.progress import track
 from srdeploy.util.svg_plot import PlotSeries, line_plot
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from srdeploy.devices.adb.connection import AdbConnection
 from srdeploy.devices.adb.files import AdbFiles
 from srdeploy.devices.adb.probe import FACTS, RAIL, STATE, read_facts, read_state
 from srdeploy.devices.answers import reading
-from srdeploy.devices.artifact import card_of, onnx_of
-from srdeploy.devices.native import PRECISIONS
+from srdeploy.devices.native import PRECISIONS, RUNTIMES
 from srdeploy.devices.protocol import Job
 from srdeploy.devices.shell.link import ShellCommands
-from srdeploy.devices.shell.native_model import NativeModel, runner_for
+from srdeploy.devices.shell.native_load import load_native
+from srdeploy.devices.shell.native_model import NativeModel
 from srdeploy.devices.shell.watch import ShellWatch, in_blocks
 from srdeploy.devices.uri import DeviceUri
 from srdeploy.errors import unknown_name
@@ -79,24 +77,9 @@ class AdbDevice:
 
     def load(self, job: Job) -> NativeModel:
         """Bring the runner and the network there."""
-        if job.runtime not in (None, "ncnn"):
-            raise unknown_name("runtime of adb devices", str(job.runtime), ("ncnn",))
-        card = card_of(job)
-        runner = runner_for(self.facts.arch, self._connection.name)
-        from srdeploy.devices.native_build import native_model
-
-        with tempfile.TemporaryDirectory() as folder:
-            network = native_model(onnx_of(job, Path(folder)))
-        return NativeModel(
-            self._connection,
-            self.files,
-            runner=runner,
-            network=network,
-            card=card,
-            threads=job.threads or self.facts.cpus or 1,
-            precision=self._precision,
-            timeout=job.timeout_seconds,
-        )
+        if job.runtime not in (None, *RUNTIMES):
+            raise unknown_name("runtime of adb devices", str(job.runtime), RUNTIMES)
+        return load_native(job, self._connection, self.files, self.facts, self._precision)
 
     def __enter__(self) -> AdbDevice:
         self._connection.__enter__()

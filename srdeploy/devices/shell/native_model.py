@@ -12,12 +12,19 @@ from numpy.typing import NDArray
 
 from srdeploy.devices.answers import tensor_of
 from srdeploy.devices.errors import DeviceUnfit
-from srdeploy.devices.native import PRECISIONS, Report, read_report, runner_arguments
+from srdeploy.devices.native import (
+    PRECISIONS,
+    NativeNetwork,
+    Report,
+    read_report,
+    runner_arguments,
+)
 from srdeploy.devices.protocol import Loaded, Shape, Turn
 from srdeploy.devices.shell.files import ShellFiles
 from srdeploy.devices.shell.link import ShellLink, as_text
 from srdeploy.errors import unknown_name
 from srdeploy.models.card import Card
+from srdeploy.sparse.told import masks_told
 
 ARCHITECTURES = {
     "x86_64": "x86_64",
@@ -55,7 +62,7 @@ class NativeModel:
         files: ShellFiles,
         *,
         runner: Path,
-        network: tuple[Path, Path],
+        network: NativeNetwork,
         card: Card,
         threads: int,
         precision: str,
@@ -67,21 +74,22 @@ class NativeModel:
         self._files = files
         self._program = files.push(runner)
         link.run(["chmod", "+x", self._program])
-        self._param, self._weights = (files.push(path) for path in network)
+        self._network = {name: files.push(path) for name, path in network.files.items()}
         self._card, self._threads, self._precision = card, threads, precision
         self._timeout = timeout
         self._folder = f"{files.folder}/run/{uuid.uuid4().hex}"
         self._prepared: tuple[str, Shape] | None = None
         self._peak_mb: float | None = None
+        self._notes = (
+            "timed by the native runner; every turn is a process that loads the network and runs "
+            "it once before",
+        )
         self._loaded = Loaded(
             card=card,
-            runtime="ncnn",
+            runtime=network.runtime,
             provider="cpu",
             threads=threads,
-            notes=(
-                "timed by the native runner; every turn is a process that loads the network and "
-                "runs it once before",
-            ),
+            notes=self._notes,
         )
 
     @property
@@ -101,6 +109,7 @@ class NativeModel:
             precision=report.precision,
             threads=report.threads,
             load_ms=report.load_ms,
+            notes=(*self._notes, *_told(report)),
         )
         return report.first_ms
 
@@ -144,8 +153,7 @@ class NativeModel:
         output: str | None = None,
     ) -> Report:
         arguments = runner_arguments(
-            param=self._param,
-            weights=self._weights,
+            self._network,
             tensor=tensor,
             shape=shape,
             threads=self._threads,
@@ -164,3 +172,11 @@ class NativeModel:
         path = f"{self._folder}/{name}"
         self._files.write(path, x.astype("<f4").tobytes())
         return path
+
+
+def _told(report: Report) -> tuple[str, ...]:
+    """What SMSR's own code tells of a run."""
+    if not report.modules:
+        return ()
+    masks = masks_told([(module.density, module.form) for module in report.modules])
+    return (f"sparse form in C, kernel {report.kernel}", masks)

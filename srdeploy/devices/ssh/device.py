@@ -8,10 +8,11 @@ from pathlib import Path
 from srdeploy.devices.answers import reading
 from srdeploy.devices.artifact import card_of, onnx_of
 from srdeploy.devices.errors import DeviceError, DeviceUnfit
-from srdeploy.devices.native import PRECISIONS
+from srdeploy.devices.native import PRECISIONS, SPARSE
+from srdeploy.devices.native import RUNTIMES as NATIVE
 from srdeploy.devices.protocol import Job, LoadedModel
 from srdeploy.devices.shell.link import ShellCommands
-from srdeploy.devices.shell.native_model import NativeModel, runner_for
+from srdeploy.devices.shell.native_load import load_native, native_runtime
 from srdeploy.devices.ssh.connection import SshConnection
 from srdeploy.devices.ssh.engines import Engine, build_there, profile_for
 from srdeploy.devices.ssh.files import SshFiles
@@ -25,7 +26,7 @@ from srdeploy.measure.measurement import DeviceFacts
 from srdeploy.models.card import Card
 from srdeploy.runtime.tensorrt.sidecar import ShapeProfile, read_sidecar
 
-RUNTIMES = ("tensorrt", "ncnn")
+RUNTIMES = ("tensorrt", *NATIVE)
 _OPTIONS = ("config", "dir", "trtexec", "precision")
 
 
@@ -108,32 +109,19 @@ class SshDevice:
         """Build an engine there, or bring the native runner.
 
         A Jetson, and whatever has trtexec, runs engines; ``runtime="ncnn"`` takes the CPU instead.
+        Model files of SMSR run on the CPU everywhere.
         """
-        runtime = job.runtime
-        if runtime is None:
-            runtime = "tensorrt" if self.host.jetson or self.host.trtexec else "ncnn"
+        runtime = native_runtime(job)
+        if job.runtime is None and runtime != SPARSE and (self.host.jetson or self.host.trtexec):
+            runtime = "tensorrt"
         if runtime not in RUNTIMES:
             raise unknown_name("runtime of ssh devices", runtime, RUNTIMES)
+        if runtime in NATIVE:
+            return load_native(job, self._connection, self.files, self.facts, self._precision)
         card = card_of(job)
         with tempfile.TemporaryDirectory() as folder:
-            onnx = onnx_of(job, Path(folder))
-            if runtime == "ncnn":
-                runner = runner_for(self.facts.arch, self._connection.name)
-                from srdeploy.devices.native_build import native_model
-
-                return NativeModel(
-                    self._connection,
-                    self.files,
-                    runner=runner,
-                    network=native_model(onnx),
-                    card=card,
-                    threads=job.threads or self.facts.cpus or 1,
-                    precision=self._precision,
-                    timeout=job.timeout_seconds,
-                )
-            return self.load_engine(
-                self._engine(job, EngineSource.read(onnx)), card, job.timeout_seconds
-            )
+            source = EngineSource.read(onnx_of(job, Path(folder)))
+            return self.load_engine(self._engine(job, source), card, job.timeout_seconds)
 
     def load_engine(self, engine: Engine, card: Card, timeout: float = 3600.0) -> TrtexecModel:
         """An engine that was built there, ready to run."""

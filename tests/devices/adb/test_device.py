@@ -62,30 +62,15 @@ def test_facts_are_asked_once() -> None:
         device(text=f"cpus={'9' * 5000}").facts  # noqa: B018
 
 
-@pytest.mark.parametrize(
-    ("options", "asked", "cpus", "threads", "precision"),
-    [("", None, None, 1, "fp32"), ("", None, 8, 8, "fp32"), ("?precision=fp16", 3, 8, 3, "fp16")],
-)
-def test_a_job_is_loaded(
-    monkeypatch: pytest.MonkeyPatch,
-    options: str, asked: int | None, cpus: int | None, threads: int, precision: str,
-) -> None:  # fmt: skip
-    made: list[Any] = []
-    monkeypatch.setattr(module, "NativeModel", lambda *words, **named: made.append((words, named)))
-    monkeypatch.setattr(module, "card_of", lambda job: f"card of {job.artifact}")
-    monkeypatch.setattr(module, "onnx_of", lambda job, folder: folder.is_dir() and job.artifact)
-    monkeypatch.setattr(module, "runner_for", lambda arch, name: (arch, name))
-    monkeypatch.setattr("srdeploy.devices.native_build.native_model", lambda onnx: (onnx, "bin"))
-    one = device(options)
-    one._facts = DeviceFacts(kind="adb", model="x", arch="aarch64", cpus=cpus)
-    for runtime in (None, "ncnn"):
-        one.load(Job("net", threads=asked, runtime=runtime, timeout_seconds=77))
-        (link, files), named = made.pop()
-        assert (link, files.folder) == (one._connection, one.files.folder)
-        assert named == {
-            "runner": ("aarch64", "board"), "network": ("net", "bin"), "card": "card of net",
-            "threads": threads, "precision": precision, "timeout": 77,
-        }  # fmt: skip
+def test_a_job_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "load_native", lambda *given: given)
+    one = device("?precision=fp16")
+    one._facts = DeviceFacts(kind="adb", model="x", arch="aarch64", cpus=8)
+    for runtime in (None, "ncnn", "sparse"):
+        job = Job("net", runtime=runtime)
+        given, link, files, facts, precision = one.load(job)  # type: ignore[misc]
+        assert (given, link, facts, precision) == (job, one._connection, one._facts, "fp16")
+        assert files.folder == one.files.folder
     with pytest.raises(UserError, match="no runtime of adb devices named 'tensorrt'"):
         one.load(Job("net", runtime="tensorrt"))
 

@@ -11,6 +11,7 @@ import pytest
 
 from srdeploy.devices.answers import Implausible
 from srdeploy.devices.errors import DeviceError, DeviceUnfit
+from srdeploy.devices.native import NativeNetwork
 from srdeploy.devices.shell.native_model import NativeModel, runner_for
 from srdeploy.devices.ssh.files import SshFiles
 from srdeploy.errors import UserError
@@ -80,12 +81,16 @@ def board(tmp_path: Path) -> Board:
 
 @pytest.fixture
 def load(board: Board) -> Callable[..., NativeModel]:
-    def load(scale: int = 2, **changes: Any) -> NativeModel:
+    ncnn = NativeNetwork(
+        "ncnn", {"param": board.folder / "net.param", "bin": board.folder / "net.bin"}
+    )
+
+    def load(scale: int = 2, network: NativeNetwork | None = None, **changes: Any) -> NativeModel:
         card = Card(arch="edsr", scale=scale, scales=(scale,), channels=3, value_range=255.0)
         given = {"threads": 4, "precision": "fp16", "timeout": 20.0} | changes
         return NativeModel(
             board.link, board.files, runner=board.folder / "runner",
-            network=(board.folder / "net.param", board.folder / "net.bin"), card=card, **given,
+            network=network or ncnn, card=card, **given,
         )  # fmt: skip
 
     return load
@@ -118,6 +123,24 @@ def test_a_tensor_is_prepared_and_timed(board: Board, load: Callable[..., Native
     ]
     assert board.limits() == ["24", "28"]
     assert Path(tensor).read_bytes() == X.astype("<f4").tobytes()
+
+
+def test_smsr_has_one_file_and_tells_of_its_masks(
+    board: Board, load: Callable[..., NativeModel]
+) -> None:
+    (board.folder / "net.smsr").write_text("net")
+    model = load(network=NativeNetwork("sparse", {"net": board.folder / "net.smsr"}))
+    assert (model.loaded.runtime, len(model.loaded.notes)) == ("sparse", 1)
+    board.report("kernel neon\nmodule 0.4312 rows\nmodule 1.0 rows")
+    model.prepare(X, runs=0, seconds=0)
+    assert model.loaded.notes[1:] == (
+        "sparse form in C, kernel neon",
+        "latest image, pixels inside the mask and form of every module: 43% rows, 100% rows",
+    )
+    model.prepare(X, runs=0, seconds=0)
+    assert len(model.loaded.notes) == 3
+    there = board.files.push(board.folder / "net.smsr")
+    assert all(line.startswith(f"--net {there} --input ") for line in board.arguments())
 
 
 @pytest.mark.parametrize("scale", [2, 3])

@@ -1,0 +1,87 @@
+"""A job's artifact on its way to the native runner: for ncnn, or for SMSR in C."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from srdeploy.devices.artifact import card_of, onnx_of
+from srdeploy.devices.native import NCNN, SPARSE, NativeNetwork
+from srdeploy.devices.protocol import Job
+from srdeploy.devices.shell.files import ShellFiles
+from srdeploy.devices.shell.link import ShellLink
+from srdeploy.devices.shell.native_model import NativeModel, runner_for
+from srdeploy.errors import UserError
+from srdeploy.measure.measurement import DeviceFacts
+from srdeploy.runtime.open import artifact_runtime
+from srdeploy.sparse.model_file import SUFFIX
+
+
+def native_runtime(job: Job) -> str:
+    """What of the native runner a job wants: the runtime that it names, or what its file fits."""
+    fitting = SPARSE if Path(job.artifact).suffix.lower() == SUFFIX else NCNN
+    return job.runtime or fitting
+
+
+def load_native(
+    job: Job, link: ShellLink, files: ShellFiles, facts: DeviceFacts, precision: str
+) -> NativeModel:
+    """Bring the runner and the network to a device.
+
+    Args:
+        job: What is to be run; its runtime is ``ncnn`` or ``sparse``, or None for what fits.
+        link: To the device.
+        files: There.
+        facts: Of the device.
+        precision: What ncnn shall compute in.
+
+    Raises:
+        UserError: no such artifact, or one that the runtime does not run.
+    """
+    runtime = native_runtime(job)
+    if runtime == SPARSE and precision != "fp32":
+        raise UserError(
+            f"The runtime {SPARSE} computes in fp32 on devices, not in {precision}; leave "
+            "?precision= out."
+        )
+    card = card_of(job)
+    runner = runner_for(facts.arch, link.name)
+    with tempfile.TemporaryDirectory() as folder:
+        made = _sparse(job, Path(folder)) if runtime == SPARSE else _ncnn(job, Path(folder))
+        return NativeModel(
+            link,
+            files,
+            runner=runner,
+            network=made,
+            card=card,
+            threads=job.threads or facts.cpus or 1,
+            precision=precision,
+            timeout=job.timeout_seconds,
+        )
+
+
+def _ncnn(job: Job, folder: Path) -> NativeNetwork:
+    from srdeploy.devices.native_build import native_model
+
+    param, weights = native_model(onnx_of(job, folder))
+    return NativeNetwork(NCNN, {"param": param, "bin": weights})
+
+
+def _sparse(job: Job, folder: Path) -> NativeNetwork:
+    path = Path(job.artifact)
+    fitting = artifact_runtime(path)
+    if fitting is None:
+        from srdeploy.exporting.sparse_runner import write_model
+        from srdeploy.models.load import load_network
+
+        options = {k: v for k, v in job.options.items() if k in ("arch", "scale")}
+        path = folder / f"{path.stem}{SUFFIX}"
+        write_model(load_network(job.artifact, **options), path)
+    elif path.suffix.lower() != SUFFIX:
+        raise UserError(
+            f"The runtime {SPARSE} cannot run '{path}', which is for {fitting.title}; give the "
+            f"SMSR network, or its {SUFFIX} file."
+        )
+    elif not path.is_file():
+        raise UserError(f"There is no file '{path}'.")
+    return NativeNetwork(SPARSE, {"net": path})

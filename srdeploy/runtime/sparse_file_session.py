@@ -1,0 +1,62 @@
+"""Model files of SMSR (``.smsr``), run here by the C code that runs them on devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srdeploy.errors import UserError
+from srdeploy.runtime.session import Session
+from srdeploy.sparse.compiler import Unavailable
+from srdeploy.sparse.library import LoadedModel
+from srdeploy.sparse.model_file import read_model
+from srdeploy.sparse.told import masks_told
+
+
+class SparseFileSession(Session):
+    """One model file, loaded and ready. torch is not imported."""
+
+    runtime: ClassVar[str] = "sparse"
+    precision = "fp32"
+
+    def __init__(
+        self, path: str | Path, *, threads: int | None = None, kernel: str | None = None
+    ) -> None:
+        """Load a file.
+
+        Args:
+            path: A ``.smsr`` that :func:`srdeploy.exporting.sparse_runner.export_sparse_runner`
+                wrote.
+            threads: CPU threads; default as in :func:`srdeploy.runtime.session.default_threads`.
+            kernel: One of :func:`srdeploy.sparse.library.kernels_here`; None for the quickest.
+
+        Raises:
+            UserError: there is no C compiler; or no such file, or not a sound one.
+        """
+        super().__init__(read_model(Path(path))[0], threads)
+        try:
+            self._model = LoadedModel(path, self.threads, kernel)
+        except Unavailable as error:
+            raise UserError(
+                f"Running '{path}' here needs a C compiler ({error}); install gcc, or give the "
+                "network that it was exported from."
+            ) from None
+        self._told = ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What computes, and what was inside the masks of the latest images."""
+        computes = f"sparse form in C, kernel {self._model.kernel}"
+        return (computes, self._told) if self._told else (computes,)
+
+    def _run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        y = self._model.run(x)
+        self._told = masks_told(self._model.choices)
+        return y
+
+    def close(self) -> None:
+        """Free it."""
+        self._model.close()

@@ -1,0 +1,34 @@
+/* The features of one image, channels-last in rows inside a border of zeros. */
+#ifndef SRDEPLOY_SPACE_H
+#define SRDEPLOY_SPACE_H
+#include "file.h"
+
+/* Rows of one image size: a border of one pixel around it. */
+typedef struct {
+    int64_t height, width, line; /* line: rows from a pixel to the one below */
+    int64_t n, n_rows;           /* pixels; rows, border included */
+    int32_t *rows;               /* [n] the row of every pixel, rising */
+} grid;
+
+/* Everything that an image of one size needs; kept for the next of that size. */
+typedef struct {
+    grid whole, half;
+    int32_t *inside, *outside, *places; /* what the mask lists; a pixel's row to that among inside */
+    int64_t n_inside, n_outside;
+    float *image, *first, *head, *outs[MAX_MODULES], *fused, *trunk, *tail, *mask;
+    float *dense_data[MAX_LAYERS], *inside_data[MAX_LAYERS];
+    float *pooled, *deep, *logit;       /* of half the size */
+    void *memory;
+} space;
+
+/* Make room for images of that size; 0, or -1 where there is none. */
+int space_fit(space *s, const model *m, int64_t height, int64_t width, smsr_error *error);
+void space_free(space *s);
+
+/* Zero the border of features of that width. */
+void space_border(const grid *g, float *data, int64_t width);
+
+/* List the pixels inside and outside the mask that the logits tell. */
+void space_list(space *s);
+
+#endif
