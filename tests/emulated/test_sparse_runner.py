@@ -38,15 +38,25 @@ class Runner:
     folder: Path
 
     def __call__(
-        self, module: SMSR, x: NDArray[np.float32], kernel: str | None = None, threads: int = 1
+        self,
+        module: SMSR,
+        x: NDArray[np.float32],
+        kernel: str | None = None,
+        threads: int = 1,
+        runs: int = 2,
     ) -> tuple[Report, NDArray[np.float32]]:
         net = write(module, self.folder / "net.smsr")
-        report = self.report(net, x, kernel, threads)
+        report = self.report(net, x, kernel, threads, runs)
         assert report.output is not None
         return report, np.fromfile(self.folder / "y", "<f4").reshape(report.output)
 
     def report(
-        self, net: Path, x: NDArray[np.float32], kernel: str | None = None, threads: int = 1
+        self,
+        net: Path,
+        x: NDArray[np.float32],
+        kernel: str | None = None,
+        threads: int = 1,
+        runs: int = 0,
     ) -> Report:
         x.astype("<f4").tofile(self.folder / "x")
         n, c, h, w = x.shape
@@ -55,7 +65,7 @@ class Runner:
             tensor=str(self.folder / "x"),
             shape=(n, c, h, w),
             threads=threads,
-            minimum=(2, 0.0),
+            minimum=(runs, 0.0),
             output=str(self.folder / "y"),
         )
         arguments += ["--kernel", kernel] if kernel else []
@@ -116,16 +126,16 @@ def test_widths_of_their_own(runner: Runner) -> None:
 def test_published_weights_on_set5(
     runner: Runner, scale: int, odd: bool, shared_data: Path
 ) -> None:
-    """A piece of each image where it is emulated; the whole one on this processor."""
+    """A piece of two images where it is emulated, of all the whole on this processor."""
     module = published(shared_data, scale)
     for number, image in enumerate(set5(shared_data, scale)):
         if len(runner.command) > 1:
-            if number % 2:
+            if number not in (1, 3):
                 continue
-            image = image[:, :, 20:68, 12:60]
+            image = image[:, :, 20:48, 12:42]
         x = image[:, :, :-1, :-1] if odd else image
         expected, densities = here(module, x)
-        report, y = runner(module, x.numpy(), threads=2)
+        report, y = runner(module, x.numpy(), threads=2, runs=0)
         assert np.abs(y - expected).max() < LIMIT
         told = [one.density for one in report.modules]
         assert told == pytest.approx(densities, abs=6e-5)

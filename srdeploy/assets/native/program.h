@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "simplestl.h"
+#include "platform.h"  // ncnn's: std::string and std::vector
 
 #define RUNNER_VERSION 2  // of command line and answer: srdeploy.devices.native.VERSION
 
