@@ -8,7 +8,7 @@ it, times what the anchor takes when nothing disturbs it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,25 +141,37 @@ class Bench:
         base = request.key(anchor, self.uri)
         keys = [request.key(artifact, self.uri) for artifact in artifacts]
         others = {k: a for k, a in zip(keys, artifacts, strict=True) if k != base}
-        missing = [(a, key) for key, a in others.items() if not self._store.done(key)]
+        known = self._anchors(anchor, request)
+        missing = [(a, key) for key, a in others.items() if self._beside(key, known) is None]
         for start in range(0, len(missing), TOGETHER - 1):
             self._measure([(anchor, base), *missing[start:][: TOGETHER - 1]], request, beside=True)
         if not self._store.done(base):
             self._measure([(anchor, base)], request)
         _finished(self._store.get(base), anchor)
-        anchors = {
-            one.session: one
-            for one in self._store.measurements(artifact=Path(anchor).name, failed=False)
-            if one.scenario == request.scenario and request.key(anchor, one.device) == base
-        }
+        anchors = self._anchors(anchor, request)
         calm = min(float(np.percentile(one.samples_ms, CALM)) for one in anchors.values())
         told = []
         for key, artifact in zip(keys, artifacts, strict=True):
-            found = _finished(self._store.get(key), artifact)
-            beside = anchors[found.session]
-            ratio = 1.0 if key == base else _speedup(beside, found)
+            found = self._store.get(key) if key == base else self._beside(key, anchors)
+            found = _finished(found or self._store.get(key), artifact)
+            ratio = 1.0 if key == base else _speedup(anchors[found.session or ""], found)
             told.append(Timed(found, calm / ratio))
         return told
+
+    def _anchors(self, anchor: str, request: Request) -> dict[str, Measurement]:
+        """What was measured of an anchor, by session."""
+        base = request.key(anchor, self.uri)
+        return {
+            one.session or "": one
+            for one in self._store.measurements(artifact=Path(anchor).name, failed=False)
+            if one.scenario == request.scenario and request.key(anchor, one.device) == base
+        }
+
+    def _beside(self, key: str, anchors: Mapping[str, Measurement]) -> Measurement | None:
+        """What was measured of a file beside an anchor; it may have been beside others before."""
+        kept = (self._store.get(one) for one in (key, *(f"{key} {s}" for s in anchors)))
+        finished = (one for one in kept if one is not None and one.error is None)
+        return next((one for one in finished if (one.session or "") in anchors), None)
 
     def _measure(
         self, asked: Sequence[tuple[str, str]], request: Request, *, beside: bool = False
@@ -172,7 +184,7 @@ class Bench:
             nonlocal lost
             key = next(keys)
             lost = lost or (beside and key == asked[0][1] and found.error is not None)
-            if not lost and not self._store.add(found, key):  # an anchor, once more
+            if not lost and not self._store.add(found, key):  # once more, beside another file
                 self._store.add(found, f"{key} {found.session}")
 
         self._run([artifact for artifact, _ in asked], request, keep)

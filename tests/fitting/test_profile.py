@@ -10,7 +10,7 @@ from srdeploy.errors import SrdeployError, UserError
 from srdeploy.fitting.bench import Bench
 from srdeploy.fitting.conditions import Conditions, Way
 from srdeploy.fitting.predict import Predictor, errors
-from srdeploy.fitting.profile import observe, profile
+from srdeploy.fitting.profile import cut_file, observe, profile
 from srdeploy.fitting.samples import sample_removals
 from srdeploy.fitting.subject import Subject
 from srdeploy.measure.store import Store
@@ -99,3 +99,17 @@ def test_what_has_no_probes_is_told(way: Way, told: str, tiny: Subject, tmp_path
 def test_why_nothing_can_be_timed_is_told(tiny: Subject, tmp_path: Path) -> None:
     with pytest.raises(SrdeployError, match="lacks what runs networks"):
         _profile(tiny, tmp_path, f"{ARITHMETIC}&fail=unfit")
+
+
+def test_a_file_is_timed_beside_each_of_its_anchors(tiny: Subject, tmp_path: Path) -> None:
+    removals = [{}, {g.name: 8 for g in tiny.groups}, {tiny.groups[0].name: 8}]
+    whole, half, other = (str(cut_file(tiny, one, FP32, tmp_path)) for one in removals)
+    with Store.open(tmp_path / "store.sqlite") as store, Bench(ARITHMETIC, store) as bench:
+        request = CONDITIONS.networks(bench, FP32)
+        (first,) = bench.timed([half], request, whole)
+        (again,) = bench.timed([half], request, other)  # was not measured beside this one
+        count = len(store)
+        assert again.ms == pytest.approx(first.ms)
+        assert bench.timed([half], request, other) == [again]
+        assert bench.timed([half], request, whole) == [first]
+        assert len(store) == count
