@@ -172,6 +172,9 @@ Activations = Annotated[
         metavar="uint8|int8",
     ),
 ]
+Blobs = Annotated[
+    str, Option("Names of input and output (ncnn); default data,output.", metavar="IN,OUT")
+]
 MaxDrop = Annotated[
     Annotated[float, Field(gt=0)] | None,
     Option("Fail when more PSNR is lost on --eval-data (onnx); mixed: 0.05.", metavar="DB"),
@@ -260,6 +263,15 @@ class LitertOptions(Strict):
     """Of :func:`srdeploy.exporting.litert.export_litert`."""
 
     sizes: Sizes = None
+
+
+class NcnnOptions(Strict):
+    """Of :func:`srdeploy.exporting.ncnn.export.export_ncnn`."""
+
+    precision: Precision = "fp32"
+    blobs: Blobs = "data,output"
+    scale: Scale = None
+    value_range: ValueRange = None
 
 
 def options_of(model: type[Strict]) -> dict[str, Option]:

@@ -49,7 +49,7 @@ def open_session(
         threads: CPU threads; default: ``OMP_NUM_THREADS``, else all cores.
         arch: architecture of a foreign checkpoint that does not show it, as ``load_network``.
         scale: upscaling factor of a foreign file that does not show it.
-        value_range: 1 or 255, for an ONNX file without a card.
+        value_range: 1 or 255, for a file of ONNX or ncnn without a card.
         provider: onnxruntime's execution provider
             (:data:`srdeploy.runtime.onnx.providers.PROVIDERS`): ``cuda`` is short for the
             runtime ``onnxruntime-cuda``.
@@ -74,7 +74,7 @@ def open_session(
             fitting = _with_provider(provider, source)
             runtime = None if runtime == ONNXRUNTIME.name else runtime
         _require(runtime, fitting.name, f"'{source}'")
-        foreign = {"value_range": value_range, "scale": scale} if _is_onnx(source) else {}
+        foreign = {"value_range": value_range, "scale": scale} if fitting.foreign else {}
         try:
             return _open_artifact(fitting, file, threads, **foreign)
         except NotComputed:

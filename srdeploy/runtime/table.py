@@ -96,6 +96,9 @@ TENSORRT_RTX = Module(
 LITERT_TORCH = Module("litert_torch", ("litert-torch",), "pip install 'srdeploy[litert]'")
 LITERT = Module("ai_edge_litert", ("ai-edge-litert",), "pip install ai-edge-litert")
 
+PNNX = Module("pnnx", ("pnnx",), "pip install 'srdeploy[native]'")
+NCNN = Module("ncnn", ("ncnn",), "pip install 'srdeploy[native]'")
+
 OPENVINO = Module("openvino", ("openvino",), "pip install 'srdeploy[openvino]'")
 
 NVIDIA_PLATFORMS = ("linux", "win32")
@@ -112,6 +115,20 @@ def nvidia_driver() -> Availability:
             False, "no NVIDIA driver here: run on a machine with an NVIDIA GPU, or install it"
         )
     return Availability(True, "NVIDIA driver")
+
+
+@functools.cache
+def vulkan_loader() -> Availability:
+    """Whether Vulkan's loader can be loaded here (asked once per process)."""
+    library = {"win32": "vulkan-1.dll", "darwin": "libvulkan.1.dylib"}.get(
+        sys.platform, "libvulkan.so.1"
+    )
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        remedy = "install the GPU's driver, or Debian's mesa-vulkan-drivers for one in software"
+        return Availability(False, f"no Vulkan here: {remedy}", (remedy,))
+    return Availability(True, "Vulkan")
 
 
 def provider_availability(name: str) -> Availability:
@@ -154,6 +171,8 @@ class Runtime:
         session: ``module:class`` of its session, or None while srdeploy has none.
         platforms: Values of ``sys.platform`` it exists on; empty for all.
         nvidia: It needs an NVIDIA GPU and its driver.
+        vulkan: It needs Vulkan's loader.
+        foreign: It runs files without a card, whose ``scale`` and ``value_range`` can be told.
         timed: Its speed is the artifact's; an interpreter that only gives results has none.
         provider: Of onnxruntime's execution providers, the one that must take the network.
         card: ``module:function`` that reads the card of such an artifact without running it; None
@@ -167,6 +186,8 @@ class Runtime:
     session: str | None = None
     platforms: tuple[str, ...] = ()
     nvidia: bool = False
+    vulkan: bool = False
+    foreign: bool = False
     timed: bool = True
     provider: str | None = None
     card: str | None = None
@@ -182,10 +203,11 @@ class Runtime:
             found_module = self.module.availability()
         else:
             found_module = provider_availability(self.provider)
-        if not found_module or not self.nvidia:
+        if not found_module or not (self.nvidia or self.vulkan):
             return found_module
-        if not (driver := nvidia_driver()):
-            return Availability(False, f"{found_module.reason}, but {driver.reason}")
+        if not (driver := nvidia_driver() if self.nvidia else vulkan_loader()):
+            reason = f"{found_module.reason}, but {driver.reason}"
+            return Availability(False, reason, driver.remedies)
         return found_module
 
 
@@ -195,6 +217,7 @@ def _provider_row(name: str, title: str, **facts: Any) -> Runtime:
         f"ONNX Runtime, {title}",
         ONNXRUNTIME,
         suffixes=(".onnx",),
+        foreign=True,
         session=f"srdeploy.runtime.onnx.session:Onnx{name.title()}Session",
         provider=name,
         **facts,
@@ -225,6 +248,7 @@ RUNTIMES: Table[Runtime] = Table(
             "ONNX Runtime",
             ONNXRUNTIME,
             suffixes=(".onnx",),
+            foreign=True,
             session="srdeploy.runtime.onnx.session:OnnxSession",
             card="srdeploy.runtime.card_of:card_of_onnx",
         ),
@@ -233,6 +257,7 @@ RUNTIMES: Table[Runtime] = Table(
             "OpenVINO on the CPU",
             OPENVINO,
             suffixes=(".onnx",),
+            foreign=True,
             session="srdeploy.runtime.openvino_session:OpenvinoSession",
         ),
         Runtime(
@@ -240,6 +265,7 @@ RUNTIMES: Table[Runtime] = Table(
             "bf16 ONNX files, interpreted: results without speed",
             ONNXRUNTIME,
             suffixes=(".onnx",),
+            foreign=True,
             session="srdeploy.runtime.onnx.reference:OnnxReferenceSession",
             timed=False,
         ),
@@ -292,6 +318,24 @@ RUNTIMES: Table[Runtime] = Table(
             suffixes=(".tflite",),
             session="srdeploy.runtime.litert_session:LitertSession",
             card="srdeploy.runtime.card_of:card_of_tflite",
+        ),
+        Runtime(
+            "ncnn",
+            "ncnn on the CPU",
+            NCNN,
+            suffixes=(".param",),
+            foreign=True,
+            session="srdeploy.runtime.ncnn.session:NcnnSession",
+            card="srdeploy.runtime.ncnn.pair:card_of_pair",
+        ),
+        Runtime(
+            "ncnn-vulkan",
+            "ncnn through Vulkan, on any GPU",
+            NCNN,
+            suffixes=(".param",),
+            vulkan=True,
+            foreign=True,
+            session="srdeploy.runtime.ncnn.session:NcnnVulkanSession",
         ),
     ),
     check=lambda row: row.availability(),

@@ -12,6 +12,7 @@ import pytest
 
 from srdeploy.errors import UserError
 from srdeploy.exporting.probe import run_torch
+from srdeploy.exporting.range_folding import change_range
 from srdeploy.exporting.run import export
 from srdeploy.exporting.targets import TARGETS, Target
 from srdeploy.models.network import Network
@@ -32,6 +33,7 @@ class TargetContract:
         size: Height and width of an input that the artifact takes.
         tolerance: Of its results against torch, over the value range.
         reproducible: Equal networks give equal content.
+        value_range: Pixels run to this in all of its artifacts; None: as in the network.
     """
 
     target: ClassVar[str]
@@ -39,6 +41,7 @@ class TargetContract:
     size: ClassVar[tuple[int, int]] = (17, 23)
     tolerance: ClassVar[float] = 1e-4
     reproducible: ClassVar[bool] = True
+    value_range: ClassVar[float | None] = None
 
     @pytest.fixture(autouse=True)
     def _small_builtin(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -80,6 +83,8 @@ class TargetContract:
         assert report.bytes > 0
         assert report.parity is not None, "the exporter compares its result with the network"
         assert report.parity.relative <= self.tolerance
+        if self.value_range is not None:
+            network = change_range(network, self.value_range).network
         card = read_card_of(path)
         assert card.model_copy(update={"history": []}) == network.card.model_copy(
             update={"history": []}

@@ -20,6 +20,11 @@ class TestCoreml(TargetContract):
     target = "coreml"
 
 
+class TestNcnn(TargetContract):
+    target = "ncnn"
+    value_range = 1.0
+
+
 class TestLitert(TargetContract):
     target = "litert"
     options = {"sizes": "23x17"}

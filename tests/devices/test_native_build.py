@@ -5,17 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from srdeploy.devices.native_build import foreign_layers, native_model, runner_binary, runner_path
+from srdeploy.devices.native_build import native_model, runner_binary, runner_path
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.models.registry import create
-
-PARAM = """7767517
-3 3
-Input                    in0      0 1 in0
-Convolution              conv_0   1 1 in0 1 0=3 1=1
-PixelShuffle             shuffle  1 1 1 out0 0=2 1=0
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -68,12 +61,6 @@ def test_what_is_no_onnx(tmp_path: Path) -> None:
     with pytest.raises(SrdeployError, match="pnnx could not convert"):
         native_model(tmp_path / "bad.onnx")
     assert not list((tmp_path / "cache").rglob("*.param"))
-
-
-def test_what_ncnn_does_not_know() -> None:
-    assert foreign_layers(PARAM) == []
-    text = PARAM + "QuantizeLinear_x x 1 1 a b\naten::foo f 1 1 b c\npnnx.Expression e 1 1 c d\n"
-    assert foreign_layers(text) == ["aten::foo", "pnnx.Expression"]
 
 
 def test_without_pnnx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

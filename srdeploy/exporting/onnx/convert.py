@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from srdeploy.exporting.onnx.adopt import Adopted, adopt, open_original
@@ -76,11 +78,7 @@ def convert_onnx(
         max_drop=max_drop,
         data=data,
     )
-    found = adopt(source, value_range=value_range, scale=scale)
-    with open_original(source, value_range, scale) as original:
-        original.card = found.card
-        reference = Reference(found.card, _probes(original), original.run)
-        reference.leave_out_what_fails()
+    with reference_of_file(source, value_range, scale) as (found, reference, original):
 
         def compare(file: Path, kind: str) -> Parity:
             return _compared(found, reference, file, kind)
@@ -110,6 +108,23 @@ def convert_onnx(
             if found.precision == "fp32":
                 require_quality(report)
     return report
+
+
+@contextmanager
+def reference_of_file(
+    source: Path, value_range: float | None, scale: int | None
+) -> Iterator[tuple[Adopted, Reference, OnnxFileSession]]:
+    """An ONNX file, what artifacts made of it are to compute, and the session that tells.
+
+    Raises:
+        UserError: as :func:`srdeploy.exporting.onnx.adopt.adopt`.
+    """
+    found = adopt(source, value_range=value_range, scale=scale)
+    with open_original(source, value_range, scale) as original:
+        original.card = found.card
+        reference = Reference(found.card, _probes(original), original.run)
+        reference.leave_out_what_fails()
+        yield found, reference, original
 
 
 def _probes(original: OnnxFileSession) -> list[Probe]:

@@ -1,0 +1,1 @@
+"""Networks into ncnn's format."""

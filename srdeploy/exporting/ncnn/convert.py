@@ -1,0 +1,75 @@
+"""ONNX -> ncnn, by the converter of ncnn's own authors.
+
+pnnx (https://github.com/pnnx/pnnx) has a native program that reads ONNX without torch.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+from srdeploy.errors import SrdeployError, UserError
+from srdeploy.runtime.ncnn.param import foreign_layers, read_param
+from srdeploy.runtime.table import PNNX
+
+
+def convert_to_ncnn(
+    onnx: Path, work: Path, name: str | Path, *, half: bool = False
+) -> tuple[Path, Path]:
+    """Convert a file.
+
+    Args:
+        onnx: A float32 ONNX file.
+        work: An empty folder; what pnnx leaves there is of no use.
+        name: What sentences call the network.
+        half: Store weights in 16 bits.
+
+    Returns:
+        The structure (``.param``) and the weights (``.bin``), in ``work``.
+
+    Raises:
+        UserError: pnnx is missing, or the network has a part that ncnn does not know.
+        SrdeployError: pnnx failed.
+    """
+    shutil.copy(onnx, work / "net.onnx")
+    ended = subprocess.run(
+        [str(_program()), "net.onnx", f"fp16={int(half)}"],
+        cwd=work,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    param, weights = work / "net.ncnn.param", work / "net.ncnn.bin"
+    if ended.returncode or not (param.is_file() and weights.is_file()):
+        said = (ended.stderr.strip() or ended.stdout.strip() or "nothing").splitlines()[-1]
+        raise SrdeployError(f"pnnx could not convert '{name}' (its last words: {said[:200]}).")
+    if foreign := foreign_layers(read_param(param)):
+        raise UserError(
+            f"'{name}' cannot run in ncnn, which has no {', '.join(foreign)}; export it in fp32 "
+            "(the runner takes its precision from the device's URI) or use another runtime."
+        )
+    return param, weights
+
+
+def pnnx_version() -> str:
+    """The installed converter's.
+
+    Raises:
+        UserError: there is none.
+    """
+    _program()
+    return version("pnnx")
+
+
+def _program() -> Path:
+    # Found, not imported: its package imports torch for ways in that are not used here.
+    found = importlib.util.find_spec("pnnx")
+    for folder in (found.submodule_search_locations or ()) if found else ():
+        for name in ("pnnx", "pnnx.exe"):
+            if (program := Path(folder) / name).is_file():
+                return program
+    raise UserError(f"Networks are converted for ncnn by pnnx: {PNNX.install}.")

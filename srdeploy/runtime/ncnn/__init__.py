@@ -1,0 +1,1 @@
+"""Networks in ncnn's format, which Vulkan applications and the native runner read."""
