@@ -394,15 +394,10 @@ def targets_markdown() -> str:
     lines += ["", f"Of an ONNX file instead of a network: {able}. Not {unable}."]
     missing = {module.name: module for row in TARGETS.values() for module in row.needs}
     lines += ["", "| needs | install |", "|---|---|"]
-    lines += [
-        f"| `{m.name}` | `{_command(m.install)}`{_remark(m.install)} |" for m in missing.values()
-    ]
+    lines += [f"| `{m.name}` | {_typed(m.install)} |" for m in missing.values()]
     return "\n".join(lines) + "\n"
 
 
-def _command(install: str) -> str:
-    return install.split(" (")[0]
-
-
-def _remark(install: str) -> str:
-    return f" ({rest}" if (rest := install.partition(" (")[2]) else ""
+def _typed(install: str) -> str:
+    command, _, remark = install.partition(" (")
+    return f"`{command}`" + (f" ({remark}" if remark else "")

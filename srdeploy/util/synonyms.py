@@ -18,6 +18,7 @@ SAME: tuple[tuple[str, ...], ...] = (
      "ort-cuda", "ort-gpu"),
     ("directml", "onnxruntime-directml", "local?provider=directml", "dml"),
     ("openvino", "local?provider=openvino", "ov"),
+    ("ncnn-vulkan", "vulkan"),
     ("torch", "pytorch", "eager"),
     # precisions
     ("fp32", "float32", "float", "f32", "single", "full"),
@@ -89,13 +90,12 @@ INSTEAD: dict[str, dict[str, str]] = {
             ("cuda", "gpu", "nvidia", "onnxruntime-gpu"),
             "NVIDIA's GPUs run --target onnx (`--runtime onnxruntime-cuda`) and --target trt",
         ),
-        **dict.fromkeys(("openvino", "ncnn", "directml"), "it reads what --target onnx writes"),
+        **dict.fromkeys(("openvino", "directml"), "it reads what --target onnx writes"),
     },
     "runtime": {
         "jetson": "a board is a device: `--device ssh://user@host`",
         "android": "a phone is a device: `--device adb`",
         "cpu": "onnxruntime, openvino and torch run on the CPU",
-        "ncnn": "the native runner is for devices: `--device adb` or ssh://user@host",
     },
     "kind of device": {
         "jetson": "write its address: ssh://user@host",

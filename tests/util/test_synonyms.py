@@ -42,7 +42,7 @@ from srdeploy.util.synonyms import INSTEAD, OPTIONS, SAME, VALUES, meaning, near
         ("onnxruntime-gpu", RUNTIMES, "onnxruntime-cuda"),
         ("onnx", RUNTIMES, "onnxruntime"),
         ("mlmodel", RUNTIMES, "coreml"),
-        ("ncnn", RUNTIMES, None),
+        ("vulkan", RUNTIMES, "ncnn-vulkan"),
         ("gpu", PROVIDERS, "cuda"),
         ("trt", PROVIDERS, "tensorrt"),
         ("half", ONNX_PRECISIONS, "fp16"),
