@@ -370,11 +370,9 @@ def target_for(path: str | Path, name: str | None = None) -> Target:
 def targets_markdown() -> str:
     """The table as it stands in ``export/TARGETS.md``: the same on every machine."""
     lines = [
-        "# Export targets",
-        "",
+        "# Export targets\n",
         "Written by `srdeploy targets --markdown`; a test compares it with the table in",
-        "`srdeploy/exporting/targets.py`; `srdeploy targets` adds what a machine builds and runs.",
-        "",
+        "`srdeploy/exporting/targets.py`; `srdeploy targets` adds what a machine builds and runs.\n",
         "| target | artifact | precisions | PixelShuffle | builds on | needs | runs on |",
         "|---|---|---|---|---|---|---|",
     ]

@@ -53,7 +53,7 @@ def test_each_runtime_by_its_name(name: str, tmp_path: Path) -> None:
     path = tmp_path / f"net{row.suffixes[0].upper()}"  # whatever the case
     path.touch()
     open_session(path, runtime=name, threads=3, value_range=255.0, scale=4)
-    foreign = {"value_range": 255.0, "scale": 4} if ".onnx" in row.suffixes else {}
+    foreign = {"value_range": 255.0, "scale": 4} if row.foreign else {}
     assert [(row.session, path, {"threads": 3, **foreign})] == OPENED
 
 
