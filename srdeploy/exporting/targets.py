@@ -372,7 +372,8 @@ def targets_markdown() -> str:
     lines = [
         "# Export targets\n",
         "Written by `srdeploy targets --markdown`; a test compares it with the table in",
-        "`srdeploy/exporting/targets.py`; `srdeploy targets` adds what a machine builds and runs.\n",
+        "`srdeploy/exporting/targets.py`; `srdeploy targets` adds what a machine builds and runs.",
+        "",
         "| target | artifact | precisions | PixelShuffle | builds on | needs | runs on |",
         "|---|---|---|---|---|---|---|",
     ]

@@ -96,6 +96,7 @@ CONCEPTS = {
     "--images": "image ends",
     "--calibration-method": "how many extremes are clipped",
     "--activations": "type of 8-bit inputs",
+    "--blobs": "names of the ends of a network",
     "--max-drop": "loss of quality that is accepted",
     "--minimum-deployment": "oldest system",
     # measuring
