@@ -86,6 +86,7 @@ def test_spellings() -> None:
         "calibration": ("--calibration", "calibration"),
         "calibration_method": ("--calibration-method", "calibration_method"),
         "activations": ("--activations", "activations"),
+        "blobs": ("--blobs", "blobs"),
         "max_drop": ("--max-drop", "max_drop"),
         "data": ("--eval-data", "data"),
         "minimum_deployment": ("--minimum-deployment", "minimum_deployment"),
