@@ -10,6 +10,7 @@ from torch import nn
 from srdeploy.compacting.proof import prove_equal
 from srdeploy.errors import SrdeployError
 from srdeploy.models.card import Card
+from srdeploy.models.code_numbers import code_numbers
 from srdeploy.models.network import Network
 from srdeploy.models.removed_parts import card_without
 from srdeploy.models.resize import (
@@ -67,6 +68,7 @@ def _card_of(network: Network, small: nn.Module, plan: Plan) -> Card:
     numbers = {part: dict(own) for part, own in network.card.numbers.items()}
     for part, own in plan.numbers.items():
         numbers.setdefault(part, {}).update(own)
+        numbers[part] |= code_numbers(small.get_submodule(part))
     changed = {"widths": layer_widths(small), "shapes": shapes, "numbers": numbers, "quality": {}}
     updated = network.card.model_copy(update=changed)
     return updated.step(step="prune", method=plan.method, **plan.options)

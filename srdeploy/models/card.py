@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from srdeploy.errors import UserError, shown
+from srdeploy.models.computed import Computed
 from srdeploy.models.quantised import Quantised
 
 CARD_KEY = "srdeploy.card"
@@ -83,10 +84,12 @@ class Card(BaseModel):
         shapes: Shape of each tensor that differs from the base network: with ``arch`` and
             ``config`` this rebuilds a pruned network.
         numbers: Of parts of the network whose code cuts channels at positions that are attributes:
-            the values of those that differ from the base network; and sizes to which its code
-            reshapes (:mod:`srdeploy.models.reshapes`).
+            the values of those that differ from the base network; and numbers in its code
+            (:mod:`srdeploy.models.code_numbers`).
         removed: Parts that are gone entirely, by name. Where its architecture has fewer of them
             instead, nothing is said here.
+        computed: Weights that the network's code computes at every run, which are plain layers
+            here; None where there are none.
         size_multiple: Input height and width must be multiples of this.
         smallest: Input height and width must be at least this.
         receptive_field: Width in input pixels of the square that can influence one output pixel;
@@ -114,6 +117,7 @@ class Card(BaseModel):
     shapes: dict[_Name, list[_Count]] = Field(default_factory=dict)
     numbers: dict[_Name, dict[_Name, _Count]] = Field(default_factory=dict)
     removed: dict[_Name, RemovedPart] = Field(default_factory=dict)
+    computed: Computed | None = None
     size_multiple: int = Field(default=1, ge=1, le=LARGEST_MULTIPLE)
     smallest: int = Field(default=1, ge=1, le=LARGEST_MULTIPLE)
     receptive_field: int = Field(default=0, ge=0, le=1 << 20)
@@ -142,7 +146,8 @@ class Card(BaseModel):
     def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without later fields where they say nothing: so it was before there were these."""
         values: dict[str, Any] = handler(self)
-        for name, nothing in (("smallest", 1), ("dense_sha256", None), ("removed", {})):
+        later = {"smallest": 1, "dense_sha256": None, "removed": {}, "computed": None}
+        for name, nothing in later.items():
             if values.get(name) == nothing:
                 values.pop(name, None)
         return values

@@ -115,6 +115,7 @@ def card_without(card: Card, parts: Mapping[str, RemovedPart]) -> Card:
             "widths": {name: width for name, width in card.widths.items() if stays(name)},
             "shapes": {name: shape for name, shape in card.shapes.items() if stays(name)},
             "numbers": {name: own for name, own in card.numbers.items() if stays(name)},
+            "computed": None if card.computed is None else card.computed.where(stays),
         }
     )
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from srdeploy.errors import UserError, shown
-from srdeploy.models.reshapes import is_number_name, set_reshapes
+from srdeploy.models.code_numbers import is_number_name, set_code_numbers
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -75,8 +75,8 @@ def set_numbers(module: nn.Module, numbers: Mapping[str, Mapping[str, int]]) -> 
 
     Args:
         module: The network.
-        numbers: Names of parts to names and values of their own numbers, or of sizes in their
-            reshapes (:mod:`srdeploy.models.reshapes`).
+        numbers: Names of parts to names and values of their own numbers, or of those in their code
+            (:mod:`srdeploy.models.code_numbers`).
 
     Raises:
         UserError: a part or number that the module does not have, or one that would grow.
@@ -87,10 +87,10 @@ def set_numbers(module: nn.Module, numbers: Mapping[str, Mapping[str, int]]) -> 
         except AttributeError:
             raise _no_number(part) from None
         own = own_numbers(owner)
-        if reshapes := {name: n for name, n in values.items() if is_number_name(name)}:
-            set_reshapes(owner, reshapes)
+        if in_code := {name: n for name, n in values.items() if is_number_name(name)}:
+            set_code_numbers(owner, in_code)
         for name, value in values.items():
-            if name in reshapes:
+            if name in in_code:
                 continue
             if not 1 <= value <= own.get(name, 0):
                 raise _no_number(f"{part}.{name}")

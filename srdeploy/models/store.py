@@ -23,10 +23,10 @@ from srdeploy.errors import UserError, shown
 from srdeploy.models import spandrel_library
 from srdeploy.models.card import SPANDREL, Card
 from srdeploy.models.card_file import card_metadata, damaged, read_header
-from srdeploy.models.computed_weights import compute_weights
 from srdeploy.models.digest import weights_sha256
 from srdeploy.models.facts import check_card, check_shapes, check_weights
 from srdeploy.models.network import Factory, Network
+from srdeploy.models.plain_layers import as_imported
 from srdeploy.models.registry import base_module
 from srdeploy.models.removed_parts import remove_parts
 from srdeploy.models.resize import resize, set_numbers, tensor_places
@@ -201,8 +201,8 @@ def empty_module(
         module = base_module(card)
     remove_parts(module, card.removed)
     as_saved = names is not None and names == module.state_dict().keys()
-    if card.own_code and not as_saved:  # else it is as 0.1 wrote it
-        compute_weights(module)
+    if ":" in card.arch and (card.computed is not None or not as_saved):  # not as 0.1 wrote it
+        module = as_imported(module, card)
     resize(module, card.shapes)
     set_numbers(module, card.numbers)
     return module
@@ -218,9 +218,9 @@ def unpruned_module(network: Network) -> nn.Module:
     """
     card = network.card
     if network.make is not None:
-        module = compute_weights(network.make().eval())
+        module = network.make().eval()
         remove_parts(module, card.removed)
-        return module
+        return as_imported(module, card)
     return empty_module(card.model_copy(update={"shapes": {}, "numbers": {}}), arch=card.arch)
 
 

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, parametrize
 
 from srdeploy.compacting.surgery import compact
 from srdeploy.models.computed_weights import compute_weights
@@ -18,11 +18,18 @@ from srdeploy.models.store import read_network, save_network
 from srdeploy.pruning.tracing.groups import find_groups
 from tests.pruning.helpers import group_with, random_plan
 
+
+class Bounded(nn.Module):
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight.tanh() * 0.8
+
+
 KINDS = {
     "weight norm": parametrizations.weight_norm,
     "spectral norm": parametrizations.spectral_norm,
     "old weight norm": nn.utils.weight_norm,
     "old spectral norm": nn.utils.spectral_norm,
+    "one's own": lambda layer: parametrize.register_parametrization(layer, "weight", Bounded()),
 }
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 

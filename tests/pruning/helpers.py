@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable
 from typing import Any
@@ -10,8 +11,8 @@ import torch
 from torch import nn
 
 from srdeploy.models.card import Card
-from srdeploy.models.computed_weights import compute_weights
 from srdeploy.models.network import Network
+from srdeploy.models.plain_layers import plain_layers
 from srdeploy.models.resize import layer_widths
 from srdeploy.pruning.plan import Plan, make_plan
 from srdeploy.pruning.tracing.groups import Group, Grouping, find_groups
@@ -37,7 +38,7 @@ def user_network(make: Callable[[], nn.Module], **facts: Any) -> Network:
 
 def plain_weights(make: Callable[[], nn.Module]) -> nn.Module:
     """What ``make`` makes, with weights that are not computed at every run, as importing does."""
-    return compute_weights(make())
+    return plain_layers(make())
 
 
 def groups_of(module: nn.Module, **facts: Any) -> Grouping:
@@ -57,6 +58,26 @@ def out_members(group: Group) -> list[dict[str, tuple[int, ...]]]:
         {axis.layer: indices for axis, indices in atom.members.items() if axis.role == "out"}
         for atom in group.atoms
     ]
+
+
+def changed_by_hand(
+    dense: nn.Module, small: nn.Module, plan: Plan, shape: tuple[int, ...] = (2, 3, 9, 14)
+) -> float:
+    """How far zeroing a plan's filters one by one changes a network, in float64.
+
+    It computes what the small one does, which is asserted.
+    """
+    before, zeroed, part = (copy.deepcopy(m).eval().double() for m in (dense, dense, small))
+    tensors = dict(zeroed.named_parameters()) | dict(zeroed.named_buffers())
+    with torch.no_grad():
+        for name, dims in plan.zero.items():
+            for dim, lost in dims.items():
+                for channel in lost:
+                    tensors[name].select(dim, channel).zero_()
+        x = torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        was, wanted, got = (module(x.clone()) for module in (before, zeroed, part))
+    torch.testing.assert_close(got, wanted, rtol=1e-11, atol=1e-12)
+    return float((was - wanted).abs().max())
 
 
 def random_plan(grouping: Grouping, seed: int, fraction: float | None = None) -> Plan:

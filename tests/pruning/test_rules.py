@@ -19,7 +19,7 @@ def conv(c_in: int, c_out: int) -> nn.Conv2d:
     return nn.Conv2d(c_in, c_out, 1)
 
 
-def test_a_split_after_a_chunk_is_at_fixed_positions():
+def test_a_split_after_a_chunk_is_not_even():
     def forward(n, x):
         first, second = n.a(x).chunk(2, dim=1)
         third, fourth = torch.split(n.b(first * second), [2, 2], dim=1)
@@ -27,7 +27,9 @@ def test_a_split_after_a_chunk_is_at_fixed_positions():
 
     grouping = groups_of(Net(forward, a=conv(3, 8), b=conv(4, 4), c=conv(2, 3)))
     assert group_with(grouping, "a").status == "coupled"
-    assert group_with(grouping, "b").status == "untouchable"
+    (b,) = [group for group in grouping.groups if "b" in group.layers]
+    assert (b.status, len(b.atoms), b.block) == ("coupled", 2, 2)  # as the parts are added
+    assert b.why == ["added together in the network's own forward"]
 
 
 def test_a_mask_that_a_removed_channel_may_set_is_not_clean():

@@ -9,9 +9,11 @@ import torch
 from torch import nn
 
 from srdeploy.errors import UserError
-from srdeploy.models.computed_weights import compute_weights, make_copyable
+from srdeploy.models.computed_weights import make_copyable
+from srdeploy.models.find_computed import with_baked_weights
 from srdeploy.models.importing.user_module import describe_module, spec_of
 from srdeploy.models.network import Factory, Network
+from srdeploy.models.plain_layers import plain_layers
 
 _PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
@@ -53,7 +55,7 @@ def wrap(
         )
     try:
         make_copyable(live)
-        own = compute_weights(copy.deepcopy(live).cpu().float().eval())
+        own = plain_layers(copy.deepcopy(live).cpu().float().eval())
     except Exception as error:  # whatever the user's code holds
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise UserError(
@@ -68,7 +70,7 @@ def wrap(
     for one in assumed:
         warnings.warn(f"'{spec}': assumed that {one}", stacklevel=2)
     card = card.step(step="import", recognised_as=spec, assumed=[*assumed])
-    return Network(own, card, _maker(own))
+    return with_baked_weights(Network(own, card, _maker(own)))
 
 
 def _bare(module: nn.Module) -> nn.Module:

@@ -19,12 +19,14 @@ from torch import Tensor, nn
 from srdeploy.errors import UserError, shown
 from srdeploy.models.build_limit import BuildLimit
 from srdeploy.models.card import LARGEST_MULTIPLE, SPANDREL, Card, first_problem
+from srdeploy.models.find_computed import with_baked_weights
 from srdeploy.models.importing.assemble import Assembled
 from srdeploy.models.importing.receptive_field import measure_receptive_field
 from srdeploy.models.importing.state_dict import StateDict
 from srdeploy.models.importing.user_module import odd_size
 from srdeploy.models.importing.wrappers import networks_in
 from srdeploy.models.network import Network
+from srdeploy.models.plain_layers import plain_layers
 from srdeploy.models.probes import run
 from srdeploy.models.resize import layer_widths
 from srdeploy.models.spandrel_library import base_module, config_of, library, spandrel_arch
@@ -104,7 +106,7 @@ def _loaded(
     _check_kind(described, source)
     if scale not in (None, described.scale):
         raise UserError(f"'{source}' upscales by {described.scale}, not by {scale}.")
-    module = _built_again(described, source)
+    module = plain_layers(_built_again(described, source))
     _check_equal(described, module, source)
     try:
         card = _card(described, module)
@@ -115,7 +117,7 @@ def _loaded(
         ) from error
     facts = {"tags": [str(tag) for tag in described.tags], "tiling": described.tiling.name.lower()}
     title = f"{architecture.name}, by spandrel {library().__version__}"
-    return Assembled(Network(module, card), title, facts=facts)
+    return Assembled(with_baked_weights(Network(module, card)), title, facts=facts)
 
 
 def _check_kind(described: Any, source: str) -> None:

@@ -32,11 +32,12 @@ from torch import nn
 
 from srdeploy.errors import UserError
 from srdeploy.models.card import LARGEST_MULTIPLE, Card, first_problem
-from srdeploy.models.computed_weights import compute_weights
+from srdeploy.models.find_computed import with_baked_weights
 from srdeploy.models.importing.receptive_field import measure_receptive_field
 from srdeploy.models.importing.state_dict import StateDict
 from srdeploy.models.importing.wrappers import networks_in
 from srdeploy.models.network import Factory, Network
+from srdeploy.models.plain_layers import plain_layers
 from srdeploy.models.probes import CannotRunError, Size, run
 from srdeploy.models.resize import layer_widths
 from srdeploy.models.store import user_factory
@@ -75,9 +76,10 @@ def load_user_network(
     module = factory().eval().float()
     spec = arch if isinstance(arch, str) else spec_of(module)
     _load_strictly(module, found, spec, source)
-    compute_weights(module)
+    plain_layers(module)
     card, assumed = describe_module(module, spec, scale)
-    return Network(module, card, None if isinstance(arch, str) else factory), assumed
+    network = Network(module, card, None if isinstance(arch, str) else factory)
+    return with_baked_weights(network), assumed
 
 
 def spec_of(module: nn.Module) -> str:

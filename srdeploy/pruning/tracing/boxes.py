@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from srdeploy.models.module_path import ModulePath
+from srdeploy.pruning.tracing.cuts import all_alike
 from srdeploy.pruning.tracing.unionfind import Nodes, UnionFind
 
 
@@ -30,7 +31,6 @@ class Boxes:
 
     def __init__(self) -> None:
         self._boxes: list[_Box] = []
-        self._fixed: list[tuple[Nodes, str]] = []
 
     def split(self, nodes: Nodes, sides: Sequence[int], place: ModulePath) -> None:
         """Channels are taken apart.
@@ -44,10 +44,6 @@ class Boxes:
         box = _Box(nodes.reshape(*sides, -1), place.name, f"reshaped to ({told}) in {place}")
         self._boxes.append(box)
 
-    def fix(self, nodes: Nodes, dim: int, why: str) -> None:
-        """One side of a tensor must stay as long as it is, as code takes fixed positions of it."""
-        self._fixed.append((np.moveaxis(nodes, dim, 0).reshape(nodes.shape[dim], -1), why))
-
     def settle(self, sets: UnionFind) -> Iterator[tuple[str, Nodes]]:
         """Join what lies at one place of the side that becomes shorter.
 
@@ -56,7 +52,7 @@ class Boxes:
         """
         for box in self._boxes:
             nodes = sets.find(box.nodes)
-            if not nodes.any() or _all_alike(nodes.reshape(-1, nodes.shape[-1])):
+            if not nodes.any() or all_alike(nodes.reshape(-1, nodes.shape[-1])):
                 continue  # another dimension becomes shorter
             if not nodes.all():
                 sets.freeze(nodes, f"side by side with fixed numbers, {box.why}")
@@ -70,15 +66,6 @@ class Boxes:
                 sets.freeze(nodes, box.why)
             elif best != nodes.ndim - 2:
                 yield box.part, rows[:, 0]
-        for nodes, why in self._fixed:
-            if not _all_alike(sets.find(nodes)):
-                sets.freeze(nodes, why)
-
-
-def _all_alike(rows: Nodes) -> bool:
-    """Whether all rows, of more than one number, hold the same ones."""
-    found = [set(row) for row in rows.tolist()]
-    return rows.shape[1] > 1 and all(row == found[0] for row in found)
 
 
 def _atoms(nodes: Nodes, side: int, frozen: set[int]) -> int:

@@ -11,9 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from srdeploy.errors import UserError
+from srdeploy.models.code_calls import Site
+from srdeploy.models.code_numbers import is_number_name
 from srdeploy.models.module_path import ModulePath
 from srdeploy.pruning.tracing.boxes import Boxes
 from srdeploy.pruning.tracing.cut_numbers import CutNumbers
+from srdeploy.pruning.tracing.cuts import Cuts
 from srdeploy.pruning.tracing.unionfind import Nodes, UnionFind
 
 
@@ -34,7 +37,7 @@ class Axis:
         dim: Its dimension.
         role: "out" (a layer's own output channels), "in" (channels it reads), "along"
             (per-channel numbers that go with a channel: bias, normalisation, slopes) or "count"
-            (no tensor, but an attribute that is the number of these channels).
+            (no tensor, but an attribute, or a number in the code, that is how many these are).
     """
 
     tensor: str
@@ -124,7 +127,9 @@ class Labelling:
             channel non-zero, in order.
         cut_numbers: Attributes by which the network's code cuts channels.
         boxes: Channels that a reshape takes apart.
-        reshapes: Of every reshape that code calls, the layers that run, the sizes and the labels.
+        cuts: Cuts at numbers in the network's code.
+        reshapes: Of every reshape that code calls, the layers that run, the sizes of the result and
+            its labels.
         not_followed: Operation, layer, and why no rule follows it; in order, each once.
     """
 
@@ -133,8 +138,8 @@ class Labelling:
         self.not_followed: dict[tuple[str, str, str], None] = {}
         self.sets = UnionFind()
         self.axes: dict[Axis, Nodes] = {}
-        self.boxes = Boxes()
-        self.reshapes: list[tuple[list[str], tuple[int, ...], Nodes | None]] = []
+        self.boxes, self.cuts = Boxes(), Cuts()
+        self.reshapes: list[tuple[list[str], Site, Nodes | None]] = []
         self.in_chunk = self.in_product = False
         self.cut_numbers = cut_numbers or {}
         self.place = ModulePath()
@@ -241,18 +246,20 @@ class Labelling:
             )
         return self.axes[known]
 
-    def count(self, attribute: str, nodes: Nodes) -> None:
-        """An attribute of the part that runs is the number of these channels.
+    def count(self, part: str, number: str, nodes: Nodes) -> None:
+        """A number of a part, an attribute or one in its code, is the number of these channels.
 
         Where it is the number of others, too, as many of those go.
         """
-        name = f"{self.place.name}.{attribute}"
+        name = f"{part}.{number}"
         known = self._by_place.get((name, 0))
         if known is None:
             known = self._by_place[name, 0] = Axis(name, 0, "count")
             self.axes[known] = nodes
             return
-        self.tie(self.axes[known], nodes, f"counted by the same attribute in {self.place}")
+        where = f"'{part}'" if part else "the network's own forward"
+        kind = "number in the code" if is_number_name(number) else "attribute"
+        self.tie(self.axes[known], nodes, f"counted by the same {kind} in {where}")
 
     def channels(self, labelled: ChannelLabels, dim: int, why: str | None = None) -> Nodes:
         """One node per index of ``dim``: whatever meets inside a channel is joined."""

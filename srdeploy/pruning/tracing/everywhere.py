@@ -46,8 +46,12 @@ _Calls = tuple[tuple[str, str, str], ...]
 of cuts through channels; others follow the size."""
 
 
-def trace_everywhere(network: Network) -> Trace:
+def trace_everywhere(network: Network, cuts_in_code: bool = True) -> Trace:
     """Follow the channels of a network at every size where it does something else.
+
+    Args:
+        network: It.
+        cuts_in_code: Whether cuts at numbers in its code are followed, if sizes then agree.
 
     Returns:
         The trace at the smallest size; at the others the same channels are tied and frozen.
@@ -58,16 +62,13 @@ def trace_everywhere(network: Network) -> Trace:
         CannotRunError: the network runs on no size.
         UserError: it is no plain float32 module, or does not return one image.
     """
-    watched = _Everywhere(network)
-    for size in PROBE_SIZES:
-        watched.look(size)
-    if watched.first is None:
-        assert watched.failure is not None
-        raise watched.failure
-    for size in MORE_SIZES:
-        watched.look(size, listed_only=True)
-    watched.look_at_batch()
-    return watched.first
+    watched = _Everywhere(network, cuts_in_code)
+    try:
+        return watched.all()
+    except UnsupportedOperationError:
+        if watched.first is None or not watched.first.cuts_in_code:
+            raise
+        return trace_everywhere(network, cuts_in_code=False)
 
 
 class _Everywhere:
@@ -78,14 +79,26 @@ class _Everywhere:
         failure: The first reason why a size did not work.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, cuts_in_code: bool) -> None:
         self.first: Trace | None = None
         self.failure: CannotRunError | None = None
-        self._network = network
+        self._network, self._cuts_in_code = network, cuts_in_code
         self._smallest: Size  # of the first trace
         self._seen: set[_Calls] = set()
         self._cut_numbers: CutNumbers | None = None
         self._list = _lister(network)
+
+    def all(self) -> Trace:
+        """See what the network does at all sizes; the trace at the smallest."""
+        for size in PROBE_SIZES:
+            self.look(size)
+        if self.first is None:
+            assert self.failure is not None
+            raise self.failure
+        for size in MORE_SIZES:
+            self.look(size, listed_only=True)
+        self.look_at_batch()
+        return self.first
 
     def look(self, wanted: Size, listed_only: bool = False) -> None:
         """See what the network does near a size, and follow the channels if that is new.
@@ -141,13 +154,15 @@ class _Everywhere:
 
     def _trace(self, batch: int, size: Size) -> Trace:
         x = torch.from_numpy(photograph(self._network.card, size, batch))
-        traced = trace(self._network.module, x, self._cut_numbers)
+        module = self._network.module
         if self._cut_numbers is None:
+            traced = trace(module, x, cuts_in_code=False)
             cut = any(why.startswith(CUT) for why in traced.sets.frozen().values())
-            self._cut_numbers = cut_numbers(self._network.module, x) if cut else {}
-            if self._cut_numbers:
-                traced = trace(self._network.module, x, self._cut_numbers)
-        return traced
+            self._cut_numbers = cut_numbers(module, x) if cut else {}
+            if not cut:
+                self._cuts_in_code = False
+                return traced
+        return trace(module, x, self._cut_numbers, self._cuts_in_code)
 
 
 def _lister(network: Network) -> Callable[[int, Size], _Calls]:

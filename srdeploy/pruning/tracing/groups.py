@@ -6,6 +6,7 @@ the list of atoms that run through the same layers: the thing that has a width.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -152,16 +153,22 @@ def collect(traced: Trace, module: nn.Module, counts: Collection[Axis] = ()) -> 
         module: The network.
         counts: Numbers of its code that are to follow the number of channels.
     """
-    axes = traced.axes | {axis: traced.counts[axis] for axis in counts}
+    axes, sets = traced.axes | {axis: traced.counts[axis][0] for axis in counts}, traced.sets
+    if any(len(traced.counts[axis]) > 1 for axis in counts):
+        sets = copy.deepcopy(sets)
+        for axis in counts:
+            first, *others = traced.counts[axis]
+            for nodes in others:
+                sets.join(first, nodes, f"counted by the same number in '{axis.layer}'")
     sizes = {axis: len(nodes) for axis, nodes in axes.items()}
     members: dict[int, dict[Axis, tuple[int, ...]]] = {}
     for axis, nodes in axes.items():
         indices: dict[int, list[int]] = {}
-        for index, root in enumerate(traced.sets.find(nodes).tolist()):
+        for index, root in enumerate(sets.find(nodes).tolist()):
             indices.setdefault(root, []).append(index)
         for root, found_there in indices.items():
             members.setdefault(root, {})[axis] = tuple(found_there)
-    frozen, joins = traced.sets.frozen(), traced.sets.joins()
+    frozen, joins = sets.frozen(), sets.joins()
     found: dict[tuple[Any, ...], list[int]] = {}
     for root, places in members.items():
         producers = tuple(axis for axis in places if axis.role == "out")

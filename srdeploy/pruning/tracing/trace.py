@@ -24,11 +24,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils._pytree import tree_map
 
 from srdeploy.errors import SrdeployError, UserError
+from srdeploy.models.code_calls import is_reshape, sites
+from srdeploy.models.code_numbers import Asked, fits, is_part_number, number_name
 from srdeploy.models.probes import cannot_run, evaluating
-from srdeploy.models.reshapes import fits, number_name, sizes_asked
 from srdeploy.models.resize import own_numbers
 from srdeploy.models.watch import CallWatch, OperationWatch, name_of, tensors_in
 from srdeploy.pruning.tracing.channel_labels import Axis, ChannelLabels, Labelling, NotFollowedError
@@ -50,22 +52,35 @@ class Trace:
         events: Layer and operation of everything that tied or froze, in order.
         not_followed: Operation, layer and reason of everything that no rule follows.
         counts: Numbers of the code that may be numbers of channels: sizes in its reshapes
-            (:mod:`srdeploy.models.reshapes`), and attributes of as many heads as there are. Such an
-            axis has the role "count" and the name of a number of a part.
+            (:mod:`srdeploy.models.code_numbers`), and attributes of as many heads as there are.
+            Such an axis has the role "count" and the name of a number of a part. Where one number
+            is that of several tensors, as many go of each.
     """
 
     axes: dict[Axis, Nodes]
     sets: UnionFind
     events: list[tuple[str, str]]
     not_followed: list[tuple[str, str, str]]
-    counts: dict[Axis, Nodes] = field(default_factory=dict)
+    counts: dict[Axis, list[Nodes]] = field(default_factory=dict)
+
+    @property
+    def cuts_in_code(self) -> bool:
+        """Whether there are cuts of which the compact network's code needs other numbers."""
+        counts = (axis.tensor for axis in self.axes if axis.role == "count")
+        return any(map(is_part_number, counts))
 
 
-def trace(module: nn.Module, example: Tensor, cut_numbers: CutNumbers | None = None) -> Trace:
+def trace(
+    module: nn.Module,
+    example: Tensor,
+    cut_numbers: CutNumbers | None = None,
+    cuts_in_code: bool = True,
+) -> Trace:
     """Follow the channels of ``module`` while it upscales ``example`` (float32 [N, C, H, W]).
 
     Cuts at fixed positions are followed where they are known to be made by attributes
-    (:mod:`srdeploy.pruning.tracing.cut_numbers`).
+    (:mod:`srdeploy.pruning.tracing.cut_numbers`), and, unless ``cuts_in_code`` is false, where the
+    compact network's code can be given other numbers (:mod:`srdeploy.pruning.tracing.cuts`).
 
     What is found holds for code that does the same at every size; ``example`` shows one
     (:mod:`srdeploy.pruning.tracing.everywhere` compares several).
@@ -89,7 +104,7 @@ def trace(module: nn.Module, example: Tensor, cut_numbers: CutNumbers | None = N
             evaluating(module),
             labelling.place.following(module),
             torch.no_grad(),
-            _CallWatch(labelling),
+            _CallWatch(labelling, cuts_in_code),
             _Watch(labelling),
         ):
             output = module(example)
@@ -104,6 +119,7 @@ def trace(module: nn.Module, example: Tensor, cut_numbers: CutNumbers | None = N
         )
     labelling.freeze(output, "it is the network's output")
     sides = list(labelling.boxes.settle(labelling.sets))
+    labelling.cuts.settle(labelling.sets, labelling.count)
     return Trace(
         labelling.axes,
         labelling.sets,
@@ -113,39 +129,47 @@ def trace(module: nn.Module, example: Tensor, cut_numbers: CutNumbers | None = N
     )
 
 
-def _counted(labelling: Labelling) -> dict[Axis, Nodes]:
+def _counted(labelling: Labelling) -> dict[Axis, list[Nodes]]:
     """Of all reshapes the sizes that become smaller with the number of channels."""
     settled = [
-        (places, sizes, None if nodes is None else labelling.sets.find(nodes))
-        for places, sizes, nodes in labelling.reshapes
+        (places, site, None if nodes is None else labelling.sets.find(nodes))
+        for places, site, nodes in labelling.reshapes
     ]
-    found: dict[Axis, Nodes] = {}
-    for places, sizes, nodes in settled:
+    found: dict[Axis, list[Nodes]] = {}
+    for places, site, nodes in settled:
         if nodes is None or not nodes.any():
             continue
-        asked = tuple(
-            size if own > 1 else None for size, own in zip(sizes, nodes.shape, strict=True)
-        )
+        numbers = [n if own > 1 else None for n, own in zip(site.numbers, nodes.shape, strict=True)]
+        if (nodes == nodes[:1]).all():
+            numbers[0] = None  # three times as many as images, perhaps
+        asked = Asked(site.kind, tuple(numbers))
         alike = [  # calls of the same part, and of layers inside it, that look the same
             other
             for inside, others, other in settled
             if places[-1] in inside and fits(asked, others)
         ]
-        if not all(other is not None and np.array_equal(other, nodes) for other in alike):
-            continue
         for dim in range(nodes.ndim):
-            rows = np.moveaxis(nodes, dim, 0).reshape(nodes.shape[dim], -1)
-            own = rows[:, 0]
-            if (rows == own[:, None]).all() and own.all() and (own != own[0]).any():
-                found[Axis(f"{places[-1]}.{number_name(asked, dim)}", 0, "count")] = own
+            counted = [None if other is None else _along(other, dim) for other in alike]
+            known = [channels for channels in counted if channels is not None]
+            if len(known) == len(counted):
+                others = [own for own in known[1:] if not np.array_equal(own, known[0])]
+                axis = Axis(f"{places[-1]}.{number_name(asked, dim)}", 0, "count")
+                found[axis] = [known[0], *others]
     return found
+
+
+def _along(nodes: Nodes, dim: int) -> Nodes | None:
+    """The channels along a dimension, where each of its places holds one that is no other's."""
+    rows = np.moveaxis(nodes, dim, 0).reshape(nodes.shape[dim], -1)
+    own = rows[:, 0]
+    return own if (rows == own[:, None]).all() and own.all() and (own != own[0]).any() else None
 
 
 def _counted_by_attributes(
     labelling: Labelling, module: nn.Module, sides: Iterable[tuple[str, Nodes]]
-) -> dict[Axis, Nodes]:
+) -> dict[Axis, list[Nodes]]:
     """The one attribute of a part that is as large as a side of its reshapes, where it is one."""
-    found: dict[Axis, Nodes] = {}
+    found: dict[Axis, list[Nodes]] = {}
     for part, recorded in sides:
         nodes = labelling.sets.find(recorded)
         own = own_numbers(module.get_submodule(part))
@@ -153,7 +177,7 @@ def _counted_by_attributes(
         if len(names) == 1:
             axis = Axis(f"{part}.{names[0]}", 0, "count")
             if axis not in labelling.axes:
-                found.setdefault(axis, nodes)
+                found.setdefault(axis, [nodes])
     return found
 
 
@@ -174,14 +198,14 @@ def _check_plain(module: nn.Module) -> None:
 
 
 class _CallWatch(CallWatch):
-    """Follows products of activations, and notes when a split comes from ``chunk``.
+    """Follows products of activations, and notes what numbers reshapes and cuts ask for.
 
     The sizes of ``chunk`` follow the number of channels.
     """
 
-    def __init__(self, labelling: Labelling) -> None:
+    def __init__(self, labelling: Labelling, cuts_in_code: bool) -> None:
         super().__init__()
-        self._ledger = labelling
+        self._ledger, self._cuts_in_code = labelling, cuts_in_code
 
     def called(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run a call; the labelling knows meanwhile if it is ``chunk`` or a product."""
@@ -190,27 +214,49 @@ class _CallWatch(CallWatch):
             given = factors(name, args, kwargs)
             if given and all(map(self._ledger.is_from_image, given)) and "out" not in kwargs:
                 return self._multiplied(name, func, args, kwargs)
-        if sizes_asked(func, args, kwargs) is not None:
+        if func is F.multi_head_attention_forward:
+            return self._kept(name, func, args, kwargs)
+        if func in (torch.chunk, Tensor.chunk):
+            self._ledger.in_chunk = True
+            try:
+                return func(*args, **kwargs)
+            finally:
+                self._ledger.in_chunk = False
+        said = sites(func, args, kwargs)
+        if said and is_reshape(said[0].kind):
             out = func(*args, **kwargs)
             labelled = self._ledger.labels_of(out) if self._ledger.is_from_image(out) else None
             nodes = None if labelled is None else labelled.nodes()
-            self._ledger.reshapes.append((self._ledger.place.names(), tuple(out.shape), nodes))
+            site = said[0]._replace(numbers=tuple(out.shape))
+            self._ledger.reshapes.append((self._ledger.place.names(), site, nodes))
             return out
-        if func not in (torch.chunk, Tensor.chunk):
+        if not said or not self._cuts_in_code:
             return func(*args, **kwargs)
-        self._ledger.in_chunk = True
+        self._ledger.cuts.calls(said, self._ledger.place.names())
         try:
             return func(*args, **kwargs)
         finally:
-            self._ledger.in_chunk = False
+            self._ledger.cuts.calls((), ())
+
+    def _kept(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
+        labelling = self._ledger
+        out = self._unseen(func, args, kwargs)
+        call = Call(torch.ops.aten.matmul.default, name, args, kwargs, out, args, in_place=False)
+        for tensor in call.tensors_out():
+            labelling.note(tensor)
+        keep(labelling, call, "one function of torch projects, splits and weighs")
+        return out
+
+    def _unseen(self, func: Any, args: Any, kwargs: Any) -> Any:
+        self._ledger.in_product = True
+        try:
+            return func(*args, **kwargs)
+        finally:
+            self._ledger.in_product = False
 
     def _multiplied(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
         labelling = self._ledger
-        labelling.in_product = True
-        try:
-            out = func(*args, **kwargs)
-        finally:
-            labelling.in_product = False
+        out = self._unseen(func, args, kwargs)
         name = "matmul" if name == "bmm" else name
         call = Call(torch.ops.aten.matmul.default, name, args, kwargs, out, args, in_place=False)
         labelling.note(out)

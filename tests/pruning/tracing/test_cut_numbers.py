@@ -15,7 +15,7 @@ from srdeploy.models.resize import own_numbers, set_number, set_numbers
 from srdeploy.models.store import read_network, save_network
 from srdeploy.pruning.tracing.cut_numbers import Counted, cut_numbers
 from srdeploy.pruning.tracing.groups import find_groups
-from tests.pruning.helpers import FACTORY, group_with, groups_of, random_plan, user_network
+from tests.pruning.helpers import FACTORY, groups_of, random_plan, user_network
 
 
 class Distil(nn.Module):
@@ -167,14 +167,22 @@ class Total(Multiple):
 
 
 @pytest.mark.parametrize("kind", [Multiple, Total])
-def test_numbers_that_would_not_follow_keep_what_they_cut(kind):
-    assert group_with(groups_of(Around(kind())), "body.0.wide").status == "untouchable"
+def test_numbers_that_do_not_follow_the_attribute_are_replaced_in_the_code(kind):
+    network = user_network(lambda: Around(kind()))
+    small = compact(network, random_plan(find_groups(network), 5))
+    assert small.card.widths["body.0.wide"] < 8
+    assert set(small.card.numbers["body.0"]) == {
+        "split 1 of 4 at forward 3 (4, 4)[0]", "split 1 of 4 at forward 3 (4, 4)[1]"
+    }  # fmt: skip
 
 
-def test_numbers_in_the_code_itself_keep_what_they_cut():
-    group = group_with(groups_of(Around(Constant())), "body.0.wide")
-    assert group.status == "untouchable"
-    assert group.why[0].startswith("cut at fixed positions by slice in 'body.0'")
+def test_numbers_in_the_code_itself_are_followed_by_others(tmp_path):
+    network = user_network(lambda: Around(Constant()))
+    small = compact(network, random_plan(find_groups(network), 5))
+    assert small.card.widths["body.0.wide"] < 8
+    assert set(small.card.numbers["body.0"]) <= {
+        "slice 1 of 4 at forward 3 (?, 3)[1]", "slice 1 of 4 at forward 3 (3, ?)[0]"
+    }  # fmt: skip
 
 
 def test_two_attributes_for_one_position_stay_equal():

@@ -119,14 +119,15 @@ def test_glu_ties_the_same():
     assert out_members(group) == [{"a": (i, i + 4)} for i in range(4)]
 
 
-def test_split_at_fixed_sizes_stays_and_its_readers_prune():
+def test_split_at_fixed_sizes_and_its_readers_prune():
     def forward(n, x):
         kept, rest = torch.split(n.a(x), (2, 6), 1)
         return n.d(torch.cat([kept, n.c(F.relu(n.b(rest)))], 1))
 
     found = grouping(forward, a=conv(3, 8), b=conv(6, 8), c=conv(8, 4), d=conv(6, 3))
-    assert statuses(found) == {"a": "untouchable", "b": "free", "c": "free", "d": "untouchable"}
-    assert "fixed positions by split" in group_with(found, "a").why[0]
+    assert statuses(found) == {"a": "free", "b": "free", "c": "free", "d": "untouchable"}
+    first, second = [group for group in found.groups if "a" in group.layers]  # some of either stay
+    assert (first.readers, second.readers) == (["d"], ["b"])
 
 
 def test_concat_keeps_layers_free_and_shifts_the_readers_columns():

@@ -141,8 +141,11 @@ def cut(labelling: Labelling, call: Call) -> None:
                 labelling.tie(first, part, f"chunked evenly in {labelling.place}")
         elif not _cut_by_attributes(labelling, call, labelled, dim):
             why = f"{CUT} by {call.name} in {labelling.place} (chunk is not)"
-            if any(labelling.varies(labelled, other) for other in range(x.dim()) if other != dim):
-                labelling.boxes.fix(labelled.nodes(), dim, why)  # it may be another that shrinks
+            nodes = labelled.nodes()
+            if labelling.cuts.cut(nodes, dim, why):
+                pass
+            elif any(labelling.varies(labelled, other) for other in range(x.dim()) if other != dim):
+                labelling.cuts.fix(nodes, dim, why)  # it may be another that shrinks
             else:
                 labelling.freeze(x, why)
     structural(labelling, call)
@@ -167,7 +170,7 @@ def _cut_by_attributes(labelling: Labelling, call: Call, labelled: ChannelLabels
             return False
         tie_positions(labelling, channels, length // key[3][0], f"cut evenly in {labelling.place}")
     for attribute, start, stop in pieces(key, attributes):
-        labelling.count(attribute, channels[start:stop])
+        labelling.count(labelling.place.name, attribute, channels[start:stop])
     return True
 
 
