@@ -37,7 +37,7 @@ CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
                         "split_size_1": 16, "upscale": 2}),
     "DAT": ("DAT", {"embed_dim": 32, "depth": [2], "num_heads": [2], "split_size": [8, 8],
                     "upscale": 2, "upsampler": "pixelshuffledirect", "expansion_factor": 2.0}),
-    "DCTLSA": ("DCTLSA", {"nf": 20, "num_head": 2, "upscale": 2}),
+    "DCTLSA": ("DCTLSA", {"nf": 20, "num_head": 5, "upscale": 2}),
     "DITN": ("DITN", {"dim": 12, "upscale": 2, "ITL_blocks": 1, "SAL_blocks": 1}),
     "DRCT": ("DRCT", {"embed_dim": 16, **_PLAIN, "upsampler": "pixelshuffle", "img_size": 16,
                       "gc": 8, "mlp_ratio": 2}),

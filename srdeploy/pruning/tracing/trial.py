@@ -16,6 +16,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from srdeploy.models.code_numbers import is_part_number
 from srdeploy.models.network import Network
 from srdeploy.models.probes import PROBE_SIZES, CannotRunError, Size, fit_size, photograph, run
 from srdeploy.pruning.plan import apply_masks, cut, make_plan
@@ -39,23 +40,35 @@ def try_out(network: Network, traced: Trace) -> Grouping:
         traced: Its trace.
     """
     plain = keep_what_breaks(network, collect(traced, network.module))
-    broken = _producers(g for g in plain.groups if g.why and g.why[0].startswith(_BROKEN))
+    broken = _producers(_broken(plain))
     if not broken or not traced.counts:
         return plain
-    mended = collect(traced, network.module, traced.counts)
-    concerned = {
-        axis
-        for group in mended.groups
-        for atom in group.atoms
-        if not broken.isdisjoint(_outputs(atom))
-        for axis in atom.members
+    concerned = _concerned(collect(traced, network.module, traced.counts), broken)
+    needed, best = [axis for axis in traced.counts if axis in concerned], plain
+    while needed:
+        mended = collect(traced, network.module, needed)
+        mended = keep_what_breaks(network, mended, PROBE_SIZES[:3])
+        if _producers(_free(best)) < _producers(_free(mended)):
+            best = mended
+        # Code that divides by the number of heads needs it as it was, and only other sizes.
+        failed = _concerned(mended, _producers(_broken(mended)))
+        heads = {axis for axis in needed if axis in failed and not is_part_number(axis.tensor)}
+        if not heads:
+            break
+        needed = [axis for axis in needed if axis not in heads]
+    return best
+
+
+def _broken(grouping: Grouping) -> list[Group]:
+    return [group for group in grouping.groups if group.why and group.why[0].startswith(_BROKEN)]
+
+
+def _concerned(grouping: Grouping, outputs: set[tuple[Axis, int]]) -> set[Axis]:
+    """The axes of the atoms that have some of these outputs."""
+    atoms = (atom for group in grouping.groups for atom in group.atoms)
+    return {
+        axis for atom in atoms if not outputs.isdisjoint(_outputs(atom)) for axis in atom.members
     }
-    needed = [axis for axis in traced.counts if axis in concerned]
-    if not needed:
-        return plain
-    mended = collect(traced, network.module, needed)
-    mended = keep_what_breaks(network, mended, PROBE_SIZES[:3])
-    return mended if _producers(_free(plain)) < _producers(_free(mended)) else plain
 
 
 def _free(grouping: Grouping) -> list[Group]:

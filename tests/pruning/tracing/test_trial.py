@@ -12,7 +12,13 @@ from srdeploy.compacting.surgery import compact
 from srdeploy.models.store import read_network, save_network
 from srdeploy.pruning.plan import apply_masks, make_plan
 from srdeploy.pruning.tracing.groups import find_groups
-from tests.pruning.helpers import FACTORY, group_with, random_plan, user_network
+from tests.pruning.helpers import (
+    FACTORY,
+    changed_by_hand,
+    group_with,
+    random_plan,
+    user_network,
+)
 
 
 class Counted(nn.Module):
@@ -132,3 +138,38 @@ def test_reshapes_that_cannot_be_told_apart_are_left_alone() -> None:
     group = group_with(grouping, "qkv")
     assert group.status == "untouchable"
     assert "invalid for input of size" in group.why[0]
+
+
+class DividedHeads(nn.Module):
+    """Attention between channels of four heads; the code divides a width that stays by them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads = 4
+        self.lift, self.norm, self.back = nn.Conv2d(3, 16, 1), nn.LayerNorm(16), nn.Conv2d(16, 3, 1)
+        self.qkv, self.out = nn.Linear(16, 48), nn.Linear(16, 16)
+        self.temperature = nn.Parameter(torch.ones(4, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.lift(x).flatten(2).transpose(1, 2))
+        b, n, c = y.shape
+        q, k, v = self.qkv(y).reshape(b, n, 3, self.heads, c // self.heads).permute(2, 0, 3, 4, 1)
+        y = (F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).mT * self.temperature).softmax(-1) @ v
+        y = self.out(y.permute(0, 3, 1, 2).reshape(b, n, c))
+        return self.back(y.transpose(1, 2).unflatten(2, x.shape[2:]))
+
+
+def test_a_width_that_is_divided_by_the_number_of_heads() -> None:
+    network = user_network(DividedHeads)
+    grouping = find_groups(network)
+    group = group_with(grouping, "qkv")
+    assert (group.status, len(group.atoms), group.block) == ("coupled", 4, 12)
+    plan = make_plan(grouping, {group.name: [1, 2]}, "two", {})
+    small = compact(network, plan)
+    assert changed_by_hand(network.module, small.module, plan) > 1e-3
+    assert small.card.numbers == {
+        "": {
+            "reshape at forward 4 (?, ?, 3, 4, 4)[3]": 2, "reshape at forward 6 (?, ?, 16)[2]": 8
+        }
+    }  # fmt: skip
+    assert small.module.heads == 4
