@@ -146,7 +146,12 @@ class Card(BaseModel):
     def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without later fields where they say nothing: so it was before there were these."""
         values: dict[str, Any] = handler(self)
-        later = {"smallest": 1, "dense_sha256": None, "removed": {}, "computed": None}
+        later: dict[str, Any] = {
+            "smallest": 1,
+            "dense_sha256": None,
+            "removed": {},
+            "computed": None,
+        }
         for name, nothing in later.items():
             if values.get(name) == nothing:
                 values.pop(name, None)
