@@ -7,7 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.pruning.helpers import group_with, groups_of, out_members
+from srdeploy.compacting.surgery import compact
+from srdeploy.pruning.tracing.groups import find_groups
+from tests.pruning.helpers import (
+    changed_by_hand,
+    group_with,
+    groups_of,
+    out_members,
+    random_plan,
+    user_network,
+)
 from tests.pruning.tracing.test_groups import Net
 
 HEADS, WIDE = 2, 6
@@ -161,3 +170,27 @@ def test_an_equation_with_a_diagonal_keeps_what_it_reads() -> None:
 
     net = Net(forward, a=nn.Conv2d(3, 4, 1), b=nn.Conv2d(4, 3, 1))
     assert group_with(groups_of(net), "a").status == "untouchable"
+
+
+def test_windows_that_overlap_are_padded_within_their_channels() -> None:
+    """HAT's attention (CVPR 2023): keys and values are unfolded with zeros around the image."""
+
+    def forward(n, x):
+        q, kv = n.q(x), n.kv(x)
+        b, c, h, w = q.shape
+        q = F.unfold(q, 2, stride=2).reshape(b, c, 4, -1).permute(0, 3, 2, 1)
+        k, v = F.unfold(kv, 4, stride=2, padding=1).reshape(b, 2, c, 16, -1).permute(1, 0, 4, 3, 2)
+        y = (q @ k.transpose(-2, -1) * 0.3).softmax(-1) @ v
+        y = y.reshape(b, h // 2, w // 2, 2, 2, -1).permute(0, 5, 1, 3, 2, 4)
+        return n.out(y.reshape(b, -1, h, w))
+
+    network = user_network(
+        lambda: Net(forward, q=nn.Conv2d(3, 6, 1), kv=nn.Conv2d(3, 12, 1), out=nn.Conv2d(6, 3, 1)),
+        size_multiple=2,
+    )
+    grouping = find_groups(network)
+    group = group_with(grouping, "q")
+    assert out_members(group) == [{"q": (i,), "kv": (i, i + 6)} for i in range(6)], group.why
+    plan = random_plan(grouping, 1)
+    small = compact(network, plan)
+    assert changed_by_hand(network.module, small.module, plan, (2, 3, 8, 10)) > 1e-3

@@ -191,7 +191,7 @@ def _sum_away(
     for own in nodes:
         rows = np.moveaxis(labelling.sets.find(own), axis, 0).reshape(own.shape[axis], -1)
         labelling.sets.freeze(
-            np.where(np.broadcast_to(lost, (len(rows),))[:, None] == 0, rows, 0),
+            np.where(lost[:, None] == 0, rows, 0),  # rows may be one, for all places
             f"removed, they would not be zero where {labelling.place} multiplies them",
         )
 

@@ -100,6 +100,21 @@ def pad(labelling: Labelling, call: Call) -> None:
     labelling.record(call.out, ChannelLabels.of(labels, clean))
 
 
+def im2col(labelling: Labelling, call: Call) -> None:
+    """Windows of pixels, each laid out as channels; padding in space belongs to the channel."""
+    labelled = labels_of_first(labelling, call)
+    kernel, dilation, (tall, wide), stride = call.args[1:5]
+    if labelling.varies(labelled, len(labelled.shape) - 1) or labelled.labels.shape[-2] > 1:
+        structural(labelling, call)
+        return
+    edges = [wide, wide, tall, tall]
+    labels, clean = labelled.full_labels(), labelled.full_clean()
+    labels = torch.nn.functional.pad(labels, edges, mode="replicate")
+    clean = torch.nn.functional.pad(clean, edges, value=1.0)
+    cut = [call.func(t, kernel, dilation, [0, 0], stride) for t in (labels, clean)]
+    labelling.record(call.out, ChannelLabels.of(*cut))
+
+
 def roll(labelling: Labelling, call: Call) -> None:
     """Rolling by a fixed number of channels means something else when some are gone."""
     _freeze_where_varying(labelling, call, call.argument("dims") or range(call.original[0].dim()))

@@ -15,6 +15,7 @@ from srdeploy.pruning.tracing.rules.shape_operations import (
     channel_shuffle,
     constant,
     cut,
+    im2col,
     like,
     pad,
     pick,
@@ -45,7 +46,8 @@ _NAMES: dict[Rule, str] = {
     constant: "new_zeros new_ones new_empty new_full",
     structural: "permute transpose t expand unsqueeze squeeze flip reflection_pad1d "
     "reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d "
-    "repeat cat stack pixel_unshuffle im2col movedim",
+    "repeat cat stack pixel_unshuffle movedim",
+    im2col: "im2col",
     as_strided: "as_strided",
     pad: "constant_pad_nd",
     roll: "roll",
