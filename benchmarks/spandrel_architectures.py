@@ -45,7 +45,8 @@ CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
                       "num_heads": 2}),
     "GRL": ("GRL", {"embed_dim": 12, "depths": [2], "num_heads_window": [2],
                     "num_heads_stripe": [2], "upscale": 2, "upsampler": "pixelshuffledirect",
-                    "img_size": 16, "window_size": 8, "stripe_size": [8, 8]}),
+                    "window_size": 32, "stripe_size": [64, 64], "stripe_shift": True,
+                    "anchor_window_down_factor": 4}),
     "HAT": ("HAT", {"embed_dim": 12, **_PLAIN, "upsampler": "pixelshuffle", "compress_ratio": 3,
                     "squeeze_factor": 3}),
     "MoESR": ("MoESR", {"dim": 16, "scale": 2}),
@@ -63,7 +64,11 @@ CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     "SwinIR": ("SwinIR", {"embed_dim": 12, **_PLAIN, "upsampler": "pixelshuffledirect",
                           "img_size": 16}),
 }  # fmt: skip
-"""By architecture, the class and its arguments. What has a row of our own is left out."""
+"""By architecture, the class and its arguments. What has a row of our own is left out.
+
+Tensors do not show everything: GRL and DCTLSA have the sizes and heads that spandrel takes for
+granted.
+"""
 
 
 class Steps(trials.Trial):
