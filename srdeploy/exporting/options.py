@@ -270,6 +270,10 @@ class NcnnOptions(Strict):
 
     precision: Precision = "fp32"
     blobs: Blobs = "data,output"
+    calibration: Calibration = None
+    calibration_method: CalibrateBy = None
+    max_drop: MaxDrop = None
+    data: Data = None
     scale: Scale = None
     value_range: ValueRange = None
 

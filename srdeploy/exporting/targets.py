@@ -318,7 +318,7 @@ TARGETS: Table[Target] = Table(
             "ncnn",
             "ncnn network for Vulkan applications, with its .bin",
             ".param",
-            ("fp32", "fp16"),
+            ("fp32", "fp16", "int8"),
             (ONNX, ONNXSIM, PNNX, NCNN),
             builds_on="Linux, Windows or macOS",
             runs_on="Vulkan GPUs of PCs and phones (upscayl, video2x...), and any CPU",

@@ -11,26 +11,32 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
-from srdeploy.errors import UserError
+from srdeploy.errors import SrdeployError, UserError
 from srdeploy.exporting.ncnn.convert import convert_to_ncnn
+from srdeploy.exporting.ncnn.int8 import to_int8
 from srdeploy.exporting.onnx.convert import reference_of_file
 from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.exporting.onnx.write import TOLERANCES
 from srdeploy.exporting.parity import Reference, check_parity_of
+from srdeploy.exporting.precision.request import PrecisionRequest, request_of
+from srdeploy.exporting.quality_loss import with_quality
 from srdeploy.exporting.range_folding import change_range
 from srdeploy.exporting.report import ExportReport, tool_versions
 from srdeploy.models.card import Card
 from srdeploy.models.digest import weights_sha256
 from srdeploy.models.network import Network
+from srdeploy.models.quantised import Method
 from srdeploy.runtime.ncnn.pair import (
     Description,
     description_path,
     pair_digest,
     weights_path,
 )
-from srdeploy.runtime.ncnn.param import read_param
+from srdeploy.runtime.ncnn.param import WEIGHTS, read_param
 from srdeploy.runtime.ncnn.session import RANGE, NcnnSession
+from srdeploy.runtime.session import Session
 from srdeploy.util.files import sha256
 
 TOOLS = ("torch", "onnx", "onnxsim", "pnnx", "ncnn")
@@ -40,7 +46,15 @@ BLOBS = "data,output"
 
 
 def export_ncnn(
-    network: Network, path: str | Path, *, precision: str = "fp32", blobs: str = BLOBS
+    network: Network,
+    path: str | Path,
+    *,
+    precision: str = "fp32",
+    blobs: str = BLOBS,
+    calibration: str | None = None,
+    calibration_method: Method | None = None,
+    max_drop: float | None = None,
+    data: str | None = None,
 ) -> ExportReport:
     """Write ``net.param``, ``net.bin`` and ``net.param.json``; any input size.
 
@@ -51,17 +65,25 @@ def export_ncnn(
     Args:
         network: What to export; float32, on the CPU.
         path: Where the ``.param`` file goes; the others lie beside it.
-        precision: ``fp32``, or ``fp16``: weights in 16 bits, and 16-bit arithmetic where the device
-            has it.
+        precision: ``fp32``; ``fp16``: weights in 16 bits, and 16-bit arithmetic where the device
+            has it; ``int8``: inner convolutions in 8 bits (:mod:`srdeploy.exporting.ncnn.int8`).
         blobs: Names of input and output.
+        calibration: Images that ranges are found on. This and what follows are not for fp32; they
+            are as in :func:`srdeploy.exporting.onnx.export.export_onnx`.
+        calibration_method: How many extremes 8 bits leave out.
+        max_drop: dB of PSNR that may be lost on ``data``.
+        data: Benchmark set that the loss is measured on.
 
     Raises:
         UserError: names that are none, or an operation that ncnn does not have.
-        SrdeployError: pnnx failed, or the result differs from torch by more than the precision
-            explains.
+        SrdeployError: pnnx failed, the result differs from torch by more than the precision
+            explains, or loses more than ``max_drop``.
     """
     started = time.perf_counter()
     names = _names(blobs)
+    request = request_of(
+        precision, calibration=calibration, method=calibration_method, max_drop=max_drop, data=data
+    )
     folded = change_range(network, RANGE)
     source = folded.network if folded else network
     notes = []
@@ -76,10 +98,11 @@ def export_ncnn(
         if any("fixed" in note or "one size" in note for note in written.notes):
             notes += written.notes
         origin = {"weights_sha256": weights_sha256(network.module.state_dict())}
-        return _write(
-            onnx, Path(path), Reference.of(source), source.card, precision, names, origin, notes,
-            started,
-        )  # fmt: skip
+        reference = Reference.of(source)
+        report = _write(
+            onnx, Path(path), reference, source.card, request, names, origin, notes, started
+        )
+    return _within(report, source, request)
 
 
 def convert_onnx_to_ncnn(
@@ -88,6 +111,10 @@ def convert_onnx_to_ncnn(
     *,
     precision: str = "fp32",
     blobs: str = BLOBS,
+    calibration: str | None = None,
+    calibration_method: Method | None = None,
+    max_drop: float | None = None,
+    data: str | None = None,
     value_range: float | None = None,
     scale: int | None = None,
 ) -> ExportReport:
@@ -98,6 +125,10 @@ def convert_onnx_to_ncnn(
         path: As :func:`export_ncnn`.
         precision: Likewise.
         blobs: Likewise.
+        calibration: Likewise.
+        calibration_method: Likewise.
+        max_drop: Likewise.
+        data: Likewise.
         value_range: As :func:`srdeploy.exporting.onnx.convert.convert_onnx`.
         scale: Likewise.
 
@@ -107,7 +138,10 @@ def convert_onnx_to_ncnn(
     """
     started = time.perf_counter()
     names = _names(blobs)
-    with reference_of_file(source, value_range, scale) as (found, reference, _):
+    request = request_of(
+        precision, calibration=calibration, method=calibration_method, max_drop=max_drop, data=data
+    )
+    with reference_of_file(source, value_range, scale) as (found, reference, original):
         if found.precision != "fp32":
             raise UserError(
                 f"'{source}' is of {found.precision}; ncnn's files are made from float32 ones, and "
@@ -119,16 +153,17 @@ def convert_onnx_to_ncnn(
                 f"pixels run to {found.card.value_range:g}: applications that feed 0..1 make no "
                 "picture of it; export the network itself, whose range can be folded"
             )
-        return _write(
-            source, Path(path), reference, found.card, precision, names, found.origin, notes,
-            started,
-        )  # fmt: skip
+        report = _write(
+            source, Path(path), reference, found.card, request, names, found.origin, notes, started
+        )
+        return _within(report, original, request)
 
 
 def _write(
-    onnx: Path, path: Path, reference: Reference, before: Card, precision: str,
+    onnx: Path, path: Path, reference: Reference, before: Card, request: PrecisionRequest,
     names: tuple[str, str], origin: dict[str, str], notes: list[str], started: float,
 ) -> ExportReport:  # fmt: skip
+    precision = request.precision
     tolerance = TOLERANCES[precision]
     tools = tool_versions(TOOLS)
     card = before.step(
@@ -139,10 +174,15 @@ def _write(
     weights = weights_path(path)
     with tempfile.TemporaryDirectory() as work:
         made, stored = convert_to_ncnn(onnx, Path(work), path.name, half=precision == "fp16")
-        structure = read_param(made)
+        structure, values = read_param(made), stored.read_bytes()
+        layers: list[dict[str, Any]] = []
+        if precision == "int8":
+            structure, values, layers = to_int8(structure, values, onnx, before, request)
+            all_of_them = sum(layer.kind in WEIGHTS for layer in structure.layers)
+            notes.append(f"{len(layers)} of {all_of_them} convolutions in int8")
         ends = (*structure.inputs, *structure.outputs)
         structure = structure.renamed(dict(zip(ends, names, strict=True)))
-        weights.write_bytes(stored.read_bytes())
+        weights.write_bytes(values)
     path.write_text(structure.text(), encoding="ascii")
     told = Description(
         input=names[0], output=names[1], precision=precision, param_sha256=sha256(path),
@@ -152,7 +192,7 @@ def _write(
     with NcnnSession(path, threads=1) as session:
         parity = check_parity_of(reference, session.run, tolerance, what="The ncnn network")
         computed = session.precision
-    if computed != precision:
+    if computed not in (precision, None):
         notes.append(f"this machine computes it in {computed}: its parity is that of its weights")
     files = (path, weights, description_path(path))
     return ExportReport(
@@ -167,7 +207,26 @@ def _write(
         tools=tools,
         seconds=round(time.perf_counter() - started, 3),
         notes=notes,
+        layers=layers,
     )
+
+
+def _within(
+    report: ExportReport, original: Network | Session, request: PrecisionRequest
+) -> ExportReport:
+    """The report with what the network loses, which must be no more than is allowed."""
+    if request.precision == "fp32":
+        return report
+    report = with_quality(report, original, request.data)
+    limit, quality = request.max_drop, report.quality
+    if limit is not None and (quality is None or not quality["drop"] <= limit):
+        lost = "no measurable image" if quality is None else f"{quality['drop']:.3f} dB"
+        raise SrdeployError(
+            f"In {request.precision} the ncnn network loses {lost} on {request.data}, more than "
+            f"{limit:g} dB; calibrate on images like yours (--calibration), allow more "
+            "(--max-drop), or use fp16."
+        )
+    return report
 
 
 def _names(blobs: str) -> tuple[str, str]:

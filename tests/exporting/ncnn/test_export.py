@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from srdeploy.errors import SrdeployError, UserError
+from srdeploy.exporting.probe import run_torch
+from srdeploy.exporting.range_folding import change_range
 from srdeploy.models.card import Card
+from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
+from srdeploy.models.probes import photograph
 from srdeploy.models.registry import create
 from srdeploy.runtime.ncnn.pair import read_pair
+from srdeploy.runtime.open import open_session
 from srdeploy.runtime.table import RUNTIMES
 
 if not (can := RUNTIMES["ncnn"].availability()):
@@ -20,6 +27,12 @@ if not (can := RUNTIMES["ncnn"].availability()):
 
 from srdeploy.exporting.ncnn.export import convert_onnx_to_ncnn, export_ncnn
 from srdeploy.exporting.onnx.export import export_onnx
+
+SMALL: dict[str, dict[str, Any]] = {
+    "edsr": {"scale": 2, "n_blocks": 2, "n_feats": 16},
+    "vdsr": {"n_layers": 4, "n_feats": 16},
+    "srvggnet": {"scale": 2, "n_layers": 2, "n_feats": 16},
+}
 
 
 def _edsr() -> Network:
@@ -54,6 +67,51 @@ def test_weights_in_16_bits_take_half(tmp_path: Path) -> None:
     assert report.precision == "fp16"
     assert report.parity is not None
     assert report.parity.relative < 1e-2
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_weights_in_8_bits(name: str, tmp_path: Path, small_builtin: None) -> None:
+    """What ncnn computes is what the scales in its file say, computed here by hand."""
+    torch.manual_seed(0)
+    network = create(name, **SMALL[name])
+    report = export_ncnn(network, tmp_path / "net.param", precision="int8")
+    export_ncnn(network, tmp_path / "whole.param")
+    eight, whole = ((tmp_path / f"{n}.bin").stat().st_size for n in ("net", "whole"))
+    assert eight < 0.6 * whole
+    assert {layer["precision"] for layer in report.layers} == {"int8"}
+    assert f"{len(report.layers)} of " in report.notes[0]
+    assert report.quality is not None
+    with open_session(tmp_path / "net.param") as session:
+        assert session.precision == "int8"
+        x = photograph(session.card, (24, 32))
+        found = session.run(x)
+    inner = change_range(network, 1.0).network
+    rounded = rounded_by_hand(inner, {one["layer"]: one for one in report.layers})
+    exact = run_torch(inner, x)
+    assert np.abs(found - run_torch(rounded, x)).max() < 0.1 * np.abs(found - exact).max() + 1e-5
+
+
+def rounded_by_hand(network: Network, layers: dict[str, dict[str, Any]]) -> Network:
+    """The network with weights and inputs of some layers on their 8-bit grids, in float32."""
+    copy = network.copy()
+    for name, module in copy.module.named_modules():
+        if isinstance(module, nn.Conv2d) and name in layers:
+            scale = module.weight.detach().abs().amax((1, 2, 3), keepdim=True) / 127
+            module.weight.data = (module.weight.data / scale).round() * scale
+            step = max(-layers[name]["low"], layers[name]["high"]) / 127
+            module.register_forward_pre_hook(
+                lambda _, given, step=step: ((given[0] / step).round().clamp(-127, 127) * step,)
+            )
+    return copy
+
+
+def test_a_loss_above_the_limit_is_refused(tmp_path: Path, small_builtin: None) -> None:
+    with pytest.raises(SrdeployError, match=r"In int8 the ncnn network loses .*--max-drop"):
+        export_ncnn(
+            load_network("edsr-s-x3-p30"), tmp_path / "net.param", precision="int8", max_drop=1e-6
+        )
+    with pytest.raises(UserError, match="another precision than fp32"):
+        export_ncnn(_edsr(), tmp_path / "net.param", max_drop=0.1)
 
 
 def test_other_names_for_the_ends(tmp_path: Path) -> None:

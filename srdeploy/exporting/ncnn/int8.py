@@ -1,0 +1,142 @@
+"""ncnn's 8 bits: weights and the scales that its own table would hold, in the ``.bin`` file.
+
+A convolution in 8 bits stores its weights as bytes, one scale for each output channel, and one for
+its input; 8-bit values are what those scales multiply to (ncnn's ``Convolution::load_model``).
+Which convolutions, and the ranges of their inputs, are those of ONNX files in int8
+(:mod:`srdeploy.exporting.precision.write`), with symmetric ranges, as ncnn has no zero points. It
+sums in float32, so sums are not rounded.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from srdeploy.errors import UserError
+from srdeploy.exporting.precision.graph import CONVOLUTIONS, Layer, constant, layers_of
+from srdeploy.exporting.precision.quantise_graph import quantise_weights
+from srdeploy.exporting.precision.quantise_ranges import watch
+from srdeploy.exporting.precision.quantise_search import ranges_of, usual_layers
+from srdeploy.exporting.precision.request import PrecisionRequest
+from srdeploy.models.calibration import DEFAULT_CALIBRATION
+from srdeploy.models.card import Card
+from srdeploy.models.quantised import WEIGHT_STEPS
+from srdeploy.runtime.inputs import network_inputs
+from srdeploy.runtime.ncnn.param import WEIGHTS, Param
+from srdeploy.runtime.ncnn.param import Layer as Line
+
+_FLOATS, _BYTES = 0, 0x000D4B38
+"""What stands before weights, and says how they are stored."""
+
+_IN_8_BITS = "8=2"
+_BIAS = {"InnerProduct": 1}
+"""The setting that says whether there is a bias; of all others 5."""
+
+
+def to_int8(
+    structure: Param, weights: bytes, source: Path, card: Card, request: PrecisionRequest
+) -> tuple[Param, bytes, list[dict[str, Any]]]:
+    """A network with its inner convolutions in 8 bits.
+
+    Args:
+        structure: As pnnx wrote it, of the same ONNX file;
+        weights: likewise, float32.
+        source: The float32 ONNX file.
+        card: The network's.
+        request: Images and method of calibration.
+
+    Returns:
+        Structure and weights, and for each convolution in 8 bits its ``layer``, ``precision`` and
+        the range of its input, ``low`` and ``high``.
+
+    Raises:
+        UserError: the two do not have the same convolutions, or a layer stores what is not known.
+    """
+    model = onnx.load(str(source))
+    chosen = _chosen(model, structure, source)
+    entries = watch(
+        model,
+        [layer.inputs[0] for layer in chosen.values()],
+        network_inputs(request.calibration or "builtin", card),
+    )
+    method = request.method or DEFAULT_CALIBRATION
+    ranges = ranges_of(model, entries, method, symmetric=True, value_range=card.value_range)
+    lines, stored, told = [], bytearray(), []
+    rest = memoryview(weights)
+    for line in structure.layers:
+        kept, rest = _values(line, rest, source)
+        if (layer := chosen.get(line.name)) is not None:
+            found = ranges[layer.inputs[0]]
+            largest = max(-found.low, found.high)
+            kept = _in_8_bits(constant(model.graph, layer.weight), kept, largest)
+            line = replace(line, settings=(*line.settings, _IN_8_BITS))
+            low, high = float(found.low), float(found.high)
+            told.append({"layer": layer.name, "precision": "int8", "low": low, "high": high})
+        lines.append(line)
+        stored += kept
+    if len(rest):
+        raise _unknown(source)
+    return Param(tuple(lines)), bytes(stored), told
+
+
+def _chosen(model: onnx.ModelProto, structure: Param, source: Path) -> dict[str, Layer]:
+    """Convolutions that are rounded, by their names in ncnn: those of both files go in pairs."""
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    nodes = [
+        node
+        for node in model.graph.node
+        if node.op_type in CONVOLUTIONS and node.input[1] in stored
+    ]
+    heavy = WEIGHTS.keys() - {"InnerProduct"}
+    lines = [line for line in structure.layers if line.kind in heavy]
+    there = [(int(np.prod(stored[node.input[1]].dims))) for node in nodes]
+    if there != [line.number(WEIGHTS[line.kind]) for line in lines]:
+        raise UserError(
+            f"pnnx wrote other convolutions than '{source.name}' has, so their ranges are not "
+            "known in ncnn; export the network in fp16."
+        )
+    usual = set(usual_layers(model))
+    layers = {layer.node: layer for layer in layers_of(model) if layer.name in usual}
+    return {
+        line.name: layers[node.name]
+        for node, line in zip(nodes, lines, strict=True)
+        if line.kind == "Convolution" and node.name in layers
+    }
+
+
+def _values(line: Line, rest: memoryview, source: Path) -> tuple[bytes, memoryview]:
+    """What a layer stores, and what follows it."""
+    if line.kind in WEIGHTS:
+        bias = line.number(0) if line.number(_BIAS.get(line.kind, 5)) else 0
+        length = 4 + 4 * line.number(WEIGHTS[line.kind]) + 4 * bias
+        if rest[:4] != struct.pack("<I", _FLOATS):
+            raise _unknown(source)
+    else:
+        length = 4 * line.number(0) if line.kind == "PReLU" else 0
+    if len(rest) < length:
+        raise _unknown(source)
+    return bytes(rest[:length]), rest[length:]
+
+
+def _in_8_bits(values: NDArray[np.float32], kept: bytes, largest: float) -> bytes:
+    """A convolution's part of the file, with the largest magnitude of its input."""
+    rounded, scales = quantise_weights(values, 0)
+    body = rounded.tobytes()
+    body += bytes(-len(body) % 4)
+    bias = kept[4 + 4 * values.size :]
+    factors = (1 / scales).astype("<f4").tobytes()
+    step = np.float32(WEIGHT_STEPS / max(largest, 1e-12))
+    return struct.pack("<I", _BYTES) + body + bias + factors + step.astype("<f4").tobytes()
+
+
+def _unknown(source: Path) -> UserError:
+    return UserError(
+        f"A layer of '{source.name}' stores values in ncnn in a form that is not known here; "
+        "export the network in fp16."
+    )
