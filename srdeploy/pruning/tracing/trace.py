@@ -212,7 +212,8 @@ class _CallWatch(CallWatch):
         name = name_of(func)
         if name in PRODUCTS:
             given = factors(name, args, kwargs)
-            if given and all(map(self._ledger.is_from_image, given)) and "out" not in kwargs:
+            ours = all(map(self._ledger.is_labelled, given))  # of learned tokens, too
+            if ours and any(map(self._ledger.is_from_image, given)) and "out" not in kwargs:
                 return self._multiplied(name, func, args, kwargs)
         if func is F.multi_head_attention_forward:
             return self._kept(name, func, args, kwargs)
@@ -324,7 +325,8 @@ def _apply_rule(labelling: Labelling, call: Call, given: list[Tensor]) -> None:
     if call.name in READS_WEIGHT:
         rule_for(call)(labelling, call)
         return
-    followed = [t for t in given if labelling.is_from_image(t)]
+    product = call.name in PRODUCTS
+    followed = [t for t in given if product or labelling.is_from_image(t)]
     if followed and all(labelling.is_settled(t) for t in followed):
         keep(labelling, call, None)
         return

@@ -194,3 +194,27 @@ def test_windows_that_overlap_are_padded_within_their_channels() -> None:
     plan = random_plan(grouping, 1)
     small = compact(network, plan)
     assert changed_by_hand(network.module, small.module, plan, (2, 3, 8, 10)) > 1e-3
+
+
+def test_learned_tokens_are_attended_to() -> None:
+    """ATD's dictionary (CVPR 2024): keys and values come from parameters alone."""
+
+    def forward(n, x):
+        b, _, h, w = x.shape
+        q = n.q(x.flatten(2).transpose(1, 2))
+        tokens = n.tokens.expand(b, -1, -1)
+        y = (q @ n.k(tokens).transpose(-2, -1) * 0.3).softmax(-1) @ n.v(tokens)
+        return n.out(y).transpose(1, 2).unflatten(2, (h, w))
+
+    def make():
+        tokens = nn.Parameter(torch.randn(1, 5, 4))
+        layers = {name: nn.Linear(n, 6) for name, n in (("q", 3), ("k", 4), ("v", 4))}
+        return Net(forward, tokens=tokens, out=nn.Linear(6, 3), **layers)
+
+    network = user_network(make)
+    grouping = find_groups(network)
+    assert grouping.not_followed == ()
+    assert out_members(group_with(grouping, "q")) == [{"q": (i,), "k": (i,)} for i in range(6)]
+    assert group_with(grouping, "v").status == "free"
+    plan = random_plan(grouping, 1)
+    assert changed_by_hand(network.module, compact(network, plan).module, plan) > 1e-4

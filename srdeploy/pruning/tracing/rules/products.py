@@ -7,6 +7,7 @@ it is called, not in the operations that torch makes of it.
 - Channels along a summed index (those of ``q`` and ``k`` in attention between pixels) are gone from
   the result. They are removed from both factors at once, at the same place of every head.
 - Channels along an index that stays in the result (those of ``v``) are carried along.
+- A factor may come from parameters alone (learned tokens), if layers have issued its channels.
 - Where channels of one factor meet channels of the other (attention between channels), all of a
   head belong together: it is removed as a whole, or not at all.
 """

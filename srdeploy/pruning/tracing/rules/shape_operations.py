@@ -140,6 +140,24 @@ def pick(labelling: Labelling, call: Call) -> None:
     labelling.record(call.out, ChannelLabels.of(labels, clean))
 
 
+def gather(labelling: Labelling, call: Call) -> None:
+    """Pixels at given places, the same for every channel; the places may depend on the image."""
+    x, index = call.original[0], call.argument("index")
+    labelled, places = labels_of_first(labelling, call), labelling.labels_of(index)
+    dim = call.argument("dim") % x.dim()
+    varying = [d for d in range(x.dim()) if labelling.varies(labelled, d)]
+    if places is not None and bool(places.labels.any()):
+        raise NotFollowedError("positions that depend on channels")
+    if dim in varying or any(index.stride(d) and index.shape[d] > 1 for d in varying):
+        raise NotFollowedError("positions that differ between channels")
+    labels, clean = (
+        t[tuple(slice(min(n, m)) for n, m in zip(t.shape, index.shape, strict=True))]
+        for t in (labelled.labels, labelled.clean.amin(dim, keepdim=True))
+    )
+    labels = labels.narrow(dim, 0, 1)
+    labelling.record(call.out, ChannelLabels.of(labels, clean, call.out.shape))
+
+
 def cut(labelling: Labelling, call: Call) -> None:
     """Slices and splits: ``chunk`` and our own split follow the widths, fixed positions do not."""
     x = call.original[0]

@@ -244,6 +244,17 @@ def test_cuts_of_batches_of_channels_in_the_last_dimension() -> None:
     assert seen.frozen() == {}
 
 
+def test_pixels_are_gathered_at_places_that_are_the_same_for_all_channels() -> None:
+    seen = Followed(2)
+    x = seen.tensor([[[1, 2]] * 3], [[[1, 0]] * 2 + [[0, 0]]])
+    places = torch.tensor([2, 0]).view(1, 2, 1).expand(1, 2, 2)
+    out = seen.do(aten.gather.default, x, 1, places)
+    assert (seen.labels(out), seen.clean(out)) == ([[[1, 2]] * 2], [[[0, 0]] * 2])
+    for dim, index in ((1, places.clone()), (2, places)):
+        with pytest.raises(NotFollowedError, match="positions that differ between channels"):
+            seen.do(aten.gather.default, x, dim, index.clamp(max=1) if dim == 2 else index)
+
+
 def test_every_part_of_a_cut_has_its_own_channels() -> None:
     seen = Followed(3)
     x = seen.image([1, 2, 3], clean=[1, 0, 1])
