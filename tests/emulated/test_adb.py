@@ -16,6 +16,7 @@ from srdeploy.devices.errors import DeviceError, DeviceFull, DeviceLost, DeviceR
 from srdeploy.devices.open import open_device
 from srdeploy.devices.protocol import Device, Job, Turn
 from srdeploy.devices.shell.native_model import NativeModel
+from srdeploy.sparse.library import kernels_here
 from srdeploy.testing.devices import (  # noqa: F401
     DeviceContract,
     onnx_artifact,
@@ -23,6 +24,7 @@ from srdeploy.testing.devices import (  # noqa: F401
 )
 from tests.emulated.phone import PORTS, Phone, fetch_phone
 from tests.emulated.runner import require_runner
+from tests.emulated.smsr import check_smsr
 
 pytestmark = pytest.mark.emulated
 
@@ -165,6 +167,13 @@ def test_bench_on_both(
     rows = json.loads(capsys.readouterr().out)
     assert [row["runtime"] for row in rows] == ["ncnn", "ncnn"]
     assert rows[0]["psnr_y"] == rows[1]["psnr_y"]
+
+
+def test_bench_of_smsr_inside_its_masks(
+    uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    require_runner("x86_64")
+    check_smsr(uri, tmp_path, capsys, kernels_here()[-1])
 
 
 def test_unplugged_half_way_loses_nothing_that_was_finished(

@@ -26,6 +26,7 @@ from srdeploy.runtime.open import open_session
 from tests.devices.ssh.loopback import REPLAY, Loopback, require_openssh
 from tests.emulated.aarch64 import enter, fetch_busybox, make_root, require_tools
 from tests.emulated.runner import require_runner
+from tests.emulated.smsr import check_smsr
 
 pytestmark = pytest.mark.emulated
 
@@ -150,6 +151,13 @@ def test_bench_by_the_native_runner(
     assert row["p50_ms"] > 0
     here = evaluate(load_network("edsr-s-x2"), tmp_path, 2, progress=False)
     assert row["psnr_y"] == pytest.approx(here.psnr_y, abs=0.01)
+
+
+def test_bench_of_smsr_inside_its_masks(
+    board: Loopback, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    require_runner("aarch64")
+    check_smsr(board.uri, tmp_path, capsys, "neon")
 
 
 def test_sensors(device: Device) -> None:

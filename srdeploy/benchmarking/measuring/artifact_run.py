@@ -154,8 +154,11 @@ class ArtifactRun:
         self._facts["first_ms"] = self._model.prepare(
             timed.x, runs=scenario.warmup_runs, seconds=scenario.warmup_seconds
         )
-        # Read once more: a runtime that chooses while it runs can tell now what it chose.
-        self._notes = [*model.loaded.notes, *self._notes]
+        # Read once more: a runtime that chooses while it runs can tell now what it chose, and the
+        # native runner what it computed in.
+        loaded = model.loaded
+        self._facts |= {name: getattr(loaded, name) for name in _TOLD}
+        self._notes = [*loaded.notes, *self._notes]
 
     def _job(self, lr: NDArray[np.uint8]) -> Job:
         request, scenario = self._request, self._request.scenario

@@ -46,6 +46,7 @@ class Model(FakeModel):
 
     def prepare(self, x: Any, *, runs: int, seconds: float) -> float | None:
         self.device.heard.append(("prepare", x.shape, runs, seconds))
+        self.loaded = replace(self.loaded, **self.device.later)
         return 12.5
 
     def turn(self, seconds: float) -> Turn:
@@ -72,6 +73,7 @@ class Desk(FakeDevice):
         super().__init__(DeviceUri.parse("fake://desk"))
         self.loaded, self.heard, self.jobs, self.during = loaded, [], [], []
         self.kind, self.breaks = "fake", ""
+        self.later: dict[str, Any] = {}
         self.sensors = self  # type: ignore[assignment]
         self.total_rails = ("a", "b")
 
@@ -134,6 +136,14 @@ def test_a_device_with_a_screen_is_shown_what_came_of_it() -> None:
     assert first.psnr > 0
     assert second.artifact == "edsr-s-x2-p50"
     assert second.faster == 1.0  # the fake device is as fast with any
+
+
+def test_what_only_a_run_tells_is_in_the_measurement() -> None:
+    """The native runner reads back what it computed in when it has run."""
+    desk = Desk(precision=None, load_ms=None, notes=("before",))
+    desk.later = {"precision": "fp16", "load_ms": 6.0, "notes": ("before", "after")}
+    one = ask(desk)[0].measurement
+    assert (one.precision, one.load_ms, one.notes) == ("fp16", 6.0, ["before", "after"])
 
 
 def test_everything_a_device_tells_is_in_the_measurement() -> None:
