@@ -80,6 +80,14 @@ def _interruptible() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_pauses() -> None:
+    """Turns follow each other at once: what is measured here says nothing of speed."""
+    from srdeploy.benchmarking.measuring import interleave
+
+    interleave.PAUSE_SECONDS = 0.0
+
+
 @pytest.fixture(scope="session")
 def small_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The middles of the images that ``builtin`` measures on."""

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from srdeploy.benchmarking.measuring import interleave
 from srdeploy.fitting.subject import Subject
 from srdeploy.models.registry import create
 
 ARITHMETIC = "fake://desk?ms=0.5&mmacs=20&block=8&jitter=0"
 """Half a millisecond, and one for each 20 million multiply-accumulates of channels in eights."""
-
-
-@pytest.fixture(scope="package", autouse=True)
-def no_pauses() -> Iterator[None]:
-    """A device that is arithmetic need not rest between turns."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(interleave, "PAUSE_SECONDS", 0.0)
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import pytest
+
+from srdeploy.benchmarking.measuring import interleave as module
 from srdeploy.benchmarking.measuring.interleave import interleave
 from srdeploy.measure.process import WorkerFailed
 from srdeploy.measure.scenario import Scenario
@@ -61,7 +64,8 @@ def test_nobody_left() -> None:
     assert interleave({}, Scenario()) == {}
 
 
-def test_there_is_a_rest_before_every_turn() -> None:
+def test_there_is_a_rest_before_every_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.05)  # other tests have none
     events: list[str] = []
     takers = {name: Fake(name, events, 100) for name in "AB"}
     scenario = Scenario(min_runs=1, min_seconds=0, turn_seconds=0.1)
