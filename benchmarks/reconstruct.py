@@ -76,7 +76,6 @@ CASES = [
          (0.3, 0.5), agreement=True),
     Case("RealESRGAN anime 6B (RRDBNet) x4", "weights/realesrgan/RealESRGAN_x4plus_anime_6B.pth",
          (0.3, 0.5), agreement=True),
-    Case("IMDN baseline (NTIRE 2022) x4", "ntire/imdn_baseline.pth", (0.3, 0.5)),
     Case("RFDN baseline (NTIRE 2022) x4", "ntire/rfdn_baseline.pth", (0.3, 0.5)),
     Case("RLFN (NTIRE 2022) x4", "ntire/team04_rlfn.pth", (0.3, 0.5)),
 ]  # fmt: skip
