@@ -88,11 +88,20 @@ class Chooser:
                 g.name: math.ceil(floor * (len(g.atoms) - (uniform or {}).get(g.name, 0)))
                 for g in self.subject.groups
             }
-            for depth in (False, True) if self.subject.blocks else (False,):
-                chosen = solve(self._problem(lowest, budget, depth=depth), budget)
-                if chosen is not None and chosen not in found:
-                    found.append(chosen)
+            found += self._solved(lowest, budget, found, depth=False)
+            if floor in (FLOORS[1], 0.0) and not any(map(self._shallower, found)):
+                found += self._solved(lowest, budget, found, depth=True)
         return found
+
+    def _solved(
+        self, lowest: Mapping[str, int], budget: float, known: Sequence[Removed], *, depth: bool
+    ) -> list[dict[str, int]]:
+        """The exact choice, if there is one and it is new."""
+        chosen = solve(self._problem(lowest, budget, depth=depth), budget)
+        return [] if chosen is None or chosen in known else [chosen]
+
+    def _shallower(self, removed: Removed) -> bool:
+        return any(removed.get(block.name) for block in self.subject.blocks)
 
     def _uniform(self, budget: float) -> dict[str, int] | None:
         if self.predict({}) <= budget and self._fits({}):

@@ -1,9 +1,10 @@
 """What quality costs: the error that each removal and each precision brings, measured once.
 
-Both are mean squared differences from the dense network's output on the calibration images, so they
+All are mean squared differences from the dense network's output on the calibration images, so they
 can be added up: of channels the price lists of pruning without training
 (:mod:`srdeploy.reconstruct.allocate`), of a residual block what is left when all other layers are
-refitted without it, of a precision what the dense network's own artifact loses.
+refitted without it (corrected once, as without two it is more than the sum), of a precision what
+the dense network's own artifact loses.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor
 from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.fitting.subject import Subject
 from srdeploy.models.probes import run
-from srdeploy.pruning.depth import grouping_without, without_blocks
+from srdeploy.pruning.depth import grouping_without, outermost, without_blocks
 from srdeploy.pruning.plan import make_plan
 from srdeploy.pruning.tracing.residual_blocks import ResidualBlock
 from srdeploy.reconstruct.allocate import price_lists
@@ -67,17 +68,30 @@ class Measured:
         network, grouping = self.subject.network, self.subject.grouping
         priced = [g for g in self.subject.groups if readers_of(network.module, g)]
         found = price_lists(network, grouping, priced, self.inputs.split(1), rotate=True)
-        blocks = {block.name: (self._without(block),) for block in self.subject.blocks}
-        return blocks | {
+        return self._blocks() | {
             name: tuple(float(total) for total in np.cumsum(np.maximum(prices, 0.0)))
             for name, prices in found.items()
         }
 
-    def _without(self, block: ResidualBlock) -> float:
-        """The error without a residual block, all other layers refitted."""
+    def _blocks(self) -> dict[str, tuple[float, ...]]:
+        """The error without each residual block.
+
+        Without several blocks it is more than the sum, as each makes up for others. So all prices
+        are raised once, by what the cheaper half of the blocks shows.
+        """
+        alone = {block.name: self._without(block) for block in self.subject.blocks}
+        outer = sorted(outermost(self.subject.blocks), key=lambda block: alone[block.name])
+        half = outer[: (len(outer) + 1) // 2]
+        factor = 1.0
+        if len(half) > 1 and (total := sum(alone[block.name] for block in half)) > 0:
+            factor = max(self._without(*half) / total, 1.0)
+        return {name: (factor * error,) for name, error in alone.items()}
+
+    def _without(self, *blocks: ResidualBlock) -> float:
+        """The error without residual blocks, all other layers refitted."""
         network, x = self.subject.network, self.inputs[:: -(-len(self.inputs) // SAMPLE)]
-        small = without_blocks(network, [block]).module
-        plan = make_plan(grouping_without(self.subject.grouping, [block]), {}, "", {}, [block])
+        small = without_blocks(network, blocks).module
+        plan = make_plan(grouping_without(self.subject.grouping, blocks), {}, "", {}, blocks)
         refit(network.module, small, plan, x)
         return float((run(small, x) - run(network.module, x)).square().mean())
 

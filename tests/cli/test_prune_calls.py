@@ -109,6 +109,7 @@ CASES = [
             "--macs",
             "--params",
             "--nni-config",
+            "--remove-block",
         ),
     ),
     Case(
@@ -174,6 +175,14 @@ CASES = [
                 "prune_at_once.options.layer_ratios.b": 0.2,
             },
             "--exclude a --exclude b": {"prune_at_once.options.exclude": ["tail.*", "a", "b"]},
+            "--remove-block a --remove-block b": {
+                "prune_at_once.options.ratio": 0.0,  # nothing else goes
+                "prune_at_once.options.remove_blocks": ["a", "b"],
+            },
+            "--remove-block a --ratio .25": {
+                "prune_at_once.options.ratio": 0.25,
+                "prune_at_once.options.remove_blocks": ["a"],
+            },
             "--no-default-exclude": {
                 "default_exclude.network": None,
                 "prune_at_once.options.exclude": None,
@@ -205,6 +214,7 @@ def report(**values: Any) -> Any:
         "before": SimpleNamespace(params=664704, macs_720p=6 * 10**9),
         "after": SimpleNamespace(params=332352, macs_720p=2.5 * 10**9),
         "groups": groups, "to_dict": lambda: {"method": "l1"}, "remarks": [], "unprunable": "",
+        "plan": SimpleNamespace(parts={}),
         "proof": {"claim": "It is the same", "tolerance": 1, "max_difference": 1e-12,
                   "sizes": [(20, 30)]},
     }  # fmt: skip
@@ -249,6 +259,9 @@ def test_what_is_printed(
     assert told == "written to d/out.st; the run's curves are in runs/out"
     calls("prune n.st -o out.st --method srp --run-dir r", done(SLOWLY))
     assert capsys.readouterr().out.splitlines()[-4].endswith("curves are in r")
+    gone = {"body.3": SimpleNamespace(layers=["body.3.body.0", "body.3.body.2"])}
+    calls("prune n.st -o out.st", done(ONCE, plan=SimpleNamespace(parts=gone)))
+    assert "body.3 is gone: body.3.body.0, body.3.body.2" in capsys.readouterr().out
     remark = (
         "of 32 channels 50% go where 30% was asked for: --round-to 16 keeps a multiple of 16; x"
     )
