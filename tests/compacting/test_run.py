@@ -44,8 +44,8 @@ def test_the_report_adds_up(pruned: tuple[Any, Any, PruneReport]) -> None:
     dense, small, report = pruned
     told = report.to_dict()
     assert list(told) == [
-        *("method", "options", "params", "macs_720p", "proof", "quality", "groups", "remarks"),
-        "unprunable",
+        *("method", "options", "params", "macs_720p", "proof", "quality", "groups", "blocks"),
+        *("remarks", "unprunable"),
     ]
     assert told["params"] == {
         "dense": sum(p.numel() for p in dense.module.parameters() if p.requires_grad),
