@@ -149,6 +149,7 @@ class Labelling:
         self._by_place: dict[tuple[str, int], Axis] = {}
         self._labelled: dict[int, ChannelLabels] = {}
         self._transposed: dict[int, Tensor] = {}
+        self._mixed: dict[int, tuple[Tensor, str]] = {}
         self._alive: dict[int, dict[int, weakref.ref[Tensor]]] = {}  # by memory, then by id
         for _, tensor in _stored(module):
             self.note(tensor)
@@ -164,6 +165,7 @@ class Labelling:
         self._labelled.pop(own, None)
         self._transposed.pop(own, None)
         self._sources.pop(own, None)
+        self._mixed.pop(own, None)
         if (sharing := self._alive.get(memory)) is not None:
             sharing.pop(own, None)
             if not sharing:
@@ -191,6 +193,21 @@ class Labelling:
         """Attach labels to an activation."""
         self.note(tensor)
         self._labelled[id(tensor)] = labelled
+
+    def record_mixed(self, view: Tensor, before: Tensor, why: str) -> None:
+        """Remember that a reshape mixes channels with pixels, which another may undo."""
+        self._mixed[id(view)] = before, why
+
+    def before_mixing(self, tensor: Tensor) -> Tensor:
+        """What a tensor was reshaped from that is mixed; itself where it is not."""
+        before, _ = self._mixed.get(id(tensor), (tensor, ""))
+        return before
+
+    def use_mixed(self, tensors: Iterable[Tensor]) -> None:
+        """Something else than a reshape reads tensors: what is mixed in them stays."""
+        for tensor in tensors:
+            if (known := self._mixed.pop(id(tensor), None)) is not None:
+                self.freeze(*known)
 
     def record_transposed(self, view: Tensor, parameter: Tensor) -> None:
         """Remember that ``view`` is a 2-D parameter seen transposed (linear layers)."""

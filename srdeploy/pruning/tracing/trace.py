@@ -38,6 +38,7 @@ from srdeploy.pruning.tracing.cut_numbers import CutNumbers
 from srdeploy.pruning.tracing.rules.call import Call, written_arguments
 from srdeploy.pruning.tracing.rules.keeping import keep, keep_unfollowed_weights, must_not_store
 from srdeploy.pruning.tracing.rules.products import PRODUCTS, factors
+from srdeploy.pruning.tracing.rules.shape_operations import view
 from srdeploy.pruning.tracing.rules.table import READS_WEIGHT, rule_for
 from srdeploy.pruning.tracing.unionfind import Nodes, UnionFind
 
@@ -117,6 +118,7 @@ def trace(
             f"The network returns a {type(output).__name__}, not an image; wrap it in a module "
             "that returns the one output to keep."
         )
+    labelling.use_mixed([output])
     labelling.freeze(output, "it is the network's output")
     sides = list(labelling.boxes.settle(labelling.sets))
     labelling.cuts.settle(labelling.sets, labelling.count)
@@ -320,6 +322,8 @@ def _follow(labelling: Labelling, call: Call, given: list[Tensor]) -> None:
 
 
 def _apply_rule(labelling: Labelling, call: Call, given: list[Tensor]) -> None:
+    if rule_for(call) is not view:
+        labelling.use_mixed(given)
     if call.written and not call.in_place:
         raise NotFollowedError("a result written into a given tensor")
     if call.name in READS_WEIGHT:

@@ -218,3 +218,29 @@ def test_learned_tokens_are_attended_to() -> None:
     assert group_with(grouping, "v").status == "free"
     plan = random_plan(grouping, 1)
     assert changed_by_hand(network.module, compact(network, plan).module, plan) > 1e-4
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_a_reshape_that_mixes_channels_with_pixels_may_be_undone(used: bool) -> None:
+    """GRL's attention (CVPR 2023) takes pixels and channels for each other on the way."""
+
+    def forward(n, x):
+        y = n.a(x).permute(0, 2, 3, 1).flatten(1, 2)  # N, pixels, channels
+        shape = y.shape
+        y = y.reshape(shape[0], 2, -1)
+        y = y.relu() if used else y
+        y = y.view(shape[0], -1, shape[2]).transpose(1, 2).unflatten(2, x.shape[2:])
+        return n.b(torch.tanh(y))
+
+    network = user_network(
+        lambda: Net(forward, a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(6, 3, 1)), size_multiple=2
+    )
+    grouping = find_groups(network)
+    group = group_with(grouping, "a")
+    assert group.status == ("untouchable" if used else "free"), group.why
+    if not used:
+        plan = random_plan(grouping, 1)
+        assert (
+            changed_by_hand(network.module, compact(network, plan).module, plan, (2, 3, 4, 6))
+            > 1e-3
+        )

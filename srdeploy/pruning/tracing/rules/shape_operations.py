@@ -209,8 +209,10 @@ def _cut_by_attributes(labelling: Labelling, call: Call, labelled: ChannelLabels
 
 def view(labelling: Labelling, call: Call) -> None:
     """A reshape may merge channels with space, and take them apart into sides of a box."""
-    x, shape = call.original[0], call.out.shape
-    labelled = labels_of_first(labelling, call)
+    labels_of_first(labelling, call)
+    x, shape = labelling.before_mixing(call.original[0]), call.out.shape
+    labelled = labelling.labels_of(x)
+    assert labelled is not None
     for dims, into in _taken_apart(x.shape, shape):
         varying = [dim for dim in dims if labelling.varies(labelled, dim)]
         if not varying:
@@ -220,9 +222,8 @@ def view(labelling: Labelling, call: Call) -> None:
         after = math.prod(x.shape[dim + 1 : dims[-1] + 1])
         sides = _between([shape[i] for i in into], before, after)
         if len(varying) > 1 or sides is None:
-            labelling.freeze(
-                x, f"reshaped from {list(x.shape[1:])} to {list(shape[1:])} in {labelling.place}"
-            )
+            why = f"reshaped from {list(x.shape[1:])} to {list(shape[1:])} in {labelling.place}"
+            labelling.record_mixed(call.out, x, why)
         elif len(sides) > 1:
             nodes = np.moveaxis(labelled.nodes(), dim, 0)
             labelling.boxes.split(nodes.reshape(len(nodes), -1), sides, labelling.place)
