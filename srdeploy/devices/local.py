@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ KIND = "local"
 class LocalDevice:
     """This machine; ``local?provider=cuda`` for one of onnxruntime's providers.
 
-    Options of the URI: ``provider`` (:data:`srdeploy.runtime.onnx.providers.PROVIDERS`).
+    Options of the URI: ``provider`` (:data:`srdeploy.runtime.onnx.providers.PROVIDERS`), and
+    ``precision`` (what the runtime ``sparse`` computes networks in).
     """
 
     def __init__(self, uri: DeviceUri) -> None:
@@ -45,15 +46,15 @@ class LocalDevice:
         Raises:
             UserError: an unknown option, or a provider that is not here.
         """
-        uri.check_options(("provider",))
+        uri.check_options(("provider", "precision"))
         if uri.host or uri.user or uri.port:
             raise UserError(f"'{uri.text}' names a host; this machine is plain 'local'.")
         self.uri = uri.text
         self.commands = LocalCommands()
         self.files = LocalFiles()
         self.sensors = LocalSensors()
-        self._provider = uri.options.get("provider")
-        provider_list(self._provider)
+        self._opening = {**uri.options}
+        provider_list(uri.options.get("provider"))
         self._facts: DeviceFacts | None = None
 
     @property
@@ -87,7 +88,7 @@ class LocalDevice:
         Raises:
             SrdeployError: it cannot be opened; the sentence is the runtime's.
         """
-        return LocalModel(job, self._provider)
+        return LocalModel(job, self._opening)
 
     def __enter__(self) -> LocalDevice:
         return self
@@ -99,9 +100,9 @@ class LocalDevice:
 class LocalModel:
     """One artifact in one process; see :class:`srdeploy.devices.protocol.LoadedModel`."""
 
-    def __init__(self, job: Job, provider: str | None = None) -> None:
+    def __init__(self, job: Job, opening: Mapping[str, str] | None = None) -> None:
         threads = job.threads or default_threads()
-        options = {**({"provider": provider} if provider else {}), **job.options}
+        options = {**(opening or {}), **job.options}
         self._process = WorkerProcess(threads, job.timeout_seconds)
         self._folder = tempfile.TemporaryDirectory()
         try:

@@ -37,6 +37,7 @@ def open_session(
     scale: int | None = None,
     value_range: float | None = None,
     provider: str | None = None,
+    precision: str | None = None,
 ) -> Session:
     """A session for a network, by its type or its file's suffix.
 
@@ -53,6 +54,7 @@ def open_session(
         provider: onnxruntime's execution provider
             (:data:`srdeploy.runtime.onnx.providers.PROVIDERS`): ``cuda`` is short for the
             runtime ``onnxruntime-cuda``.
+        precision: what the runtime ``sparse`` computes a network in: ``fp32`` or ``bf16``.
 
     Raises:
         UserError: the file cannot be read, or the runtime or provider does not exist or cannot run
@@ -67,13 +69,15 @@ def open_session(
         return BicubicSession()
     if not isinstance(source, (str, Path)):
         _require_network(runtime, f"this {source.card.arch} network")
-        return _open_network(source.copy(), runtime, threads)
+        return _open_network(source.copy(), runtime, threads, precision)
     file = find_file(source) if hub_file(source) else source
     if (fitting := artifact_runtime(file, runtime)) is not None:
         if provider is not None:
             fitting = _with_provider(provider, source)
             runtime = None if runtime == ONNXRUNTIME.name else runtime
         _require(runtime, fitting.name, f"'{source}'")
+        if precision is not None:
+            raise UserError(_HAS_ONE.format(f"'{source}'"))
         foreign = {"value_range": value_range, "scale": scale} if fitting.foreign else {}
         try:
             return _open_artifact(fitting, file, threads, **foreign)
@@ -86,7 +90,8 @@ def open_session(
         _refuse_provider(source)
     from srdeploy.models.load import load_network
 
-    return _open_network(load_network(source, arch=arch, scale=scale), runtime, threads)
+    network = load_network(source, arch=arch, scale=scale)
+    return _open_network(network, runtime, threads, precision)
 
 
 def scale_of(source: str | Path, **options: Any) -> int:
@@ -157,11 +162,21 @@ def _is_onnx(path: str | Path) -> bool:
     return Path(path).suffix.lower() == ".onnx"
 
 
-def _open_network(network: Network, runtime: str | None, threads: int | None) -> Session:
+_HAS_ONE = (
+    "{} computes in the precision that it was exported in; only a network in the runtime sparse "
+    "takes another: leave the precision out."
+)
+
+
+def _open_network(
+    network: Network, runtime: str | None, threads: int | None, precision: str | None
+) -> Session:
     if runtime == "sparse":
         from srdeploy.runtime.sparse_session import SparseSession
 
-        return SparseSession(network, threads)
+        return SparseSession(network, threads, precision=precision or "fp32")
+    if precision is not None:
+        raise UserError(_HAS_ONE.format(f"This {network.card.arch} network"))
     from srdeploy.runtime.torch_session import TorchSession
 
     row = architecture_of_module(network.module)

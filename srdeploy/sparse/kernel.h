@@ -5,6 +5,7 @@
 
 #define CHUNK 192 /* pixels that a thread takes at a time; a multiple of every tile's height */
 #define MAX_OUT 4096
+#define MAX_DEPTH 4608 /* of a bf16 convolution: what is gathered has room on the stack */
 
 typedef struct {
     const float *x;        /* rows of ld floats */

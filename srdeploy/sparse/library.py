@@ -51,7 +51,8 @@ def load_library() -> ctypes.CDLL:
     Raises:
         Unavailable: no compiler, it fails, or its result cannot be loaded.
     """
-    sources = [SOURCES / "kernel.c", SOURCES / "kernel.h", *sorted(PORTABLE.iterdir())]
+    sources = [SOURCES / name for name in ("kernel.c", "kernel.h", "tiles_fp32.h")]
+    sources += sorted(PORTABLE.iterdir())
     path = build_library("smsr", sources, build_commands)
     try:
         library = ctypes.CDLL(str(path))

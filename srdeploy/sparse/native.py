@@ -14,12 +14,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from srdeploy.sparse.compiler import SOURCES, Unavailable, arm, build_library
+from srdeploy.sparse.compiler import SOURCES, Unavailable, arm, build_library, has_flag
 from srdeploy.sparse.rowconv import Features, RowConv, aligned
 
 FLAGS = ("-std=gnu11", "-O3", "-fopenmp", "-fPIC", "-shared")
 MAX_OUT = 4096
 """Output channels that the kernel has room for."""
+MAX_DEPTH = 4608
+"""Inputs of one output in bf16 that it has room for."""
+STEP = 32
+"""What the depth of a bf16 convolution is filled up to a multiple of."""
+PRECISIONS = ("fp32", "bf16")
 
 
 class _Source(ctypes.Structure):
@@ -52,11 +57,16 @@ class Kernel:
     Attributes:
         lanes: Floats of a vector.
         block: Vectors of output channels computed together.
+        precision: What its products are of; sums are fp32.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, precision: str = "fp32") -> None:
         library = ctypes.CDLL(str(path))
         library.srdeploy_lanes.restype = library.srdeploy_block.restype = ctypes.c_int64
+        library.srdeploy_ready.restype = ctypes.c_int64
+        if not library.srdeploy_ready():
+            raise OSError("the system keeps AMX's registers to itself")
+        self.precision = precision
         self.lanes: int = library.srdeploy_lanes()
         self.block: int = library.srdeploy_block()
         self.run = library.srdeploy_rows
@@ -65,21 +75,30 @@ class Kernel:
 
 
 @functools.cache
-def load_kernel() -> Kernel:
+def load_kernel(precision: str = "fp32") -> Kernel:
     """Build the kernel, unless the cache has it, and load it.
 
+    Args:
+        precision: One of :data:`PRECISIONS`.
+
     Raises:
-        Unavailable: no compiler, it fails, or its result cannot be loaded.
+        Unavailable: no compiler, it fails, or its result cannot be loaded; or the processor has no
+            products of bf16.
     """
     source = SOURCES / "kernel.c"
-    flags = [*FLAGS, "-mcpu=native" if arm() else "-march=native"]
+    flags = ["-mcpu=native" if arm() else "-march=native", *FLAGS]
+    if precision == "bf16":
+        if not has_flag("avx512_bf16"):
+            raise Unavailable("this processor has no products of bf16 (AVX512-BF16)")
+        flags.append("-DSRDEPLOY_BF16")
+    tiles = [SOURCES / f"tiles_{one}.h" for one in PRECISIONS]
     library = build_library(
         "rows",
-        (source, SOURCES / "kernel.h"),
+        (source, SOURCES / "kernel.h", *tiles),
         lambda compiler, _, target: [[compiler, *flags, str(source), "-o", str(target)]],
     )
     try:
-        return Kernel(library)
+        return Kernel(library, precision)
     except (OSError, AttributeError) as error:
         raise Unavailable(f"the compiled kernel does not load: {error}") from error
 
@@ -97,10 +116,14 @@ class NativeRowConv:
         self._conv, self._kernel = conv, kernel
         self._n_out = n_out
         columns = self._columns = -(-n_out // kernel.lanes) * kernel.lanes
-        padded = torch.zeros(depth, columns)
-        padded[:, :n_out] = conv.matrix
+        half = kernel.precision == "bf16"
+        if half and depth > MAX_DEPTH:
+            raise ValueError(f"the kernel adds up {MAX_DEPTH} products in bf16, not {depth}")
+        padded = torch.zeros(-(-depth // STEP) * STEP if half else depth, columns)
+        padded[:depth, :n_out] = conv.matrix
         blocks = padded.split(kernel.lanes * kernel.block, 1) if n_out else ()
-        self._weights = torch.cat([b.flatten() for b in blocks]) if n_out else torch.zeros(1)
+        packed = [_pairs(b) if half else b.flatten() for b in blocks]
+        self._weights = torch.cat(packed) if n_out else torch.zeros(1)
         self._bias = None
         if conv.bias is not None:
             self._bias = torch.zeros(columns)
@@ -162,6 +185,12 @@ class NativeRowConv:
                 self._segments.clear()
             self._segments[key] = torch.tensor(found, dtype=torch.int64).reshape(-1, 4)
         return self._segments[key]
+
+
+def _pairs(block: Tensor) -> Tensor:
+    """``[depth, n]`` as the bf16 kernel reads it: two successive rows lie side by side."""
+    depth, n = block.shape
+    return block.view(depth // 2, 2, n).transpose(1, 2).to(torch.bfloat16).flatten()
 
 
 def _pointer(tensor: Tensor | None) -> int | None:

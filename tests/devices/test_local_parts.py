@@ -72,7 +72,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_what_the_worker_is_asked(worker: Any) -> None:
     made = worker()
     job = Job("a.onnx", threads=3, runtime="ort", options={"scale": 2}, timeout_seconds=9.0)
-    with LocalModel(job, "cuda") as model:
+    with LocalModel(job, {"provider": "cuda"}) as model:
         (one,) = made
         assert one.made == (3, 9.0)
         assert one.asked[0] == ("open", {

@@ -12,6 +12,7 @@ from srdeploy.models.load import load_network
 from srdeploy.models.registry import create
 from srdeploy.quality.evaluate import evaluate
 from srdeploy.runtime.open import open_session
+from srdeploy.sparse.compiler import has_flag
 
 
 def test_opens_by_name_and_says_what_it_chose() -> None:
@@ -30,6 +31,36 @@ def test_opens_by_name_and_says_what_it_chose() -> None:
 def test_refuses_other_networks() -> None:
     with pytest.raises(UserError, match="edsr"):
         open_session(create("edsr", n_blocks=1, n_feats=4), runtime="sparse")
+
+
+def test_precisions() -> None:
+    network = create("smsr", n_modules=1, n_feats=8, mask_feats=4, reduction=4)
+    x = np.random.default_rng(0).random((1, 3, 11, 8), np.float32) * 255
+    with open_session(network, runtime="sparse", threads=1) as session:
+        assert session.precision == "fp32"
+        exact = session.run(x)
+    with pytest.raises(UserError, match="no precision of the runtime sparse named 'fp61'"):
+        open_session(network, runtime="sparse", precision="fp61")
+    with pytest.raises(UserError, match="only a network in the runtime sparse takes another"):
+        open_session(network, precision="bf16")
+    if not has_flag("avx512_bf16"):
+        with pytest.raises(UserError, match="cannot compute in bf16 here: this processor has no"):
+            open_session(network, runtime="sparse", precision="bf16")
+        return
+    with open_session(network, runtime="sparse", threads=1, precision="bf16") as session:
+        assert session.precision == "bf16"
+        found = session.run(x)
+        assert "bf16" in session.notes[0]
+    assert 0 < np.abs(found - exact).max() < 4
+
+
+@pytest.mark.skipif(not has_flag("avx512_bf16"), reason="needs AVX512-BF16")
+def test_bf16_loses_little_on_set5(shared_data: Path) -> None:
+    """At most .05 dB of 37.99 (see the slow test below); it is less than a tenth of that."""
+    network = load_network(shared_data / "weights/smsr/SMSR_X2_model_1000.pt")
+    with open_session(network, runtime="sparse", precision="bf16") as session:
+        quality = evaluate(session, shared_data / "benchmark/Set5", 2, progress=False)
+    assert quality.psnr_y == pytest.approx(37.99, abs=0.01)
 
 
 @pytest.mark.slow
