@@ -18,7 +18,6 @@ from torch.utils._pytree import tree_leaves
 
 from srdeploy.errors import UserError, shown
 from srdeploy.models.card import Card, RemovedPart
-from srdeploy.models.resize import layer_widths
 
 _SUMS = {"add", "add_", "__add__", "__radd__", "__iadd__"}
 _DIFFERENCES = {"sub", "sub_", "__sub__", "__isub__"}
@@ -78,11 +77,6 @@ def remove_parts(module: nn.Module, parts: Mapping[str, RemovedPart]) -> None:
             raise _unknown(name)
         left = AddsNothing() if part.adds_nothing else Passes()
         module.get_submodule(owner)._modules[leaf] = left.eval()
-
-
-def layers_in(module: nn.Module, name: str) -> list[str]:
-    """Names of the convolutions and linear layers of a part of a network."""
-    return [layer for layer in layer_widths(module) if is_part(layer, name)]
 
 
 def is_part(name: str, of: str) -> bool:

@@ -22,7 +22,7 @@ from srdeploy.models.card import RemovedPart
 from srdeploy.models.network import Network
 from srdeploy.models.probes import PROBE_SIZES, CannotRunError, Size, fit_size, photograph, run
 from srdeploy.models.registry import architecture_of
-from srdeploy.models.removed_parts import is_part, layers_in, remove_parts
+from srdeploy.models.removed_parts import is_part, remove_parts
 from srdeploy.models.resize import layer_widths
 from srdeploy.pruning.tracing.sums_of_parts import Record, Sum, record, record_call
 
@@ -121,7 +121,7 @@ class _Finder:
         module, seen = self._network.module, self._seen
         names = [name for name, _ in module.named_modules() if name]
         for name in sorted(names, key=lambda one: -one.count(".")):  # what is inside comes first
-            calls, layers = seen.calls.get(name, []), layers_in(module, name)
+            calls, layers = seen.calls.get(name, []), self._layers_in(name)
             sums = seen.sums(calls[0]) if calls and layers and name not in layers else []
             if {one.number for one in sums} <= self._known:  # a row of blocks is no block
                 continue
@@ -166,21 +166,21 @@ class _Finder:
         half = len(blocks) // 2
         return self._fine(blocks[:half]) + self._fine(blocks[half:])
 
-    def _parts_of_body(self, one: Sum, output: int) -> Iterator[tuple[str, RemovedPart]]:
+    def _layers_in(self, name: str) -> list[str]:
+        return [layer for layer in self._layers if is_part(layer, name)]
+
+    def _parts_of_body(self, added: Sum, output: int) -> Iterator[tuple[str, RemovedPart]]:
         """Parts that serve for nothing but a body, each as a whole."""
         seen, taken = self._seen, list[str]()
-        body = seen.behind(one.body)
-        needed = seen.behind(output, without=(one.number, one.body))
+        body = seen.behind(added.body)
+        needed = seen.behind(output, without=(added.number, added.body))
         for name, calls in seen.calls.items():
-            serves = calls[0].made in body and needed.isdisjoint(
-                range(calls[0].first, calls[0].end)
-            )
-            layers = layers_in(self._network.module, name)
-            if name and serves and layers:
-                taken.append(name)
+            one = calls[0]
+            if name and one.made in body and needed.isdisjoint(range(one.first, one.end)):
+                taken += [name] if self._layers_in(name) else []
         for name in taken:
             if not any(is_part(name, other) for other in taken if other != name):
-                layers = layers_in(self._network.module, name)
+                layers = self._layers_in(name)
                 yield name, RemovedPart(layers=layers, adds_nothing=True)
 
     def _ends_of_part(self, name: str) -> tuple[str, ...]:
