@@ -28,7 +28,7 @@ def test_what_cannot_be_profiled_is_one_sentence(tiny: Path, refused: Command) -
         (("--input", "48by32"), "no size"),
         (("--input", "48x32", "--precision", "mixed"), "mixed"),
         (("--input", "48x32", "--runtime", "torch"), "ONNX files"),
-        (("--input", "48x32", "--device", "local,adb"), "name one"),
+        (("--input", "48x32", "--devices", "orin"), "add --farm FILE"),
     ):
         code, sentence = refused("profile", tiny, *words)
         assert code == 2
