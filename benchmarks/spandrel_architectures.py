@@ -71,6 +71,16 @@ granted.
 """
 
 
+WHY = {
+    "ATD": "it sorts pixels by category; neither of torch's ONNX exporters writes a stable sort, "
+    "and coremltools takes a sort only without that argument.",
+    "OmniSR": "its windows are tensors of six dimensions, of which Core ML has five at most.",
+    "SeemoRe": "the image decides which of its experts run, so that no trace sees all of them: "
+    "what the others read could be removed unnoticed.",
+}
+"""What lies behind failures."""
+
+
 class Steps(trials.Trial):
     """What is done with one architecture: see :class:`network_trials.Trial`."""
 
@@ -126,11 +136,19 @@ def page(found: dict[str, Facts]) -> str:
         f"{counts['tensorrt']} TensorRT's parser accepts both ONNX files.\n\n"
         "*Class*: the largest difference to the network that the class itself makes, as the file "
         "was opened and after it was saved and opened again, in float32. How much of a published "
-        f"size can be pruned differs; little can where attention is frozen. {trials.COLUMNS}\n\n"
+        "size can be pruned differs. What stays is for the most part the stream that blocks add "
+        f"to, where LayerNorm normalises it over all channels. {trials.COLUMNS}\n\n"
     )
     header = ["architecture", "parameters", "class", *trials.HEADER]
     text += table(header, [_row(name, facts) for name, facts in found.items()])
-    return f"{text}\n\n{trials.appendix(found, STEPS)}"
+    why = [f"- {name}: {told}" for name, told in WHY.items() if name in _failed(found)]
+    behind = "\n\n## Why\n\n" + "\n".join(why) if why else ""
+    return f"{text}\n\n{trials.appendix(found, STEPS)}{behind}"
+
+
+def _failed(found: dict[str, Facts]) -> set[str]:
+    steps = ("start", *STEPS)
+    return {name for name, facts in found.items() for s in steps if "failed" in facts.get(s, {})}
 
 
 def _row(name: str, facts: Facts) -> list[str]:
