@@ -181,10 +181,14 @@ def by_hand(dense: nn.Module, small: nn.Module, plan: Any, pictures: list[Tensor
 
 
 def picture(value_range: float, height: int, width: int) -> Tensor:
-    """A piece of a shipped image, float32 ``[1, 3, height, width]``, as a network takes it."""
+    """A piece of a shipped image, float32 ``[1, 3, height, width]``, as a network takes it.
+
+    Beyond the image it is mirrored.
+    """
     file = sorted(Path(BENCHMARK_IMAGES).rglob("*.png"))[0]
     pixels = np.asarray(Image.open(file).convert("RGB"), np.float32)[:height, :width]
-    assert pixels.shape[:2] == (height, width)
+    missing = [(0, wanted - n) for wanted, n in zip((height, width), pixels.shape, strict=False)]
+    pixels = np.pad(pixels, [*missing, (0, 0)], mode="symmetric")
     return torch.from_numpy(pixels.transpose(2, 0, 1)[None].copy()) * (value_range / 255.0)
 
 
