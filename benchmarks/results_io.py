@@ -177,9 +177,20 @@ def names_only(data: Any) -> Any:
         return {key: names_only(value) for key, value in data.items()}
     if isinstance(data, (list, tuple)):
         return [names_only(value) for value in data]
-    if isinstance(data, str) and data.startswith("/") and "\n" not in data:
-        return Path(data).name
+    if isinstance(data, str):
+        if data.startswith("/") and "\n" not in data:
+            return Path(data).name
+        return _PATH.sub(_of_this_machine, data)
     return data
+
+
+_PATH = re.compile(r"(?<![\w:/.])/[\w.+-]+(?:/[\w.+-]+)+")
+
+
+def _of_this_machine(found: re.Match[str]) -> str:
+    """The name alone; what begins with no folder of this machine is a layer's name, say."""
+    path = Path(found[0])
+    return path.name if Path(*path.parts[:2]).is_dir() else found[0]
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -122,3 +122,15 @@ def test_all_pages_goes_on_after_a_failure_and_resumes(
 def test_folders_are_filled_in() -> None:
     words = all_pages.filled("python x.py DATA DATA/weights/a.pt WORK/b DATAx", Path("/d"))
     assert words[1:] == ["x.py", "/d", "/d/weights/a.pt", f"{all_pages.WORK}/b", "DATAx"]
+
+
+def test_pages_say_nothing_of_this_machine_s_folders(tmp_path: Path) -> None:
+    told = [
+        f"cannot read '{tmp_path}/a/net.onnx'.",
+        f"{tmp_path}/net.pth",
+        "1/2 of /body/body.0/Add",
+    ]
+    told.append("https://example.org/a/b")
+    assert results_io.names_only({"x": told}) == {
+        "x": ["cannot read 'net.onnx'.", "net.pth", "1/2 of /body/body.0/Add", told[3]]
+    }
