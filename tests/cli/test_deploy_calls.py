@@ -46,7 +46,11 @@ CASES = [
             "-o b.TFLITE": {"export.target": "litert", "export.path": "b.TFLITE"},
             "-o b.param": {"export.target": "ncnn", "export.path": "b.param"},
             "-o b.smsr": {"export.target": "sparse-runner", "export.path": "b.smsr"},
-            "--blobs a,b": {"export.options.blobs": "a,b"},
+            "-o b.param --blobs a,b": {
+                "export.target": "ncnn",
+                "export.path": "b.param",
+                "export.options.blobs": "a,b",
+            },
             "--precision int8": {"export.options.precision": "int8"},
             "--opset 18": {"export.options.opset": 18},
             "--exporter dynamo": {"export.options.exporter": "dynamo"},
