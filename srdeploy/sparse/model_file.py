@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from srdeploy.errors import UserError
 from srdeploy.models.card import Card
+from srdeploy.models.registry import ARCHITECTURES
 from srdeploy.util.files import require_file
 
 SUFFIX = ".smsr"
@@ -211,6 +212,8 @@ def read_model(path: Path) -> tuple[Card, Sizes]:
     except UnicodeDecodeError:
         raise none from None
     card = Card.from_json(text, f"'{path}'")
-    if (card.arch, card.scale, card.channels, card.pre_upscaled) != ("smsr", sizes.scale, 3, False):
+    row = ARCHITECTURES.get(card.arch)
+    told = card.scale, card.channels, card.pre_upscaled
+    if row is None or row.sparse is None or told != (sizes.scale, 3, False):
         raise none
     return card, sizes

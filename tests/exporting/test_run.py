@@ -185,7 +185,7 @@ def test_flags_of_options() -> None:
 
 
 def test_which_targets_take_an_onnx_file_and_which_a_sparse_form() -> None:
-    assert [n for n, row in TARGETS.items() if row.converter] == ["onnx", "trt", "trt-rtx"]
+    assert [n for n, row in TARGETS.items() if row.converter] == ["onnx", "trt", "trt-rtx", "ncnn"]
     assert set(NO_ONNX) == {n for n, row in TARGETS.items() if not row.converter}
     assert [n for n, row in TARGETS.items() if row.sparse] == ["onnx"]
     assert [n for n, row in TARGETS.items() if row.nvidia] == ["trt"]
