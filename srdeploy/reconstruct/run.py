@@ -214,7 +214,7 @@ def _steps(network: Network, x: Tensor, settings: dict[str, Any], folder: Path |
 def _as_chosen(
     network: Network, tensors: dict[str, Tensor], facts: dict[str, Any]
 ) -> tuple[Network, Plan] | None:
-    """What :func:`_choose` gave, from what was kept of it; None if that is another network."""
+    """What :class:`_Chooser` chose, from what was kept of it; None if that is another network."""
     turned = network.copy()
     try:
         turned.module.load_state_dict(tensors)

@@ -74,7 +74,7 @@ def test_it_goes_on_with_the_layer_that_was_next(
     ]  # fmt: skip
     with monkeypatch.context() as patch:
         rest = Solves(patch)
-        patch.setattr(run_module, "_choose", None)  # is not called again
+        patch.setattr(run_module._Chooser, "best", None)  # is not called again
         found = made(network, folder)
     assert first.layers + rest.layers == whole.layers
     assert found.keys() == wanted.keys()
