@@ -231,7 +231,7 @@ def test_common_set_by_cost(
     assert report.plan.removed == alike.plan.removed
     steps = [step["step"] for step in small.card.history]
     assert steps == [*(["rotate"] if rotate else []), "regularise", "prune"]
-    monkeypatch.setattr(run_module, "_chosen", None)  # is not called again
+    monkeypatch.setattr(run_module._Chooser, "chosen", None)  # is not called again
     again, _ = prune_trained(network, recipe, tmp_path)
     wanted = small.module.state_dict()
     assert all(torch.equal(value, wanted[k]) for k, value in again.module.state_dict().items())
