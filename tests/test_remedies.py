@@ -169,7 +169,14 @@ def test_a_foreign_onnx_file_with_its_value_range(
     assert run(["eval", "foreign.onnx", "--value-range", "255"]) == 0
 
 
-@pytest.mark.parametrize("meant_for", ["", "--for trt", "--for trt-int8", "--for onnx"])
+@pytest.mark.parametrize(
+    "meant_for",
+    [
+        "",
+        "--for onnx",
+        *(pytest.param(f"--for {one}", marks=pytest.mark.slow) for one in ("trt", "trt-int8")),
+    ],
+)
 def test_widths_on_the_block(
     desk: Path, meant_for: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

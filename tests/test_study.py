@@ -121,6 +121,7 @@ def test_finished_cells_are_not_run_again_and_the_report_is_complete(
     assert study.finished(runs, cell, digest)["steps"] == 12
 
 
+@pytest.mark.slow
 def test_each_method_keeps_the_rate_that_is_best_on_other_images(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -46,6 +46,7 @@ def _client(shop: Lab) -> Path:
     return shop.folder / "client"
 
 
+@pytest.mark.slow
 def test_each_word_is_one_device(farm: FarmFile) -> None:
     assert [place.name for place in farm_places(farm, ["phone", "board"])] == ["fast", "desk"]
     assert [place.name for place in farm_places(farm, ["desk", "desk"])] == ["desk"]

@@ -110,6 +110,7 @@ def test_two_processes_are_one(tiny: Network, settings: TrainRecipe, root: Path)
     ]
 
 
+@pytest.mark.slow
 def test_pruning_by_two_is_pruning_by_one(settings: TrainRecipe, root: Path) -> None:
     torch.manual_seed(1)
     start = create("ledsr", scale=2, n_blocks=2, n_feats=6)
