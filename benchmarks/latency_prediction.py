@@ -67,8 +67,9 @@ def main() -> None:
         f"{TARGET} Each network was cut to widths drawn at random for each group, in the device's "
         "blocks; none of those that are predicted had been measured. Predicted from probes of "
         f"layers and four whole networks; {THREADS} threads. Errors are those of undisturbed "
-        f"times, the {CALM}th percentile of a file's: other tenants of the machine slow it for "
-        "seconds, and equal files then differ in their medians. *Of medians*: the median error of "
+        "times: the ratio to a file that takes turns with all others in every run, times that "
+        f"file's {CALM}th percentile. Other tenants of the machine slow it for seconds, and equal "
+        "files then differ in their medians. *Of medians*: the median error of "
         "predicted medians; *unrest*: the median over the undisturbed time, of the networks that "
         "correct the sum.\n\n" + table(header, rows)
     )
