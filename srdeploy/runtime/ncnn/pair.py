@@ -93,6 +93,11 @@ def read_pair(param: str | Path) -> Pair:
             f"'{weights}' is truncated: it has {weights.stat().st_size} bytes for "
             f"{structure.weights} weights; copy it again."
         )
+    if (name := structure.misfit()) is not None:
+        raise UserError(
+            f"'{path}' is damaged: the weights of '{name}' are not for the channels that it reads; "
+            "convert the network again."
+        )
     told = _description(path, weights)
     inputs, outputs = structure.inputs, structure.outputs
     if told is not None:

@@ -30,6 +30,17 @@ WEIGHTS = {
 }
 """Kinds that have weights, and the setting that says how many."""
 
+_CONVOLUTIONS = WEIGHTS.keys() - {"InnerProduct"}
+
+_AS_MANY = (
+    "Split", "ReLU", "PReLU", "Clip", "Sigmoid", "TanH", "GELU", "Swish", "Mish", "HardSwish",
+    "HardSigmoid", "UnaryOp", "Interp", "BinaryOp", "Eltwise",
+)  # fmt: skip
+"""Kinds that write as many channels as all that they read have."""
+
+_INT8 = {"Convolution": 8, "ConvolutionDepthWise": 8, "InnerProduct": 8}
+"""Kinds that may compute in 8 bits, and the setting that says so."""
+
 _BLOB = re.compile(r"[!-~]{1,256}")
 
 
@@ -59,6 +70,11 @@ class Layer:
         except ValueError:
             return 0
 
+    @property
+    def taps(self) -> int:
+        """Of a convolution, elements of its kernel."""
+        return self.number(1) * (self.number(11) or self.number(1))
+
 
 @dataclass(frozen=True)
 class Param:
@@ -85,9 +101,8 @@ class Param:
         """Channels of the image, where the first convolution that reads it tells."""
         for layer in self.layers:
             if layer.kind == "Convolution" and set(layer.inputs) & _straight(self):
-                width = layer.number(1)
-                taps = width * (layer.number(11) or width) * layer.number(0)
-                return layer.number(6) // taps if taps else None
+                each = layer.taps * layer.number(0)
+                return layer.number(6) // each if each else None
         return None
 
     @property
@@ -96,6 +111,29 @@ class Param:
         return sum(
             layer.number(WEIGHTS[layer.kind]) for layer in self.layers if layer.kind in WEIGHTS
         )
+
+    def misfit(self) -> str | None:
+        """The first convolution whose weights are not for what it reads; None where all fit.
+
+        ncnn takes the channels of a convolution's input from its weights and reads that many,
+        whether they are there or not. What goes through layers of other kinds is not followed.
+        """
+        known: dict[str, int | None] = dict.fromkeys(self.inputs, self.channels)
+        for layer in self.layers:
+            read = [known.get(name) for name in layer.inputs]
+            if layer.kind in _CONVOLUTIONS and read[:1] != [None]:
+                groups = layer.number(7) if "DepthWise" in layer.kind else 1
+                if layer.number(6) * groups != (read[0] or 0) * layer.number(0) * layer.taps:
+                    return layer.name
+            if layer.kind != "Input":
+                known.update(dict.fromkeys(layer.outputs, _channels(layer, read)))
+        return None
+
+    @property
+    def in_8_bits(self) -> bool:
+        """Whether some layer computes in 8 bits."""
+        able = [layer for layer in self.layers if layer.kind in _INT8]
+        return any(layer.number(_INT8[layer.kind]) for layer in able)
 
     def renamed(self, names: Mapping[str, str]) -> Param:
         """With other names for tensors.
@@ -183,6 +221,17 @@ def _layer(line: str) -> Layer:
     if not all(map(_BLOB.fullmatch, tensors)) or not all("=" in part for part in settings):
         raise ValueError(line)
     return Layer(kind, name, tuple(tensors[:a]), tuple(tensors[a:]), settings)
+
+
+def _channels(layer: Layer, read: list[int | None]) -> int | None:
+    """Channels that a layer writes, from those that it reads; None where that is not followed."""
+    if layer.kind in _CONVOLUTIONS:
+        return layer.number(0)
+    if layer.kind == "PixelShuffle" and read[0] is not None and layer.number(0):
+        return read[0] // layer.number(0) ** 2
+    if layer.kind in _AS_MANY and len(set(read)) == 1:
+        return read[0]
+    return None
 
 
 def _straight(param: Param) -> set[str]:

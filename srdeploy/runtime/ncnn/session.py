@@ -155,7 +155,7 @@ class NcnnSession(Session):
         side = -(-16 // multiple) * multiple
         image = np.zeros((self.card.channels, side, side), np.float32)
         bits = self._one(image, first.outputs[0], _AS_IT_IS)
-        if any(layer.number(8) for layer in self._pair.structure.layers):
+        if self._pair.structure.in_8_bits:
             return "int8"
         return {32: "fp32", 16: "fp16"}.get(bits)
 

@@ -26,6 +26,9 @@ def test_a_structure_is_read_and_written(tmp_path: Path) -> None:
     found = read_param(written(tmp_path, PARAM))
     assert (found.inputs, found.outputs) == (("in0",), ("b", "out0"))
     assert (found.channels, found.weights) == (3, 216)
+    assert not found.in_8_bits
+    assert read_param(written(tmp_path, PARAM.replace("6=216", "6=216 8=2"))).in_8_bits
+    assert not read_param(written(tmp_path, PARAM.replace("1=0", "1=0 8=2"))).in_8_bits
     named = found.renamed({"in0": "data", "out0": "output"})
     again = read_param(written(tmp_path, named.text()))
     assert again == named

@@ -127,6 +127,20 @@ def test_weights_that_would_fill_memory_are_refused(foreign: Path) -> None:
         open_session(foreign)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [("1=3 11=3", "1=1 11=1"), ("0=8 ", "0=4 "), ("6=576", "6=288")]
+)
+def test_weights_for_other_channels_are_refused(old: str, new: str, foreign: Path) -> None:
+    """A convolution would read channels that are not there."""
+    lines = foreign.read_text().splitlines()
+    number = [n for n, line in enumerate(lines) if "6=576" in line][1]
+    assert old in lines[number]
+    lines[number] = lines[number].replace(old, new)
+    foreign.write_text("\n".join(lines) + "\n")
+    with pytest.raises(UserError, match="not for the channels that it reads"):
+        open_session(foreign)
+
+
 def test_a_layer_that_ncnn_does_not_know_is_refused(foreign: Path) -> None:
     foreign.write_text(foreign.read_text().replace("PixelShuffle ", "PixelShuffel "))
     with pytest.raises(UserError, match="does not know"):
