@@ -9,6 +9,7 @@ ncnn and torch are not among the ways: no probe of ours runs in them here.
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,16 @@ def main() -> None:
     )
     where = "cpu-2threads" if asked.device == "local" else asked.device.partition(":")[0]
     write(f"latency-prediction-{where}", "Predicted latency", text, raw,
-          "python benchmarks/latency_prediction.py DATA", out=asked.out)  # fmt: skip
+          repeated(asked), out=asked.out)  # fmt: skip
+
+
+def repeated(asked: argparse.Namespace) -> str:
+    """The command that makes the page again."""
+    words = ["python benchmarks/latency_prediction.py DATA"]
+    if asked.only != list(NETWORKS):
+        words += ["--only", *(shlex.quote(name) for name in asked.only)]
+    words += ["--held-out", str(asked.held_out)]
+    return " ".join(words + ["--device", asked.device] * (asked.device != "local"))
 
 
 def subject_of(name: str, data: Path) -> tuple[str, tuple[int, int]]:

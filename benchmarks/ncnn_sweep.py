@@ -27,6 +27,7 @@ from srdeploy.models.registry import ARCHITECTURES, create
 from srdeploy.quality.evaluate import evaluate
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.table import RUNTIMES
+from srdeploy.testing.architectures import SMALL
 
 ROOT = Path(__file__).parents[1]
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -43,19 +44,6 @@ PUBLISHED = {
     "RealESRGAN anime 6B x4": "weights/realesrgan/RealESRGAN_x4plus_anime_6B.pth",
 }
 SHIPPED = ("edsr-s-x2", "edsr-s-x3", "edsr-s-x4", "edsr-s-x2-p30", "edsr-s-x2-p50", "edsr-s-x2-p70")
-SMALL: dict[str, dict[str, Any]] = {
-    "imdn": {"n_blocks": 2, "n_distilled": 2, "reduction": 2},
-    "rfdn": {"n_blocks": 2, "n_distilled": 4, "esa_feats": 3},
-    "rlfn": {"n_blocks": 2, "esa_feats": 3},
-    "safmn": {"n_blocks": 2, "n_levels": 2},
-    "rcan": {"n_groups": 2, "n_blocks": 2, "reduction": 2},
-    "rrdbnet": {"n_blocks": 1},
-    "plksr": {"n_blocks": 2, "n_partial": 4, "side": 5},
-    "realplksr": {"n_blocks": 2, "n_partial": 4, "side": 5},
-    "smsr": {"n_modules": 2, "n_layers": 2, "mask_feats": 4, "reduction": 2},
-}
-"""What keeps an architecture's network small; of the others, two layers or blocks."""
-
 SIZE = (30, 46)
 
 

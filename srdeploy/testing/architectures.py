@@ -34,6 +34,20 @@ from srdeploy.train.defaults import finetune_defaults
 from srdeploy.train.recipe import TrainRecipe
 from srdeploy.util.strict import parse
 
+SMALL: dict[str, dict[str, Any]] = {
+    "imdn": {"n_blocks": 2, "n_distilled": 2, "reduction": 2},
+    "rfdn": {"n_blocks": 2, "n_distilled": 4, "esa_feats": 3},
+    "rlfn": {"n_blocks": 2, "esa_feats": 3},
+    "safmn": {"n_blocks": 2, "n_levels": 2},
+    "rcan": {"n_groups": 2, "n_blocks": 2, "reduction": 2},
+    "rrdbnet": {"n_blocks": 1},
+    "span": {"n_blocks": 2},
+    "plksr": {"n_blocks": 2, "n_partial": 4, "side": 5},
+    "realplksr": {"n_blocks": 2, "n_partial": 4, "side": 5},
+    "smsr": {"n_modules": 2, "n_layers": 2, "mask_feats": 4, "reduction": 2},
+}
+"""Small networks that three layers of eight channels are not."""
+
 _TOLERANCE = 1e-4  # of the value range, between forms that compute in another order
 
 

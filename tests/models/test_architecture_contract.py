@@ -7,7 +7,6 @@ import functools
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -16,24 +15,10 @@ from srdeploy.models.importing.layouts import Importer
 from srdeploy.models.network import Network
 from srdeploy.models.registry import ARCHITECTURES, OTHER, architecture_of_module, create
 from srdeploy.testing import architectures
-from srdeploy.testing.architectures import check_architecture
+from srdeploy.testing.architectures import SMALL, check_architecture
 
 PACKAGE = Path(architectures.__file__).parents[1]
 TABLE = PACKAGE / "models" / "registry.py"
-
-SMALL: dict[str, dict[str, Any]] = {
-    "imdn": {"n_blocks": 2, "n_distilled": 2, "reduction": 2},
-    "rfdn": {"n_blocks": 2, "n_distilled": 4, "esa_feats": 3},
-    "rlfn": {"n_blocks": 2, "esa_feats": 3},
-    "safmn": {"n_blocks": 2, "n_levels": 2},
-    "rcan": {"n_groups": 2, "n_blocks": 2, "reduction": 2},
-    "rrdbnet": {"n_blocks": 1},
-    "span": {"n_blocks": 2},
-    "plksr": {"n_blocks": 2, "n_partial": 4, "side": 5},
-    "realplksr": {"n_blocks": 2, "n_partial": 4, "side": 5},
-    "smsr": {"n_modules": 2, "n_layers": 2, "mask_feats": 4, "reduction": 2},
-}
-"""Small networks that three layers of eight channels are not."""
 
 OF_ONE = {
     "cli/networks.py": "edsr",  # --to edsr-pytorch
