@@ -34,6 +34,7 @@ from PIL import Image
 from srdeploy.cli.main import run
 from srdeploy.models.registry import ARCHITECTURES
 from srdeploy.quality.metrics import METRICS
+from tests.video import clips
 
 ROOT = Path(__file__).parents[1]
 TOPS = (ROOT / "srdeploy", ROOT)
@@ -131,6 +132,8 @@ def stand_in(path: Path) -> None:
         path.write_bytes(MADE[path.name])
     elif kind in (".png", ".jpg", ".jpeg", ".tif", ".webp"):
         _picture(path, (40, 30))
+    elif kind in (".mp4", ".mkv"):
+        clips.make(path, frames=2)
     elif not kind:
         for name in ("first", "second"):
             _picture(path / f"{name}.png", (144, 120))
@@ -171,7 +174,7 @@ def prepare(arguments: list[str], folder: Path) -> None:
     for position, argument in enumerate(arguments):
         path = folder / argument
         looks_like_file = re.fullmatch(
-            r"[\w./-]+\.(pth?|safetensors|onnx|png|jpe?g|tif|webp)", argument
+            r"[\w./-]+\.(pth?|safetensors|onnx|png|jpe?g|tif|webp|mp4|mkv)", argument
         )
         reads = position > 1 and before not in OUTPUTS and not path.exists()
         if (

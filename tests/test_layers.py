@@ -26,7 +26,7 @@ LAYERS = [
     ["reconstruct"],
     ["compacting"],
     ["pruning"],
-    ["quality.evaluate", "upscaling"],
+    ["quality.evaluate", "upscaling", "video"],
     ["runtime"],
     ["sparse"],
     ["models"],

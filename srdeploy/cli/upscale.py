@@ -1,4 +1,4 @@
-"""The command that uses a network: upscale."""
+"""The command that uses a network: upscale, for pictures and videos."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from srdeploy.upscaling.compare import PictureComparison
     from srdeploy.upscaling.folder import PictureOutcome
     from srdeploy.upscaling.image import Upscaler
+    from srdeploy.video.run import Version
 
 
 def register(app: typer.Typer) -> None:
@@ -23,16 +24,26 @@ def register(app: typer.Typer) -> None:
 def upscale(
     file: o.Artifact,
     inputs: Annotated[
-        list[str], typer.Argument(metavar="IN...", help="Pictures, folders or 'patterns*.png'.")
+        list[str],
+        typer.Argument(
+            metavar="IN...", help="Pictures, folders, 'patterns*.png', videos; `-`: a pipe."
+        ),
     ],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="Folder for the results; for one picture also a file."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for the results; for one input also a file, for a video also "
+            "'frames/%06d.png' or `-`.",
+        ),
     ],
     compare: Annotated[
         bool,
         typer.Option(
-            "--compare", help="Also draw bicubic, network and original where they differ most."
+            "--compare",
+            help="Also draw bicubic, network and original where they differ most; of a video, "
+            "whole frames side by side.",
         ),
     ] = False,
     versions: Annotated[
@@ -54,7 +65,8 @@ def upscale(
     memory: Annotated[
         str | None,
         typer.Option(
-            metavar="SIZE", help="What the process may hold, e.g. 2GB (default) or 800MB."
+            metavar="SIZE",
+            help="What the process may hold, e.g. 2GB (default; videos: half of what is free).",
         ),
     ] = None,
     overlap: Annotated[
@@ -64,16 +76,46 @@ def upscale(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Make results anew that exist.")
     ] = False,
+    codec: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a video: h264, hevc, vp9, av1, prores or ffv1 (lossless); default: the first "
+            "that keeps its bits and chroma."
+        ),
+    ] = None,
+    crf: Annotated[
+        int | None,
+        typer.Option(min=0, help="Constant rate factor of that codec; smaller is better."),
+    ] = None,
+    codec_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Of its encoder, e.g. preset=fast; repeatable."),
+    ] = None,
+    frame_rate: Annotated[
+        str | None,
+        typer.Option(metavar="RATE", help="Of a folder that becomes a video, and of raw frames."),
+    ] = None,
+    input_size: Annotated[
+        str | None,
+        typer.Option("--input", metavar="WxH", help="Of raw frames from a pipe or file."),
+    ] = None,
+    pixel_format: Annotated[
+        str | None, typer.Option(help="Of raw frames, by FFmpeg's name; default: rgb24.")
+    ] = None,
+    matrix: Annotated[
+        str | None,
+        typer.Option(help="Of a video that does not tell its own: bt601, bt709 or bt2020."),
+    ] = None,
     runtime: o.RuntimeName = None,
     threads: o.Threads = None,
     arch: o.Arch = None,
     value_range: o.ValueRange = None,
     json: o.AsJson = False,
 ) -> None:
-    """Upscale pictures: any size (in tiles that equal the whole), grey, alpha, 16 bits.
+    """Upscale pictures and videos: any size (in tiles that equal the whole), grey, alpha, 16 bits.
 
-    A rerun skips what is finished. A picture that cannot be read is reported and the others go on;
-    the exit code is then 2.
+    A rerun skips what is finished, and a video goes on at its last finished stretch. A picture
+    that cannot be read is reported and the others go on; the exit code is then 2.
 
     **Examples**
 
@@ -82,19 +124,41 @@ def upscale(
     `srdeploy upscale tuned.onnx holiday/ -o large --format jpeg --memory 1.5GB`
 
     `srdeploy upscale pruned.safetensors Set5/LR_bicubic/X2 -o seen --compare --with edsr-s-x2`
+
+    `srdeploy upscale tuned.onnx holiday.mp4 -o holiday_x2.mp4 --runtime openvino`
     """
+    from srdeploy.cli.video import VideoOptions, is_video, tell, upscale_videos
+    from srdeploy.errors import UserError
     from srdeploy.runtime.open import open_session
     from srdeploy.upscaling.folder import Settings, find_pictures, name_results, upscale_pictures
     from srdeploy.upscaling.image import Upscaler
+    from srdeploy.util.memory import available
 
     opening: dict[str, Any] = {"threads": threads, "scale": scale, "arch": arch}
     opening["value_range"] = value_range
-    pictures = find_pictures(inputs)
+    video = VideoOptions(
+        codec, crf, codec_option or (), frame_rate, input_size, pixel_format, matrix
+    )
+    moving = is_video(inputs, output) or input_size is not None
+    if moving:
+        _require_usual(format, bits, hr)
+    elif video.given():
+        raise UserError(f"{video.given()[0]} is for videos, and none is named; leave it out.")
+    pictures = [] if moving else find_pictures(inputs)
     with ExitStack() as stack:
         session = stack.enter_context(open_session(file, runtime=runtime, **opening))
-        limits: dict[str, Any] = {"memory": parse_memory(memory), "overlap": overlap}
+        room = (available() or 0) // 2 if moving else None  # encoders hold many frames
+        limits: dict[str, Any] = {"memory": parse_memory(memory) or room, "overlap": overlap}
         upscaler = Upscaler(session, scale, **limits)
-        settings = Settings(format, bits, quality, overwrite, f"{_identity(file)} {overlap}")
+        identity = f"{_identity(file)} {overlap}"
+        if moving:
+            shown = _versions(stack, file, upscaler, versions or [], compare, opening, limits)
+            videos = upscale_videos(
+                upscaler, inputs, output, video, identity, shown, overwrite, quality
+            )
+            tell(videos, json, file, upscaler)
+            return
+        settings = Settings(format, bits, quality, overwrite, identity)
         targets = name_results(pictures, output, upscaler.scale, settings)
         comparison = None
         if compare or versions or hr is not None:
@@ -118,6 +182,46 @@ def upscale(
         note(f"srdeploy: {outcome.reason}")
     if failed:
         raise typer.Exit(2)
+
+
+def _require_usual(format: str, bits: int | None, hr: Path | None) -> None:
+    """Refuse what only pictures have."""
+    from srdeploy.errors import UserError
+
+    for name, given in (("--format", format != "png"), ("--bits", bits), ("--hr", hr)):
+        if given:
+            raise UserError(
+                f"{name} is for pictures; of a video the ending of -o and --codec say how it is "
+                "written."
+            )
+
+
+def _versions(
+    stack: ExitStack,
+    file: str,
+    upscaler: "Upscaler",
+    names: list[str],
+    compare: bool,
+    opening: dict[str, Any],
+    limits: dict[str, Any],
+) -> "list[Version]":
+    """The networks of a video's comparison, bicubic first; none where it is not asked for."""
+    from srdeploy.runtime.bicubic_session import NAME
+    from srdeploy.runtime.open import open_session
+    from srdeploy.upscaling.image import Upscaler
+    from srdeploy.video.run import Version
+
+    if not compare and not names:
+        return []
+    others = [
+        Version(
+            Path(name).name,
+            Upscaler(stack.enter_context(open_session(name, **opening)), upscaler.scale, **limits),
+            _identity(name),
+        )
+        for name in [NAME, *names]
+    ]
+    return [*others, Version(Path(file).name, upscaler, _identity(file))]
 
 
 def parse_memory(text: str | None) -> int | None:

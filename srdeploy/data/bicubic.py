@@ -10,7 +10,7 @@ eight.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -100,6 +100,31 @@ def imresize_part(
     return out[..., 0] if flat else out
 
 
+def resample(
+    plane: NDArray,
+    size: tuple[int, int],
+    factors: Sequence[float],
+    shifts: Sequence[float],
+) -> NDArray[np.float64]:
+    """Resize a plane whose samples lie elsewhere than where :func:`imresize` puts them.
+
+    Args:
+        plane: ``[H, W]``, floating.
+        size: Rows and columns of the result.
+        factors: Samples of the result to a sample of the plane, along rows and columns.
+        shifts: How far every sample of the result lies beyond where :func:`imresize` has it, in
+            samples of the plane.
+
+    Returns:
+        ``float64``, not clipped; with shifts of 0 what :func:`imresize` gives.
+    """
+    out = plane[..., None]
+    for axis in sorted((0, 1), key=lambda axis: factors[axis]):
+        taps = _taps(out.shape[axis], size[axis], factors[axis], True, shifts[axis])
+        out = _along(out, axis, *taps)
+    return np.ascontiguousarray(out)[..., 0]
+
+
 def _cubic(distance: NDArray) -> NDArray:
     x = np.abs(distance)
     near = ((1.5 * x - 2.5) * x) * x + 1.0
@@ -109,12 +134,12 @@ def _cubic(distance: NDArray) -> NDArray:
 
 @lru_cache(maxsize=256)
 def _taps(
-    n_in: int, n_out: int, factor: float, antialias: bool
+    n_in: int, n_out: int, factor: float, antialias: bool, shift: float = 0.0
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Weights and source rows of every output row, both ``[n_taps, n_out]``."""
     stretch = max(1.0, 1.0 / factor) if antialias else 1.0
     width = _KERNEL_WIDTH * stretch
-    centre = (np.arange(n_out) + 0.5) / factor - 0.5
+    centre = (np.arange(n_out) + 0.5) / factor - 0.5 + shift
     first = np.floor(centre - width / 2)
     positions = first[None, :] + np.arange(math.ceil(width) + 2)[:, None]
     weights = _cubic((centre[None, :] - positions) / stretch)

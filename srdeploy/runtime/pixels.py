@@ -49,13 +49,16 @@ def upscale_rgb(
     return _joined(upscale_parts(session, lr, scale, grid), lr, scale)
 
 
-def upscale_y(session: Session, y: NDArray[np.float64], scale: int) -> NDArray[np.float64]:
+def upscale_y(
+    session: Session, y: NDArray, scale: int, grid: Grid | None = None
+) -> NDArray[np.float64]:
     """Upscale a luma plane with a luma-only network.
 
     Args:
         session: the network.
         y: ``[h, w]``, luma in 16..235 (:func:`srdeploy.data.images.rgb_to_y`), not rounded.
         scale: as in :func:`upscale_rgb`.
+        grid: likewise.
 
     Returns:
         ``float64 [h * scale, w * scale]``, neither rounded nor clipped.
@@ -64,7 +67,7 @@ def upscale_y(session: Session, y: NDArray[np.float64], scale: int) -> NDArray[n
         UserError, SrdeployError: as :func:`upscale_rgb`.
     """
     planes = np.asarray(y, np.float64)[..., None]
-    return _joined(_network_parts(session, planes, scale, None), planes, scale)[..., 0]
+    return _joined(_network_parts(session, planes, scale, grid), planes, scale)[..., 0]
 
 
 def upscale_parts(

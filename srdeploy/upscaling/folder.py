@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -22,11 +20,9 @@ from srdeploy.data.picture_write import FORMATS, Format, find_format, format_of,
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.upscaling.compare import PictureComparison
 from srdeploy.upscaling.image import Upscaler, hidden_bytes
-from srdeploy.util.files import atomic_path, check_output, require_file, sha256
+from srdeploy.upscaling.journal import JOURNAL, Journal, fingerprint
+from srdeploy.util.files import check_output, require_file, sha256
 from srdeploy.util.progress import Tracker, track
-
-JOURNAL = "upscale.json"
-"""Beside the results: what each was made from, so that a rerun knows what is finished."""
 
 
 class UpscalingStopped(SrdeployError):
@@ -197,7 +193,7 @@ def upscale_pictures(
     """
     folder = next(iter(targets.values())).parent
     check_output(folder / JOURNAL)
-    journal = _Journal(folder)
+    journal = Journal(folder)
     outcomes: list[PictureOutcome] = []
     areas = {path: max(_area(path) // 1000, 1) for path in targets}
     try:
@@ -230,7 +226,7 @@ def _one(
     upscaler: Upscaler,
     outcome: PictureOutcome,
     settings: Settings,
-    journal: _Journal,
+    journal: Journal,
     comparison: PictureComparison | None,
     progress: _Share,
 ) -> None:
@@ -305,9 +301,7 @@ def _fingerprint(
     """What a result depends on: with and without its side-by-side."""
     facts = [sha256(source), settings.identity, upscaler.session.runtime, upscaler.scale]
     facts += [settings.format, settings.bits, settings.quality]
-    own = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-    sheet = hashlib.sha256(comparison.identity.encode()).hexdigest() if comparison else ""
-    return [own, sheet]
+    return fingerprint(facts, comparison.identity if comparison else "")
 
 
 def _area(path: Path) -> int:
@@ -344,36 +338,3 @@ class _Share:
 
     def finish(self) -> None:
         self._bar.update(self._left, picture=self._title)
-
-
-class _Journal:
-    """The results in a folder and what they were made from."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / JOURNAL
-        self._entries: dict[str, dict[str, Any]] = {}
-        try:
-            entries = json.loads(self._path.read_text(encoding="utf-8"))
-            self._entries = {
-                str(name): dict(entry) for name, entry in entries.items() if "made_from" in entry
-            }
-        except (OSError, ValueError, AttributeError, TypeError):
-            pass  # none yet, or somebody else's: results are then refused, not replaced
-
-    def knows(self, target: Path, made_from: list[str]) -> bool:
-        """Whether this very result, with this side-by-side, is finished."""
-        return self._made(target) == made_from or (
-            not made_from[1] and self.same_but_sheet(target, made_from)
-        )
-
-    def same_but_sheet(self, target: Path, made_from: list[str]) -> bool:
-        """Whether this very result is finished, whatever it was compared with."""
-        return self._made(target)[:1] == made_from[:1]
-
-    def add(self, target: Path, made_from: list[str], source: str) -> None:
-        self._entries[target.name] = {"source": source, "made_from": made_from}
-        with atomic_path(self._path) as temporary:
-            temporary.write_text(json.dumps(self._entries, indent=1) + "\n", encoding="utf-8")
-
-    def _made(self, target: Path) -> list[str]:
-        return list(self._entries.get(target.name, {}).get("made_from", []))

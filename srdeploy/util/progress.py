@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ class _Silent:
 class _Lines:
     """For logs: a line every so often."""
 
-    def __init__(self, description: str, total: int, completed: int) -> None:
+    def __init__(self, description: str, total: int | None, completed: int) -> None:
         self._description, self._total = description, total
         self._first, self._done = completed, float(completed)
         self._started = time.monotonic()
@@ -42,13 +43,15 @@ class _Lines:
         self._done += advance
         self._note = _noted(fields) or self._note
         now = time.monotonic()
-        if now - _said < EVERY or not self._first < self._done < self._total:
+        if now - _said < EVERY or not self._first < self._done < (self._total or math.inf):
             return
         _said = now
-        spent = (now - self._started) / (self._done - self._first)
-        left = _span(spent * (self._total - self._done))
-        share = f"{100 * self._done / self._total:.0f} %"
-        told = f"{self._description}: {int(self._done)} of {self._total} ({share}), {left} left"
+        told = f"{self._description}: {int(self._done)}"
+        if self._total is not None:
+            spent = (now - self._started) / (self._done - self._first)
+            left = _span(spent * (self._total - self._done))
+            share = f"{100 * self._done / self._total:.0f} %"
+            told += f" of {self._total} ({share}), {left} left"
         if self._note:
             together = len(told) + 2 + len(self._note) <= _WIDTH
             told += f"{'  ' if together else chr(10) + '  '}{self._note}"
@@ -115,8 +118,10 @@ def _working() -> Iterator[None]:
 
 
 @contextmanager
-def track(description: str, total: int, completed: int = 0) -> Iterator[Tracker]:
+def track(description: str, total: int | None, completed: int = 0) -> Iterator[Tracker]:
     """A progress bar for ``total`` units of work, starting at ``completed`` when resuming.
+
+    A total of None is unknown: there is no time left then.
 
     Where stderr is no terminal, a line is written there every :data:`EVERY` seconds.
     """

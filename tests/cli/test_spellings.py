@@ -142,6 +142,13 @@ CONCEPTS = {
     "--memory": "memory limit",
     "--overlap": "overlap of tiles",
     "--title": "title of a page",
+    # videos
+    "--codec": "what a video is packed with",
+    "--crf": "constant rate factor of a codec",
+    "--codec-option": "setting of an encoder",
+    "--frame-rate": "frames per second of pictures and raw frames",
+    "--pixel-format": "layout of raw frames",
+    "--matrix": "matrix of luma and chroma",
     # of srdeploy itself
     "--version": "version",
     "--quiet": "say less",
