@@ -11,13 +11,13 @@ This module is its interface: the command line it takes, and the text it answers
 
 ``--version`` prints ``srdeploy-runner VERSION ncnn DATE``. ``--param`` and ``--bin`` name the two
 files of ncnn; ``--net`` names a model file of SMSR (:mod:`srdeploy.sparse.model_file`), which C
-code of ours runs inside its masks only, in fp32, by the kernel named or by the quickest that the
-processor has. Of such a network the answer has lines ``kernel NAME`` and, per module, ``module
-DENSITY FORM``: the share of pixels inside its mask, and what its masked layers did.
+code of ours runs inside its masks only, in the precision of the file, by the kernel named or by the
+quickest that the processor has. Of such a network the answer has lines ``kernel NAME`` and, per
+module, ``module DENSITY FORM``: the share of pixels inside its mask, and what its masked layers
+did.
 
-The precision asked for is a wish: the
-answer's is read back from what the convolutions put out (``fp16`` on a processor without half
-precision runs as ``fp32``, or as ``fp32 (fp16 storage)``).
+The precision asked for is a wish: the answer's is read back from what the convolutions put out
+(``fp16`` on a processor without half precision runs as ``fp32``, or as ``fp32 (fp16 storage)``).
 
 Inputs and outputs are raw little-endian float32 in NCHW order; ``--min-runs 0`` times nothing. It
 prints one ``key value`` per line and, as the last line, ``end ok``: a transport that lost the
@@ -52,7 +52,8 @@ PROGRAM = "srdeploy-runner"
 VERSION = 2
 """Of the command line and the answer; the program's own is compared with it by its tests."""
 END = "end ok"
-PRECISIONS = ("fp32", "fp16", "bf16")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+"""What may be asked for; the last of SMSR's own code only."""
 NCNN, SPARSE = "ncnn", "sparse"
 RUNTIMES = (NCNN, SPARSE)
 """What the program runs networks by."""

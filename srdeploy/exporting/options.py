@@ -154,7 +154,7 @@ Quantise = Annotated[
     ),
 ]
 Calibration = Annotated[
-    str | None, Option("Images to find ranges on (onnx; coreml a8).", metavar="DIR")
+    str | None, Option("Images to find ranges on (onnx, sparse-runner; coreml a8).", metavar="DIR")
 ]
 CalibrateBy = Annotated[
     str | None,
@@ -276,6 +276,13 @@ class NcnnOptions(Strict):
     data: Data = None
     scale: Scale = None
     value_range: ValueRange = None
+
+
+class SparseRunnerOptions(Strict):
+    """Of :func:`srdeploy.exporting.sparse_runner.export_sparse_runner`."""
+
+    precision: Precision = "fp32"
+    calibration: Calibration = None
 
 
 def options_of(model: type[Strict]) -> dict[str, Option]:

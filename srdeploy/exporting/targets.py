@@ -51,7 +51,6 @@ ONNX_PRECISIONS = ("fp32", "fp16", "bf16", "int8", "mixed")
 NO_BF16 = {
     "coreml": "coremltools converts to float32 and float16 only; use fp16",
     "litert": "srdeploy writes float32 TFLite files only",
-    "sparse-runner": "its C code computes in float32 only",
     "ncnn": "its files store 32 or 16 bits; devices choose bf16 themselves",
 }
 """Why a target has no bf16."""
@@ -306,12 +305,13 @@ TARGETS: Table[Target] = Table(
             "sparse-runner",
             "SMSR skipping pixels in C",
             ".smsr",
-            ("fp32",),
+            ("fp32", "fp16", "bf16", "int8"),
             (TORCH,),
             builds_on="anywhere",
             runs_on="Android and Linux (`--device adb`, `ssh://...`), by the native runner",
             runtime="sparse",
             exporter="srdeploy.exporting.sparse_runner:export_sparse_runner",
+            option_class="srdeploy.exporting.options:SparseRunnerOptions",
             sparse_only=True,
         ),
         Target(

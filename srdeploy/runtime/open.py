@@ -54,7 +54,8 @@ def open_session(
         provider: onnxruntime's execution provider
             (:data:`srdeploy.runtime.onnx.providers.PROVIDERS`): ``cuda`` is short for the
             runtime ``onnxruntime-cuda``.
-        precision: what the runtime ``sparse`` computes a network in: ``fp32`` or ``bf16``.
+        precision: what the runtime ``sparse`` computes a network in
+            (:data:`srdeploy.sparse.model_file.PRECISIONS`); default: ``fp32``.
 
     Raises:
         UserError: the file cannot be read, or the runtime or provider does not exist or cannot run
@@ -172,9 +173,13 @@ def _open_network(
     network: Network, runtime: str | None, threads: int | None, precision: str | None
 ) -> Session:
     if runtime == "sparse":
+        if precision not in (None, "fp32"):
+            from srdeploy.runtime.sparse_file_session import open_compiled
+
+            return open_compiled(network, threads, precision)
         from srdeploy.runtime.sparse_session import SparseSession
 
-        return SparseSession(network, threads, precision=precision or "fp32")
+        return SparseSession(network, threads)
     if precision is not None:
         raise UserError(_HAS_ONE.format(f"This {network.card.arch} network"))
     from srdeploy.runtime.torch_session import TorchSession

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import ClassVar
 
@@ -9,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srdeploy.errors import UserError
+from srdeploy.models.network import Network
 from srdeploy.runtime.session import Session
 from srdeploy.sparse.compiler import Unavailable
 from srdeploy.sparse.library import LoadedModel
-from srdeploy.sparse.model_file import read_model
+from srdeploy.sparse.model_file import SUFFIX, read_model
 from srdeploy.sparse.told import masks_told
 
 
@@ -20,7 +22,6 @@ class SparseFileSession(Session):
     """One model file, loaded and ready. torch is not imported."""
 
     runtime: ClassVar[str] = "sparse"
-    precision = "fp32"
 
     def __init__(
         self, path: str | Path, *, threads: int | None = None, kernel: str | None = None
@@ -42,8 +43,9 @@ class SparseFileSession(Session):
         except Unavailable as error:
             raise UserError(
                 f"Running '{path}' here needs a C compiler ({error}); install gcc, or give the "
-                "network that it was exported from."
+                "network that it was exported from, and leave the precision out."
             ) from None
+        self.precision = self._model.precision
         self._told = ""
 
     @property
@@ -60,3 +62,24 @@ class SparseFileSession(Session):
     def close(self) -> None:
         """Free it."""
         self._model.close()
+
+
+def open_compiled(network: Network, threads: int | None, precision: str) -> SparseFileSession:
+    """A network as the C code runs it in a precision, without a file that stays.
+
+    Args:
+        network: An SMSR network; float32, on the CPU.
+        threads: As of :class:`SparseFileSession`.
+        precision: One of :data:`srdeploy.sparse.model_file.PRECISIONS`; grids of ``int8`` are found
+            on the shipped images.
+
+    Raises:
+        UserError: as of :func:`srdeploy.runtime.sparse_file.write_model` and
+            :class:`SparseFileSession`.
+    """
+    from srdeploy.runtime.sparse_file import write_model
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"network{SUFFIX}"
+        write_model(network, path, precision=precision)
+        return SparseFileSession(path, threads=threads)

@@ -8,18 +8,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from srdeploy.errors import UserError, unknown_name
+from srdeploy.errors import UserError
 from srdeploy.models.network import Network
 from srdeploy.models.smsr.network import SMSR
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.torch_session import lend_threads
-from srdeploy.sparse.compiler import Unavailable
 from srdeploy.sparse.engine import SparseEngine
-from srdeploy.sparse.native import PRECISIONS
 
 
 class SparseSession(Session):
-    """Runs an SMSR network, skipping what its masks say.
+    """Runs an SMSR network in fp32, skipping what its masks say.
 
     Attributes:
         engine: What runs it; ``engine.choices`` tells what each layer of the latest run did.
@@ -27,13 +25,10 @@ class SparseSession(Session):
 
     runtime: ClassVar[str] = "sparse"
 
+    precision = "fp32"
+
     def __init__(
-        self,
-        network: Network,
-        threads: int | None = None,
-        *,
-        backend: str = "auto",
-        precision: str = "fp32",
+        self, network: Network, threads: int | None = None, *, backend: str = "auto"
     ) -> None:
         """Pack the weights and time the forms of a layer.
 
@@ -41,28 +36,19 @@ class SparseSession(Session):
             network: An SMSR network; it is not changed.
             threads: CPU threads; default as in :func:`srdeploy.runtime.session.default_threads`.
             backend: One of :data:`srdeploy.sparse.backend.BACKENDS`.
-            precision: Of the products, one of :data:`srdeploy.sparse.native.PRECISIONS`.
 
         Raises:
-            UserError: another network, or a precision that is none, or not to be had here.
+            UserError: another network, or one that the kernel cannot run.
         """
-        if precision not in PRECISIONS:
-            raise unknown_name("precision of the runtime sparse", precision, PRECISIONS)
         super().__init__(network.card, threads)
         if not isinstance(network.module, SMSR):
             raise UserError(
                 f"The runtime sparse runs SMSR networks, this one is {network.card.arch}; leave "
                 "the runtime out."
             )
-        self.precision = precision
         try:
             with lend_threads(self.threads):
-                self.engine = SparseEngine(network.module, backend=backend, precision=precision)
-        except Unavailable as error:
-            raise UserError(
-                f"The runtime sparse cannot compute in {precision} here: {error}; leave the "
-                "precision out."
-            ) from None
+                self.engine = SparseEngine(network.module, backend=backend)
         except ValueError as error:
             raise UserError(f"The runtime sparse cannot run this network: {error}.") from None
 

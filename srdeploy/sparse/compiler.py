@@ -30,11 +30,6 @@ def arm() -> bool:
     return platform.machine().lower() in ("aarch64", "arm64")
 
 
-def has_flag(name: str) -> bool:
-    """Whether Linux lists a feature of the processor; False where that is not to be known."""
-    return name in _cpu_flags().split()
-
-
 def build_library(
     name: str, sources: Sequence[Path], commands: Callable[[str, Path, Path], list[list[str]]]
 ) -> Path:

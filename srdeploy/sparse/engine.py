@@ -55,14 +55,7 @@ class SparseEngine:
         choices: What every masked layer did in the latest run, by module, image after image.
     """
 
-    def __init__(
-        self,
-        network: SMSR,
-        *,
-        backend: str = "auto",
-        form: str = "auto",
-        precision: str = "fp32",
-    ) -> None:
+    def __init__(self, network: SMSR, *, backend: str = "auto", form: str = "auto") -> None:
         """Split and pack the weights; for ``auto``, time the forms (half a second).
 
         Args:
@@ -71,20 +64,15 @@ class SparseEngine:
             form: ``rows`` or ``dense`` for all masked layers, or ``auto``: the cheaper one each
                 time. The layers of a module share one mask, hence one density and one size, and
                 go together.
-            precision: Of the products: ``fp32``, or ``bf16`` where the processor has them. Sums,
-                features in memory, pixels and what decides on masks stay fp32. In bf16 ``auto`` is
-                ``rows``: the library's convolutions here are of fp32.
 
         Raises:
-            Unavailable: the backend or the precision cannot be had.
+            Unavailable: the backend cannot be had.
             ValueError: unknown backend or form.
         """
         if form not in FORMS:
             raise ValueError(f"unknown form '{form}'; there are {', '.join(FORMS)}")
         keep_freed_memory()
-        self.backend = choose_backend(backend, precision)
-        if form == "auto" and precision != "fp32":
-            form = "rows"
+        self.backend = choose_backend(backend)
         self.choices: list[FormChoice] = []
         self._form = form
         packed = pack(network)

@@ -57,11 +57,15 @@ static inline __attribute__((always_inline)) void finish(
     }
 }
 
-#ifdef SRDEPLOY_BF16
-#include "tiles_bf16.h"
-#else
 #include "tiles_fp32.h"
-#endif
+
+/* Zeros behind the outputs of some pixels. */
+static void fill(const job *j, const int32_t *rows, int64_t n, int64_t columns)
+{
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t c = columns; c < j->filled; c += LANES)
+            *(vec *)(j->out + rows[i] * j->ldo + c) = (vec){0};
+}
 
 static void take(const job *j, int32_t *next, double *sums)
 {
@@ -69,26 +73,29 @@ static void take(const job *j, int32_t *next, double *sums)
     const int64_t chunks = (j->n + CHUNK - 1) / CHUNK;
     float part[MAX_OUT];
     int64_t number;
-    begin();
     while ((number = __atomic_fetch_add(next, 1, __ATOMIC_RELAXED)) < chunks) {
         const int64_t i = number * CHUNK;
         for (int64_t c = 0; sums && c < columns; c++) part[c] = 0;
         chunk(j, j->rows + i, j->n - i < CHUNK ? j->n - i : CHUNK, sums ? part : 0);
         for (int64_t c = 0; sums && c < columns; c++) sums[c] += part[c];
+        fill(j, j->rows + i, j->n - i < CHUNK ? j->n - i : CHUNK, columns);
     }
-    end();
 }
 
 #ifdef SRDEPLOY_KERNEL
 /* One of several in a program, which has threads of its own (portable/). */
-#define NAMED(name) const kernel srdeploy_kernel_##name = {#name, LANES, QMAX, take}
+#include "narrow.h"
+#define NAMED(name)                                                                              \
+    const kernel srdeploy_kernel_##name = {                                                      \
+        #name, LANES, QMAX, take, NARROW, HALF, THRICE,                                          \
+        {[WIDE] = form_wide, [IN_BF16] = BF16_HERE, [IN_FP16] = FP16_HERE,                       \
+         [IN_INT8] = INT8_HERE}}
 #define NAMED_BY(macro) NAMED(macro)
 NAMED_BY(SRDEPLOY_KERNEL);
 #else
 /* The only one of a library, compiled for the processor at hand, with OpenMP's threads. */
 int64_t srdeploy_lanes(void) { return LANES; }
 int64_t srdeploy_block(void) { return QMAX; }
-int64_t srdeploy_ready(void) { return ready(); }
 
 void srdeploy_rows(const job *j, int64_t threads)
 {

@@ -51,8 +51,7 @@ def load_library() -> ctypes.CDLL:
     Raises:
         Unavailable: no compiler, it fails, or its result cannot be loaded.
     """
-    sources = [SOURCES / name for name in ("kernel.c", "kernel.h", "tiles_fp32.h")]
-    sources += sorted(PORTABLE.iterdir())
+    sources = [SOURCES / "kernel.c", *sorted(SOURCES.glob("*.h")), *sorted(PORTABLE.iterdir())]
     path = build_library("smsr", sources, build_commands)
     try:
         library = ctypes.CDLL(str(path))
@@ -62,11 +61,11 @@ def load_library() -> ctypes.CDLL:
         library.smsr_run.argtypes = [
             ctypes.c_void_p, _FLOATS, size, size, size, _FLOATS, text,
         ]  # fmt: skip
-        library.smsr_kernel.restype = ctypes.c_char_p
+        library.smsr_kernel.restype = library.smsr_precision.restype = ctypes.c_char_p
         library.smsr_density.restype = ctypes.c_double
         library.smsr_density.argtypes = [ctypes.c_void_p, ctypes.c_int]
         library.smsr_kernels.restype = ctypes.POINTER(ctypes.c_char_p)
-        for name in ("close", "scale", "kernel", "modules"):
+        for name in ("close", "scale", "kernel", "precision", "modules"):
             getattr(library, f"smsr_{name}").argtypes = [ctypes.c_void_p]
     except (OSError, AttributeError) as error:
         raise Unavailable(f"the compiled library does not load: {error}") from error
@@ -92,6 +91,7 @@ class LoadedModel:
     Attributes:
         scale: Upscaling factor.
         kernel: Which kernel computes.
+        precision: What in, as the file says.
     """
 
     def __init__(self, path: str | Path, threads: int, kernel: str | None = None) -> None:
@@ -114,6 +114,7 @@ class LoadedModel:
             raise _said(error)
         self.scale: int = self._library.smsr_scale(self._net)
         self.kernel: str = self._library.smsr_kernel(self._net).decode()
+        self.precision: str = self._library.smsr_precision(self._net).decode()
 
     @property
     def choices(self) -> list[tuple[float, str]]:

@@ -24,14 +24,14 @@ class RowMaskBranch:
 
     def __init__(self, backend: Backend, packed: PackedModule) -> None:
         first, second, _ = packed.mask_layers
-        self.first = Conv3x3.of(backend, first, relu=True, exact=True)
+        self.first = Conv3x3.of(backend, first, relu=True)
         self._width = first.out_channels
-        self._pool = backend.exact(_mean_of_four(first.out_channels))
+        self._pool = backend.prepare(_mean_of_four(first.out_channels))
         bias = None if second.bias is None else second.bias.detach()
-        self._second = backend.exact(spatial(second.weight.detach(), bias, relu=True))
+        self._second = backend.prepare(spatial(second.weight.detach(), bias, relu=True))
         self._second_width = second.out_channels
         self.decide: Callable[[Tensor], Tensor] = lambda logit: logit > 0
-        self._last = backend.exact(four_phases(*packed.mask_difference()))
+        self._last = backend.prepare(four_phases(*packed.mask_difference()))
 
     def __call__(self, space: Workspace, half: HalfSize, x: Tensor, form: str) -> Tensor:
         """Which pixels of features ``[rows, width]`` are inside: bool ``[pixels]``."""

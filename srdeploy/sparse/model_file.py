@@ -3,12 +3,13 @@
 Little-endian, nothing between the parts::
 
     8 bytes   "srd-smsr"
-    4 x u32   version 1; bytes of the card (a multiple of 4), sizes, and weights that follow
+    4 x u32   version 2; bytes of the card (a multiple of 4), sizes, and weights that follow
     card      JSON, blanks behind it
-    sizes     int32: scale, modules, layers; channels of head.0, head.2 and collect.0; and of every
-              module those of its mask branch (two), of the middle of its attention, and of every
-              masked layer all and the dense ones
-    weights   float32, see :mod:`srdeploy.sparse.model_weights`
+    sizes     int32: precision (a place in PRECISIONS), scale, modules, layers; channels of head.0,
+              head.2 and collect.0; and of every module those of its mask branch (two), of the
+              middle of its attention, and of every masked layer all and the dense ones
+    weights   float32 in every precision (C rounds them to what the processor at hand multiplies),
+              see :mod:`srdeploy.sparse.model_weights`
     32 bytes  SHA-256 of everything before
 
 ``portable/file.c`` reads it on devices, as strictly as :func:`read_model` here. torch is not
@@ -33,7 +34,7 @@ from srdeploy.util.files import require_file
 
 SUFFIX = ".smsr"
 MAGIC = b"srd-smsr"
-VERSION = 1
+VERSION = 2
 MOST_BYTES = 1 << 28
 MOST_CARD = 4 << 20
 MOST_PACKED = 1 << 26
@@ -41,11 +42,15 @@ MOST_PACKED = 1 << 26
 MOST_CHANNELS = 4096
 MOST_MODULES, MOST_LAYERS, MOST_SCALE = 64, 32, 8
 COLOURS = 3
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+"""What a file can ask to be computed in; the last also holds the steps of features in bytes."""
+STEPS = 1e-12, 1e12
+"""The smallest and the largest step."""
 ALIGN = 16
 
 _HEADER = struct.Struct("<8s4I")
 _DIGEST = 32
-_FIXED = 6
+_FIXED = 7
 
 
 @dataclass(frozen=True)
@@ -66,11 +71,13 @@ class Sizes:
     trunk: int
     collect: int
     modules: tuple[tuple[int, int, int, tuple[tuple[int, int], ...]], ...]
+    precision: str = "fp32"
 
     def numbers(self) -> list[int]:
         """As the file has them."""
         layers = len(self.modules[0][3])
-        found = [self.scale, len(self.modules), layers, self.head, self.trunk, self.collect]
+        found = [PRECISIONS.index(self.precision), self.scale, len(self.modules), layers]
+        found += [self.head, self.trunk, self.collect]
         for first, second, narrow, widths in self.modules:
             found += [first, second, narrow, *(n for pair in widths for n in pair)]
         return found
@@ -80,7 +87,9 @@ class Sizes:
         """Take them apart; None where they are no sizes of an SMSR network that C can run."""
         if len(numbers) < _FIXED:
             return None
-        scale, n_modules, n_layers, *channels = numbers[:_FIXED]
+        precision, scale, n_modules, n_layers, *channels = numbers[:_FIXED]
+        if not 0 <= precision < len(PRECISIONS):
+            return None
         bounds = ((scale, MOST_SCALE), (n_modules, MOST_MODULES), (n_layers, MOST_LAYERS))
         if not all(1 <= n <= most for n, most in bounds):
             return None
@@ -99,10 +108,18 @@ class Sizes:
         if not all(1 <= n <= MOST_CHANNELS for n in channels):
             return None
         head, trunk, collect = channels[:3]
-        return cls(scale, head, trunk, collect, tuple(modules))
+        return cls(scale, head, trunk, collect, tuple(modules), PRECISIONS[precision])
+
+    def steps(self) -> list[slice]:
+        """Where the steps of every module's bytes lie among the weights."""
+        return self._count()[2]
 
     def floats(self) -> tuple[int, int]:
         """How many weights there are, and what they take at most when they are packed."""
+        return self._count()[:2]
+
+    def _count(self) -> tuple[int, int, list[slice]]:
+        steps: list[slice] = []
         count = 2 * (COLOURS**2 + COLOURS)
         packed = 0
 
@@ -126,10 +143,13 @@ class Sizes:
             matrix(joined, self.trunk)
             packed += joined * _aligned(self.trunk)
             count += 2 * narrow * self.trunk + narrow + self.trunk
+            if self.precision == "int8":
+                steps.append(slice(count, count + 1 + len(widths)))
+                count += 1 + len(widths)
         matrix(len(self.modules) * self.trunk, self.collect)
         matrix(9 * self.collect, self.trunk)
         matrix(9 * self.trunk, COLOURS * self.scale**2)
-        return count, packed
+        return count, packed, steps
 
 
 def _aligned(width: int) -> int:
@@ -206,6 +226,9 @@ def read_model(path: Path) -> tuple[Card, Sizes]:
     count, packed = sizes.floats()
     weights = np.frombuffer(content, "<f4", n_floats, start + 4 * n_numbers)
     if count != n_floats or packed > MOST_PACKED or not np.isfinite(weights).all():
+        raise none
+    steps = [weights[where] for where in sizes.steps()]
+    if not all(((one >= STEPS[0]) & (one <= STEPS[1])).all() for one in steps):
         raise none
     try:
         text = content[_HEADER.size : start].decode()

@@ -3,12 +3,15 @@
 In the order of the network: the colours' shift before (``[3, 3]`` and 3 biases) and after it;
 ``head``; of every module the mask branch (its last layer as a 2x2 convolution with an output per
 place of a 2x2 window), the masked layers (dense inputs before sparse ones, dense outputs first, no
-bias), the 1x1 convolution and the attention's two layers (``[n_out, n_in]``); ``collect`` and
+bias), the 1x1 convolution, the attention's two layers (``[n_out, n_in]``), and in 8 bits the steps
+of its input and of its layers' outputs (:mod:`srdeploy.sparse.calibrate`); ``collect`` and
 ``tail``. Of every other layer first the matrix ``[depth, n_out]`` that a pixel's inputs are
 multiplied by (:mod:`srdeploy.sparse.rowconv`), then the bias.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -22,11 +25,15 @@ from srdeploy.sparse.model_file import COLOURS, Sizes
 from srdeploy.sparse.rowconv import RowConv, pointwise, spatial
 
 
-def model_weights(network: SMSR) -> tuple[Sizes, NDArray[np.float32]]:
+def model_weights(
+    network: SMSR, precision: str = "fp32", steps: Sequence[Tensor] = ()
+) -> tuple[Sizes, NDArray[np.float32]]:
     """What :func:`srdeploy.sparse.model_file.model_bytes` writes.
 
     Args:
         network: Trained, float32, on the CPU.
+        precision: One of :data:`srdeploy.sparse.model_file.PRECISIONS`.
+        steps: In ``int8`` what :func:`srdeploy.sparse.calibrate.steps` found; else nothing.
 
     Returns:
         Sizes, and weights ``float32 [n]``.
@@ -35,8 +42,8 @@ def model_weights(network: SMSR) -> tuple[Sizes, NDArray[np.float32]]:
         packed = pack(network)
         parts = [_shift(network, "sub_mean"), _shift(network, "add_mean")]
         parts += [_conv(network.head[0]), _conv(network.head[2])]
-        for one in packed:
-            parts += _module(one)
+        for number, one in enumerate(packed):
+            parts += [*_module(one), *steps[number : number + 1]]
         parts += [_conv(network.collect[0]), _conv(network.collect[2]), _conv(network.tail[0])]
         weights = torch.cat(parts).float().numpy()
     modules = tuple(
@@ -50,7 +57,7 @@ def model_weights(network: SMSR) -> tuple[Sizes, NDArray[np.float32]]:
     )
     layers = (network.head[0], network.head[2], network.collect[0])
     head, trunk, collect = (_of(layer).out_channels for layer in layers)
-    return Sizes(network.scale, head, trunk, collect, modules), weights
+    return Sizes(network.scale, head, trunk, collect, modules, precision), weights
 
 
 def _of(layer: nn.Module) -> nn.Conv2d:

@@ -14,17 +14,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from srdeploy.sparse.compiler import SOURCES, Unavailable, arm, build_library, has_flag
+from srdeploy.sparse.compiler import SOURCES, Unavailable, arm, build_library
 from srdeploy.sparse.rowconv import Features, RowConv, aligned
 
 FLAGS = ("-std=gnu11", "-O3", "-fopenmp", "-fPIC", "-shared")
 MAX_OUT = 4096
 """Output channels that the kernel has room for."""
-MAX_DEPTH = 4608
-"""Inputs of one output in bf16 that it has room for."""
-STEP = 32
-"""What the depth of a bf16 convolution is filled up to a multiple of."""
-PRECISIONS = ("fp32", "bf16")
 
 
 class _Source(ctypes.Structure):
@@ -40,6 +35,7 @@ _POINTERS = (
 _FIELDS = (
     *("sources", "segments", "n_segments", "rows", "n", "weights", "n_out", "bias", "scale"),
     *("residual", "ldr", "relu", "out", "places", "ldo", "also", "lda", "n_also", "sums"),
+    "filled",
 )
 
 
@@ -57,16 +53,11 @@ class Kernel:
     Attributes:
         lanes: Floats of a vector.
         block: Vectors of output channels computed together.
-        precision: What its products are of; sums are fp32.
     """
 
-    def __init__(self, path: Path, precision: str = "fp32") -> None:
+    def __init__(self, path: Path) -> None:
         library = ctypes.CDLL(str(path))
         library.srdeploy_lanes.restype = library.srdeploy_block.restype = ctypes.c_int64
-        library.srdeploy_ready.restype = ctypes.c_int64
-        if not library.srdeploy_ready():
-            raise OSError("the system keeps AMX's registers to itself")
-        self.precision = precision
         self.lanes: int = library.srdeploy_lanes()
         self.block: int = library.srdeploy_block()
         self.run = library.srdeploy_rows
@@ -75,30 +66,21 @@ class Kernel:
 
 
 @functools.cache
-def load_kernel(precision: str = "fp32") -> Kernel:
+def load_kernel() -> Kernel:
     """Build the kernel, unless the cache has it, and load it.
 
-    Args:
-        precision: One of :data:`PRECISIONS`.
-
     Raises:
-        Unavailable: no compiler, it fails, or its result cannot be loaded; or the processor has no
-            products of bf16.
+        Unavailable: no compiler, it fails, or its result cannot be loaded.
     """
     source = SOURCES / "kernel.c"
     flags = ["-mcpu=native" if arm() else "-march=native", *FLAGS]
-    if precision == "bf16":
-        if not has_flag("avx512_bf16"):
-            raise Unavailable("this processor has no products of bf16 (AVX512-BF16)")
-        flags.append("-DSRDEPLOY_BF16")
-    tiles = [SOURCES / f"tiles_{one}.h" for one in PRECISIONS]
     library = build_library(
         "rows",
-        (source, SOURCES / "kernel.h", *tiles),
+        (source, SOURCES / "kernel.h", SOURCES / "tiles_fp32.h"),
         lambda compiler, _, target: [[compiler, *flags, str(source), "-o", str(target)]],
     )
     try:
-        return Kernel(library, precision)
+        return Kernel(library)
     except (OSError, AttributeError) as error:
         raise Unavailable(f"the compiled kernel does not load: {error}") from error
 
@@ -116,13 +98,10 @@ class NativeRowConv:
         self._conv, self._kernel = conv, kernel
         self._n_out = n_out
         columns = self._columns = -(-n_out // kernel.lanes) * kernel.lanes
-        half = kernel.precision == "bf16"
-        if half and depth > MAX_DEPTH:
-            raise ValueError(f"the kernel adds up {MAX_DEPTH} products in bf16, not {depth}")
-        padded = torch.zeros(-(-depth // STEP) * STEP if half else depth, columns)
-        padded[:depth, :n_out] = conv.matrix
+        padded = torch.zeros(depth, columns)
+        padded[:, :n_out] = conv.matrix
         blocks = padded.split(kernel.lanes * kernel.block, 1) if n_out else ()
-        packed = [_pairs(b) if half else b.flatten() for b in blocks]
+        packed = [block.flatten() for block in blocks]
         self._weights = torch.cat(packed) if n_out else torch.zeros(1)
         self._bias = None
         if conv.bias is not None:
@@ -160,6 +139,7 @@ class NativeRowConv:
             *(_pointer(residual), 0 if residual is None else residual.shape[1]),
             *(int(self._conv.relu), out.data.data_ptr(), _pointer(out.places), width),
             *(_pointer(also), 0 if also is None else also.shape[1], n_also, _pointer(sums)),
+            0,
         )
         self._kernel.run(ctypes.byref(job), torch.get_num_threads())
 
@@ -185,12 +165,6 @@ class NativeRowConv:
                 self._segments.clear()
             self._segments[key] = torch.tensor(found, dtype=torch.int64).reshape(-1, 4)
         return self._segments[key]
-
-
-def _pairs(block: Tensor) -> Tensor:
-    """``[depth, n]`` as the bf16 kernel reads it: two successive rows lie side by side."""
-    depth, n = block.shape
-    return block.view(depth // 2, 2, n).transpose(1, 2).to(torch.bfloat16).flatten()
 
 
 def _pointer(tensor: Tensor | None) -> int | None:

@@ -20,28 +20,19 @@ class Conv3x3:
     """
 
     def __init__(
-        self,
-        backend: Backend,
-        kernel: Tensor,
-        bias: Tensor | None = None,
-        relu: bool = False,
-        *,
-        exact: bool = False,
+        self, backend: Backend, kernel: Tensor, bias: Tensor | None = None, relu: bool = False
     ) -> None:
-        prepare = backend.exact if exact else backend.prepare
-        self._rows = prepare(spatial(kernel, bias, relu))
+        self._rows = backend.prepare(spatial(kernel, bias, relu))
         self._kernel = kernel.contiguous(memory_format=torch.channels_last)
         self._bias, self._relu = bias, relu
         self.n_out, self.n_in = kernel.shape[:2]
 
     @classmethod
-    def of(
-        cls, backend: Backend, layer: nn.Module, relu: bool = False, *, exact: bool = False
-    ) -> Conv3x3:
-        """From a layer of a network, whose weights are copied; ``exact``: in fp32 in any case."""
+    def of(cls, backend: Backend, layer: nn.Module, relu: bool = False) -> Conv3x3:
+        """From a layer of a network, whose weights are copied."""
         assert isinstance(layer, nn.Conv2d)
         bias = None if layer.bias is None else layer.bias.detach().clone()
-        return cls(backend, layer.weight.detach().clone(), bias, relu, exact=exact)
+        return cls(backend, layer.weight.detach().clone(), bias, relu)
 
     @property
     def macs(self) -> int:

@@ -39,9 +39,7 @@ class RowFrame:
         self._sub = network.sub_mean if shifted else nn.Identity()
         self._add = network.add_mean if shifted else nn.Identity()
         layer = partial(Conv3x3.of, backend)
-        # Pixels in bf16 would lose what their 8 bits say.
-        first = layer(network.head[0], relu=True, exact=True)
-        self._head = (first, layer(network.head[2]))
+        self._head = (layer(network.head[0], relu=True), layer(network.head[2]))
         fuse = network.collect[0]
         assert isinstance(fuse, nn.Conv2d)
         assert fuse.bias is not None

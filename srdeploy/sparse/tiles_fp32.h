@@ -1,9 +1,5 @@
 /* kernel.c's tiles in fp32. */
 
-static inline int64_t ready(void) { return 1; }
-static inline void begin(void) {}
-static inline void end(void) {}
-
 /* One tile. PIXELS and Q are literal, or the sums would not stay in registers. */
 #define TILE(PIXELS, Q)                                                                          \
 static void tile_##PIXELS##x##Q(const job *j, const int32_t *rows, int64_t n, const float *w,    \

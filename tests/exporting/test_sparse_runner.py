@@ -44,8 +44,8 @@ def test_what_is_no_smsr(tmp_path: Path) -> None:
     network = create("smsr", **OPTIONS)
     with pytest.raises(UserError, match="has no dense form; leave --dense-masks out"):
         export(network, "sparse-runner", path, sparse=False)
-    with pytest.raises(UserError, match="has no bf16: its C code"):
-        export(network, "sparse-runner", path, precision="bf16")
+    with pytest.raises(UserError, match="--calibration goes with --precision int8"):
+        export(network, "sparse-runner", path, precision="bf16", calibration="builtin")
     with torch.no_grad():
         network.module.head[0].weight[0] = float("inf")
     with pytest.raises(SrdeployError, match="are no finite numbers"):

@@ -12,6 +12,7 @@ from srdeploy.errors import UserError
 from srdeploy.models.card import Card
 from srdeploy.models.smsr.network import SMSR
 from srdeploy.sparse import library
+from srdeploy.sparse.calibrate import steps
 from srdeploy.sparse.compiler import Unavailable
 from srdeploy.sparse.engine import SparseEngine
 from srdeploy.sparse.library import LoadedModel, build_commands, kernels_here, kernels_of
@@ -33,12 +34,13 @@ def here() -> list[str]:
 pytestmark = pytest.mark.skipif(not here(), reason="needs a C compiler")
 
 
-def write(module: SMSR, path: Path) -> Path:
-    """A model file of a network."""
+def write(module: SMSR, path: Path, precision: str = "fp32") -> Path:
+    """A model file of a network; the grids of its bytes are found on an image of the tests."""
     card = Card(
         arch="smsr", scale=module.scale, scales=(module.scale,), channels=3, value_range=255.0
     )
-    path.write_bytes(model_bytes(card, *model_weights(module)))
+    grids = steps(module, [nets.image(24, 26)]) if precision == "int8" else []
+    path.write_bytes(model_bytes(card, *model_weights(module, precision, grids)))
     return path
 
 
@@ -161,5 +163,5 @@ def test_every_kernel_of_this_processor_is_compiled() -> None:
     assert set(here()) <= set(names)
     assert [c[-1] for c in commands] == [*(f"/folder/{name}.o" for name in names), "/target"]
     assert kernels_of("x86_64")["avx2"] == ["-mavx2", "-mfma"]
-    assert list(kernels_of("aarch64")) == ["neon"]
+    assert list(kernels_of("aarch64")) == ["neon", "dotprod"]
     assert kernels_of("riscv64") == {"plain": []}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from srdeploy.errors import UserError
 from srdeploy.models.card import Card
@@ -77,7 +78,8 @@ def test_altered(whole: bytes, tmp_path: Path) -> None:
     ("field", "value", "told"),
     [
         (0, b"srd-smsx", "is no model file of SMSR; write one with"),
-        (1, 2, "is of another version of srdeploy; export it again"),
+        (1, 1, "is of another version of srdeploy; export it again"),
+        (1, 3, "is of another version of srdeploy; export it again"),
         (2, 0xFFFFFFFC, "is truncated or altered"),
         (2, 3, "is truncated or altered"),
         (3, 0xFFFFFFFF, "is truncated or altered"),
@@ -94,11 +96,12 @@ def test_headers(whole: bytes, field: int, value: object, told: str, tmp_path: P
 @pytest.mark.parametrize(
     ("place", "value"),
     [
-        *((0, n) for n in (0, -1, 9, 1 << 30)),  # scale
-        *((1, n) for n in (0, 1, 3, 65, -5, 0x7FFFFFFF)),  # modules
-        *((2, n) for n in (0, 2, 33, -1)),  # layers
-        *((n, value) for n in (3, 4, 5, 6, 7, 8, 9) for value in (0, 13, 4097, -1, -(1 << 31))),
-        *((10, value) for value in (-1, 13, 4, 4097)),  # dense channels of 12
+        *((0, n) for n in (-1, 3, 4, 1 << 30)),  # precision; of int8 the steps are missing
+        *((1, n) for n in (0, -1, 9, 1 << 30)),  # scale
+        *((2, n) for n in (0, 1, 3, 65, -5, 0x7FFFFFFF)),  # modules
+        *((3, n) for n in (0, 2, 33, -1)),  # layers
+        *((n, value) for n in (4, 5, 6, 7, 8, 9, 10) for value in (0, 13, 4097, -1, -(1 << 31))),
+        *((11, value) for value in (-1, 13, 4, 4097)),  # dense channels of 12
     ],
 )
 def test_sizes_that_are_none(whole: bytes, place: int, value: int, tmp_path: Path) -> None:
@@ -106,7 +109,7 @@ def test_sizes_that_are_none(whole: bytes, place: int, value: int, tmp_path: Pat
     start = 24 + HEADER.unpack(whole[:24])[2] + 4 * place
     content = whole[:start] + struct.pack("<i", value) + whole[start + 4 :]
     path = tmp_path / "net.smsr"
-    if (place, value) == (10, 4):  # which channels are dense is the network's own affair
+    if (place, value) == (11, 4):  # which channels are dense is the network's own affair
         path.write_bytes(signed(content))
         assert read_model(path)[1].modules[0][3][0] == (12, 4)
         return
@@ -117,6 +120,24 @@ def test_sizes_that_are_none(whole: bytes, place: int, value: int, tmp_path: Pat
 def test_weights_that_are_no_numbers(whole: bytes, value: float, tmp_path: Path) -> None:
     content = whole[:-36] + struct.pack("<f", value) + whole[-32:]
     assert "is no model file of SMSR" in refused(tmp_path / "net.smsr", signed(content))
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, 1e-13, 1e13, float("nan")])
+def test_steps_that_are_none(value: float, tmp_path: Path) -> None:
+    """What bytes are multiples of is in a file of int8 beside the weights."""
+    module = nets.network()
+    grids = [torch.full((4,), 0.5)] * 2
+    sizes, weights = model_weights(module, "int8", grids)
+    first, second = sizes.steps()
+    assert (weights[first] == 0.5).all()
+    assert (weights == 0.5).sum() >= 8
+    for place in (first.start, second.stop - 1):
+        altered = weights.copy()
+        altered[place] = value
+        content = model_bytes(CARD, sizes, altered)
+        assert "is no model file of SMSR" in refused(tmp_path / "net.smsr", content)
+    (tmp_path / "net.smsr").write_bytes(model_bytes(CARD, sizes, weights))
+    assert read_model(tmp_path / "net.smsr")[1].precision == "int8"
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_how_it_is_built(
     runs = Runs(monkeypatch)
     monkeypatch.setattr(compiler.platform, "machine", lambda: machine)
     loaded: list[Path] = []
-    monkeypatch.setattr(native, "Kernel", lambda path, precision: loaded.append(path))
+    monkeypatch.setattr(native, "Kernel", loaded.append)
     load_kernel()
     version, build = runs.commands
     assert version == ["/bin/cc", "--version"]
@@ -223,61 +223,3 @@ def test_few_widths_of_image_are_remembered(kernel: Kernel) -> None:
     for line in range(3, 203):
         made._place(line, [16], [Features(torch.zeros(9, 16))])
     assert len(made._segments) < 100
-
-
-# bf16
-
-
-@pytest.fixture(params=[(), ("-mno-amx-bf16",)], ids=["quickest", "without AMX"])
-def coarse(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
-    monkeypatch.setattr(native, "FLAGS", (*native.FLAGS, *request.param))
-    load_kernel.cache_clear()
-    try:
-        yield load_kernel("bf16")
-    except Unavailable as error:
-        pytest.skip(str(error))
-    load_kernel.cache_clear()
-
-
-@pytest.mark.parametrize(
-    ("n_in", "n_out"), [(1, 1), (7, 5), (16, 64), (33, 100), (64, 64), (40, 17), (64, 32)]
-)
-@pytest.mark.parametrize("compact", [False, True])
-def test_bf16_is_fp32_on_numbers_that_bf16_has(
-    kernel: Kernel, coarse: Kernel, n_in: int, n_out: int, compact: bool
-) -> None:
-    """Products of bf16 are exact in fp32: what is left is the order of the sums."""
-    conv = _conv(n_in, n_out, bias=True, relu=False, split=n_in // 2)
-    conv = RowConv(conv.taps, conv.matrix.bfloat16().float(), conv.bias)
-    chance = torch.Generator().manual_seed(0)
-    line, n_rows = 30, 300
-    rows = (torch.arange(31, 260)[torch.rand(229, generator=chance) < 0.6]).int()
-    width = aligned(n_in)
-    first, second = (torch.randn(n_rows, width, generator=chance).bfloat16().float() for _ in "ab")
-    places = None
-    if compact:
-        places = torch.zeros(n_rows, dtype=torch.int32)
-        places[rows.long()] = torch.arange(1, len(rows) + 1, dtype=torch.int32)
-        second[0] = 0
-    found = []
-    for one in (coarse, kernel):
-        out = torch.zeros(n_rows, aligned(n_out))
-        sums = torch.zeros(aligned(n_out), dtype=torch.float64)
-        sources = [Features(first), Features(second, places)]
-        NativeRowConv(conv, one)(sources, rows, line, Features(out), sums=sums)
-        found.append((out[:, :n_out], sums[:n_out]))
-    for given, expected in zip(*found, strict=True):
-        torch.testing.assert_close(given, expected, rtol=1e-4, atol=1e-3)
-
-
-def test_bf16_has_limits(coarse: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    NativeRowConv(RowConv((), torch.zeros(4608, 3)), coarse)
-    with pytest.raises(ValueError, match="adds up 4608 products in bf16, not 4609"):
-        NativeRowConv(RowConv((), torch.zeros(4609, 3)), coarse)
-    monkeypatch.setattr(native, "has_flag", lambda name: False)
-    load_kernel.cache_clear()
-    with pytest.raises(Unavailable, match="has no products of bf16"):
-        choose_backend("auto", "bf16")
-    load_kernel.cache_clear()
-    with pytest.raises(Unavailable, match="bf16 is computed by the compiled kernel only"):
-        choose_backend("torch", "bf16")

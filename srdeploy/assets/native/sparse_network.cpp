@@ -38,7 +38,8 @@ class Sparse : public Network {
   }
 
   void tell() override {
-    printf("runtime sparse %d\nprecision fp32\nkernel %s\n", RUNNER_VERSION, smsr_kernel(net_));
+    printf("runtime sparse %d\nprecision %s\nkernel %s\n", RUNNER_VERSION, smsr_precision(net_),
+           smsr_kernel(net_));
     for (int i = 0; i < smsr_modules(net_); i++)
       printf("module %.4f rows\n", smsr_density(net_, i));
   }
@@ -55,7 +56,6 @@ class Sparse : public Network {
 Network* open_sparse(const Request& r, double* load_ms) {
   smsr_error error;
   const double start = now_ms();
-  if (r.precision != "fp32") fail("SMSR runs in fp32 here, not in %s.", r.precision.c_str());
   const char* kernel = r.kernel.empty() ? nullptr : r.kernel.c_str();
   smsr* net = smsr_open(r.net.c_str(), kernel, r.threads, &error);
   if (!net) fail("%s", error.sentence);

@@ -32,7 +32,7 @@ class AdbDevice:
 
     Options of the URI:
         dir: Our folder there (default: :data:`FOLDER`).
-        precision: ``fp32``, ``fp16`` or ``bf16`` (default: fp32).
+        precision: ``fp32``, ``fp16``, ``bf16`` or ``int8`` (default: fp32).
     """
 
     def __init__(self, uri: DeviceUri) -> None:

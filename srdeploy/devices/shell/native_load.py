@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from srdeploy.devices.artifact import card_of, onnx_of
-from srdeploy.devices.native import NCNN, SPARSE, NativeNetwork
+from srdeploy.devices.native import NCNN, PRECISIONS, SPARSE, NativeNetwork
 from srdeploy.devices.protocol import Job
 from srdeploy.devices.shell.files import ShellFiles
 from srdeploy.devices.shell.link import ShellLink
@@ -14,7 +14,7 @@ from srdeploy.devices.shell.native_model import NativeModel, runner_for
 from srdeploy.errors import UserError
 from srdeploy.measure.measurement import DeviceFacts
 from srdeploy.runtime.open import artifact_runtime
-from srdeploy.sparse.model_file import SUFFIX
+from srdeploy.sparse.model_file import SUFFIX, read_model
 
 
 def native_runtime(job: Job) -> str:
@@ -33,21 +33,24 @@ def load_native(
         link: To the device.
         files: There.
         facts: Of the device.
-        precision: What ncnn shall compute in.
+        precision: What is to be computed in; an SMSR file has one of its own, which fp32 leaves.
 
     Raises:
-        UserError: no such artifact, or one that the runtime does not run.
+        UserError: no such artifact, or one that the runtime does not run, or not in this precision.
     """
     runtime = native_runtime(job)
-    if runtime == SPARSE and precision != "fp32":
+    if runtime == NCNN and precision == "int8":
         raise UserError(
-            f"The runtime {SPARSE} computes in fp32 on devices, not in {precision}; leave "
-            "?precision= out."
+            "The native runner computes a network in int8 by the runtime sparse (SMSR) only; leave "
+            "?precision= out, or export the network to ncnn with --precision int8."
         )
     card = card_of(job)
     runner = runner_for(facts.arch, link.name)
     with tempfile.TemporaryDirectory() as folder:
-        made = _sparse(job, Path(folder)) if runtime == SPARSE else _ncnn(job, Path(folder))
+        if runtime == SPARSE:
+            made, precision = _sparse(job, Path(folder), precision), PRECISIONS[0]
+        else:
+            made = _ncnn(job, Path(folder))
         return NativeModel(
             link,
             files,
@@ -67,16 +70,16 @@ def _ncnn(job: Job, folder: Path) -> NativeNetwork:
     return NativeNetwork(NCNN, {"param": param, "bin": weights})
 
 
-def _sparse(job: Job, folder: Path) -> NativeNetwork:
+def _sparse(job: Job, folder: Path, precision: str) -> NativeNetwork:
     path = Path(job.artifact)
     fitting = artifact_runtime(path)
     if fitting is None:
-        from srdeploy.exporting.sparse_runner import write_model
         from srdeploy.models.load import load_network
+        from srdeploy.runtime.sparse_file import write_model
 
         options = {k: v for k, v in job.options.items() if k in ("arch", "scale")}
         path = folder / f"{path.stem}{SUFFIX}"
-        write_model(load_network(job.artifact, **options), path)
+        write_model(load_network(job.artifact, **options), path, precision=precision)
     elif path.suffix.lower() != SUFFIX:
         raise UserError(
             f"The runtime {SPARSE} cannot run '{path}', which is for {fitting.title}; give the "
@@ -84,4 +87,9 @@ def _sparse(job: Job, folder: Path) -> NativeNetwork:
         )
     elif not path.is_file():
         raise UserError(f"There is no file '{path}'.")
+    elif precision not in (PRECISIONS[0], has := read_model(path)[1].precision):
+        raise UserError(
+            f"'{path}' is computed in {has}, not in {precision}; leave ?precision= out, or give "
+            "the network that it was exported from."
+        )
     return NativeNetwork(SPARSE, {"net": path})

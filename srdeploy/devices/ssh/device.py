@@ -37,7 +37,7 @@ class SshDevice:
         config: An OpenSSH configuration file in place of the user's.
         dir: Our folder there (default: ``srdeploy`` in the user's cache folder).
         trtexec: Where trtexec is, if neither on PATH nor where JetPack puts it.
-        precision: ``fp32``, ``fp16`` or ``bf16``, of the native runner (default: fp32).
+        precision: ``fp32``, ``fp16``, ``bf16`` or ``int8``, of the native runner (default: fp32).
     """
 
     def __init__(self, uri: DeviceUri) -> None:

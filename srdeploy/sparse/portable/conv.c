@@ -1,98 +1,118 @@
 #include "conv.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-int conv_pack(conv *c, const kernel *k, const weights *w, const range *ranges, int n_ranges,
-              int64_t n_out)
-{
-    const int64_t columns = (n_out + k->lanes - 1) / k->lanes * k->lanes;
-    const int64_t block = k->lanes * k->block;
-    int64_t depth = 0;
-    for (int r = 0; r < n_ranges; r++) depth += ranges[r].count;
-    void *room = 0, *bias = 0;
-    if (posix_memalign(&room, 64, (depth * columns + ALIGN) * sizeof(float))) return -1;
-    if (w->bias && posix_memalign(&bias, 64, (columns + ALIGN) * sizeof(float))) {
-        free(room);
-        return -1;
-    }
-    c->k = k;
-    c->n_out = n_out;
-    c->weights = room;
-    c->bias = bias;
-    float *to = c->weights;
-    for (int64_t at = 0; at < columns; at += block) {
-        const int64_t wide = columns - at < block ? columns - at : block;
-        const int64_t filled = n_out - at < wide ? n_out - at : wide;
-        for (int r = 0; r < n_ranges; r++)
-            for (int64_t i = 0; i < ranges[r].count; i++, to += wide) {
-                const float *from = w->matrix + (ranges[r].first + i) * w->n_out + at;
-                memcpy(to, from, filled * sizeof *to);
-                memset(to + filled, 0, (wide - filled) * sizeof *to);
-            }
-    }
-    if (w->bias) {
-        memset(c->bias, 0, columns * sizeof *c->bias);
-        memcpy(c->bias, w->bias, n_out * sizeof *c->bias);
-    }
-    return 0;
-}
-
-void conv_free(conv *c)
-{
-    free(c->weights);
-    free(c->bias);
-}
+#define MAX_STRETCHES (MAX_PARTS + 9 * TIMES)
 
 /* The taps as segments; those that touch in memory are one. */
-static int place(const conv *c, const source *sources, int64_t line, segment *found)
+static int place(const conv *c, const plane *const *sources, int64_t line, segment *found)
 {
     int count = 0;
     for (int p = 0; p < c->n_parts; p++) {
-        const part *given = c->parts + p;
-        if (!given->channels) continue;
-        for (int y = 0; y < c->side; y++)
-            for (int x = 0; x < c->side; x++) {
-                const int64_t shift = (y - c->origin) * line + x - c->origin;
-                const int64_t ld = sources[p].ld;
-                segment *last = count ? found + count - 1 : 0;
-                if (last && !sources[p].places && last->source == p &&
-                    last->shift * ld + last->start + last->length == shift * ld + given->start)
-                    last->length += given->channels;
-                else
-                    found[count++] = (segment){p, shift, given->start, given->channels};
-            }
+        const int64_t ld = sources[p]->ld, width = c->parts[p].width;
+        if (!width) continue;
+        for (int t = 0; t < c->side * c->side; t++) {
+            const int64_t shift = (t / c->side - c->origin) * line + t % c->side - c->origin;
+            segment *last = count ? found + count - 1 : 0;
+            if (last && last->source == p && last->shift * ld + last->length == shift * ld)
+                last->length += width;
+            else
+                found[count++] = (segment){p, shift, 0, width};
+        }
     }
     return count;
 }
 
+/* What becomes of inputs when they are gathered. */
+static int64_t how(const conv *c)
+{
+    const int64_t kind = c->f->weights;
+    switch (c->reads) {
+    case READS_HIGH: return kind == AS_FLOAT ? HALF_TO_FLOAT : COPY;
+    case READS_PAIR: return kind == AS_FLOAT ? PAIR_TO_FLOAT : COPY;
+    default:
+        return kind == AS_BYTE    ? c->f->flip ? FLIP : COPY
+               : kind == AS_SHORT ? BYTES_TO_SHORT
+               : kind == AS_FLOAT ? BYTES_TO_FLOAT
+                                  : BYTES_TO_HALF;
+    }
+}
+
+/* The taps as stretches of bytes, gathered as often as the products want; those that touch in memory
+   and where they are gathered to are one. */
+static int stretches_of(const conv *c, const plane *const *sources, int64_t line, stretch *found)
+{
+    const int64_t size = c->reads == READS_BYTES ? 1 : 2;
+    int64_t at = 0;
+    int count = 0;
+    for (int time = 0; time < c->times; time++)
+        for (int i = 0; i < c->n_parts; i++) {
+            const part *g = c->parts + i;
+            const plane *p = sources[i];
+            const uint8_t *high = size == 1 ? p->bytes : (const uint8_t *)p->high;
+            const uint8_t *low = c->reads == READS_PAIR ? (const uint8_t *)p->low : high;
+            const int64_t ld = p->ld * size;
+            for (int t = 0; g->width && t < c->side * c->side; t++) {
+                const int64_t row = (t / c->side - c->origin) * line + t % c->side - c->origin;
+                const uint8_t *from = (time == 1 ? low : high) + row * ld;
+                stretch *last = count ? found + count - 1 : 0;
+                if (last && last->at + last->count == at && last->ld == ld &&
+                    last->from + last->count * size == from)
+                    last->count += g->width;
+                else
+                    found[count++] = (stretch){from, low + row * ld, ld, at, g->width, how(c)};
+                at = conv_filled(c, g, t, at);
+            }
+        }
+    return count;
+}
+
 typedef struct {
-    const kernel *k;
-    const job *j;
-    double *sums;
+    const conv *c;
+    const job *in_place;
+    const narrow_job *narrow;
+    const crew *with;
+    int adds;
     int32_t next;
 } shared;
 
 static void work(void *context, int thread)
 {
     shared *s = context;
-    s->k->take(s->j, &s->next, s->sums ? s->sums + thread * (int64_t)MAX_OUT : 0);
+    double *sums = s->adds ? s->with->sums + thread * (int64_t)MAX_OUT : 0;
+    if (s->in_place)
+        s->c->k->take(s->in_place, &s->next, sums);
+    else
+        s->c->f->take(s->narrow, &s->next, sums, s->with->rooms + thread * s->with->room);
 }
 
-void conv_run(const conv *c, const crew *with, const source *sources, const int32_t *rows,
+int64_t conv_room(const conv *c) { return c->f ? room_of(c->f, c->depth) : 0; }
+
+void conv_run(const conv *c, const crew *with, const plane *const *sources, const int32_t *rows,
               int64_t n, int64_t line, const result *into)
 {
-    segment segments[MAX_PARTS + 18];
-    if (!n || !c->n_out) return;
-    const job j = {
-        .sources = sources, .segments = segments,
-        .n_segments = place(c, sources, line, segments),
+    segment segments[MAX_PARTS + 9];
+    stretch stretches[MAX_STRETCHES];
+    source from[MAX_PARTS];
+    const plane *out = into->out, *residual = into->residual;
+    if (!n) return;
+    for (int p = 0; p < c->n_parts; p++) from[p] = (source){sources[p]->wide, 0, sources[p]->ld};
+    const job in_place = {
+        .sources = from, .segments = segments, .n_segments = c->f ? 0 : place(c, sources, line, segments),
         .rows = rows, .n = n, .weights = c->weights, .n_out = c->n_out, .bias = c->bias,
-        .scale = into->scale, .residual = into->residual, .ldr = into->ldr, .relu = c->relu,
-        .out = into->out, .places = into->places, .ldo = into->ldo,
-        .also = into->also, .lda = into->lda, .n_also = into->also ? into->lda : 0,
+        .scale = into->scale, .residual = residual ? residual->wide : 0,
+        .ldr = residual ? residual->ld : 0, .relu = c->relu,
+        .out = out->wide, .ldo = out->ld, .filled = into->filled,
     };
-    shared s = {c->k, &j, into->sums ? with->sums : 0, 0};
+    const narrow_job narrow = {
+        .stretches = stretches,
+        .n_stretches = c->f ? stretches_of(c, sources, line, stretches) : 0,
+        .depth = c->depth, .half = c->half, .rows = rows, .n = n, .weights = c->weights,
+        .n_out = c->n_out, .offset = c->offset, .factor = c->factor, .bias = c->bias,
+        .scale = into->scale, .residual = residual, .relu = c->relu, .out = *out,
+        .filled = into->filled, .inverse = into->inverse, .zero = into->zero,
+    };
+    shared s = {c, c->f ? 0 : &in_place, &narrow, with, into->sums != 0, 0};
     const int several = n > CHUNK;
     const int threads = several ? pool_threads(with->threads) : 1;
     const int64_t columns = (c->n_out + c->k->lanes - 1) / c->k->lanes * c->k->lanes;

@@ -11,11 +11,11 @@
 #include "error.h"
 #include "sha256.h"
 
-#define VERSION 1
+#define VERSION 2
 #define MOST_FILE (1 << 28)     /* bytes */
 #define MOST_CARD (4 << 20)     /* bytes */
 #define MOST_PACKED (1 << 26)   /* floats that the weights take when they are packed */
-#define FIXED 6                 /* numbers before those of the modules */
+#define FIXED 7                 /* numbers before those of the modules */
 
 static const char MAGIC[8] = {'s', 'r', 'd', '-', 's', 'm', 's', 'r'};
 
@@ -24,6 +24,8 @@ typedef struct {
     uint32_t version, card, numbers, floats; /* bytes of the card, and how many follow it */
 } header;
 
+#define LEAST_STEP 1e-12f
+#define MOST_STEP 1e12f
 #define DIGEST 32
 #define HEADER 24
 
@@ -73,6 +75,7 @@ static void lay_out(model *m, cursor *c)
         d->squeeze_bias = next(c, d->narrow);
         d->excite = next(c, (int64_t)d->narrow * m->trunk);
         d->excite_bias = next(c, m->trunk);
+        if (m->precision == FILE_INT8) d->steps = next(c, 1 + m->n_layers);
     }
     m->fuse = next_weights(c, (int64_t)m->n_modules * m->trunk, m->collect, 1);
     m->last = next_weights(c, 9 * (int64_t)m->collect, m->trunk, 1);
@@ -86,12 +89,10 @@ static int width(int32_t n, int least) { return n >= least && n <= MAX_OUT; }
 static int read_sizes(model *m, const int32_t *numbers, uint32_t count)
 {
     if (count < FIXED) return -1;
-    m->scale = numbers[0];
-    m->n_modules = numbers[1];
-    m->n_layers = numbers[2];
-    m->head = numbers[3];
-    m->trunk = numbers[4];
-    m->collect = numbers[5];
+    int32_t *const given[FIXED] = {&m->precision, &m->scale, &m->n_modules, &m->n_layers,
+                                   &m->head, &m->trunk, &m->collect};
+    for (int i = 0; i < FIXED; i++) *given[i] = numbers[i];
+    if (m->precision < 0 || m->precision >= PRECISIONS) return -1;
     if (m->scale < 1 || m->scale > 8 || m->n_modules < 1 || m->n_modules > MAX_MODULES ||
         m->n_layers < 1 || m->n_layers > MAX_LAYERS || !width(m->head, 1) ||
         !width(m->trunk, 1) || !width(m->collect, 1))
@@ -112,6 +113,21 @@ static int read_sizes(model *m, const int32_t *numbers, uint32_t count)
         }
     }
     return 0;
+}
+
+/* Whether all of them are steps of a grid that numbers can be rounded to. */
+static int are_steps(const float *steps, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (!(steps[i] >= LEAST_STEP && steps[i] <= MOST_STEP)) return 0;
+    return 1;
+}
+
+static int has_steps(const model *m)
+{
+    for (int i = 0; m->precision == FILE_INT8 && i < m->n_modules; i++)
+        if (!are_steps(m->modules[i].steps, 1 + m->n_layers)) return 0;
+    return 1;
 }
 
 static int are_finite(const float *values, int64_t count)
@@ -162,7 +178,7 @@ static int read_content(model *m, FILE *file, const char *path, smsr_error *erro
     if (counted.packed > MOST_PACKED)
         return refuse(error, "'%s' is larger than any SMSR network that this can run.", path);
     lay_out(m, &given);
-    return 0;
+    return has_steps(m) ? 0 : refuse(error, NO_MODEL, path);
 }
 
 model *model_read(const char *path, smsr_error *error)

@@ -12,6 +12,9 @@
 
 static inline int64_t aligned(int64_t width) { return (width + ALIGN - 1) / ALIGN * ALIGN; }
 
+/* What a network is computed in; the numbers of the file. */
+enum { FILE_FP32, FILE_FP16, FILE_BF16, FILE_INT8, PRECISIONS };
+
 /* A matrix [depth][n_out] as the kernel sums over it, and a bias [n_out]. */
 typedef struct {
     const float *matrix, *bias;
@@ -25,12 +28,13 @@ typedef struct {
     weights first, second, logit;                 /* of the mask branch */
     weights layers[MAX_LAYERS];                   /* without bias */
     weights collect;
+    const float *steps;                           /* of bytes: [1 + layers], input and outputs */
     const float *squeeze, *squeeze_bias, *excite, *excite_bias; /* [narrow][trunk], [trunk][narrow] */
 } module_data;
 
 typedef struct {
     void *content; /* of the file; the pointers point into it */
-    int32_t scale, n_modules, n_layers, head, trunk, collect;
+    int32_t precision, scale, n_modules, n_layers, head, trunk, collect;
     const float *sub, *add; /* [3][3] and a bias of 3: what is done to colours before and after */
     weights first, second, fuse, last, tail;
     module_data modules[MAX_MODULES];

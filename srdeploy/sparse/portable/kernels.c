@@ -8,8 +8,13 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
-#define KERNELS X(plain) X(avx2) X(avx512)
-#elif defined(__aarch64__) || defined(__arm__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#define KERNELS X(plain) X(avx2) X(avx512) X(vnni) X(bf16) X(amx)
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
+#define KERNELS X(neon) X(dotprod)
+#elif defined(__arm__)
 #define KERNELS X(neon) /* which ncnn takes for granted on 32-bit ARM, too */
 #else
 #define KERNELS X(plain)
@@ -27,16 +32,32 @@ static const kernel *const ALL[] = {
 #define COUNT (sizeof ALL / sizeof *ALL)
 
 #if defined(__x86_64__)
+/* Linux gives a process AMX's registers when it asks for them. */
+static int may_use_tiles(void) { return syscall(SYS_arch_prctl, 0x1023, 18) == 0; }
+
 /* Whether the processor has it and the system keeps its registers. */
 static int runs_here(const char *name)
 {
-    uint32_t a, b, c, d, saved, high;
+    uint32_t a, b, c, d, more, saved, high;
     if (!strcmp(name, "plain")) return 1;
     if (!__get_cpuid(1, &a, &b, &c, &d) || !(c >> 27 & 1) || !(c >> 12 & 1)) return 0; /* FMA */
     __asm__("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
     if ((saved & 6) != 6 || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
     if (!strcmp(name, "avx2")) return b >> 5 & 1;
-    return (saved & 0xe0) == 0xe0 && (b >> 16 & 1);
+    const uint32_t wide = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31; /* F, DQ, BW, VL */
+    if ((saved & 0xe0) != 0xe0 || (b & wide) != wide) return 0;
+    if (!strcmp(name, "avx512")) return 1;
+    if (!(c >> 11 & 1)) return 0;
+    if (!strcmp(name, "vnni")) return 1;
+    if (!__get_cpuid_count(7, 1, &more, &b, &c, &a) || !(more >> 5 & 1)) return 0;
+    if (!strcmp(name, "bf16")) return 1;
+    const uint32_t tiles = 1u << 22 | 1u << 24 | 1u << 25; /* of bf16, at all, of bytes */
+    return (d & tiles) == tiles && (saved & 0x60000) == 0x60000 && may_use_tiles();
+}
+#elif defined(__aarch64__)
+static int runs_here(const char *name)
+{
+    return !strcmp(name, "neon") || (getauxval(AT_HWCAP) >> 20 & 1); /* ASIMDDP */
 }
 #else
 static int runs_here(const char *name) { return name != 0; }

@@ -18,6 +18,7 @@ typedef struct {
 struct smsr {
     model *m;
     const kernel *k;
+    int64_t half; /* the format of 16 bits */
     crew with;
     conv first, second, fuse, last, tail;
     module *modules;
@@ -26,68 +27,163 @@ struct smsr {
     float *scale; /* [MAX_OUT] */
 };
 
-static int spatial(conv *c, const kernel *k, const weights *w, int side, int relu)
+/* Convolutions by what they compute in: that of the network; near fp32, for pixels and for what
+ * decides on masks; and bytes where the network has them. */
+static conv plainly(const smsr *net)
 {
-    const range all = {0, w->depth};
+    conv c = {.k = net->k, .half = net->half, .times = 1};
+    if (net->m->precision == FILE_FP32) return c;
+    c.f = net->k->forms + (net->half == BF16 ? IN_BF16 : IN_FP16);
+    c.reads = READS_HIGH;
+    return c;
+}
+
+static conv exactly(const smsr *net)
+{
+    conv c = plainly(net);
+    if (net->m->precision == FILE_FP32) return c;
+    c.reads = READS_PAIR;
+    if (net->k->thrice && net->half == BF16)
+        c.times = TIMES;
+    else
+        c.f = net->k->forms + WIDE;
+    return c;
+}
+
+static conv in_bytes(const smsr *net)
+{
+    conv c = plainly(net);
+    if (net->m->precision != FILE_INT8) return c;
+    c.f = net->k->forms + IN_INT8;
+    c.reads = READS_BYTES;
+    return c;
+}
+
+static conv in_fp32(const smsr *net) { return (conv){.k = net->k, .times = 1}; }
+
+static part all_of(int64_t channels) { return (part){channels, channels, channels, {0, 0}, 1, 0}; }
+
+static int spatial(conv *c, conv kind, const weights *w, int side, int relu)
+{
+    *c = kind;
     c->side = side;
     c->origin = side == 3;
     c->relu = relu;
     c->n_parts = 1;
-    c->parts[0] = (part){0, w->depth / (side * side)};
-    return conv_pack(c, k, w, &all, 1, w->n_out);
+    c->parts[0] = all_of(w->depth / (side * side));
+    if (kind.parts[0].joined) {
+        c->parts[0].width = IMAGE_LD;
+        c->parts[0].joined = 1;
+    }
+    return conv_pack(c, w, w->n_out);
 }
 
 /* A masked layer: all of it for pixels inside, from what is known everywhere for those outside. */
-static int masked(conv *inside, conv *outside, const kernel *k, const weights *w, int64_t known,
-                  int64_t dense)
+static int masked(conv *inside, conv *outside, conv kind, const weights *w, int64_t known,
+                  int64_t dense, float step, int64_t zero)
 {
     const int64_t n_in = w->depth / 9;
-    const range all = {0, w->depth}, corner = {0, 9 * known};
-    *inside = (conv){.side = 3, .origin = 1, .relu = 1, .n_parts = 2};
-    *outside = (conv){.side = 3, .origin = 1, .relu = 1, .n_parts = 1};
-    inside->parts[0] = outside->parts[0] = (part){0, known};
-    inside->parts[1] = (part){known, n_in - known};
-    return conv_pack(inside, k, w, &all, 1, w->n_out) ||
-           conv_pack(outside, k, w, &corner, 1, dense);
+    *inside = kind;
+    inside->zero = zero;
+    inside->side = 3;
+    inside->origin = inside->relu = inside->n_parts = 1;
+    *outside = *inside;
+    inside->parts[0] = (part){n_in, n_in, known, {0, 9 * known}, step, 0};
+    outside->parts[0] = (part){known, known, known, {0, 0}, step, 0};
+    return conv_pack(inside, w, w->n_out) || conv_pack(outside, w, dense);
 }
 
-static int pack_module(module *to, const kernel *k, const model *m, const module_data *d)
+/* The step of a module's input (0) or of the output of a layer (1...), if they are bytes. */
+static float step_of(const module_data *d, int number) { return d->steps ? d->steps[number] : 1; }
+
+static int pack_module(const smsr *net, module *to, const module_data *d)
 {
-    range dense[MAX_LAYERS];
-    const range all = {0, d->collect.depth};
+    const model *m = net->m;
+    const int bytes = m->precision == FILE_INT8;
+    conv *collect[] = {&to->collect_inside, &to->collect_outside};
     int64_t known = m->trunk, first = 0;
-    if (spatial(&to->first, k, &d->first, 3, 1) || spatial(&to->second, k, &d->second, 3, 1) ||
-        spatial(&to->logit, k, &d->logit, 2, 0))
+    if (spatial(&to->first, exactly(net), &d->first, 3, 1) ||
+        spatial(&to->second, in_fp32(net), &d->second, 3, 1) ||
+        spatial(&to->logit, in_fp32(net), &d->logit, 2, 0))
         return -1;
-    to->collect_inside.side = to->collect_outside.side = 1;
-    to->collect_inside.n_parts = to->collect_outside.n_parts = m->n_layers;
-    for (int l = 0; l < m->n_layers; l++) {
-        if (masked(to->inside + l, to->outside + l, k, d->layers + l, known, d->dense[l]))
-            return -1;
-        known = d->dense[l];
-        to->collect_inside.parts[l] = (part){0, d->width[l]};
-        to->collect_outside.parts[l] = (part){0, known};
-        dense[l] = (range){first, known};
-        first += d->width[l];
+    for (int i = 0; i < 2; i++) {
+        *collect[i] = plainly(net);
+        if (bytes) collect[i]->reads = READS_BYTES;
+        collect[i]->side = 1;
+        collect[i]->n_parts = m->n_layers;
     }
-    return conv_pack(&to->collect_inside, k, &d->collect, &all, 1, m->trunk) ||
-           conv_pack(&to->collect_outside, k, &d->collect, dense, m->n_layers, m->trunk);
+    for (int l = 0; l < m->n_layers; l++) {
+        const int64_t wide = d->width[l], dense = d->dense[l];
+        if (masked(to->inside + l, to->outside + l, in_bytes(net), d->layers + l, known, dense,
+                   step_of(d, l), bytes && l == 0 ? ZERO_BYTE : 0))
+            return -1;
+        to->collect_inside.parts[l] = (part){wide, wide, wide, {first, 0}, step_of(d, l + 1), 0};
+        to->collect_outside.parts[l] = (part){dense, dense, dense, {first, 0}, step_of(d, l + 1), 0};
+        known = dense;
+        first += wide;
+    }
+    return conv_pack(&to->collect_inside, &d->collect, m->trunk) ||
+           conv_pack(&to->collect_outside, &d->collect, m->trunk);
 }
 
 static int pack_all(smsr *net)
 {
     const model *m = net->m;
-    const range all = {0, m->fuse.depth};
-    if (spatial(&net->first, net->k, &m->first, 3, 1) ||
-        spatial(&net->second, net->k, &m->second, 3, 0) ||
-        spatial(&net->last, net->k, &m->last, 3, 0) || spatial(&net->tail, net->k, &m->tail, 3, 0))
+    conv image = exactly(net);
+    image.parts[0].joined = 1;
+    if (spatial(&net->first, image, &m->first, 3, 1) ||
+        spatial(&net->second, plainly(net), &m->second, 3, 0) ||
+        spatial(&net->last, plainly(net), &m->last, 3, 0) ||
+        spatial(&net->tail, plainly(net), &m->tail, 3, 0))
         return -1;
+    net->fuse = plainly(net);
     net->fuse.side = net->fuse.relu = 1;
     net->fuse.n_parts = m->n_modules;
-    for (int i = 0; i < m->n_modules; i++) net->fuse.parts[i] = (part){0, m->trunk};
-    if (conv_pack(&net->fuse, net->k, &m->fuse, &all, 1, m->collect)) return -1;
+    for (int i = 0; i < m->n_modules; i++) {
+        net->fuse.parts[i] = all_of(m->trunk);
+        net->fuse.parts[i].first[0] = i * (int64_t)m->trunk;
+    }
+    if (conv_pack(&net->fuse, &m->fuse, m->collect)) return -1;
     for (int i = 0; i < m->n_modules; i++)
-        if (pack_module(net->modules + i, net->k, m, m->modules + i)) return -1;
+        if (pack_module(net, net->modules + i, m->modules + i)) return -1;
+    return 0;
+}
+
+/* Each convolution of the network. */
+static void for_all(smsr *net, void (*visit)(conv *c, void *context), void *context)
+{
+    conv *plain[] = {&net->first, &net->second, &net->fuse, &net->last, &net->tail};
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) visit(plain[i], context);
+    for (int i = 0; net->modules && i < net->m->n_modules; i++) {
+        module *one = net->modules + i;
+        conv *its[] = {&one->first, &one->second, &one->logit, &one->collect_inside,
+                       &one->collect_outside};
+        for (size_t n = 0; n < sizeof its / sizeof *its; n++) visit(its[n], context);
+        for (int l = 0; l < net->m->n_layers; l++) {
+            visit(one->inside + l, context);
+            visit(one->outside + l, context);
+        }
+    }
+}
+
+static void free_one(conv *c, void *context)
+{
+    (void)context;
+    conv_free(c);
+}
+
+static void measure_one(conv *c, void *context)
+{
+    int64_t *most = context;
+    if (conv_room(c) > *most) *most = conv_room(c);
+}
+
+static int give_rooms(smsr *net, int threads)
+{
+    void *found = 0;
+    for_all(net, measure_one, &net->with.room);
+    if (posix_memalign(&found, 64, (size_t)net->with.room * threads + 64)) return -1;
+    net->with.rooms = memset(found, 0, (size_t)net->with.room * threads + 64);
     return 0;
 }
 
@@ -110,6 +206,9 @@ smsr *smsr_open(const char *path, const char *name, int threads, smsr_error *err
     } else {
         net->m = m;
         net->k = k;
+        net->half = m->precision == FILE_FP16   ? FP16
+                    : m->precision == FILE_BF16 ? BF16
+                                                : k->half;
         net->modules = calloc(m->n_modules, sizeof *net->modules);
         net->sums = calloc((size_t)m->n_layers * MAX_OUT, sizeof *net->sums);
         net->scale = calloc(MAX_OUT, sizeof *net->scale);
@@ -117,7 +216,7 @@ smsr *smsr_open(const char *path, const char *name, int threads, smsr_error *err
         net->with.threads = pool_new(threads);
     }
     if (net && net->modules && net->sums && net->scale && net->with.sums && net->with.threads &&
-        !pack_all(net))
+        !pack_all(net) && !give_rooms(net, threads))
         return net;
     smsr_close(net);
     refuse(error, "There is not enough memory for '%s'.", path);
@@ -127,51 +226,35 @@ smsr *smsr_open(const char *path, const char *name, int threads, smsr_error *err
 void smsr_close(smsr *net)
 {
     if (!net) return;
-    conv *plain[] = {&net->first, &net->second, &net->fuse, &net->last, &net->tail};
-    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) conv_free(plain[i]);
-    for (int i = 0; net->modules && i < net->m->n_modules; i++) {
-        module *one = net->modules + i;
-        conv_free(&one->first);
-        conv_free(&one->second);
-        conv_free(&one->logit);
-        conv_free(&one->collect_inside);
-        conv_free(&one->collect_outside);
-        for (int l = 0; l < net->m->n_layers; l++) {
-            conv_free(one->inside + l);
-            conv_free(one->outside + l);
-        }
-    }
+    for_all(net, free_one, 0);
     pool_free(net->with.threads);
     space_free(&net->here);
     free(net->modules);
     free(net->sums);
     free(net->scale);
     free(net->with.sums);
+    free(net->with.rooms);
     model_free(net->m);
     free(net);
 }
 
 /* One convolution at every pixel of an image, or of the one half as large. */
-static void everywhere(const smsr *net, const conv *c, const grid *g, const float *x, int64_t ldx,
-                       float *out, int64_t ldo, const float *residual)
+static void everywhere(const smsr *net, const conv *c, const grid *g, const plane *x,
+                       const result *into)
 {
-    const source from = {x, 0, ldx};
-    const result into = {.out = out, .ldo = ldo, .residual = residual, .ldr = ldo};
-    conv_run(c, &net->with, &from, g->rows, g->n, g->line, &into);
+    conv_run(c, &net->with, &x, g->rows, g->n, g->line, into);
 }
 
 /* Find out which pixels are inside the mask. */
-static void find_mask(const smsr *net, const module *one, const module_data *d, const float *x)
+static void find_mask(smsr *net, const module *one, const plane *x)
 {
-    const space *s = &net->here;
-    const int64_t narrow = aligned(d->mask1), deep = aligned(d->mask2);
-    space_border(&s->whole, s->mask, narrow);
-    everywhere(net, &one->first, &s->whole, x, aligned(net->m->trunk), s->mask, narrow, 0);
-    space_border(&s->half, s->pooled, narrow);
-    mean_of_four(net->with.threads, &s->whole, &s->half, s->mask, s->pooled, narrow);
-    space_border(&s->half, s->deep, deep);
-    everywhere(net, &one->second, &s->half, s->pooled, narrow, s->deep, deep, 0);
-    everywhere(net, &one->logit, &s->half, s->deep, deep, s->logit, ALIGN, 0);
+    space *s = &net->here;
+    const result mask = {.out = &s->mask}, deep = {.out = &s->deep}, logit = {.out = &s->logit};
+    everywhere(net, &one->first, &s->whole, x, &mask);
+    mean_of_four(net->with.threads, &s->whole, &s->half, s->mask.wide, s->pooled.wide, s->mask.ld);
+    everywhere(net, &one->second, &s->half, &s->pooled, &deep);
+    everywhere(net, &one->logit, &s->half, &s->deep, &logit);
+    space_list(s);
 }
 
 /* The channel attention's factors: the mean of a 1x1 convolution's output follows from the means
@@ -200,38 +283,36 @@ static void attend(const smsr *net, const module_data *d)
     memset(net->scale + trunk, 0, (aligned(trunk) - trunk) * sizeof *net->scale);
 }
 
-static void run_module(smsr *net, int number, const float *x, float *out)
+/* What turns the features between modules into the bytes that the next one reads. */
+static float inverse_for(const smsr *net, int number)
+{
+    return number < net->m->n_modules ? 1 / step_of(net->m->modules + number, 0) : 1;
+}
+
+static void run_module(smsr *net, int number, const plane *x, const plane *out)
 {
     module *one = net->modules + number;
     const module_data *d = net->m->modules + number;
     space *s = &net->here;
-    const int64_t trunk = aligned(net->m->trunk), line = s->whole.line;
-    source within[MAX_LAYERS], dense[MAX_LAYERS];
-    find_mask(net, one, d, x);
-    space_list(s);
+    const int64_t line = s->whole.line;
+    const plane *layers[MAX_LAYERS];
+    find_mask(net, one, x);
     one->density += (double)s->n_inside / (double)s->whole.n;
     memset(net->sums, 0, (size_t)net->m->n_layers * MAX_OUT * sizeof *net->sums);
     for (int l = 0; l < net->m->n_layers; l++) {
-        const source first[2] = {{x, 0, trunk}, {x, 0, trunk}};
-        const source later[2] = {l ? dense[l - 1] : first[0], l ? within[l - 1] : first[1]};
-        const source *from = l ? later : first;
-        const int64_t wide = aligned(d->width[l]), known = aligned(d->dense[l]);
-        double *sums = net->sums + l * (int64_t)MAX_OUT;
-        memset(s->inside_data[l], 0, wide * sizeof(float)); /* the row of zeros */
-        space_border(&s->whole, s->dense_data[l], known);
-        const result here = {.out = s->inside_data[l], .ldo = wide, .places = s->places,
-                             .also = known ? s->dense_data[l] : 0, .lda = known, .sums = sums};
-        conv_run(one->inside + l, &net->with, from, s->inside, s->n_inside, line, &here);
-        const result there = {.out = s->dense_data[l], .ldo = known, .sums = sums};
-        conv_run(one->outside + l, &net->with, from, s->outside, s->n_outside, line, &there);
-        within[l] = (source){s->inside_data[l], s->places, wide};
-        dense[l] = (source){s->dense_data[l], 0, known};
+        const plane *from = l ? layers[l - 1] : x;
+        const result into = {.out = s->layers + l, .filled = aligned(d->width[l]),
+                             .inverse = 1 / step_of(d, l + 1),
+                             .sums = net->sums + l * (int64_t)MAX_OUT};
+        conv_run(one->inside + l, &net->with, &from, s->inside, s->n_inside, line, &into);
+        conv_run(one->outside + l, &net->with, &from, s->outside, s->n_outside, line, &into);
+        layers[l] = into.out;
     }
     attend(net, d);
-    const result both = {.out = out, .ldo = trunk, .scale = net->scale, .residual = x,
-                         .ldr = trunk};
-    conv_run(&one->collect_inside, &net->with, within, s->inside, s->n_inside, line, &both);
-    conv_run(&one->collect_outside, &net->with, dense, s->outside, s->n_outside, line, &both);
+    const result both = {.out = out, .scale = net->scale, .residual = x,
+                         .inverse = inverse_for(net, number + 1), .zero = ZERO_BYTE};
+    conv_run(&one->collect_inside, &net->with, layers, s->inside, s->n_inside, line, &both);
+    conv_run(&one->collect_outside, &net->with, layers, s->outside, s->n_outside, line, &both);
 }
 
 static void run_image(smsr *net, const float *image, float *y)
@@ -239,23 +320,21 @@ static void run_image(smsr *net, const float *image, float *y)
     const model *m = net->m;
     space *s = &net->here;
     const grid *g = &s->whole;
-    const int64_t trunk = aligned(m->trunk), head = aligned(m->head);
-    const int64_t fused = aligned(m->collect), last = aligned(COLOURS * m->scale * m->scale);
-    source outs[MAX_MODULES];
-    shift_colours(net->with.threads, g, image, m->sub, s->image);
-    everywhere(net, &net->first, g, s->image, ALIGN, s->first, head, 0);
-    everywhere(net, &net->second, g, s->first, head, s->head, trunk, 0);
-    const float *x = s->head;
+    const plane *outs[MAX_MODULES], *x = &s->head;
+    const result first = {.out = &s->first}, fused = {.out = &s->fused}, tail = {.out = &s->tail};
+    const result head = {.out = x, .inverse = inverse_for(net, 0), .zero = ZERO_BYTE};
+    const result trunk = {.out = &s->trunk, .residual = x};
+    shift_colours(net->with.threads, g, image, m->sub, &s->image, net->half);
+    everywhere(net, &net->first, g, &s->image, &first);
+    everywhere(net, &net->second, g, &s->first, &head);
     for (int i = 0; i < m->n_modules; i++) {
-        run_module(net, i, x, s->outs[i]);
-        x = s->outs[i];
-        outs[i] = (source){x, 0, trunk};
+        run_module(net, i, x, s->outs + i);
+        x = outs[i] = s->outs + i;
     }
-    const result into = {.out = s->fused, .ldo = fused};
-    conv_run(&net->fuse, &net->with, outs, g->rows, g->n, g->line, &into);
-    everywhere(net, &net->last, g, s->fused, fused, s->trunk, trunk, s->head);
-    everywhere(net, &net->tail, g, s->trunk, trunk, s->tail, last, 0);
-    const upscaling u = {g, s->image, s->tail, last, m->scale, m->add, y};
+    conv_run(&net->fuse, &net->with, outs, g->rows, g->n, g->line, &fused);
+    everywhere(net, &net->last, g, &s->fused, &trunk);
+    everywhere(net, &net->tail, g, &s->trunk, &tail);
+    const upscaling u = {g, s->image.wide, s->tail.wide, s->tail.ld, m->scale, m->add, y};
     upscale(net->with.threads, &u);
 }
 
@@ -273,5 +352,12 @@ int smsr_run(smsr *net, const float *x, int64_t n, int64_t height, int64_t width
 
 int smsr_scale(const smsr *net) { return net->m->scale; }
 const char *smsr_kernel(const smsr *net) { return net->k->name; }
+
+const char *smsr_precision(const smsr *net)
+{
+    static const char *const names[PRECISIONS] = {"fp32", "fp16", "bf16", "int8"};
+    return names[net->m->precision];
+}
+
 int smsr_modules(const smsr *net) { return net->m->n_modules; }
 double smsr_density(const smsr *net, int number) { return net->modules[number].density; }

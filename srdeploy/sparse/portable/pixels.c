@@ -1,5 +1,7 @@
 #include "pixels.h"
 
+#include "half.h"
+
 /* Lines that threads take one after the other. */
 typedef struct {
     void (*line)(const void *context, int64_t number);
@@ -26,26 +28,31 @@ static void by_lines(pool *threads, void (*line)(const void *, int64_t), const v
 typedef struct {
     const grid *g;
     const float *image, *matrix;
-    float *out;
+    const plane *out;
+    int64_t half;
 } shifting;
 
 static void shift_line(const void *context, int64_t y)
 {
     const shifting *s = context;
     const float *m = s->matrix, *from = s->image + y * s->g->width;
-    float *to = s->out + ((y + 1) * s->g->line + 1) * ALIGN;
-    for (int64_t x = 0; x < s->g->width; x++, from++, to += ALIGN)
+    const plane *p = s->out;
+    int64_t at = ((y + 1) * s->g->line + 1) * IMAGE_LD;
+    for (int64_t x = 0; x < s->g->width; x++, from++, at += IMAGE_LD)
         for (int c = 0; c < COLOURS; c++) {
             float sum = m[COLOURS * COLOURS + c];
             for (int k = 0; k < COLOURS; k++) sum += m[COLOURS * c + k] * from[k * s->g->n];
-            to[c] = sum;
+            p->wide[at + c] = sum;
+            if (!p->high) continue;
+            p->high[at + c] = half_of(sum, s->half);
+            p->low[at + c] = half_of(sum - half_value(p->high[at + c], s->half), s->half);
         }
 }
 
 void shift_colours(pool *threads, const grid *g, const float *image, const float *matrix,
-                   float *out)
+                   const plane *out, int64_t half)
 {
-    const shifting s = {g, image, matrix, out};
+    const shifting s = {g, image, matrix, out, half};
     by_lines(threads, shift_line, &s, g->height);
 }
 
@@ -115,7 +122,7 @@ static inline int64_t within(int64_t i, int64_t count)
 
 static inline quad column(const above *a, int64_t x, int64_t width)
 {
-    const int64_t at = within(x, width) * ALIGN;
+    const int64_t at = within(x, width) * IMAGE_LD;
     quad sum = {0};
     for (int k = 0; k < 4; k++) sum += a->down[k] * *(const quad *)(a->lines[k] + at);
     return sum;
@@ -137,7 +144,7 @@ static void upscale_line(const void *context, int64_t y)
     above a;
     const int64_t top = y / scale + taps(y, scale, a.down);
     for (int k = 0; k < 4; k++)
-        a.lines[k] = u->image + ((within(top + k, g->height) + 1) * g->line + 1) * ALIGN;
+        a.lines[k] = u->image + ((within(top + k, g->height) + 1) * g->line + 1) * IMAGE_LD;
     for (int p = 0; p < scale; p++) first[p] = taps(p, scale, across[p]) + 2;
     quad columns[5];
     for (int i = 1; i < 5; i++) columns[i] = column(&a, i - 3, width);

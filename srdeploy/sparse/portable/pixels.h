@@ -4,9 +4,10 @@
 #include "pool.h"
 #include "space.h"
 
-/* Colours [3][height][width] times a matrix [3][3] plus a bias, as features of ALIGN channels. */
+/* Colours [3][height][width] times a matrix [3][3] plus a bias, as features of IMAGE_LD channels;
+   half: the format of their pairs. */
 void shift_colours(pool *threads, const grid *g, const float *image, const float *matrix,
-                   float *out);
+                   const plane *out, int64_t half);
 
 /* The mean of every 2x2 window; at odd ends, of what there is. */
 void mean_of_four(pool *threads, const grid *g, const grid *half, const float *x, float *out,

@@ -36,6 +36,8 @@ int smsr_run(smsr *net, const float *x, int64_t n, int64_t height, int64_t width
 
 int smsr_scale(const smsr *net);
 const char *smsr_kernel(const smsr *net);
+/* What it computes in, as the file says: fp32, fp16, bf16 or int8. */
+const char *smsr_precision(const smsr *net);
 int smsr_modules(const smsr *net);
 /* Share of the latest images' pixels that were inside the mask of a module, 0..1. */
 double smsr_density(const smsr *net, int module);

@@ -34,44 +34,67 @@ static void *cut(cursor *c, uint64_t bytes)
     return here;
 }
 
-static float *plane(cursor *c, const grid *g, int64_t width)
+/* Forms of a plane. */
+enum { AS_WIDE = 1, AS_HIGH = 2, AS_LOW = 4, AS_BYTES = 8 };
+
+/* Rows behind the last, which may be read, and some bytes more. */
+#define ROWS_BEHIND 16
+#define BEHIND 64
+
+static void *form_of(cursor *c, const grid *g, int64_t width, int64_t size)
 {
-    return cut(c, (uint64_t)g->n_rows * (uint64_t)width * sizeof(float));
+    return cut(c, (uint64_t)((g->n_rows + ROWS_BEHIND) * width * size + BEHIND));
+}
+
+static plane planes(cursor *c, const grid *g, int64_t width, int forms)
+{
+    plane p = {.ld = width};
+    if (forms & AS_WIDE) p.wide = form_of(c, g, width, sizeof(float));
+    if (forms & AS_HIGH) p.high = form_of(c, g, width, sizeof(uint16_t));
+    if (forms & AS_LOW) p.low = form_of(c, g, width, sizeof(uint16_t));
+    if (forms & AS_BYTES) p.bytes = form_of(c, g, width, 1);
+    return p;
 }
 
 static void lay_out(space *s, const model *m, cursor *c)
 {
     const grid *g = &s->whole, *h = &s->half;
-    int64_t mask = 0, deep = 0, dense[MAX_LAYERS] = {0}, inside[MAX_LAYERS] = {0};
+    const int narrow = m->precision != FILE_FP32, bytes = m->precision == FILE_INT8;
+    const int plain = narrow ? AS_HIGH : AS_WIDE, pair = narrow ? AS_HIGH | AS_LOW : AS_WIDE;
+    int64_t mask = 0, deep = 0, widths[MAX_LAYERS] = {0};
     for (int i = 0; i < m->n_modules; i++) {
         const module_data *d = m->modules + i;
         if (aligned(d->mask1) > mask) mask = aligned(d->mask1);
         if (aligned(d->mask2) > deep) deep = aligned(d->mask2);
-        for (int l = 0; l < m->n_layers; l++) {
-            if (aligned(d->dense[l]) > dense[l]) dense[l] = aligned(d->dense[l]);
-            if (aligned(d->width[l]) > inside[l]) inside[l] = aligned(d->width[l]);
-        }
+        for (int l = 0; l < m->n_layers; l++)
+            if (aligned(d->width[l]) > widths[l]) widths[l] = aligned(d->width[l]);
     }
     s->whole.rows = cut(c, g->n * sizeof(int32_t));
     s->half.rows = cut(c, h->n * sizeof(int32_t));
-    s->inside = cut(c, g->n * sizeof(int32_t));
-    s->outside = cut(c, g->n * sizeof(int32_t));
-    s->places = cut(c, g->n_rows * sizeof(int32_t));
-    s->image = plane(c, g, ALIGN);
-    s->first = plane(c, g, aligned(m->head));
-    s->head = plane(c, g, aligned(m->trunk));
-    for (int i = 0; i < m->n_modules; i++) s->outs[i] = plane(c, g, aligned(m->trunk));
-    s->fused = plane(c, g, aligned(m->collect));
-    s->trunk = plane(c, g, aligned(m->trunk));
-    s->tail = plane(c, g, aligned(COLOURS * m->scale * m->scale));
-    s->mask = plane(c, g, mask);
-    for (int l = 0; l < m->n_layers; l++) {
-        s->dense_data[l] = plane(c, g, dense[l]);
-        s->inside_data[l] = plane(c, g, inside[l]);
+    s->inside = cut(c, (g->n + 1) * sizeof(int32_t));
+    s->outside = cut(c, (g->n + 1) * sizeof(int32_t));
+    s->image = planes(c, g, IMAGE_LD, narrow ? AS_WIDE | pair : AS_WIDE);
+    s->first = planes(c, g, aligned(m->head), plain);
+    s->head = planes(c, g, aligned(m->trunk), bytes ? pair | AS_BYTES : pair);
+    for (int i = 0; i < m->n_modules; i++) {
+        const int read = bytes && i + 1 < m->n_modules; /* by another module */
+        s->outs[i] = planes(c, g, aligned(m->trunk), read ? pair | AS_BYTES : pair);
     }
-    s->pooled = plane(c, h, mask);
-    s->deep = plane(c, h, deep);
-    s->logit = plane(c, h, ALIGN);
+    s->fused = planes(c, g, aligned(m->collect), plain);
+    s->trunk = planes(c, g, aligned(m->trunk), plain);
+    s->tail = planes(c, g, aligned(COLOURS * m->scale * m->scale), AS_WIDE);
+    s->mask = planes(c, g, mask, AS_WIDE);
+    for (int l = 0; l < m->n_layers; l++)
+        s->layers[l] = planes(c, g, widths[l], bytes ? AS_BYTES : plain);
+    s->pooled = planes(c, h, mask, AS_WIDE);
+    s->deep = planes(c, h, deep, AS_WIDE);
+    s->logit = planes(c, h, ALIGN, AS_WIDE);
+}
+
+/* Bytes of features of any sign stand for zero in the middle. */
+static void middle(const plane *p, const grid *g)
+{
+    if (p->bytes) memset(p->bytes, ZERO_BYTE, (size_t)(g->n_rows * p->ld));
 }
 
 /* Bytes that the system can give without taking them from others; UINT64_MAX: it does not tell. */
@@ -109,6 +132,8 @@ int space_fit(space *s, const model *m, int64_t height, int64_t width, smsr_erro
     lay_out(s, m, &given);
     number_rows(&s->whole);
     number_rows(&s->half);
+    middle(&s->head, &s->whole);
+    for (int i = 0; i < m->n_modules; i++) middle(s->outs + i, &s->whole);
     return 0;
 }
 
@@ -118,33 +143,21 @@ void space_free(space *s)
     memset(s, 0, sizeof *s);
 }
 
-void space_border(const grid *g, float *data, int64_t width)
-{
-    const int64_t end = (g->height + 1) * g->line;
-    memset(data, 0, g->line * width * sizeof *data);
-    memset(data + end * width, 0, g->line * width * sizeof *data);
-    for (int64_t row = g->line; row < end; row += g->line) {
-        memset(data + row * width, 0, width * sizeof *data);
-        memset(data + (row + g->line - 1) * width, 0, width * sizeof *data);
-    }
-}
-
 void space_list(space *s)
 {
     const grid *g = &s->whole;
     int32_t count = 0, others = 0;
-    for (int64_t y = 0; y < g->height; y++)
-        for (int64_t x = 0; x < g->width; x++) {
-            const int64_t small = (y / 2 + 1) * s->half.line + x / 2 + 1;
-            const int32_t row = (int32_t)((y + 1) * g->line + x + 1);
-            if (s->logit[small * ALIGN + y % 2 * 2 + x % 2] > 0) {
-                s->inside[count++] = row;
-                s->places[row] = count;
-            } else {
-                s->outside[others++] = row;
-                s->places[row] = 0;
-            }
+    for (int64_t y = 0; y < g->height; y++) {
+        const float *logit = s->logit.wide + ((y / 2 + 1) * s->half.line + 1) * ALIGN + y % 2 * 2;
+        int32_t row = (int32_t)((y + 1) * g->line + 1);
+        for (int64_t x = 0; x < g->width; x++, row++) {
+            const int is_inside = logit[x / 2 * ALIGN + x % 2] > 0;
+            s->inside[count] = row;
+            s->outside[others] = row;
+            count += is_inside;
+            others += !is_inside;
         }
+    }
     s->n_inside = count;
     s->n_outside = others;
 }

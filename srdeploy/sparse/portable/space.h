@@ -1,6 +1,7 @@
 /* The features of one image, channels-last in rows inside a border of zeros. */
 #ifndef SRDEPLOY_SPACE_H
 #define SRDEPLOY_SPACE_H
+#include "../kernel.h"
 #include "file.h"
 
 /* Rows of one image size: a border of one pixel around it. */
@@ -13,20 +14,20 @@ typedef struct {
 /* Everything that an image of one size needs; kept for the next of that size. */
 typedef struct {
     grid whole, half;
-    int32_t *inside, *outside, *places; /* what the mask lists; a pixel's row to that among inside */
+    int32_t *inside, *outside;    /* what the mask lists */
     int64_t n_inside, n_outside;
-    float *image, *first, *head, *outs[MAX_MODULES], *fused, *trunk, *tail, *mask;
-    float *dense_data[MAX_LAYERS], *inside_data[MAX_LAYERS];
-    float *pooled, *deep, *logit;       /* of half the size */
+    plane image, first, head, outs[MAX_MODULES], fused, trunk, tail, mask;
+    plane layers[MAX_LAYERS];     /* sparse channels are zero outside the mask */
+    plane pooled, deep, logit;    /* of half the size */
     void *memory;
 } space;
+
+#define ZERO_BYTE 128
+#define IMAGE_LD 4 /* channels of an image, the last of which is zero */
 
 /* Make room for images of that size; 0, or -1 where there is none. */
 int space_fit(space *s, const model *m, int64_t height, int64_t width, smsr_error *error);
 void space_free(space *s);
-
-/* Zero the border of features of that width. */
-void space_border(const grid *g, float *data, int64_t width);
 
 /* List the pixels inside and outside the mask that the logits tell. */
 void space_list(space *s);

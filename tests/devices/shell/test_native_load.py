@@ -97,9 +97,11 @@ def test_what_cannot_be(tmp_path: Path, made: list[dict[str, Any]]) -> None:
     save_network(create("ledsr", n_blocks=1, n_feats=4), tmp_path / "net.safetensors")
     with pytest.raises(UserError, match="runs SMSR networks, this one is ledsr"):
         load(Job(str(tmp_path / "net.safetensors"), runtime="sparse"))
-    with pytest.raises(UserError, match="computes in fp32 on devices, not in fp16"):
-        load(Job("net.smsr"), "fp16")
-    path = write(nets.network(), tmp_path / "net.smsr")
+    with pytest.raises(UserError, match="in int8 by the runtime sparse"):
+        load(Job("net.onnx"), "int8")
+    path = write(nets.network(), tmp_path / "net.smsr", "bf16")
+    with pytest.raises(UserError, match="is computed in bf16, not in fp16"):
+        load(Job(str(path)), "fp16")
     with pytest.raises(UserError, match="cannot become ONNX again"):
         load(Job(str(path), runtime="ncnn"))
     with pytest.raises(UserError, match="no file"):

@@ -208,8 +208,8 @@ def test_a_turn_comes_after_its_tensor(load: Callable[..., NativeModel]) -> None
 
 
 def test_precisions(board: Board, load: Callable[..., NativeModel]) -> None:
-    with pytest.raises(UserError, match="no precision of the native runner named 'int8'"):
-        load(precision="int8")
+    with pytest.raises(UserError, match="no precision of the native runner named 'int4'"):
+        load(precision="int4")
     assert board.link.said == []
 
 
