@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from srdeploy.errors import UserError
 from srdeploy.fitting.conditions import Way
+from srdeploy.fitting.grid import half_of
 from srdeploy.fitting.limits import EnergyModel
 from srdeploy.fitting.memory import MemoryModel
 from srdeploy.fitting.predict import Predictor
@@ -106,10 +107,11 @@ class Chooser:
     def _uniform(self, budget: float) -> dict[str, int] | None:
         if self.predict({}) <= budget and self._fits({}):
             return {}
-        options = self.subject.options.model_copy(update={"round_to": self.block})
         limit = Budget(budget, "ms", lambda network, grouping: self.predict)
-        with suppress(UserError):  # no ratio is within it
-            return uniform_counts(self.subject.grouping, options, limit, self.predict)
+        for unit in filter(None, (self.block, half_of(self.block))):
+            options = self.subject.options.model_copy(update={"round_to": unit})
+            with suppress(UserError):  # no ratio is within it
+                return uniform_counts(self.subject.grouping, options, limit, self.predict)
         return None
 
     def _fits(self, removed: Removed) -> bool:

@@ -54,11 +54,23 @@ def block_of(times: Mapping[int, float]) -> int:
     return step
 
 
+def half_of(block: int) -> int:
+    """The one width below a block that is considered; 0 where a block is too small for it.
+
+    What is computed then may be a whole block, but what is read and written need not be.
+    """
+    return block // 2 if block >= 2 * BLOCKS[-1] else 0
+
+
+def filled(width: int, block: int) -> int:
+    """Channels that a device spends its time on for so many."""
+    return half if 0 < width <= (half := half_of(block)) else -(-width // block) * block
+
+
 def grid_of(widest: int, block: int, points: int = POINTS) -> tuple[int, ...]:
-    """Multiples of a block up to the widest, at about equal distances; ends included."""
+    """Half a block, and multiples up to the widest, at about equal distances, ends included."""
     top = -(-widest // block)
     count = min(points, top)
-    if count == 1:
-        return (top * block,)
-    chosen = {round(1 + n * (top - 1) / (count - 1)) for n in range(count)}
-    return tuple(sorted(n * block for n in chosen))
+    chosen = {round(1 + n * (top - 1) / max(count - 1, 1)) for n in range(count)}
+    half = half_of(block)
+    return ((half,) if half else ()) + tuple(sorted(n * block for n in chosen))

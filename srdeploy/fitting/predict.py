@@ -19,6 +19,7 @@ from statistics import median
 import numpy as np
 
 from srdeploy.fitting.bench import Timed
+from srdeploy.fitting.grid import filled
 from srdeploy.fitting.limits import energy_mj
 from srdeploy.fitting.table import LatencyTable
 from srdeploy.fitting.uses import LayerUse, Uses
@@ -135,8 +136,7 @@ class Predictor:
         return self.unrest * ms
 
     def _written(self, use: LayerUse, outputs: int) -> float:
-        block = self.table.block
-        return -(-outputs // block) * block * use.kind.factor**2
+        return filled(outputs, self.table.block) * use.kind.factor**2
 
     @property
     def constant_ms(self) -> float:

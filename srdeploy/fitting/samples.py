@@ -6,14 +6,15 @@ import math
 import random
 from collections.abc import Sequence
 
+from srdeploy.fitting.grid import half_of
 from srdeploy.pruning.tracing.groups import Group
 
 
 def kept_counts(group: Group, block: int) -> list[int]:
     """Numbers of atoms of a group that fill blocks of channels, ascending; all of them is one."""
-    unit = max(block // math.gcd(block, group.block), 1)
+    half, unit = (max(n // math.gcd(n, group.block), 1) for n in (half_of(block) or block, block))
     total = len(group.atoms)
-    return [*range(unit, total, unit), total]
+    return [*range(half, min(unit, total), unit), *range(unit, total, unit), total]
 
 
 def sample_removals(

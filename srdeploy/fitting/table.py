@@ -1,9 +1,9 @@
 """What layers cost on a device, by kind and widths: plain data that predicts.
 
 A convolution's time is looked up between the widths that were measured. Widths are rounded up to
-the device's block first, because a device that computes 16 channels at a time takes as long for 9
-of them; between blocks a convolution's time is bilinear in its two widths (tensors read, tensors
-written, their product computed), and so is what is read off the table.
+the device's block first (small ones to half of it), because a device that computes 16 channels at a
+time takes as long for 9 of them; between blocks a convolution's time is bilinear in its two widths
+(tensors read, tensors written, their product computed), and so is what is read off the table.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from srdeploy.fitting.grid import filled
 from srdeploy.fitting.uses import LayerKind
 from srdeploy.util.strict import Strict
 
@@ -54,7 +55,7 @@ class KindTable(Strict):
         """One convolution; 0 where it has no channels on one side."""
         if not inputs or not outputs:
             return 0.0
-        a, b = sorted((_up(inputs, block), _up(outputs, block)))
+        a, b = sorted((filled(inputs, block), filled(outputs, block)))
         low, high, share = _between(self.narrow, a)
         row = [
             (1 - share) * x + share * y
@@ -65,7 +66,7 @@ class KindTable(Strict):
 
     def around_ms(self, width: int, block: int) -> float:
         """All around a chain that begins and ends with so many channels."""
-        low, high, share = _between(self.narrow, _up(width, block))
+        low, high, share = _between(self.narrow, filled(width, block))
         return (1 - share) * self.base_ms[low] + share * self.base_ms[high]
 
 
@@ -99,10 +100,6 @@ class LatencyTable(Strict):
     def of(self, kind: LayerKind) -> KindTable | None:
         """The table of a kind; None where it was not measured."""
         return next((one for one in self.kinds if one.kind == kind), None)
-
-
-def _up(width: int, block: int) -> int:
-    return -(-width // block) * block
 
 
 def _between(grid: Sequence[int], width: int) -> tuple[int, int, float]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from srdeploy.exporting.onnx.export import export_onnx
@@ -26,11 +27,16 @@ from srdeploy.pruning.tracing.residual_blocks import ResidualBlock
 from srdeploy.reconstruct.allocate import price_lists
 from srdeploy.reconstruct.choice import readers_of
 from srdeploy.reconstruct.refit import refit
+from srdeploy.reconstruct.rotate import why_not_linear
+from srdeploy.reconstruct.run import removal_error
 from srdeploy.runtime.open import open_session
 from srdeploy.util.strict import Strict
 
 SAMPLE = 16
-"""Calibration inputs on which a precision, or the lack of a block, is tried, at most."""
+"""Calibration inputs on which a precision, or a removal, is tried, at most."""
+
+LEVELS = (0.25, 0.5, 0.75)
+"""Shares of groups' channels whose removal is tried."""
 
 
 class Worth(Strict):
@@ -67,11 +73,42 @@ class Measured:
         """Of :class:`Worth`."""
         network, grouping = self.subject.network, self.subject.grouping
         priced = [g for g in self.subject.groups if readers_of(network.module, g)]
-        found = price_lists(network, grouping, priced, self.inputs.split(1), rotate=True)
-        return self._blocks() | {
-            name: tuple(float(total) for total in np.cumsum(np.maximum(prices, 0.0)))
-            for name, prices in found.items()
-        }
+        prices = price_lists(network, grouping, priced, self.inputs.split(1), rotate=True)
+        totals = {name: np.cumsum(np.maximum(listed, 0.0)) for name, listed in prices.items()}
+        streams = {g.name for g in priced if not why_not_linear(network, g)}
+        found = self._blocks()
+        for kind in (streams, totals.keys() - streams):
+            found |= self._corrected({name: totals[name] for name in totals if name in kind})
+        return found
+
+    def _corrected(self, totals: Mapping[str, NDArray]) -> dict[str, tuple[float, ...]]:
+        """Errors of groups of one kind, times what they are too large or too small by together.
+
+        A price list counts what a removal does to the layers that read the group. Those behind
+        them make up for a good part of it when they are refitted, above all of a stream's, which
+        all blocks read.
+        """
+        network, grouping = self.subject.network, self.subject.grouping
+        factors = []
+        for level in LEVELS:
+            counts = {name: int(level * (len(total) + 1)) for name, total in totals.items()}
+            counts = {name: count for name, count in counts.items() if count}
+            expected = sum(totals[name][count - 1] for name, count in counts.items())
+            if expected > 0:
+                error = removal_error(network, grouping, counts, self._sample, rotate=True)
+                factors.append(error / expected)
+            else:
+                factors.append(1.0)
+        found = {}
+        for name, total in totals.items():
+            shares = np.arange(1, len(total) + 1) / (len(total) + 1)
+            corrected = total * np.interp(shares, LEVELS, factors)
+            found[name] = tuple(float(one) for one in np.maximum.accumulate(corrected))
+        return found
+
+    @property
+    def _sample(self) -> Tensor:
+        return self.inputs[:: -(-len(self.inputs) // SAMPLE)]
 
     def _blocks(self) -> dict[str, tuple[float, ...]]:
         """The error without each residual block.
@@ -89,7 +126,7 @@ class Measured:
 
     def _without(self, *blocks: ResidualBlock) -> float:
         """The error without residual blocks, all other layers refitted."""
-        network, x = self.subject.network, self.inputs[:: -(-len(self.inputs) // SAMPLE)]
+        network, x = self.subject.network, self._sample
         small = without_blocks(network, blocks).module
         plan = make_plan(grouping_without(self.subject.grouping, blocks), {}, "", {}, blocks)
         refit(network.module, small, plan, x)
@@ -102,10 +139,9 @@ class Measured:
         file = folder / f"dense-{precision}.onnx"
         if not file.exists():
             export_onnx(self.subject.network, file, check=False, precision=precision)
-        step = -(-len(self.inputs) // SAMPLE)
         errors = []
         with open_session(file) as session:
-            for x in self.inputs[::step].split(1):
+            for x in self._sample.split(1):
                 wanted = run(self.subject.network.module, x).numpy()
                 errors.append(float(np.mean((session.run(x.numpy()) - wanted) ** 2)))
         return float(np.mean(errors))

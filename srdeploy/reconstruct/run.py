@@ -294,6 +294,21 @@ class _Chooser:
         return [b for b in find_residual_blocks(self.network).blocks if b.name in named]
 
 
+def removal_error(
+    network: Network, grouping: Grouping, counts: Mapping[str, int], x: Tensor, *, rotate: bool
+) -> float:
+    """Mean squared difference that a choice leaves in the output, by the layer-wise refit alone.
+
+    Args:
+        network: Folded; left as it is.
+        grouping: Its groups.
+        counts: How many atoms each group loses, by name; and 1 for a residual block that goes.
+        x: Inputs that it is chosen, refitted and measured on.
+        rotate: Rotate the linear streams.
+    """
+    return _error(network, *_Chooser(network, grouping, {}, x, rotate).chosen(counts), x)
+
+
 def _error(network: Network, turned: Network, plan: Plan, x: Tensor) -> float:
     """Mean squared error of the output on some inputs, removed and refitted."""
     small = compact(turned, plan)

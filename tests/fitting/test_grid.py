@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from srdeploy.fitting.grid import block_of, grid_of, sweep_widths
+from srdeploy.fitting.grid import block_of, filled, grid_of, sweep_widths
 
 
 @pytest.mark.parametrize("block", [4, 8, 16, 32])
@@ -30,9 +30,12 @@ def test_widths_between_blocks_that_gain_a_little_make_no_smaller_block() -> Non
     assert block_of(measured) == 16
 
 
-def test_grids_hold_both_ends_in_blocks() -> None:
-    assert grid_of(64, 16) == (16, 32, 48, 64)
-    assert grid_of(60, 16) == (16, 32, 48, 64)
+def test_grids_hold_both_ends_in_blocks_and_half_of_one() -> None:
+    assert grid_of(64, 16) == (8, 16, 32, 48, 64)
+    assert grid_of(60, 16) == (8, 16, 32, 48, 64)
     wide = grid_of(256, 8)
-    assert (len(wide), wide[0], wide[-1]) == (5, 8, 256)
-    assert grid_of(12, 16) == (16,)
+    assert (len(wide), wide[0], wide[-1]) == (6, 4, 256)
+    assert grid_of(12, 16) == (8, 16)
+    assert grid_of(12, 4) == (4, 8, 12)
+    assert [filled(width, 16) for width in (0, 1, 8, 9, 16, 17)] == [0, 8, 8, 16, 16, 32]
+    assert [filled(width, 4) for width in (1, 4, 5)] == [4, 4, 8]

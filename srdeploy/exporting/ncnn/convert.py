@@ -6,23 +6,25 @@ pnnx (https://github.com/pnnx/pnnx) has a native program that reads ONNX without
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
+import onnx
+
 from srdeploy.errors import SrdeployError, UserError
+from srdeploy.exporting.ncnn.lower import lower_for_pnnx, with_sizes_followed
 from srdeploy.runtime.ncnn.param import foreign_layers, read_param
 from srdeploy.runtime.table import PNNX
 
 
 def convert_to_ncnn(
-    onnx: Path, work: Path, name: str | Path, *, half: bool = False
+    source: Path, work: Path, name: str | Path, *, half: bool = False
 ) -> tuple[Path, Path]:
     """Convert a file.
 
     Args:
-        onnx: A float32 ONNX file.
+        source: A float32 ONNX file.
         work: An empty folder; what pnnx leaves there is of no use.
         name: What sentences call the network.
         half: Store weights in 16 bits.
@@ -34,7 +36,7 @@ def convert_to_ncnn(
         UserError: pnnx is missing, or the network has a part that ncnn does not know.
         SrdeployError: pnnx failed.
     """
-    shutil.copy(onnx, work / "net.onnx")
+    onnx.save(lower_for_pnnx(onnx.load(str(source))), str(work / "net.onnx"))
     ended = subprocess.run(
         [str(_program()), "net.onnx", f"fp16={int(half)}"],
         cwd=work,
@@ -47,11 +49,13 @@ def convert_to_ncnn(
     if ended.returncode or not (param.is_file() and weights.is_file()):
         said = (ended.stderr.strip() or ended.stdout.strip() or "nothing").splitlines()[-1]
         raise SrdeployError(f"pnnx could not convert '{name}' (its last words: {said[:200]}).")
-    if foreign := foreign_layers(read_param(param)):
+    structure = with_sizes_followed(read_param(param))
+    if foreign := foreign_layers(structure):
         raise UserError(
             f"'{name}' cannot run in ncnn, which has no {', '.join(foreign)}; export it in fp32 "
             "(the runner takes its precision from the device's URI) or use another runtime."
         )
+    param.write_text(structure.text(), encoding="ascii")
     return param, weights
 
 

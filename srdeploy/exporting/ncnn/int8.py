@@ -19,6 +19,7 @@ import onnx
 from numpy.typing import NDArray
 
 from srdeploy.errors import UserError
+from srdeploy.exporting.ncnn.lower import lower_for_pnnx
 from srdeploy.exporting.precision.graph import CONVOLUTIONS, Layer, constant, layers_of
 from srdeploy.exporting.precision.quantise_graph import quantise_weights
 from srdeploy.exporting.precision.quantise_ranges import watch
@@ -87,10 +88,11 @@ def to_int8(
 
 def _chosen(model: onnx.ModelProto, structure: Param, source: Path) -> dict[str, Layer]:
     """Convolutions that are rounded, by their names in ncnn: those of both files go in pairs."""
-    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    lowered = lower_for_pnnx(model)
+    stored = {tensor.name: tensor for tensor in lowered.graph.initializer}
     nodes = [
         node
-        for node in model.graph.node
+        for node in lowered.graph.node
         if node.op_type in CONVOLUTIONS and node.input[1] in stored
     ]
     heavy = WEIGHTS.keys() - {"InnerProduct"}

@@ -1,0 +1,279 @@
+"""What pnnx cannot put into ncnn's layers, in operations that it can.
+
+* Normalisation over groups of channels: a mean over a group is the mean of its channels' means, so
+  a global pooling and a 1x1 convolution that averages within groups find it at any size, without
+  the shape arithmetic that brings the channels back.
+* Interpolation to the size of another tensor (ESA's coarse grid, laid over the image), or a crop to
+  it (SMSR's masks at odd sizes): ncnn's ``Interp`` and ``Crop`` follow the size of a second tensor,
+  which pnnx does not know. So pnnx is given a stand-in that has the right shape at every size: one
+  channel of that tensor and the global mean of the other, joined by an operation that no network
+  joins two such things by.
+* Comparisons of which 0 or 1 becomes: a difference, made large and clipped. It is made large in
+  steps that half floats hold, and is exact for what differs by more than 1e-13.
+* Means over windows that reach over the edge count what is there, without padding too: ncnn would
+  count what is not there if padding were counted.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import helper, shape_inference
+
+from srdeploy.exporting.precision.graph import (
+    constant,
+    drop_unread,
+    readers_of,
+    store,
+    with_outputs,
+)
+from srdeploy.runtime.ncnn.param import Layer, Param
+
+_RESIZES = {
+    ("nearest", "asymmetric"): ("Max", 4, 1),
+    ("linear", "half_pixel"): ("Pow", 6, 2),
+    ("linear", "pytorch_half_pixel"): ("Pow", 6, 2),
+    ("cubic", "half_pixel"): ("Min", 5, 3),
+    ("cubic", "pytorch_half_pixel"): ("Min", 5, 3),
+}
+"""By ``mode`` and ``coordinate_transformation_mode`` of a Resize: the operation that stands for it,
+what that is among ncnn's ``BinaryOp``, and what the mode is in ncnn's ``Interp``."""
+
+_CROP = ("Pow", 6)
+"""Stands for a crop, the mean first."""
+
+_SIZE_INPUT = {"Resize": 3, "Slice": 2}
+"""Which input of an operation is a size."""
+
+_LARGER, _TIMES = 2.0**15, 3
+"""A difference is made so much larger, so many times."""
+
+_SIZES = ((48, 80), (112, 64))
+"""Heights and widths at which a tensor is taken to have another's size: both."""
+
+
+def lower_for_pnnx(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy that pnnx converts, after which :func:`with_sizes_followed` is due.
+
+    Args:
+        model: float32, with one input.
+    """
+    lowered = onnx.ModelProto()
+    lowered.CopyFrom(model)
+    _lower_group_norms(lowered)
+    _stand_in(lowered)
+    _lower_comparisons(lowered)
+    for node in lowered.graph.node:
+        told = {one.name: one for one in node.attribute}
+        padded = "pads" in told and any(told["pads"].ints)
+        if node.op_type == "AveragePool" and "count_include_pad" in told and not padded:
+            told["count_include_pad"].i = 0
+    read = {name for node in lowered.graph.node for name in node.input}
+    read.update(value.name for value in lowered.graph.output)
+    kept = [node for node in lowered.graph.node if read.intersection(node.output)]
+    del lowered.graph.node[:]
+    lowered.graph.node.extend(kept)
+    drop_unread(lowered.graph)
+    return lowered
+
+
+def with_sizes_followed(structure: Param) -> Param:
+    """A structure that pnnx made of a lowered graph, with layers in place of their stand-ins."""
+    modes = {operation: mode for _, operation, mode in _RESIZES.values()}
+    makers = {name: line for line in structure.layers for name in line.outputs}
+    lines, gone = list[Layer](), list[Layer]()
+    for line in structure.layers:
+        sides = [_made(name, makers) for name in line.inputs]
+        operation = line.number(0) if line.kind == "BinaryOp" else None
+        match [side[0].kind for side in sides if side]:
+            case ["Crop", "Pooling"] if operation in modes:
+                (channel,), mean = sides
+                ends = (mean[0].inputs[0], channel.inputs[0])
+                settings = (f"0={modes[operation]}", "5=1", "6=0")
+                line = Layer("Interp", line.name, ends, line.outputs, settings)
+                gone += [channel, *mean]
+            case ["Pooling", "Crop"] if operation == _CROP[1]:
+                mean, (channels,) = sides
+                ends = (mean[0].inputs[0], channels.outputs[0])
+                line = Layer("Crop", line.name, ends, line.outputs)
+                gone += mean
+        lines.append(line)
+    return Param(tuple(line for line in lines if line not in gone))
+
+
+def _made(name: str, makers: dict[str, Layer]) -> list[Layer]:
+    """The layer that makes a tensor; before one that only gives it its dimensions back."""
+    found = makers.get(name)
+    if found is None or found.kind != "Reshape":
+        return [found] if found else []
+    return [makers[found.inputs[0]], found]
+
+
+def _lower_group_norms(model: onnx.ModelProto) -> None:
+    graph = model.graph
+    readers = readers_of(graph)
+    makers = {name: node for node in graph.node for name in node.output}
+    shapes = {
+        value.name: [side.dim_value for side in value.type.tensor_type.shape.dim]
+        for value in shape_inference.infer_shapes(model).graph.value_info
+    }
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        norm = makers.get(node.input[0]) if node.op_type == "Reshape" else None
+        if norm is None or norm.op_type != "InstanceNormalization":
+            nodes.append(node)
+            continue
+        before = makers.get(norm.input[0])
+        channels = next(iter(shapes.get(before.input[0], [])[1:2]), 0) if before else 0
+        factor, shift = (constant(graph, name) for name in norm.input[1:])
+        if (
+            before is None
+            or before.op_type != "Reshape"
+            or len(readers[norm.output[0]]) != 1
+            or channels % len(factor)
+            or channels == 0
+            or (factor != 1).any()
+            or shift.any()
+        ):
+            nodes.append(node)
+            continue
+        epsilon = next((one.f for one in norm.attribute if one.name == "epsilon"), 1e-5)
+        nodes += _group_norm(graph, before.input[0], node.output[0], channels, len(factor), epsilon)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _group_norm(
+    graph: onnx.GraphProto, x: str, y: str, channels: int, groups: int, epsilon: float
+) -> list[onnx.NodeProto]:
+    """``(x - mean) / sqrt(variance + epsilon)`` of groups, at any height and width."""
+    each = channels // groups
+    average = np.kron(np.eye(groups), np.full((each, each), 1 / each)).astype(np.float32)
+    weight = store(graph, f"{y}.average", average[:, :, None, None])
+    small = store(graph, f"{y}.epsilon", np.full((1, 1, 1, 1), epsilon, np.float32))
+    nodes: list[onnx.NodeProto] = []
+
+    def step(operator: str, *inputs: str, out: str = "") -> str:
+        name = out or f"{y}.{len(nodes)}"
+        nodes.append(helper.make_node(operator, inputs, [name], name=name))
+        return name
+
+    centred = step("Sub", x, step("Conv", step("GlobalAveragePool", x), weight))
+    squares = step("GlobalAveragePool", step("Mul", centred, centred))
+    variance = step("Add", step("Conv", squares, weight), small)
+    step("Div", centred, step("Sqrt", variance), out=y)
+    return nodes
+
+
+def _stand_in(model: onnx.ModelProto) -> None:
+    """Replace interpolations and crops to another tensor's size.
+
+    Which tensor: one whose shape their size is computed from, and that has their height and width
+    at two sizes of the image.
+    """
+    graph = model.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    found: dict[str, list[str]] = {}
+    for node in graph.node:
+        computed = node.input[_SIZE_INPUT.get(node.op_type, 0) :][:1]
+        if node.op_type in _SIZE_INPUT and computed and computed[0] in makers:
+            found[node.output[0]] = _measured(computed[0], makers)
+    asked = {name for tensors in found.values() for name in tensors}
+    shapes = _shapes(model, sorted({*asked, *found}))
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        y = node.output[0]
+        sides = [shape[2:] for shape in shapes.get(y, [])]
+        equal = [x for x in found.get(y, []) if [shape[2:] for shape in shapes[x]] == sides]
+        operation = _stands_for(node, graph) if equal else None
+        if operation is None:
+            nodes.append(node)
+            continue
+        crop = node.op_type == "Slice"
+        count = shapes[y][0][1] if crop else 1
+        ends = [
+            store(graph, f"{y}.{what}", np.array([n]))
+            for what, n in (("first", 0), ("axis", 1), ("last", count))
+        ]
+        joined = [f"{y}.channels", f"{y}.mean"]
+        nodes += [
+            helper.make_node("Slice", [equal[0], ends[0], ends[2], ends[1]], joined[:1]),
+            helper.make_node("GlobalAveragePool", [node.input[0]], joined[1:]),
+            helper.make_node(operation, joined[::-1] if crop else joined, [y], name=y),
+        ]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _stands_for(node: onnx.NodeProto, graph: onnx.GraphProto) -> str | None:
+    """The operation that stands for an interpolation or a crop; None where ncnn has none of it."""
+    if node.op_type == "Slice":
+        stored = {tensor.name for tensor in graph.initializer}
+        first, *rest = (name for n, name in enumerate(node.input) if n not in (0, 2))
+        if not stored.issuperset([first, *rest]):
+            return None
+        axes, *steps = (constant(graph, name) for name in rest)
+        whole = not constant(graph, first).any() and {*axes.tolist()} <= {2, 3}
+        return _CROP[0] if whole and all((step == 1).all() for step in steps) else None
+    told = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+    mode = told.get("mode", b"nearest").decode()
+    found = _RESIZES.get((mode, told.get("coordinate_transformation_mode", b"half_pixel").decode()))
+    return found[0] if found else None
+
+
+def _lower_comparisons(model: onnx.ModelProto) -> None:
+    graph = model.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    one = store(graph, "comparison.one", np.array(1, np.float32))
+    zero = store(graph, "comparison.zero", np.array(0, np.float32))
+    larger = store(graph, "comparison.larger", np.array(_LARGER, np.float32))
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        compared = makers.get(node.input[0]) if node.op_type == "Cast" else None
+        if compared is None or compared.op_type not in ("Greater", "Less"):
+            nodes.append(node)
+            continue
+        y = node.output[0]
+        sides = compared.input if compared.op_type == "Greater" else compared.input[::-1]
+        nodes.append(helper.make_node("Sub", sides, [f"{y}.0"], name=f"{y}.0"))
+        for n in range(1, _TIMES + 1):
+            times, clipped = f"{y}.{n}.times", y if n == _TIMES else f"{y}.{n}"
+            nodes.append(helper.make_node("Mul", [f"{y}.{n - 1}", larger], [times], name=times))
+            nodes.append(helper.make_node("Clip", [times, zero, one], [clipped], name=clipped))
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _measured(size: str, makers: dict[str, onnx.NodeProto]) -> list[str]:
+    """Tensors whose shapes a size is computed from."""
+    waiting, seen, measured = [size], set[str](), list[str]()
+    while waiting:
+        node = makers.get(waiting.pop())
+        if node is None or node.name in seen:
+            continue
+        seen.add(node.name)
+        if node.op_type == "Shape":
+            measured.append(node.input[0])
+        else:
+            waiting += node.input
+    return measured
+
+
+def _shapes(model: onnx.ModelProto, tensors: list[str]) -> dict[str, list[tuple[int, ...]]]:
+    """Of float tensors, at some sizes of the image."""
+    if not tensors:
+        return {}
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = ort.InferenceSession(
+        with_outputs(model, tensors).SerializeToString(), options, ["CPUExecutionProvider"]
+    )
+    (image,) = session.get_inputs()
+    found: dict[str, list[tuple[int, ...]]] = {name: [] for name in tensors}
+    for height, width in _SIZES:
+        x = np.full((1, image.shape[1], height, width), 0.5, np.float32)
+        for name, value in zip(tensors, session.run(tensors, {image.name: x}), strict=True):
+            found[name].append(value.shape)
+    return found
