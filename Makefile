@@ -20,9 +20,10 @@ $(VENV)/.run: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt -e .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.run
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,trt-rtx]'
-	@touch $@
+$(VENV)/.dev: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --no-compile -c constraints.txt -e '.[dev,trt-rtx]'
+	@touch $(VENV)/.run $@
 
 .PHONY: demo
 demo: $(VENV)/.run  ## Prune, fine-tune, export and measure the shipped network (no downloads, under 5 minutes)

@@ -241,6 +241,7 @@ def test_methods_that_train_recover_in_a_stage_of_their_own(recipe: Path, tmp_pa
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_builtin")
 def test_the_shipped_demo_runs(tmp_path: Path) -> None:
     quick = QUICK.replace("sensors: false", "sensors: false, quality: false")

@@ -145,6 +145,7 @@ def test_pruning_by_two_is_pruning_by_one(settings: TrainRecipe, root: Path) -> 
                 assert two[key] == pytest.approx(one[key], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_death_of_one_process_ends_the_others(root: Path) -> None:
     started = time.monotonic()
     done = torchrun(2, "-m", "tests.train.several", str(root), "killed:SIGKILL:1:12")
@@ -155,6 +156,7 @@ def test_death_of_one_process_ends_the_others(root: Path) -> None:
     assert (root / "killed" / "checkpoint.pt").exists()
 
 
+@pytest.mark.slow
 def test_command_line_writes_once(settings: TrainRecipe, tmp_path: Path) -> None:
     spec = {"arch": "ledsr", "config": {"scale": 2, "n_blocks": 1, "n_feats": 4}}
     values = settings.model_dump(mode="json", exclude_none=True)

@@ -100,6 +100,7 @@ def told(desk: Path) -> dict[str, Any]:
     return json.loads(python(desk, "-c", SESSION))
 
 
+@pytest.mark.slow
 def test_its_rows_are_listed(told: dict[str, Any]) -> None:
     assert "npz" in {row["name"] for row in told["targets"]}
     assert "one-thread" in {row["kind"] for row in told["devices"]}
@@ -110,18 +111,21 @@ def test_its_rows_are_listed(told: dict[str, Any]) -> None:
     assert told["complete"] == [["npz"], ["one-thread://"], ["npz"]]
 
 
+@pytest.mark.slow
 def test_weights_of_its_architecture_are_imported_and_pruned(told: dict[str, Any]) -> None:
     assert told["import"]["arch"] == "pixelnet"
     assert told["import"]["scale"] == 3
     assert told["prune"]["params"]["compact"] < told["prune"]["params"]["dense"]
 
 
+@pytest.mark.slow
 def test_its_target_is_exported_to_and_told(told: dict[str, Any]) -> None:
     assert told["export"]["target"] == "npz"
     assert told["export"]["parity"]["relative"] < 1e-5
     assert "npz" in told["explain"]
 
 
+@pytest.mark.slow
 def test_its_device_measures_what_its_runtime_runs(told: dict[str, Any]) -> None:
     (row,) = told["bench"]
     assert row["device"] == "one-thread"
@@ -130,10 +134,12 @@ def test_its_device_measures_what_its_runtime_runs(told: dict[str, Any]) -> None
     assert row["p50_ms"] > 0
 
 
+@pytest.mark.slow
 def test_its_metric_is_measured(told: dict[str, Any]) -> None:
     assert 0 < told["eval"]["mae_y"] < 255
 
 
+@pytest.mark.slow
 def test_recipes_name_its_rows(told: dict[str, Any]) -> None:
     schema = {name: told["schema"][name]["properties"] for name in ("TargetSpec", "DeviceSpec")}
     assert "npz" in schema["TargetSpec"]["target"]["examples"]
@@ -142,6 +148,7 @@ def test_recipes_name_its_rows(told: dict[str, Any]) -> None:
     assert "one-thread" in told["plan"]
 
 
+@pytest.mark.slow
 def test_its_rows_keep_the_contracts(desk: Path) -> None:
     shutil.copy(EXAMPLE / "contracts.py", desk)
     said = python(desk, "-m", "pytest", "-q", "-p", "no:cacheprovider", "contracts.py")

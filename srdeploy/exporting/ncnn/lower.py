@@ -16,6 +16,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -82,32 +85,54 @@ def with_sizes_followed(structure: Param) -> Param:
     """A structure that pnnx made of a lowered graph, with layers in place of their stand-ins."""
     modes = {operation: mode for _, operation, mode in _RESIZES.values()}
     makers = {name: line for line in structure.layers for name in line.outputs}
-    lines, gone = list[Layer](), list[Layer]()
+    lines = list[Layer]()
     for line in structure.layers:
-        sides = [_made(name, makers) for name in line.inputs]
+        sides = [side for name in line.inputs if (side := _maker(name, makers)) is not None]
         operation = line.number(0) if line.kind == "BinaryOp" else None
-        match [side[0].kind for side in sides if side]:
+        match [side.kind for side in sides]:
             case ["Crop", "Pooling"] if operation in modes:
-                (channel,), mean = sides
-                ends = (mean[0].inputs[0], channel.inputs[0])
+                ends = (sides[1].inputs[0], line.inputs[0])
                 settings = (f"0={modes[operation]}", "5=1", "6=0")
                 line = Layer("Interp", line.name, ends, line.outputs, settings)
-                gone += [channel, *mean]
             case ["Pooling", "Crop"] if operation == _CROP[1]:
-                mean, (channels,) = sides
-                ends = (mean[0].inputs[0], channels.outputs[0])
+                ends = (sides[0].inputs[0], line.inputs[1])
                 line = Layer("Crop", line.name, ends, line.outputs)
-                gone += mean
         lines.append(line)
-    return Param(tuple(line for line in lines if line not in gone))
+    return _split(_read_layers(lines, structure.outputs))
 
 
-def _made(name: str, makers: dict[str, Layer]) -> list[Layer]:
-    """The layer that makes a tensor; before one that only gives it its dimensions back."""
+def _maker(name: str, makers: dict[str, Layer]) -> Layer | None:
+    """The layer that computes a tensor, past what copies it or gives it its dimensions back."""
     found = makers.get(name)
-    if found is None or found.kind != "Reshape":
-        return [found] if found else []
-    return [makers[found.inputs[0]], found]
+    while found is not None and found.kind in ("Split", "Reshape"):
+        found = makers.get(found.inputs[0])
+    return found
+
+
+def _read_layers(lines: list[Layer], ends: tuple[str, ...]) -> list[Layer]:
+    """Without layers, and copies, that nothing reads."""
+    read, kept = set(ends), list[Layer]()
+    for line in reversed(lines):
+        outputs = tuple(name for name in line.outputs if name in read)
+        if outputs or line.kind == "Input":
+            kept.append(replace(line, outputs=outputs) if line.kind == "Split" else line)
+            read.update(line.inputs)
+    return kept[::-1]
+
+
+def _split(lines: list[Layer]) -> Param:
+    """With a copy for each reader of a tensor: ncnn gives a tensor away with its first reader."""
+    count = Counter(name for line in lines for name in line.inputs)
+    copies = {name: [f"{name}_{n}" for n in range(times)] for name, times in count.items()}
+    found = list[Layer]()
+    for line in lines:
+        inputs = tuple(copies[name].pop() if count[name] > 1 else name for name in line.inputs)
+        found.append(replace(line, inputs=inputs))
+        for name in line.outputs:
+            if count[name] > 1:
+                outputs = tuple(reversed(copies[name]))
+                found.append(Layer("Split", f"split_{name}", (name,), outputs))
+    return Param(tuple(found))
 
 
 def _lower_group_norms(model: onnx.ModelProto) -> None:
@@ -179,47 +204,64 @@ def _stand_in(model: onnx.ModelProto) -> None:
         computed = node.input[_SIZE_INPUT.get(node.op_type, 0) :][:1]
         if node.op_type in _SIZE_INPUT and computed and computed[0] in makers:
             found[node.output[0]] = _measured(computed[0], makers)
-    asked = {name for tensors in found.values() for name in tensors}
-    shapes = _shapes(model, sorted({*asked, *found}))
+    shapes = _shapes(model, {*found, *(name for names in found.values() for name in names)})
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         y = node.output[0]
-        sides = [shape[2:] for shape in shapes.get(y, [])]
-        equal = [x for x in found.get(y, []) if [shape[2:] for shape in shapes[x]] == sides]
-        operation = _stands_for(node, graph) if equal else None
-        if operation is None:
-            nodes.append(node)
-            continue
-        crop = node.op_type == "Slice"
-        count = shapes[y][0][1] if crop else 1
-        ends = [
-            store(graph, f"{y}.{what}", np.array([n]))
-            for what, n in (("first", 0), ("axis", 1), ("last", count))
+        own = shapes.get(y, [])
+        tensors = [
+            name
+            for name in found.get(y, [])
+            if name in shapes and [shape[2:] for shape in shapes[name]] == [s[2:] for s in own]
         ]
-        joined = [f"{y}.channels", f"{y}.mean"]
-        nodes += [
-            helper.make_node("Slice", [equal[0], ends[0], ends[2], ends[1]], joined[:1]),
-            helper.make_node("GlobalAveragePool", [node.input[0]], joined[1:]),
-            helper.make_node(operation, joined[::-1] if crop else joined, [y], name=y),
-        ]
+        nodes += (tensors and own and _stand_in_for(node, graph, tensors[0], own[0][1])) or [node]
     del graph.node[:]
     graph.node.extend(nodes)
 
 
-def _stands_for(node: onnx.NodeProto, graph: onnx.GraphProto) -> str | None:
-    """The operation that stands for an interpolation or a crop; None where ncnn has none of it."""
+def _stand_in_for(
+    node: onnx.NodeProto, graph: onnx.GraphProto, tensor: str, channels: int
+) -> list[onnx.NodeProto]:
+    """What stands for an interpolation or a crop to a tensor's size; nothing if ncnn has none."""
+    image, y = node.input[0], node.output[0]
+
+    def part(of: str, first: int, count: int, out: str) -> onnx.NodeProto:
+        ends = [
+            store(graph, f"{out}.{n}", np.array([v]))
+            for n, v in enumerate((first, first + count, 1))
+        ]
+        return helper.make_node("Slice", [of, *ends], [out], name=out)
+
+    made: list[onnx.NodeProto] = []
     if node.op_type == "Slice":
-        stored = {tensor.name for tensor in graph.initializer}
-        first, *rest = (name for n, name in enumerate(node.input) if n not in (0, 2))
-        if not stored.issuperset([first, *rest]):
-            return None
-        axes, *steps = (constant(graph, name) for name in rest)
-        whole = not constant(graph, first).any() and {*axes.tolist()} <= {2, 3}
-        return _CROP[0] if whole and all((step == 1).all() for step in steps) else None
-    told = {one.name: helper.get_attribute_value(one) for one in node.attribute}
-    mode = told.get("mode", b"nearest").decode()
-    found = _RESIZES.get((mode, told.get("coordinate_transformation_mode", b"half_pixel").decode()))
-    return found[0] if found else None
+        stored = {one.name for one in graph.initializer}
+        others = [name for n, name in enumerate(node.input) if n not in (0, 2)]
+        if not stored.issuperset(others):
+            return []
+        first, axes, *steps = (constant(graph, name) for name in others)
+        begins = dict(zip(axes.tolist(), first.tolist(), strict=True))
+        if begins.get(2) or begins.get(3) or begins.get(0) or any((s != 1).any() for s in steps):
+            return []
+        if 1 in begins:
+            made.append(part(image, begins[1], channels, f"{y}.part"))
+            image = f"{y}.part"
+        operation, count = _CROP[0], channels
+    else:
+        told = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+        mode = told.get("mode", b"nearest").decode()
+        place = told.get("coordinate_transformation_mode", b"half_pixel").decode()
+        if (mode, place) not in _RESIZES:
+            return []
+        operation, count = _RESIZES[mode, place][0], 1
+    joined = [f"{y}.channels", f"{y}.mean"]
+    return [
+        *made,
+        part(tensor, 0, count, joined[0]),
+        helper.make_node("GlobalAveragePool", [image], joined[1:], name=joined[1]),
+        helper.make_node(
+            operation, joined[::-1] if node.op_type == "Slice" else joined, [y], name=y
+        ),
+    ]
 
 
 def _lower_comparisons(model: onnx.ModelProto) -> None:
@@ -260,20 +302,28 @@ def _measured(size: str, makers: dict[str, onnx.NodeProto]) -> list[str]:
     return measured
 
 
-def _shapes(model: onnx.ModelProto, tensors: list[str]) -> dict[str, list[tuple[int, ...]]]:
-    """Of float tensors, at some sizes of the image."""
-    if not tensors:
+def _shapes(model: onnx.ModelProto, tensors: set[str]) -> dict[str, list[tuple[int, ...]]]:
+    """Of those that are images, float32 ``[N, C, H, W]``, at some sizes of the input."""
+    known = shape_inference.infer_shapes(model).graph
+    asked = sorted(
+        value.name
+        for value in (*known.value_info, *known.input, *known.output)
+        if value.name in tensors
+        and value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+        and len(value.type.tensor_type.shape.dim) == 4
+    )
+    if not asked:
         return {}
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     session = ort.InferenceSession(
-        with_outputs(model, tensors).SerializeToString(), options, ["CPUExecutionProvider"]
+        with_outputs(model, asked).SerializeToString(), options, ["CPUExecutionProvider"]
     )
     (image,) = session.get_inputs()
-    found: dict[str, list[tuple[int, ...]]] = {name: [] for name in tensors}
+    found: dict[str, list[tuple[int, ...]]] = {name: [] for name in asked}
     for height, width in _SIZES:
         x = np.full((1, image.shape[1], height, width), 0.5, np.float32)
-        for name, value in zip(tensors, session.run(tensors, {image.name: x}), strict=True):
+        for name, value in zip(asked, session.run(asked, {image.name: x}), strict=True):
             found[name].append(value.shape)
     return found
