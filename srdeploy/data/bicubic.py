@@ -10,7 +10,7 @@ eight.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -63,7 +63,7 @@ def imresize(
     out = image.reshape(height, width, channels)
     # MATLAB starts with the dimension that shrinks most; equal factors start with the height.
     for axis in sorted((0, 1), key=lambda axis: factors[axis]):
-        out = _along(out, axis, *_taps(out.shape[axis], size[axis], factors[axis], antialias))
+        out = _along(out, axis, *cubic_taps(out.shape[axis], size[axis], factors[axis], antialias))
     return np.ascontiguousarray(out).reshape(size if image.ndim == 2 else (*size, channels))
 
 
@@ -88,7 +88,7 @@ def imresize_part(
     """
     taps = []
     for length, wanted in zip(size, (rows, columns), strict=True):
-        weights, sources = _taps(length, math.ceil(length * scale - 1e-9), float(scale), True)
+        weights, sources = cubic_taps(length, math.ceil(length * scale - 1e-9), float(scale), True)
         part = sources[:, wanted]
         taps.append((weights[:, wanted], part - part.min(), slice(part.min(), part.max() + 1)))
     out = read(taps[0][2], taps[1][2])
@@ -100,31 +100,6 @@ def imresize_part(
     return out[..., 0] if flat else out
 
 
-def resample(
-    plane: NDArray,
-    size: tuple[int, int],
-    factors: Sequence[float],
-    shifts: Sequence[float],
-) -> NDArray[np.float64]:
-    """Resize a plane whose samples lie elsewhere than where :func:`imresize` puts them.
-
-    Args:
-        plane: ``[H, W]``, floating.
-        size: Rows and columns of the result.
-        factors: Samples of the result to a sample of the plane, along rows and columns.
-        shifts: How far every sample of the result lies beyond where :func:`imresize` has it, in
-            samples of the plane.
-
-    Returns:
-        ``float64``, not clipped; with shifts of 0 what :func:`imresize` gives.
-    """
-    out = plane[..., None]
-    for axis in sorted((0, 1), key=lambda axis: factors[axis]):
-        taps = _taps(out.shape[axis], size[axis], factors[axis], True, shifts[axis])
-        out = _along(out, axis, *taps)
-    return np.ascontiguousarray(out)[..., 0]
-
-
 def _cubic(distance: NDArray) -> NDArray:
     x = np.abs(distance)
     near = ((1.5 * x - 2.5) * x) * x + 1.0
@@ -133,10 +108,22 @@ def _cubic(distance: NDArray) -> NDArray:
 
 
 @lru_cache(maxsize=256)
-def _taps(
-    n_in: int, n_out: int, factor: float, antialias: bool, shift: float = 0.0
+def cubic_taps(
+    n_in: int, n_out: int, factor: float, antialias: bool = True, shift: float = 0.0
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Weights and source rows of every output row, both ``[n_taps, n_out]``."""
+    """How each sample of a resized line is made.
+
+    Args:
+        n_in: Samples of the source.
+        n_out: Samples of the result.
+        factor: Samples of the result to one of the source.
+        antialias: As in :func:`imresize`.
+        shift: How far all samples of the result lie beyond where :func:`imresize` has them, in
+            samples of the source.
+
+    Returns:
+        Weights, and the samples that they weigh, both ``[n_taps, n_out]``.
+    """
     stretch = max(1.0, 1.0 / factor) if antialias else 1.0
     width = _KERNEL_WIDTH * stretch
     centre = (np.arange(n_out) + 0.5) / factor - 0.5 + shift

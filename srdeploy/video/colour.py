@@ -145,40 +145,32 @@ def to_codes(
     return unit.astype(layout.dtype)  # the fraction is cut off, which floors what is not negative
 
 
-def luma_and_chroma_to_rgb(
-    y: NDArray[np.float32], cb: NDArray[np.float32], cr: NDArray[np.float32], colour: Colour
-) -> NDArray[np.float32]:
-    """RGB ``float32 [3, H, W]`` of signals ``[H, W]``: inverts H.273, equations 38 to 40."""
-    _, red, blue = MATRICES[colour.matrix]
-    green = 1 - red - blue
-    out = np.empty((3, *y.shape), np.float32)
-    np.multiply(cr, np.float32(2 * (1 - red)), out=out[0])
-    out[0] += y
-    np.multiply(cb, np.float32(2 * (1 - blue)), out=out[2])
-    out[2] += y
-    np.multiply(cr, np.float32(-2 * (1 - red) * red / green), out=out[1])
-    out[1] += cb * np.float32(-2 * (1 - blue) * blue / green)
-    out[1] += y
-    return out
+def rgb_to_signals(rgb: NDArray[np.float32], colour: Colour) -> NDArray[np.float32]:
+    """Y, Cb and Cr ``float32 [3, H, W]`` of R, G and B (H.273, equations 38 to 40)."""
+    return _mixed(_from_rgb(colour), rgb)
+
+
+def signals_to_rgb(signals: NDArray[np.float32], colour: Colour) -> NDArray[np.float32]:
+    """The inverse of :func:`rgb_to_signals`."""
+    return _mixed(np.linalg.inv(_from_rgb(colour)), signals)
 
 
 def rgb_to_luma(rgb: NDArray[np.float32], colour: Colour) -> NDArray[np.float32]:
-    """Luma ``[H, W]`` of ``float32 [3, H, W]``."""
-    _, red, blue = MATRICES[colour.matrix]
-    y = rgb[0] * np.float32(red)
-    y += rgb[1] * np.float32(1 - red - blue)
-    y += rgb[2] * np.float32(blue)
-    return y
+    """Y ``float32 [H, W]`` of R, G and B ``[3, H, W]``."""
+    return _mixed(_from_rgb(colour)[:1], rgb)[0]
 
 
-def chroma_of(
-    rgb: NDArray[np.float32], y: NDArray[np.float32], colour: Colour
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Cb and Cr ``[H, W]`` of ``float32 [3, H, W]`` and its luma."""
+def _from_rgb(colour: Colour) -> NDArray[np.float64]:
+    """Rows Y, Cb, Cr for R, G, B."""
     _, red, blue = MATRICES[colour.matrix]
-    cb = (rgb[2] - y) * np.float32(0.5 / (1 - blue))
-    cr = (rgb[0] - y) * np.float32(0.5 / (1 - red))
-    return cb, cr
+    luma = np.array([red, 1 - red - blue, blue])
+    to_blue, to_red = np.array([0, 0, 1]) - luma, np.array([1, 0, 0]) - luma
+    return np.stack([luma, to_blue / (2 * (1 - blue)), to_red / (2 * (1 - red))])
+
+
+def _mixed(matrix: NDArray[np.float64], planes: NDArray[np.float32]) -> NDArray[np.float32]:
+    mixed = matrix.astype(np.float32) @ planes.reshape(3, -1)
+    return mixed.reshape(len(matrix), *planes.shape[1:])
 
 
 def _offset_and_gain(layout: Layout, colour: Colour, chroma: bool) -> tuple[float, float]:

@@ -91,8 +91,8 @@ class Seen:
     """A frame on its way.
 
     Attributes:
-        pixels: What the network sees or gave: luma in 16..235 ``[H, W]``, or RGB in 0..255
-            ``[H, W, 3]``.
+        pixels: What the network sees: luma in 16..235 ``[H, W]``, or RGB in 0..255 ``[H, W, 3]``;
+            what it gave: the same as signals, 0..1.
         around: What it does not see: signals of Cb and Cr where it sees luma, and opacity.
     """
 
@@ -145,8 +145,8 @@ class FrameUpscaler:
         if not chroma:
             return Seen(_image(np.stack([y] * 3)), around)
         where = luma_grid(*self.given.size)
-        cb, cr = (np.float32(move(plane, self.given.chroma, where)) for plane in chroma)
-        return Seen(_image(c.luma_and_chroma_to_rgb(y, cb, cr, colour)), around)
+        signals = np.stack([y, *(move(plane, self.given.chroma, where) for plane in chroma)])
+        return Seen(_image(c.signals_to_rgb(signals, colour)), around)
 
     def run(self, seen: Seen) -> Seen:
         """The network.
@@ -157,7 +157,10 @@ class FrameUpscaler:
         upscaler, pixels = self._upscaler, seen.pixels
         upscale = upscale_y if self.luma else upscale_rgb
         large = upscale(upscaler.session, pixels, upscaler.scale, self.tiles)
-        return Seen(large.astype(np.float32), seen.around)
+        black, swing = (_BLACK, _SWING) if self.luma else (0.0, 255.0)
+        unit = np.empty_like(large, np.float32)
+        np.multiply(large if not black else large - black, 1 / swing, out=unit, casting="same_kind")
+        return Seen(unit, seen.around)
 
     def finish(self, seen: Seen) -> Planes:
         """Code values of what the network gave, and of what was around it."""
@@ -165,11 +168,9 @@ class FrameUpscaler:
         around = list(seen.around)
         opacity = [self._opacity(around.pop())] if self.given.layout.alpha else []
         if self.luma:
-            y = (seen.pixels - np.float32(_BLACK)) * np.float32(1 / _SWING)
-            planes = self._around_luma(y, around)
+            planes = self._around_luma(seen.pixels, around)
         else:
-            rgb = np.ascontiguousarray(seen.pixels.transpose(2, 0, 1)) * np.float32(1 / 255)
-            planes = self._of_rgb(rgb)
+            planes = self._of_rgb(np.ascontiguousarray(seen.pixels.transpose(2, 0, 1)))
         kinds = [layout.kind == "yuv" and k > 0 for k in range(len(planes))]
         stored = [c.to_codes(p, layout, colour, k) for p, k in zip(planes, kinds, strict=True)]
         return stored + (opacity if layout.alpha else [])
@@ -183,29 +184,27 @@ class FrameUpscaler:
         grid = self.wanted.chroma if kind == "yuv" else luma_grid(*self.wanted.size)
         shape = grid[0].count, grid[1].count
         moved = [
-            np.asarray(move(plane, self.given.chroma, grid, self._upscaler.scale), np.float32)
-            for plane in chroma
+            move(plane, self.given.chroma, grid, self._upscaler.scale) for plane in chroma
         ] or [np.zeros(shape, np.float32) for _ in range(2)]
         if kind == "yuv":
             return [y, *moved]
         if not chroma:  # grey stays grey, whatever the matrix
             return [y, y.copy(), y.copy()]
-        return list(c.luma_and_chroma_to_rgb(y, moved[0], moved[1], self.given.colour))
+        return list(c.signals_to_rgb(np.stack([y, *moved]), self.given.colour))
 
     def _of_rgb(self, rgb: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         wanted = self.wanted
         if wanted.layout.kind == "gbr":
             return list(rgb)
-        y = c.rgb_to_luma(rgb, wanted.colour)
         if wanted.layout.kind == "gray":
-            return [y]
+            return [c.rgb_to_luma(rgb, wanted.colour)]
         where = luma_grid(*wanted.size)
-        chroma = c.chroma_of(rgb, y, wanted.colour)
-        return [y, *(np.asarray(move(p, where, wanted.chroma), np.float32) for p in chroma)]
+        y, *chroma = c.rgb_to_signals(rgb, wanted.colour)
+        return [y, *(move(plane, where, wanted.chroma) for plane in chroma)]
 
     def _opacity(self, opacity: NDArray[np.float32]) -> NDArray:
         here, there = luma_grid(*self.given.size), luma_grid(*self.wanted.size)
-        moved = np.asarray(move(opacity, here, there, self._upscaler.scale), np.float32)
+        moved = move(opacity, here, there, self._upscaler.scale)
         layout = self.wanted.layout
         return c.to_codes(moved, layout, c.as_rgb(self.wanted.colour), False)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from srdeploy.data.bicubic import resample
+from srdeploy.data.bicubic import cubic_taps
 from srdeploy.video.layout import Layout
 
 LEFT, CENTRE, TOP_LEFT, TOP, BOTTOM_LEFT, BOTTOM = 1, 2, 3, 4, 5, 6
@@ -64,27 +65,63 @@ def chroma_grid(layout: Layout, height: int, width: int, location: int = 0) -> G
 
 
 def move(
-    plane: NDArray, given: Grid, wanted: Grid, scale: int = 1
-) -> NDArray[np.float64] | NDArray[np.float32]:
+    plane: NDArray[np.float32], given: Grid, wanted: Grid, scale: int = 1
+) -> NDArray[np.float32]:
     """A plane on another grid, by bicubic interpolation, of a picture ``scale`` times as large.
 
     Args:
-        plane: ``[rows, columns]``, floating.
+        plane: ``[rows, columns]``.
         given: Where its samples lie.
         wanted: Where the result's samples lie, in luma samples of the larger picture.
         scale: How many times the picture is larger; its pixels are where
             :func:`srdeploy.data.bicubic.imresize` has them.
 
     Returns:
-        Floating; the plane itself where nothing moves.
+        The plane itself where nothing moves; not clipped.
     """
     if scale == 1 and given == wanted:
         return plane
-    factors = tuple(a.step * scale / b.step for a, b in zip(given, wanted, strict=True))
-    shifts = []
-    for a, b, factor in zip(given, wanted, factors, strict=True):
-        # Sample 0 of the result lies here, counted in samples of the plane; imresize has it there.
-        place = (((b.first + 0.5) / scale - 0.5) - a.first) / a.step
-        shifts.append(place - (0.5 / factor - 0.5))
-    size = wanted[0].count, wanted[1].count
-    return resample(plane, size, factors, shifts)
+    axes = [0, 1] if wanted[0].count < given[0].count else [1, 0]  # what shrinks rows comes first
+    for axis in axes:
+        plane = _along(plane, axis, given[axis], wanted[axis], scale)
+    return plane
+
+
+def _along(
+    plane: NDArray[np.float32], axis: int, given: Axis, wanted: Axis, scale: int
+) -> NDArray[np.float32]:
+    """Rows or columns on another axis: a few at a time are a product with a small matrix."""
+    shape = [*plane.shape]
+    shape[axis] = wanted.count
+    out = np.empty(shape, np.float32)
+    for there, here, matrix in _blocks(given, wanted, scale):
+        if axis == 0:
+            np.matmul(matrix, plane[here], out=out[there])
+        else:
+            np.matmul(plane[:, here], matrix.T, out=out[:, there])
+    return out
+
+
+_BLOCK = 32  # samples that are made at a time
+
+
+@lru_cache(maxsize=64)
+def _blocks(
+    given: Axis, wanted: Axis, scale: int
+) -> list[tuple[slice, slice, NDArray[np.float32]]]:
+    """Samples of the result, those they are made of, and the weights between them."""
+    factor = given.step * scale / wanted.step
+    # Sample 0 of the result lies here, counted in given samples; imresize has it elsewhere.
+    place = (((wanted.first + 0.5) / scale - 0.5) - given.first) / given.step
+    weights, sources = cubic_taps(
+        given.count, wanted.count, factor, shift=place - (0.5 / factor - 0.5)
+    )
+    blocks = []
+    for start in range(0, wanted.count, _BLOCK):
+        there = slice(start, min(start + _BLOCK, wanted.count))
+        mine = sources[:, there]
+        here = slice(int(mine.min()), int(mine.max()) + 1)
+        matrix = np.zeros((there.stop - there.start, here.stop - here.start))
+        np.add.at(matrix, (np.arange(len(matrix))[None, :], mine - here.start), weights[:, there])
+        blocks.append((there, here, matrix.astype(np.float32)))
+    return blocks

@@ -7,7 +7,17 @@ import pytest
 
 from srdeploy.data.bicubic import imresize
 from srdeploy.video.layout import planar
-from srdeploy.video.sites import BOTTOM, CENTRE, LEFT, TOP_LEFT, Grid, chroma_grid, luma_grid, move
+from srdeploy.video.sites import (
+    BOTTOM,
+    CENTRE,
+    LEFT,
+    TOP_LEFT,
+    Axis,
+    Grid,
+    chroma_grid,
+    luma_grid,
+    move,
+)
 
 
 def ramp(grid: Grid, scale: int = 1) -> np.ndarray:
@@ -31,7 +41,7 @@ def test_chroma_stays_where_it_is(name: str, location: int) -> None:
     ):
         moved = move(ramp(given), given, wanted, scale)
         inner = tuple(slice(n // 3, -n // 3) for n in moved.shape)
-        assert np.abs(moved - ramp(wanted, scale))[inner].max() < 1e-9
+        assert np.abs(moved - ramp(wanted, scale))[inner].max() < 1e-5
 
 
 def test_a_flip_takes_the_chroma_along() -> None:
@@ -46,5 +56,7 @@ def test_a_flip_takes_the_chroma_along() -> None:
 def test_luma_is_resized_as_pictures_are() -> None:
     plane = np.random.default_rng(0).random((9, 11))
     moved = move(plane, luma_grid(9, 11), luma_grid(27, 33), 3)
-    assert np.array_equal(moved, imresize(plane, 3))
+    assert np.abs(moved - imresize(plane, 3)).max() < 1e-6
+    small = move(moved, luma_grid(27, 33), (Axis(9, 3, 1.0), Axis(11, 3, 1.0)))
+    assert np.abs(small - imresize(moved.astype(np.float64), 1 / 3)).max() < 1e-6
     assert move(plane, luma_grid(9, 11), luma_grid(9, 11)) is plane
