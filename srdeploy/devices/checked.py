@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from srdeploy.devices.answers import (
 from srdeploy.devices.protocol import (
     Device,
     Figures,
+    Films,
     Job,
     Loaded,
     LoadedModel,
@@ -30,6 +32,7 @@ from srdeploy.devices.protocol import (
     Turn,
     Watch,
 )
+from srdeploy.errors import UserError
 from srdeploy.measure.measurement import Conditions, DeviceFacts, Reading
 
 _CELSIUS, _MHZ, _WATTS, _PERCENT = (-300.0, 5e3), (0.0, 1e6), (0.0, 1e6), (0.0, 1e6)
@@ -119,9 +122,26 @@ class CheckedModel:
 
     def turn(self, seconds: float) -> Turn:
         """Samples of one turn."""
+        return self._checked(lambda: self._model.turn(seconds))
+
+    def film(self, path: Path, seconds: float) -> Turn:
+        """Samples of one turn in a video.
+
+        Raises:
+            UserError: this device has none.
+        """
+        model = self._model
+        if not isinstance(model, Films):
+            raise UserError(
+                f"'{self._name}' runs networks alone; scenarios with a frame_rate are for "
+                "--device local."
+            )
+        return self._checked(lambda: model.film(path, seconds))
+
+    def _checked(self, measure: Callable[[], Turn]) -> Turn:
         name, what = self._name, "the time of a run (ms)"
         with reading(name):
-            turn = self._model.turn(seconds)
+            turn = measure()
             times, parts = turn.samples_ms, turn.compute_ms
         samples, compute = numbers(times, name, what), numbers(parts, name, what)
         if not samples or len(compute) not in (0, len(samples)):

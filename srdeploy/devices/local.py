@@ -157,6 +157,11 @@ class LocalModel:
         """Samples of one turn, end to end."""
         return Turn(self._process.ask("turn", seconds=seconds)["samples_ms"])
 
+    def film(self, path: Path, seconds: float) -> Turn:
+        """See :class:`srdeploy.devices.protocol.Films`."""
+        answer = self._process.ask("film", path=str(path), seconds=seconds)
+        return Turn(answer["samples_ms"], answer["compute_ms"])
+
     def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """One untimed run."""
         source, target = (Path(self._folder.name) / name for name in ("x.npy", "y.npy"))

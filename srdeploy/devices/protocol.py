@@ -221,6 +221,22 @@ class LoadedModel(Protocol):
     def __exit__(self, *details: object) -> None: ...
 
 
+@runtime_checkable
+class Films(Protocol):
+    """What a model has besides where videos are decoded and encoded beside it."""
+
+    def film(self, path: Path, seconds: float) -> Turn:
+        """Upscale a video for a while, then run the prepared tensor as often.
+
+        Args:
+            path: The video, on this machine.
+            seconds: For both.
+
+        Returns:
+            Times from one finished frame to the next, and of the network alone.
+        """
+
+
 @dataclass(frozen=True)
 class Figures:
     """What was measured of one artifact, as somebody who looks at the device is told.

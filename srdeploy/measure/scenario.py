@@ -55,6 +55,9 @@ class Scenario(Strict):
         tile: The image is cut into tiles of at most so many LR pixels a side, overlapped by the
             network's receptive field; a sample is then a whole image. None for no tiles.
         data: Benchmark set; None for the one that the command names.
+        frame_rate: The image moves in a video of so many frames a second, and a sample is the
+            time from one finished frame to the next, decoding and encoding included; as many runs
+            of the network alone follow in each turn. None for images.
         batch: Images per run.
         threads: CPU threads; None for the command's, else all.
         warmup_runs: Runs thrown away after the first, and
@@ -79,6 +82,7 @@ class Scenario(Strict):
     inputs: Inputs = ("median",)
     tile: Side | None = None
     data: str | None = None
+    frame_rate: Annotated[float, Field(gt=0, le=1000)] | None = None
     batch: Annotated[int, Field(ge=1, le=1024)] = 1
     threads: Annotated[int, Field(ge=1)] | None = None
     warmup_runs: Annotated[int, Field(ge=0)] = 3

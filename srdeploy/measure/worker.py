@@ -9,6 +9,8 @@ It reads one JSON request per line from stdin and answers each with one JSON lin
     {"do": "first"}                                              -> first_ms
     {"do": "warm", "runs", "seconds"}                            -> notes, once more
     {"do": "turn", "seconds"}                                    -> samples_ms
+    {"do": "film", "path", "seconds"}    frames of a video, and as many runs of the fed tensor
+                                                    -> samples_ms, compute_ms
     {"do": "memory"}                                             -> peak_mb
     {"do": "run", "path", "to"}               one untimed run, from one .npy file to another
 
@@ -22,8 +24,9 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,6 +36,10 @@ from srdeploy.runtime.footprint import peak
 from srdeploy.runtime.onnx.providers import provider_name
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.table import RUNTIMES
+from srdeploy.util.memory import available
+
+if TYPE_CHECKING:
+    from srdeploy.video.film import Film
 
 
 def peak_mb() -> float | None:
@@ -52,6 +59,7 @@ class Worker:
         self._session: Session | None = None
         self._x: np.ndarray | None = None
         self._expected_ms = 0.0
+        self._film: Film | None = None
 
     def handle(self, request: dict[str, Any]) -> Answer:
         """Serve one request.
@@ -66,6 +74,7 @@ class Worker:
             "first": self._first,
             "warm": self._warm,
             "turn": self._turn,
+            "film": self._film_turn,
             "memory": self._memory,
             "run": self._run_once,
         }
@@ -116,6 +125,17 @@ class Worker:
         )
         self._expected_ms = median(samples)
         return {"samples_ms": samples}
+
+    def _film_turn(self, path: str, seconds: float) -> Answer:
+        if self._film is None:
+            from srdeploy.upscaling.image import Upscaler
+            from srdeploy.video.film import Film
+
+            room = (available() or 0) // 2 or None
+            self._film = Film(Path(path), Upscaler(self._opened(), memory=room))
+        samples = self._film.run(seconds / 2)
+        alone = take_samples(self._run, min_runs=len(samples), min_seconds=0, clock=self._clock)
+        return {"samples_ms": samples, "compute_ms": alone}
 
     def _memory(self) -> Answer:
         return {"peak_mb": peak_mb()}

@@ -168,7 +168,7 @@ def _from_rgb(colour: Colour) -> NDArray[np.float64]:
     return np.stack([luma, to_blue / (2 * (1 - blue)), to_red / (2 * (1 - red))])
 
 
-def _mixed(matrix: NDArray[np.float64], planes: NDArray[np.float32]) -> NDArray[np.float32]:
+def _mixed(matrix: NDArray[np.floating], planes: NDArray[np.float32]) -> NDArray[np.float32]:
     mixed = matrix.astype(np.float32) @ planes.reshape(3, -1)
     return mixed.reshape(len(matrix), *planes.shape[1:])
 

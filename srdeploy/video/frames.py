@@ -164,16 +164,13 @@ class FrameUpscaler:
 
     def finish(self, seen: Seen) -> Planes:
         """Code values of what the network gave, and of what was around it."""
-        layout, colour = self.wanted.layout, self.wanted.colour
         around = list(seen.around)
         opacity = [self._opacity(around.pop())] if self.given.layout.alpha else []
         if self.luma:
-            planes = self._around_luma(seen.pixels, around)
+            stored = _stored(self._around_luma(seen.pixels, around), self.wanted)
         else:
-            planes = self._of_rgb(np.ascontiguousarray(seen.pixels.transpose(2, 0, 1)))
-        kinds = [layout.kind == "yuv" and k > 0 for k in range(len(planes))]
-        stored = [c.to_codes(p, layout, colour, k) for p, k in zip(planes, kinds, strict=True)]
-        return stored + (opacity if layout.alpha else [])
+            stored = codes_of(seen.pixels.transpose(2, 0, 1), self.wanted)
+        return stored + (opacity if self.wanted.layout.alpha else [])
 
     def _around_luma(
         self, y: NDArray[np.float32], chroma: list[NDArray[np.float32]]
@@ -192,21 +189,31 @@ class FrameUpscaler:
             return [y, y.copy(), y.copy()]
         return list(c.signals_to_rgb(np.stack([y, *moved]), self.given.colour))
 
-    def _of_rgb(self, rgb: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        wanted = self.wanted
-        if wanted.layout.kind == "gbr":
-            return list(rgb)
-        if wanted.layout.kind == "gray":
-            return [c.rgb_to_luma(rgb, wanted.colour)]
-        where = luma_grid(*wanted.size)
-        y, *chroma = c.rgb_to_signals(rgb, wanted.colour)
-        return [y, *(move(plane, where, wanted.chroma) for plane in chroma)]
-
     def _opacity(self, opacity: NDArray[np.float32]) -> NDArray:
         here, there = luma_grid(*self.given.size), luma_grid(*self.wanted.size)
         moved = move(opacity, here, there, self._upscaler.scale)
         layout = self.wanted.layout
         return c.to_codes(moved, layout, c.as_rgb(self.wanted.colour), False)
+
+
+def codes_of(rgb: NDArray[np.float32], wanted: FrameFormat) -> Planes:
+    """Code values, without opacity, of red, green and blue in 0..1: ``float32 [3, H, W]``."""
+    if wanted.layout.kind == "gbr":
+        return _stored([plane.copy() for plane in rgb], wanted)
+    if wanted.layout.kind == "gray":
+        return _stored([c.rgb_to_luma(rgb, wanted.colour)], wanted)
+    where = luma_grid(*wanted.size)
+    y, *chroma = c.rgb_to_signals(np.ascontiguousarray(rgb), wanted.colour)
+    return _stored([y, *(move(plane, where, wanted.chroma) for plane in chroma)], wanted)
+
+
+def _stored(planes: list[NDArray[np.float32]], wanted: FrameFormat) -> Planes:
+    """Signals as code values; changes them."""
+    layout = wanted.layout
+    return [
+        c.to_codes(plane, layout, wanted.colour, chroma=layout.kind == "yuv" and number > 0)
+        for number, plane in enumerate(planes)
+    ]
 
 
 _HELD = 200  # bytes per pixel of the result: queues, conversions, and frames that encoders hold

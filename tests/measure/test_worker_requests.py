@@ -15,6 +15,7 @@ from srdeploy.measure.worker import Worker, runtime_version, serve
 from srdeploy.models.registry import create
 from srdeploy.runtime import open as opening
 from srdeploy.runtime.session import Session
+from tests.video import clips
 
 
 class Made(Session):
@@ -157,3 +158,15 @@ def test_a_sentence_of_ours_is_passed_on_as_it_is() -> None:
     answers: list[dict[str, Any]] = []
     serve(["{}"], answers.append, Refusing())
     assert answers == [{"ok": False, "error": "There is no file 'a.onnx'."}]
+
+
+def test_a_turn_of_video_runs_the_network_alone_as_often(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    talk = Talk(monkeypatch, tmp_path)
+    path = clips.make(tmp_path / "film.mkv", frames=2)
+    for _ in range(2):
+        answer = talk.ask("film", path=str(path), seconds=0)
+        assert len(answer["samples_ms"]) == len(answer["compute_ms"]) == 2
+        assert min(answer["samples_ms"]) > 0
+        assert answer["compute_ms"] == pytest.approx([1, 1])

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srdeploy.benchmarking.measuring.describe import content_hash, counts
+from srdeploy.benchmarking.measuring.film import Filmed
 from srdeploy.benchmarking.measuring.power import Window, power_of, within
 from srdeploy.benchmarking.measuring.request import Outcome, Request
 from srdeploy.benchmarking.measuring.tiles import Tiled, timed_input
@@ -150,6 +151,8 @@ class ArtifactRun:
         if timed.tiles > 1:
             self._model = Tiled(self._model, timed.tiles)
             self._notes.append(timed.remark)
+        if scenario.frame_rate is not None:
+            self._model = Filmed(model, lr, scenario.frame_rate)
         self._facts["input"] = timed.x.shape
         self._facts["first_ms"] = self._model.prepare(
             timed.x, runs=scenario.warmup_runs, seconds=scenario.warmup_seconds

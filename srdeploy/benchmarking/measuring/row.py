@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, model_validator
 
+from srdeploy.benchmarking.measuring.film import film_figures
 from srdeploy.benchmarking.measuring.stats import (
     Latency,
     paired_speedup,
@@ -93,6 +94,9 @@ class Row(Measured):
         iqr_ms: Distance between their quartiles.
         n_samples: How many.
         compute_p50_ms: Median of the accelerator alone, where the runtime tells it apart.
+        fps: Of a video: frames per second, from decoding to encoding,
+        fps_alone: and of the network alone;
+        dropped: the share of frames that a live video at the scenario's rate would lose.
         drift: Of runs of a minute and more: times slower in the last tenth than in the first,
         drift_low: lower end of its 95 % interval,
         drift_high: upper end.
@@ -127,6 +131,9 @@ class Row(Measured):
     iqr_ms: float | None = None
     n_samples: int = 0
     compute_p50_ms: float | None = None
+    fps: float | None = None
+    fps_alone: float | None = None
+    dropped: float | None = None
     drift: float | None = None
     drift_low: float | None = None
     drift_high: float | None = None
@@ -189,6 +196,7 @@ def row_of(measurement: Measurement, base: Measurement) -> Row:
     if measurement.samples_ms:
         figures |= Latency.of(measurement.samples_ms).as_dict()
         figures |= drift_of(measurement).as_dict()
+        figures |= film_figures(measurement)
     if base is not measurement and base.session == measurement.session is not None:
         ratio = paired_speedup(turns_of(base), turns_of(measurement))
         if ratio is not None:

@@ -117,6 +117,12 @@ def _notes(rows: Sequence[Row], hidden: Sequence[str]) -> list[str]:
         )
     if any(row.drift is not None for row in rows):
         notes.append("drift: times slower in the last tenth than in the first, 95 % interval")
+    if any(row.fps is not None for row in rows):
+        rates = sorted({str(row.scenario["frame_rate"]) for row in rows if row.fps})
+        notes.append(
+            "fps: frames of a video per second, decoding and encoding included; alone: of the "
+            f"network; dropped: what a live video of {' or '.join(rates)} a second would lose"
+        )
     notes += sorted({f"power: {row.power_source}" for row in rows if row.power_source})
     notes += sorted({line for row in rows if row.n_samples for line in _conditions(row)})
     notes += sorted({row.note for row in rows if row.note})
@@ -202,6 +208,14 @@ def _interval(low: float | None, high: float | None) -> str:
     return _NONE if low is None or high is None else f"{low:.2f}-{high:.2f}"
 
 
+def _percent(value: float | None) -> str:
+    return _NONE if value is None else f"{100 * value:.0f} %"
+
+
+def _quotient(value: float | None, other: float | None) -> float | None:
+    return None if value is None or not other else value / other
+
+
 def _columns() -> Columns:
     """All columns, in the order of the table."""
     return {
@@ -210,6 +224,10 @@ def _columns() -> Columns:
         "times\nfaster": lambda row: _number(row.speedup, 2),
         "95 %\ninterval": lambda row: _interval(row.speedup_low, row.speedup_high),
         **{metric.heading("\n"): partial(_figure, metric) for metric in METRICS.values()},
+        "fps": lambda row: _number(row.fps, 2),
+        "fps\nalone": lambda row: _number(row.fps_alone, 2),
+        "of\nalone": lambda row: _percent(_quotient(row.fps, row.fps_alone)),
+        "dropped": lambda row: _percent(row.dropped),
         "first\nms": lambda row: milliseconds(row.first_ms),
         "peak\nMB": lambda row: _number(row.peak_mb, 0),
         "params": lambda row: _NONE if row.params is None else f"{row.params / 1e3:.0f}K",
@@ -234,6 +252,7 @@ _ESSENTIAL = (*_ALWAYS, "times\nfaster", "95 %\ninterval", METRICS["psnr"].headi
 def _others() -> tuple[str, ...]:
     """All that need not be there, the dearest first."""
     return (
+        *("fps", "fps\nalone", "of\nalone", "dropped"),
         *("drift", "drift\n95 %", "W", "mJ/\nimage", "compute\nms"),
         *(metric.heading("\n") for metric in METRICS.values()),
         *("MACs\n720p", "params", "peak\nMB", "first\nms"),

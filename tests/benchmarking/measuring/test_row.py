@@ -92,6 +92,7 @@ def test_the_keys_of_its_json() -> None:
         "after", "scale", "lr_size", "input", "params", "macs_720p", "build_ms", "load_ms",
         "first_ms", "p50_ms", "p90_ms", "p99_ms", "mean_ms", "min_ms", "iqr_ms", "n_samples",
         "samples_ms", "turns", "compute_p50_ms", "compute_ms", "drift", "drift_low", "drift_high",
+            "fps", "fps_alone", "dropped",
         "power_w", "energy_mj", "power_source", "speedup", "speedup_low", "speedup_high",
         "peak_mb", "data", "psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb", "psnr_bicubic", "n_images",
         "protocol", "note", "error", "agreement_y", "agreement_rgb", "lpips_y", "lpips_rgb",
