@@ -2,7 +2,8 @@
 
 The folder of the challenge's repository stands in the environment variable ``CHALLENGE``. Its own
 ``select_model`` builds each network and loads its weights; its code is imported from there, nothing
-of it is here. What a network imports and does not use to upscale (OpenCV, plotting) may be missing;
+of it is here. One of them moves itself to a GPU while it is built; here it stays where it is. What
+a network imports and does not use to upscale (OpenCV, plotting) may be missing;
 ``einops`` is needed by two of them.
 """
 
@@ -99,6 +100,7 @@ def build(name: str) -> nn.Module:
 def _of_the_challenge(folder: Path) -> Iterator[dict[str, Any]]:
     noted: dict[str, Any] = {"files": [], "trained": []}
     load, load_state, here = torch.load, nn.Module.load_state_dict, os.getcwd()
+    to_gpu = torch.Tensor.cuda, nn.Module.cuda
 
     def read(path: str, *_: Any, **__: Any) -> Any:
         if not Path(path).exists():
@@ -115,6 +117,7 @@ def _of_the_challenge(folder: Path) -> Iterator[dict[str, Any]]:
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     torch.load, nn.Module.load_state_dict = read, put  # type: ignore[assignment,method-assign]
+    torch.Tensor.cuda = nn.Module.cuda = lambda own, *_, **__: own  # type: ignore[method-assign]
     os.chdir(folder)
     try:
         torch.manual_seed(0)
@@ -122,6 +125,7 @@ def _of_the_challenge(folder: Path) -> Iterator[dict[str, Any]]:
     finally:
         os.chdir(here)
         torch.load, nn.Module.load_state_dict = load, load_state  # type: ignore[method-assign]
+        torch.Tensor.cuda, nn.Module.cuda = to_gpu  # type: ignore[method-assign]
         sys.meta_path.remove(finder)
         for stand_in in [n for n, m in sys.modules.items() if isinstance(m, _Absent)]:
             del sys.modules[stand_in]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from srdeploy.models.count import lr_size_720p, macs_by_layer
+from srdeploy.models.count import lr_size_720p, macs_by_module
 from srdeploy.models.network import Network
-from srdeploy.pruning.tracing.groups import Grouping, tell_not_followed
+from srdeploy.pruning.plan import cut, make_plan
+from srdeploy.pruning.tracing.groups import Group, Grouping, tell_not_followed
 
 NOTABLE = 0.01
 """Share of the MACs from which on it is worth a sentence."""
@@ -21,7 +22,7 @@ class Unprunable:
         channels: Output channels of untouchable groups, and
         all_channels: of all groups.
         macs_share: Of layers that can neither lose output channels nor channels that they read,
-            and of products of activations, 0..1.
+            and of products of activations that cost the same whatever is removed, 0..1.
         not_followed: Operation, layer and reason of everything that no rule follows.
     """
 
@@ -64,12 +65,24 @@ def unprunable_of(network: Network, grouping: Grouping) -> Unprunable:
     """
     widths = {group.name: len(group.atoms) * group.block for group in grouping.groups}
     free = [group for group in grouping.groups if group.status != "untouchable"]
-    cut = {axis.layer for group in free for atom in group.atoms for axis in atom.members}
-    costs = macs_by_layer(network, *lr_size_720p(network))
-    stay = sum(cost for layer, cost in costs.items() if layer not in cut)
+    touched = {axis.layer for group in free for atom in group.atoms for axis in atom.members}
+    size = lr_size_720p(network)
+    costs = macs_by_module(network, *size)
+    stay = {name: cost for name, cost in costs.items() if cost and name not in touched}
+    weighed = {axis.layer for axis in grouping.sizes}
+    if free and any(name not in weighed for name in stay):  # products, inside heads, say
+        less = macs_by_module(_with_less(network, grouping, free), *size)
+        stay = {name: cost for name, cost in stay.items() if less[name] >= cost}
     return Unprunable(
         sum(widths.values()) - sum(widths[group.name] for group in free),
         sum(widths.values()),
-        stay / (sum(costs.values()) or 1),
+        sum(stay.values()) / (sum(costs.values()) or 1),
         grouping.not_followed,
     )
+
+
+def _with_less(network: Network, grouping: Grouping, free: list[Group]) -> Network:
+    """The network without the first channels of every group that can lose any."""
+    removed = {group.name: [0] for group in free if len(group.atoms) > 1}
+    plan = make_plan(grouping, removed, "none", {})
+    return replace(network, module=cut(network.module, plan).eval())

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.exporting.onnx.branches import other_ways
+from srdeploy.exporting.portable import StableSorts
 from srdeploy.exporting.probe import SIZES, TOLERANCE, Gap, gap_between, run_torch
 from srdeploy.exporting.report import Parity, parity_of
 from srdeploy.models.card import Card
@@ -395,5 +396,6 @@ class _Comparison:
 
 def _in_float64(network: Network, x: NDArray[np.float32]) -> NDArray[np.float32]:
     module = copy.deepcopy(network.module).double()
-    answer: NDArray = run(module, torch.from_numpy(x).double()).numpy()
+    with StableSorts():
+        answer: NDArray = run(module, torch.from_numpy(x).double()).numpy()
     return answer

@@ -6,6 +6,16 @@ No format has it. At a size that is known while the network is followed, the win
 n)``. They are gathered, the short ones with their last row repeated (of a maximum) or left out by
 a weight of zero (of a mean); rows first, then columns.
 
+A sort that keeps the order of equal values (``stable``) is one whose equal values have any order to
+exporters, which refuse to promise more. What they write keeps it: ONNX's ``TopK`` puts the lower
+index first, Core ML's is made to (:mod:`srdeploy.exporting.coreml.sorting`). Of a sort that promises
+no order torch may give any, and gives another on another machine; files give the stable one, and
+are compared with the network under :class:`StableSorts`.
+
+An operation that fails, where the network's code catches that and does something else, leaves torch's
+tracer switched off, with half an operation in its graph: the process would end with a segmentation
+fault. The tracer is put back to where it was before.
+
 A function with a derivative of its own (``torch.autograd.Function``) is a black box in a trace, so
 its forward is called as any code, unless it says itself (``symbolic``) what it is in ONNX.
 """
@@ -19,6 +29,20 @@ import torch
 from torch import Tensor
 
 from srdeploy.models.watch import CallWatch, argument, name_of
+
+
+SORTS = ("sort", "argsort")
+
+
+class StableSorts(CallWatch):
+    """Every sort leaves equal values in their order."""
+
+    def called(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run a call."""
+        if name_of(func) in SORTS:
+            named = dict(zip(("dim", "descending"), args[1:], strict=False))
+            return func(*args[:1], **named, **(kwargs | {"stable": True}))
+        return func(*args, **kwargs)
 
 
 class Portable(CallWatch):
@@ -35,16 +59,40 @@ class Portable(CallWatch):
 
     def called(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run a call, or what stands for it."""
-        pool = _POOLS.get(name_of(func))
+        name = name_of(func)
+        if name in SORTS:
+            kwargs = {key: value for key, value in kwargs.items() if key != "stable"}
+        pool = _POOLS.get(name)
         if pool is None:
-            return func(*args, **kwargs)
+            return _traced(func, args, kwargs)
         x, size = args[0], argument(args, kwargs, 1, "output_size")
         wanted = _sides(x, size)
         if wanted is None or all(
             side % n == 0 for side, n in zip(x.shape[-2:], wanted, strict=True)
         ):
-            return func(*args, **kwargs)
+            return _traced(func, args, kwargs)
         return pool(pool(x, -2, wanted[0]), -1, wanted[1])
+
+
+def _traced(func: Any, args: Any, kwargs: Any) -> Any:
+    """Make a call; where it fails, the tracer knows nothing of it."""
+    state = torch._C._get_tracing_state()
+    try:
+        return func(*args, **kwargs)
+    except Exception:
+        if state is not None:
+            torch._C._set_tracing_state(state)
+            if (half := _last_node(state.graph())) is not None and not half.outputsSize():
+                half.destroy()
+        raise
+
+
+def _last_node(block: Any) -> Any:
+    """What a tracer wrote last, in whichever layer's block; None where that is empty."""
+    node = next(reversed([*block.nodes()]), None)
+    while node is not None and (blocks := [*node.blocks()]):
+        node = next(reversed([*blocks[-1].nodes()]), None)
+    return node
 
 
 class _Context:

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from srdeploy.errors import SrdeployError
+from srdeploy.exporting.portable import SORTS, StableSorts
 from srdeploy.models.card import Card
 from srdeploy.models.network import Network
 from srdeploy.models.probes import PROBE_SIZES, Size, photograph, run
 from srdeploy.models.registry import architecture_of
-from srdeploy.models.watch import CallWatch, argument
+from srdeploy.models.watch import CallWatch, argument, name_of
 
 INPUT, OUTPUT = "lr", "sr"
 """Names of the only input and output, in every format."""
@@ -28,12 +29,13 @@ TOLERANCE = 1e-4
 
 
 def run_torch(network: Network, x: np.ndarray) -> np.ndarray:
-    """The network's own answer; ``x`` stays as it is.
+    """The network's own answer, equal values left in their order where it sorts; ``x`` stays.
 
     Raises:
         CannotRunError: its code fails on this input.
     """
-    answer: np.ndarray = run(network.module, torch.from_numpy(x)).numpy()
+    with StableSorts():
+        answer: np.ndarray = run(network.module, torch.from_numpy(x)).numpy()
     return answer
 
 
@@ -90,10 +92,20 @@ class ForwardTrace:
     Attributes:
         shuffles: Upscale factor of every pixel shuffle, in order.
         conv_weights: Weight shape of every convolution run, in order, transposed ones included.
+        orderless: Whether it sorts without saying in which order equal values come.
     """
 
     shuffles: list[int] = field(default_factory=list)
     conv_weights: list[tuple[int, ...]] = field(default_factory=list)
+    orderless: bool = False
+
+    def notes(self) -> list[str]:
+        """For people: what a file settles that the network leaves open."""
+        told = (
+            "the network sorts and leaves the order of equal values open: the file keeps them in "
+            "their order, torch does not, so their outputs may differ"
+        )
+        return [told] if self.orderless else []
 
 
 class _Spy(CallWatch):
@@ -109,6 +121,8 @@ class _Spy(CallWatch):
         """Run a call, and note it if an export must have it."""
         if func is torch.pixel_shuffle:
             self.trace.shuffles.append(argument(args, kwargs, 1, "upscale_factor"))
+        elif name_of(func) in SORTS and not kwargs.get("stable"):
+            self.trace.orderless = True
         elif func in self.convs:
             self.trace.conv_weights.append(tuple(argument(args, kwargs, 1, "weight").shape))
         return func(*args, **kwargs)
@@ -124,7 +138,7 @@ def trace_operations(network: Network, size: Size) -> ForwardTrace:
     card = network.card
     height, width = size
     with _Spy() as spy:
-        y = run_torch(network, photograph(card, size))
+        y = run(network.module, torch.from_numpy(photograph(card, size)))
     expected = (1, card.channels, height * card.network_scale, width * card.network_scale)
     if y.shape != expected:
         raise SrdeployError(

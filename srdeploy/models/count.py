@@ -52,23 +52,33 @@ def macs(network: Network, height: int, width: int) -> int:
 
 def macs_by_layer(network: Network, height: int, width: int) -> dict[str, int]:
     """The same by layer; what no layer computes (products of activations) has the name ``""``."""
+    by_module = macs_by_module(network, height, width)
+    layers = {
+        name for name, part in network.module.named_modules()
+        if name and any(True for _ in part.parameters(recurse=False))
+    }  # fmt: skip
+    found = {name: count for name, count in by_module.items() if name in layers}
+    return found | {"": sum(by_module.values()) - sum(found.values())}
+
+
+def macs_by_module(network: Network, height: int, width: int) -> dict[str, int]:
+    """The same by the module whose own code computes it; the network itself has the name ``""``."""
     module = architecture_of_module(network.module).counted_form(network.module).to("meta")
     x = torch.empty(1, network.card.channels, height, width, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(x)
-    rest = counter.get_total_flops()
     per_module = counter.get_flop_counts()
     found: dict[str, int] = {}
 
     def of(name: str) -> int:
+        if not name:
+            return counter.get_total_flops()
         return sum(per_module.get(f"{type(module).__name__}.{name}", {}).values())
 
-    for name, layer in module.named_modules():
-        own = list(layer.parameters(recurse=False))
-        if not own:
+    for name, part in module.named_modules():
+        own = list(part.parameters(recurse=False))
+        if name and own and not any(parameter.requires_grad for parameter in own):
             continue
-        flops = of(name) - sum(of(f"{name}.{child}") for child, _ in layer.named_children())
-        rest -= flops
-        if any(p.requires_grad for p in own):
-            found[name] = flops // 2
-    return found | {"": rest // 2}
+        inside = (f"{name}.{child}" if name else child for child, _ in part.named_children())
+        found[name] = (of(name) - sum(map(of, inside))) // 2
+    return found

@@ -62,3 +62,29 @@ def test_a_layer_between_what_is_kept_counts():
 def test_nothing_is_said_of_a_network_that_is_followed():
     network = create("edsr", n_blocks=1, n_feats=4)
     assert str(unprunable_of(network, find_groups(network))) == ""
+
+
+class Attention(nn.Module):
+    """Pixels attend to pixels: q and k have channels that can go, in a part without weights."""
+
+    class Products(nn.Module):
+        def forward(self, q, k, v):
+            weights = (q.flatten(2).transpose(1, 2) @ k.flatten(2)).softmax(-1)
+            return (weights @ v.flatten(2).transpose(1, 2)).transpose(1, 2).view(v.shape)
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v = (nn.Conv2d(3, 8, 1) for _ in range(3))
+        self.products, self.out = self.Products(), nn.Conv2d(8, 3, 1)
+
+    def forward(self, x):
+        x = F.avg_pool2d(x, 8)
+        return F.interpolate(
+            self.out(self.products(self.q(x), self.k(x), self.v(x))), scale_factor=8
+        )
+
+
+def test_products_that_shrink_with_their_factors_do_not_stay():
+    network = user_network(Attention, size_multiple=8)
+    found = unprunable_of(network, find_groups(network))
+    assert (found.channels, found.macs_share) == (3, 0.0)

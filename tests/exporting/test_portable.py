@@ -1,9 +1,13 @@
-"""Adaptive pooling in the words of every format."""
+"""Adaptive pooling, sorts and functions with a derivative in the words of every format."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
@@ -21,6 +25,56 @@ def test_windows_of_torch(pool: type[nn.Module], size: object) -> None:
         found = module(x)
     assert found.shape == expected.shape
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_a_stable_sort_is_written_as_one(down: bool, tmp_path: Path) -> None:
+    class Sorted(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            return (
+                *x.sort(dim=1, descending=down, stable=True),
+                torch.argsort(x, dim=1, descending=down, stable=True),
+            )
+
+    x = torch.randint(0, 5, (2, 300), generator=torch.Generator().manual_seed(0)).float()
+    expected = Sorted()(x)
+    with Portable():
+        torch.onnx.export(Sorted(), (x,), tmp_path / "sorted.onnx", dynamo=False)
+    session = onnxruntime.InferenceSession(tmp_path / "sorted.onnx")
+    found = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    for one, other in zip(found, expected, strict=True):
+        assert (one == other.numpy()).all()
+
+
+class FallsBack(nn.Module):
+    """Tries something that fails for small images, and does something else (GRL of spandrel)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3)
+        self.pad = nn.ReflectionPad2d((0, 40, 0, 40))
+
+    def forward(self, x: Tensor) -> Tensor:
+        try:
+            return self.conv(self.pad(x))
+        except RuntimeError:
+            return self.conv(nn.functional.pad(x, (0, 40, 0, 40)))
+
+
+TRACES = """
+import torch
+from srdeploy.exporting.portable import Portable
+from tests.exporting.test_portable import FallsBack
+x, module = torch.rand(1, 3, 24, 20), FallsBack().eval()
+with Portable():
+    torch.testing.assert_close(torch.jit.trace(module, (x,))(x + 1), module(x + 1))
+    torch.onnx.export(module, (x,), "/dev/null", dynamo=False)
+"""
+
+
+def test_what_fails_and_is_caught_ends_no_process() -> None:
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", TRACES], timeout=100, check=False)
+    assert done.returncode == 0
 
 
 class Squares(torch.autograd.Function):

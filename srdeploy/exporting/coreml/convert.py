@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from srdeploy.errors import SrdeployError
-from srdeploy.exporting.coreml.lower import mended
+from srdeploy.exporting.coreml.lower import Unconvertible, mended
 from srdeploy.exporting.coreml.options import CoremlRequest, default_size
+from srdeploy.exporting.pixel_reads import READS, pixel_read
 from srdeploy.exporting.portable import Portable
 from srdeploy.exporting.probe import INPUT, OUTPUT
 from srdeploy.exporting.range_folding import change_range, fold_range
@@ -98,6 +99,8 @@ def convert(network: Network, options: CoremlRequest, example: Size) -> Any:
     else:
         ends = [ct.TensorType(INPUT, shape=shape), ct.TensorType(OUTPUT)]
     x = torch.from_numpy(photograph(card, example))
+    if read := pixel_read(network.module, x):
+        raise Unconvertible(read[0], read[1].strip("'"), READS)
     precision = ct.precision.FLOAT16 if options.precision == "fp16" else ct.precision.FLOAT32
     with mended():
         with Portable():

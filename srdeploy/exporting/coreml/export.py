@@ -163,7 +163,7 @@ def _export(
     )
     with quiet():
         model, more = _build(network, card, options, calibration, reference)
-        notes = [*notes, *more]
+        notes = [*notes, *trace.notes(), *more]
         with atomic_path(path) as temporary:
             _write(model, temporary, card, options)
             operators = check_structure(temporary, card, trace, options)

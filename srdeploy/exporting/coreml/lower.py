@@ -6,6 +6,8 @@ coremltools keeps a table of functions, one for each operation of torch. A few a
   into a number (coremltools 9.0 calls ``int(array)``).
 * Interpolation: :mod:`srdeploy.exporting.coreml.interpolate`.
 * Padding by computed amounts: :mod:`srdeploy.exporting.coreml.padding`.
+* Sorts, in which equal values keep their order: :mod:`srdeploy.exporting.coreml.sorting`.
+* Tensors of more than five dimensions: :mod:`srdeploy.exporting.coreml.ranks`.
 
 A refusal that is left names the operation and its layer (:class:`Unconvertible`).
 """
@@ -25,6 +27,8 @@ from srdeploy.exporting.coreml.interpolate import (
     interpolations,
 )
 from srdeploy.exporting.coreml.padding import paddings
+from srdeploy.exporting.coreml.ranks import lower_ranks
+from srdeploy.exporting.coreml.sorting import sorts
 from srdeploy.exporting.fallback import NotThisWay
 
 
@@ -62,7 +66,9 @@ def mended() -> Iterator[None]:
         torch_upsample_to_core_upsample as upsampling,
     )
     from coremltools.converters.mil.frontend.torch.torch_op_registry import _TORCH_OPS_REGISTRY
+    from coremltools.converters.mil.mil.passes.defs import optimize_tensor_operation
 
+    ranks = optimize_tensor_operation.expand_high_rank_reshape_and_transpose
     at: list[tuple[str, str]] = []  # operation and layer that are being converted
 
     def noting(convert: Callable[..., None]) -> Callable[..., None]:
@@ -82,18 +88,28 @@ def mended() -> Iterator[None]:
 
         return resize
 
+    def lowering(apply: Callable[..., None]) -> Callable[..., None]:
+        def apply_and_lower(self: Any, program: Any) -> None:
+            apply(self, program)
+            before = len(at)
+            lower_ranks(program, lambda op: at.append((str(op.op_type), _layer_of_operation(op))))
+            del at[before:]
+
+        return apply_and_lower
+
     table = _TORCH_OPS_REGISTRY.name_to_func_mapping
     with ExitStack() as stack:
         for holder, name, wrapper in (
             (ops, "convert_single_node", noting),
             (ops, "_cast", _casting),
             (upsampling, "_try_replace_with_core_upsample", resizing),
+            (ranks, "apply", lowering),
         ):
             stack.callback(setattr, holder, name, getattr(holder, name))
             setattr(holder, name, wrapper(getattr(holder, name)))
         before = dict(table)
         stack.callback(lambda: (table.clear(), table.update(before)))
-        table.update(interpolations(before) | paddings(before))
+        table.update(interpolations(before) | paddings(before) | sorts())
         try:
             yield
         except Exception as error:

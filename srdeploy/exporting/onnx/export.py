@@ -119,7 +119,7 @@ def export_onnx(
         raise UserError("The sparse form takes any size; leave --sparse or --input out.")
     reference = Reference.of(network) if asked is None else Reference.of(network, [asked])
     trace = trace_operations(network, reference.sizes[0])
-    notes = []
+    notes = trace.notes()
     source = architecture_of_module(network.module).inference_form(network)
     if precision == "fp16":
         folded = fold_range(source)

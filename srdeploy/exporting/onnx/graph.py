@@ -23,6 +23,7 @@ import torch
 
 from srdeploy.errors import SrdeployError, UserError, unknown_name
 from srdeploy.exporting.fallback import NotThisWay
+from srdeploy.exporting.pixel_reads import READS, pixel_read
 from srdeploy.exporting.portable import Portable
 from srdeploy.exporting.probe import INPUT, OUTPUT
 from srdeploy.exporting.targets import EXPORTERS
@@ -91,13 +92,16 @@ def graph_of(
         fixed: It shall take this one size, and one image at a time.
 
     Raises:
-        Refused: the exporter cannot write it; the sentence names the operation and its layer.
+        Refused: the exporter cannot write it, or what it wrote would hold for one image; the
+            sentence names the operation and its layer.
     """
     count = 2 if exporter == "dynamo" and batched and not fixed else 1  # one would be a constant
     example = torch.from_numpy(photograph(network.card, size, count))
     try:
         if exporter == "dynamo":
             return _by_dynamo(network.module, example, opset, fixed=fixed)
+        if read := pixel_read(network.module, example):
+            raise Refused(exporter, f"{read[0]} in {read[1]}: {READS}")
         return traced_part(network.module, (example,), (INPUT,), opset, fixed=fixed)
     except Refused as error:
         raise _with_layer(error, network.module, example) from error

@@ -144,6 +144,15 @@ def _scatter(a: Arguments) -> Tensor:
     return data
 
 
+def _scatter_along_axis(a: Arguments) -> Tensor:
+    data, axis, indices = a.tensor("data"), int(a.number("axis")), a.tensor("indices").long()
+    mode, updates = a.text("mode", "add"), a.tensor("updates").to(data.dtype)
+    if mode not in ("update", "add"):
+        raise UserError(f"A scatter with mode {mode} is not known here.")
+    scatter = data.scatter if mode == "update" else data.scatter_add
+    return scatter(axis, indices, updates)
+
+
 def _scatter_nd(a: Arguments) -> Tensor:
     data, indices = a.tensor("data").clone(), a.tensor("indices").long()
     _put(data, tuple(indices.movedim(-1, 0)), a.tensor("updates"), a)
@@ -172,6 +181,11 @@ def _topk(a: Arguments) -> tuple[Tensor, ...]:
     return tuple(a.tensor("x").topk(k, axis, largest=not least))
 
 
+def _argsort(a: Arguments) -> Tensor:
+    axis, least = int(a.number("axis", -1)), bool(a.number("ascending"))
+    return a.tensor("x").argsort(axis, descending=not least)
+
+
 def _band_part(a: Arguments) -> Tensor:
     x, lower, upper = a.tensor("x"), int(a.number("lower", -1)), int(a.number("upper", -1))
     x = x if lower < 0 else x.triu(-lower)
@@ -196,8 +210,10 @@ SHAPES: dict[str, Callable[[Arguments], Result]] = {
     "gather_nd": _gather_nd,
     "scatter": _scatter,
     "scatter_nd": _scatter_nd,
+    "scatter_along_axis": _scatter_along_axis,
     "select": _select,
     "topk": _topk,
+    "argsort": _argsort,
     "band_part": _band_part,
     "cumsum": lambda a: a.tensor("x").cumsum(int(a.number("axis"))),
     "pixel_shuffle": lambda a: F.pixel_shuffle(a.tensor("x"), int(a.number("upscale_factor"))),
