@@ -218,7 +218,8 @@ def report(work: Path, data: Path) -> None:
         "four benchmark images that come with srdeploy, reduced four times, and on "
         f"{len(JUDGED)} drawings (`benchmarks/drawings.py`), as these networks are made for drawn "
         "pictures. *Fitted on*: the photographs and textures that come with srdeploy, drawings of "
-        f"other seeds, or both; how many pieces, of {SIDE}x{SIDE} LR pixels ({PATCHES} is the default).\n\n"
+        f"other seeds, or both; how many pieces, of {SIDE}x{SIDE} LR pixels ({PATCHES} is the "
+        "default).\n\n"
     )
     header = ["network", "ratio", "fitted on", "steps", "parameters", "MACs at 720p", *SETS]
     text += table(header, [line for case in (SMALL, LARGE) for line in lines(case, found)])

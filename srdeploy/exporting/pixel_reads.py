@@ -33,9 +33,14 @@ def pixel_read(module: nn.Module, x: Tensor) -> tuple[str, str] | None:
     watch = _Pixels(place)
     x = x.clone()
     watch.mark(x)
-    with contextlib.suppress(_Found, Exception), place.following(module), torch.no_grad():
-        with _Calls(watch), watch:
-            module(x)
+    with (
+        contextlib.suppress(_Found, Exception),
+        place.following(module),
+        torch.no_grad(),
+        _Calls(watch),
+        watch,
+    ):
+        module(x)
     return watch.found
 
 

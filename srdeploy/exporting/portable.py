@@ -6,15 +6,15 @@ No format has it. At a size that is known while the network is followed, the win
 n)``. They are gathered, the short ones with their last row repeated (of a maximum) or left out by
 a weight of zero (of a mean); rows first, then columns.
 
-A sort that keeps the order of equal values (``stable``) is one whose equal values have any order to
-exporters, which refuse to promise more. What they write keeps it: ONNX's ``TopK`` puts the lower
-index first, Core ML's is made to (:mod:`srdeploy.exporting.coreml.sorting`). Of a sort that promises
-no order torch may give any, and gives another on another machine; files give the stable one, and
-are compared with the network under :class:`StableSorts`.
+A sort that keeps the order of equal values (``stable``) is written as one that does not, as
+exporters refuse to promise it. What they write keeps it: ONNX's ``TopK`` puts the lower index
+first, Core ML's is made to (:mod:`srdeploy.exporting.coreml.sorting`). Of a sort that promises no
+order torch may give any, and another one on another machine; files give the stable one, and are
+compared with the network under :class:`StableSorts`.
 
-An operation that fails, where the network's code catches that and does something else, leaves torch's
-tracer switched off, with half an operation in its graph: the process would end with a segmentation
-fault. The tracer is put back to where it was before.
+An operation that fails, where the network's code catches that and does something else, leaves
+torch's tracer switched off, with half an operation in its graph: the process would end with a
+segmentation fault. The tracer is put back to where it was before.
 
 A function with a derivative of its own (``torch.autograd.Function``) is a black box in a trace, so
 its forward is called as any code, unless it says itself (``symbolic``) what it is in ONNX.
@@ -29,7 +29,6 @@ import torch
 from torch import Tensor
 
 from srdeploy.models.watch import CallWatch, argument, name_of
-
 
 SORTS = ("sort", "argsort")
 
@@ -81,7 +80,7 @@ def _traced(func: Any, args: Any, kwargs: Any) -> Any:
         return func(*args, **kwargs)
     except Exception:
         if state is not None:
-            torch._C._set_tracing_state(state)
+            torch._C._set_tracing_state(state)  # type: ignore[attr-defined]
             if (half := _last_node(state.graph())) is not None and not half.outputsSize():
                 half.destroy()
         raise

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from srdeploy.models.network import Network
+from srdeploy.models.probes import Size, photograph, run
 from srdeploy.models.registry import architecture_of_module
 
 OUTPUT_720P = (720, 1280)
@@ -28,7 +31,10 @@ class Counts:
 
 
 def count(network: Network) -> Counts:
-    """Count parameters and MACs; nothing is computed, the module runs on the meta device."""
+    """Count parameters and MACs, without computing anything: it runs on torch's meta device.
+
+    A network whose code wants numbers is run on a photograph.
+    """
     module = architecture_of_module(network.module).counted_form(network.module)
     params = sum(p.numel() for p in module.parameters() if p.requires_grad)
     height, width = lr_size_720p(network)
@@ -62,11 +68,12 @@ def macs_by_layer(network: Network, height: int, width: int) -> dict[str, int]:
 
 
 def macs_by_module(network: Network, height: int, width: int) -> dict[str, int]:
-    """The same by the module whose own code computes it; the network itself has the name ``""``."""
-    module = architecture_of_module(network.module).counted_form(network.module).to("meta")
-    x = torch.empty(1, network.card.channels, height, width, device="meta")
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        module(x)
+    """The same by the module whose own code computes it; the network itself has the name ``""``.
+
+    Raises:
+        CannotRunError: the network does not take the size.
+    """
+    module, counter = _counted(network, (height, width))
     per_module = counter.get_flop_counts()
     found: dict[str, int] = {}
 
@@ -82,3 +89,19 @@ def macs_by_module(network: Network, height: int, width: int) -> dict[str, int]:
         inside = (f"{name}.{child}" if name else child for child, _ in part.named_children())
         found[name] = (of(name) - sum(map(of, inside))) // 2
     return found
+
+
+def _counted(network: Network, size: Size) -> tuple[nn.Module, FlopCounterMode]:
+    """What was counted and the counts; computed only where the code wants numbers."""
+    architecture = architecture_of_module(network.module)
+    x = torch.empty(1, network.card.channels, *size, device="meta")
+    for place in (nullcontext(), torch.device("meta")):  # for tensors that the code makes
+        module = architecture.counted_form(network.module).to("meta")
+        counter = FlopCounterMode(display=False)
+        with suppress(Exception), counter, place, torch.no_grad():
+            module(x)
+            return module, counter
+    module, counter = architecture.counted_form(network.module), FlopCounterMode(display=False)
+    with counter:
+        run(module, torch.from_numpy(photograph(network.card, size)))
+    return module, counter

@@ -55,3 +55,22 @@ def test_what_a_layer_inside_computes_is_counted_once() -> None:
     assert macs_by_layer(network, 4, 5) == {
         "0": 2 * 9 * pixels, "0.layer": 9 * pixels, "1": 9 * pixels, "": 0,
     }  # fmt: skip
+
+
+class Wanting(nn.Module):
+    """Code that torch's meta device cannot run: a tensor of its own beside, or values that count."""
+
+    def __init__(self, reads: bool) -> None:
+        super().__init__()
+        self.reads, self.conv = reads, nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x * torch.arange(x.shape[-1])
+        return self.conv(x * 2 if self.reads and x.mean() > 3 else x)
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_code_that_wants_numbers_is_counted(reads: bool) -> None:
+    network = user_network(lambda: Wanting(reads))
+    assert macs_by_layer(network, 6, 8) == {"conv": 81 * 48, "": 0}
+    assert network.module.conv.weight.device.type == "cpu"

@@ -179,8 +179,10 @@ class _Rewritten:
         return known if shape is None else self.reshaped(known, shape)
 
     def transposed(self) -> Any:
-        """The axes that stay neighbours are one; of more than :data:`MOST`, one is moved at a time
-        before those that come after it."""
+        """A transpose in which the axes that stay neighbours are one.
+
+        Of more than :data:`MOST` one is moved at a time, before those that come after it.
+        """
         shape = list(self.op.x.shape)
         order = [int(axis) % len(shape) for axis in self.op.perm.val if shape[axis] != 1]
         together: list[list[int]] = []
@@ -298,8 +300,7 @@ class _Rewritten:
 
 
 def _runs(shapes: list[list[int]], own: Sequence[int]) -> list[list[int]]:
-    """Axes that can be one: neighbours that are not an operation's own, along which the same
-    tensors are repeated."""
+    """Axes that can be one: neighbours, not an operation's own, where the same tensors repeat."""
     runs: list[list[int]] = []
     patterns: list[tuple[bool, ...] | None] = []  # None: a run of axes of one value, so far
     for axis in range(len(shapes[0])):

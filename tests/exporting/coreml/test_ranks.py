@@ -93,5 +93,5 @@ def test_what_is_not_known_is_named(tmp_path: Path) -> None:
 
 def test_more_values_than_keys_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sorting, "_LARGEST", 2000)
-    with pytest.raises(SrdeployError, match="operation sort.* 384 values, more than 44"):
+    with pytest.raises(SrdeployError, match=r"operation sort.* 384 values, more than 44"):
         export(network(Sorted()), "coreml", tmp_path / "net.mlpackage", sizes="24x16")
