@@ -16,14 +16,17 @@ from torch import Tensor, nn
 from srdeploy.models.module_path import ModulePath
 from srdeploy.models.watch import CallWatch, OperationWatch, name_of, tensors_in
 
-READS = "it reads a value of the image into Python, which decides there what is computed"
+READS = (
+    "it reads a value of the image into Python, by item(), int(), bool() or as an index, which "
+    "decides there what is computed"
+)
 
 _READING = frozenset(("item", "tolist", "numpy", "__array__"))
 _NEW = frozenset(("lift_fresh", "lift_fresh_copy"))  # numbers of the code become a tensor
 
 
 def pixel_read(module: nn.Module, x: Tensor) -> tuple[str, str] | None:
-    """The first operation that does so, and its layer as messages name it; None: there is none.
+    """The first operation that does so, and its layer's name; None: there is none.
 
     Args:
         module: The network.
@@ -66,7 +69,7 @@ class _Pixels(OperationWatch):
 
     def stop(self, operation: str) -> None:
         """Values are read."""
-        self.found = operation, str(self._place)
+        self.found = operation, self._place.name
         raise _Found
 
     def called(self, func: Any, args: Any, kwargs: Any) -> Any:

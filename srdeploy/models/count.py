@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from srdeploy.models.network import Network
-from srdeploy.models.probes import Size, photograph, run
+from srdeploy.models.probes import photograph, run
 from srdeploy.models.registry import architecture_of_module
 
 OUTPUT_720P = (720, 1280)
@@ -73,35 +74,46 @@ def macs_by_module(network: Network, height: int, width: int) -> dict[str, int]:
     Raises:
         CannotRunError: the network does not take the size.
     """
-    module, counter = _counted(network, (height, width))
-    per_module = counter.get_flop_counts()
-    found: dict[str, int] = {}
-
-    def of(name: str) -> int:
-        if not name:
-            return counter.get_total_flops()
-        return sum(per_module.get(f"{type(module).__name__}.{name}", {}).values())
-
-    for name, part in module.named_modules():
-        own = list(part.parameters(recurse=False))
-        if name and own and not any(parameter.requires_grad for parameter in own):
-            continue
-        inside = (f"{name}.{child}" if name else child for child, _ in part.named_children())
-        found[name] = (of(name) - sum(map(of, inside))) // 2
-    return found
-
-
-def _counted(network: Network, size: Size) -> tuple[nn.Module, FlopCounterMode]:
-    """What was counted and the counts; computed only where the code wants numbers."""
     architecture = architecture_of_module(network.module)
-    x = torch.empty(1, network.card.channels, *size, device="meta")
+    x = torch.empty(1, network.card.channels, height, width, device="meta")
     for place in (nullcontext(), torch.device("meta")):  # for tensors that the code makes
         module = architecture.counted_form(network.module).to("meta")
-        counter = FlopCounterMode(display=False)
-        with suppress(Exception), counter, place, torch.no_grad():
-            module(x)
-            return module, counter
-    module, counter = architecture.counted_form(network.module), FlopCounterMode(display=False)
-    with counter:
-        run(module, torch.from_numpy(photograph(network.card, size)))
-    return module, counter
+        with suppress(Exception), place, torch.no_grad():
+            return _counted(module, lambda own: own(x))
+    module = architecture.counted_form(network.module)
+    x = torch.from_numpy(photograph(network.card, (height, width)))
+    return _counted(module, lambda own: run(own, x))
+
+
+def _counted(module: nn.Module, call: Callable[[nn.Module], object]) -> dict[str, int]:
+    """What each part of a module computes itself while a call runs; frozen layers left out."""
+    named = dict(module.named_modules())
+    found, running, before = dict.fromkeys(named, 0), [""], 0
+
+    def settle() -> None:
+        nonlocal before
+        total = counter.get_total_flops()
+        found[running[-1]] += total - before
+        before = total
+
+    def enter(name: str) -> None:
+        settle()
+        running.append(name)
+
+    def leave() -> None:
+        settle()
+        running.pop()
+
+    with ExitStack() as hooks, FlopCounterMode(display=False) as counter:
+        for name, part in named.items():
+            before_it = part.register_forward_pre_hook(lambda *_, name=name: enter(name))
+            hooks.callback(before_it.remove)
+            hooks.callback(part.register_forward_hook(lambda *_: leave()).remove)
+        call(module)
+        settle()
+    frozen = {
+        name for name, part in named.items()
+        if name and (own := list(part.parameters(recurse=False)))
+        and not any(parameter.requires_grad for parameter in own)
+    }  # fmt: skip
+    return {name: count // 2 for name, count in found.items() if name not in frozen}

@@ -8,6 +8,11 @@ from contextlib import contextmanager
 from torch import nn
 
 
+def place_named(name: str) -> str:
+    """A layer in a sentence; the network itself has the name ``""``."""
+    return f"'{name}'" if name else "the network's own forward"
+
+
 class ModulePath:
     """The stack of layers that are running now. An exception leaves it as it was when raised."""
 
@@ -20,8 +25,7 @@ class ModulePath:
         return self._stack[-1][0] if self._stack else ""
 
     def __str__(self) -> str:
-        name = self.name
-        return f"'{name}'" if name else "the network's own forward"
+        return place_named(self.name)
 
     @property
     def innermost(self) -> nn.Module | None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from srdeploy.models.count import count, macs_by_layer
+from srdeploy.models.count import count, macs_by_layer, macs_by_module
 from srdeploy.models.registry import create
 from tests.pruning.helpers import user_network
 
@@ -58,7 +58,7 @@ def test_what_a_layer_inside_computes_is_counted_once() -> None:
 
 
 class Wanting(nn.Module):
-    """Code that torch's meta device cannot run: a tensor of its own beside, or values that count."""
+    """Code that the meta device cannot run: a tensor of its own beside, or values that count."""
 
     def __init__(self, reads: bool) -> None:
         super().__init__()
@@ -74,3 +74,20 @@ def test_code_that_wants_numbers_is_counted(reads: bool) -> None:
     network = user_network(lambda: Wanting(reads))
     assert macs_by_layer(network, 6, 8) == {"conv": 81 * 48, "": 0}
     assert network.module.conv.weight.device.type == "cpu"
+
+
+class Elsewhere(nn.Module):
+    """Layers are called by others than those that they belong to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Sequential(nn.Conv2d(3, 4, 1)), nn.Sequential(nn.Conv2d(4, 3, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.a[0](x)
+        return self.b(y) + (y.flatten(2) @ y.flatten(2).mT).sum()
+
+
+def test_what_is_called_from_elsewhere_is_counted_once() -> None:
+    counted = macs_by_module(user_network(Elsewhere), 2, 5)
+    assert counted == {"": 4 * 4 * 10, "a": 0, "a.0": 120, "b": 0, "b.0": 120}

@@ -27,7 +27,7 @@ from srdeploy.exporting.pixel_reads import READS, pixel_read
 from srdeploy.exporting.portable import Portable
 from srdeploy.exporting.probe import INPUT, OUTPUT
 from srdeploy.exporting.targets import EXPORTERS
-from srdeploy.models.module_path import ModulePath
+from srdeploy.models.module_path import ModulePath, place_named
 from srdeploy.models.network import Network
 from srdeploy.models.probes import Size, photograph
 from srdeploy.models.watch import CallWatch, OperationWatch, name_of
@@ -101,7 +101,7 @@ def graph_of(
         if exporter == "dynamo":
             return _by_dynamo(network.module, example, opset, fixed=fixed)
         if read := pixel_read(network.module, example):
-            raise Refused(exporter, f"{read[0]} in {read[1]}: {READS}")
+            raise Refused(exporter, f"{read[0]} in {place_named(read[1])}: {READS}")
         return traced_part(network.module, (example,), (INPUT,), opset, fixed=fixed)
     except Refused as error:
         raise _with_layer(error, network.module, example) from error
