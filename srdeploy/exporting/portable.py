@@ -12,6 +12,9 @@ first, Core ML's is made to (:mod:`srdeploy.exporting.coreml.sorting`). Of a sor
 order torch may give any, and another one on another machine; files give the stable one, and are
 compared with the network under :class:`StableSorts`.
 
+What is written at places that a tensor holds, of one row of another (``x[0, places] = y``), is
+written into a view, which coremltools forgets. It is written into the whole tensor.
+
 An operation that fails, where the network's code catches that and does something else, leaves
 torch's tracer switched off, with half an operation in its graph: the process would end with a
 segmentation fault. The tracer is put back to where it was before.
@@ -61,6 +64,8 @@ class Portable(CallWatch):
         name = name_of(func)
         if name in SORTS:
             kwargs = {key: value for key, value in kwargs.items() if key != "stable"}
+        if name == "__setitem__" and (places := _places(args[1])) is not None:
+            return _traced(Tensor.index_put_, (args[0], places, torch.as_tensor(args[2])), {})
         pool = _POOLS.get(name)
         if pool is None:
             return _traced(func, args, kwargs)
@@ -71,6 +76,17 @@ class Portable(CallWatch):
         ):
             return _traced(func, args, kwargs)
         return pool(pool(x, -2, wanted[0]), -1, wanted[1])
+
+
+def _places(index: Any) -> tuple[Tensor, ...] | None:
+    """An index of numbers and of tensors of places, as tensors; None for any other."""
+    parts = index if isinstance(index, tuple) else ()
+    kinds = {type(part) for part in parts}
+    whole = all(part.dtype == torch.int64 for part in parts if isinstance(part, Tensor))
+    if kinds != {int, Tensor} or not whole:
+        return None
+    places = (torch.tensor(part) if isinstance(part, int) else part for part in parts)
+    return torch.broadcast_tensors(*places)
 
 
 def _traced(func: Any, args: Any, kwargs: Any) -> Any:

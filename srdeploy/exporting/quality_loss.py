@@ -9,6 +9,7 @@ from typing import Any
 from srdeploy.data.benchmark import Pair
 from srdeploy.data.builtin import BUILTIN
 from srdeploy.errors import SrdeployError, UserError
+from srdeploy.exporting.portable import StableSorts
 from srdeploy.exporting.report import ExportReport
 from srdeploy.models.network import Network
 from srdeploy.quality.evaluate import evaluate
@@ -97,7 +98,8 @@ def with_quality(
 
 def _of_original(original: Network | Session, pairs: Sequence[Pair], scale: int) -> Quality:
     try:
-        return evaluate(original, pairs, scale, progress=False)
+        with StableSorts():
+            return evaluate(original, pairs, scale, progress=False)
     except SrdeployError:
         raise
     except Exception as error:  # whatever its own code raises on images of these sizes

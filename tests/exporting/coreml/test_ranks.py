@@ -57,7 +57,11 @@ class Sorted(Plain):
             levels.sort(dim=1, descending=True, stable=True)[1],
             t.argmax(1).argsort(1, True),  # in any order
         ):
-            t = t.gather(2, order[:, None].expand(-1, c, -1))
+            back = torch.zeros_like(order)
+            for i in range(n):
+                back[i, order[i]] = torch.arange(order.shape[1])
+            t = t.gather(2, order[:, None].expand(-1, c, -1)) + t
+            t = t + 0.5 * t.gather(2, back[:, None].expand(-1, c, -1))
         return super().forward(t.view(n, c, height, width))
 
 
@@ -72,7 +76,7 @@ def test_the_same_values(kind: type[Plain], tmp_path: Path) -> None:
         found = session.run(x)
     with StableSorts():
         exact = run(net.module.double(), torch.from_numpy(x).double()).numpy()
-    np.testing.assert_allclose(found, exact, rtol=1e-6, atol=2e-6)
+    np.testing.assert_allclose(found, exact, rtol=1e-6, atol=2e-5)
 
 
 def test_what_is_not_known_is_named(tmp_path: Path) -> None:
