@@ -91,11 +91,10 @@ def _tell_missing(rows: list[dict[str, Any]]) -> None:
 
 def _tell_metrics() -> None:
     """A line per metric that is not measured here."""
-    from srdeploy.quality.metrics import METRICS
+    from srdeploy.quality.metrics import left_out
 
-    for metric in METRICS.values():
-        if (reason := metric.missing()) is not None:
-            say(f"metric {metric.name} is not measured: {reason}")
+    for sentence in left_out():
+        say(sentence)
 
 
 def _tell_plugins(plugins: list[Any]) -> None:

@@ -18,6 +18,8 @@ from srdeploy.errors import UserError
 FOLDER = "SRDEPLOY_PERCEPTUAL"
 """Environment variable that names the folder of weights."""
 
+_PUBLISHED = "https://download.pytorch.org/models/"
+
 EXTRA = "pip install 'srdeploy[perceptual]'"
 
 
@@ -45,7 +47,7 @@ class MetricWeights:
         if FOLDER not in os.environ or not network.is_file():
             return (
                 f"it needs the weights of {self.title}, which are not downloaded: set {FOLDER} to "
-                f"a folder with torchvision's {self.network}"
+                f"a folder with torchvision's {self.network} ({_PUBLISHED}{self.network})"
             )
         if not weights.is_file():
             return f"it needs the weights in the package {self.package}: {EXTRA}"

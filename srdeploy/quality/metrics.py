@@ -237,3 +237,9 @@ METRICS: Table[Metric] = Table(
 
 It is read when it is used, so that a row that is added counts from then on.
 """
+
+
+def left_out() -> list[str]:
+    """A clause on each metric that cannot be measured here."""
+    reasons = {metric.name: metric.missing() for metric in METRICS.values()}
+    return [f"metric {name} is not measured: {why}" for name, why in reasons.items() if why]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
+from srdeploy.cli.main import app
 from srdeploy.errors import UserError
 from srdeploy.models import perceptual
 from srdeploy.models.registry import create
@@ -154,3 +157,14 @@ def test_what_is_missing_is_told(
     torch.save({"features.0.weight": torch.zeros(1, 1, 3, 3)}, tmp_path / LPIPS.network)
     with pytest.raises(UserError, match="does not hold AlexNet as torchvision publishes it"):
         perceptual._filled(perceptual._alexnet(), tmp_path / LPIPS.network, LPIPS)
+
+
+def test_the_command_line_says_what_was_asked_for_in_vain(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(FOLDER, str(tmp_path / "nowhere"))
+    found = CliRunner().invoke(app, ["eval", "bicubic", "--scale", "2", "--json"])
+    notes = " ".join(json.loads(found.stdout)["notes"])
+    for source, name in ((LPIPS, "lpips"), (DISTS, "dists")):
+        assert f"metric {name} is not measured: it needs the weights of {source.title}" in notes
+        assert f"https://download.pytorch.org/models/{source.network}" in notes
