@@ -90,6 +90,16 @@ $(VENV)-hosted/.ready: pyproject.toml
 test-hosted: $(VENV)-hosted/.ready  ## Adapters of hosted devices against their own libraries, offline
 	$(VENV)-hosted/bin/pytest tests/devices/hosted
 
+.PHONY: gpu-check
+gpu-check:  ## Ten minutes on a machine with an NVIDIA GPU and no network: tests, times, a page; PYTHON=python3
+	$(PYTHON) benchmarks/gpu_check.py
+
+# What a GPU machine's Python, which has torch, onnxruntime and triton, may lack.
+.PHONY: gpu-wheels
+gpu-wheels: $(VENV)/.dev  ## Wheels for a GPU machine without a network, into wheels/
+	$(BIN)/pip download --quiet --no-deps --dest wheels $$($(BIN)/pip freeze --exclude-editable \
+		| grep -iE '^(typer|click|rich|pydantic|pydantic_core|annotated-types|typing-inspection|typing_extensions|safetensors|pillow|PyYAML|onnx|onnxsim|ml_dtypes|protobuf|shellingham|markdown-it-py|mdurl|Pygments|pytest|iniconfig|pluggy|packaging|h5py)==')
+
 .PHONY: test-gpu
 test-gpu: $(VENV)/.dev  ## Tests that need an NVIDIA GPU
 	$(BIN)/pytest -m gpu

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 BF16_RUNTIMES = ("openvino", "onnx-reference")
 """What opens a bf16 ONNX file unless a runtime is named: the first that is here and computes it."""
 
+SPARSE = ("sparse", "sparse-cuda")
+"""What runs networks besides torch."""
+
 # Imports of runtimes stay inside the functions, so that an artifact is measured without torch in
 # its memory and torch networks run where onnxruntime is missing.
 
@@ -54,8 +57,9 @@ def open_session(
         provider: onnxruntime's execution provider
             (:data:`srdeploy.runtime.onnx.providers.PROVIDERS`): ``cuda`` is short for the
             runtime ``onnxruntime-cuda``.
-        precision: what the runtime ``sparse`` computes a network in
-            (:data:`srdeploy.sparse.model_file.PRECISIONS`); default: ``fp32``.
+        precision: what the runtimes ``sparse``
+            (:data:`srdeploy.sparse.model_file.PRECISIONS`) and ``sparse-cuda`` compute a network
+            in; default: ``fp32``.
 
     Raises:
         UserError: the file cannot be read, or the runtime or provider does not exist or cannot run
@@ -164,7 +168,7 @@ def _is_onnx(path: str | Path) -> bool:
 
 
 _HAS_ONE = (
-    "{} computes in the precision that it was exported in; only a network in the runtime sparse "
+    "{} computes in the precision that it was exported in; only a network in a sparse runtime "
     "takes another: leave the precision out."
 )
 
@@ -180,6 +184,10 @@ def _open_network(
         from srdeploy.runtime.sparse_session import SparseSession
 
         return SparseSession(network, threads)
+    if runtime == "sparse-cuda":
+        from srdeploy.runtime.sparse_cuda_session import SparseCudaSession
+
+        return SparseCudaSession(network, threads, precision=precision)
     if precision is not None:
         raise UserError(_HAS_ONE.format(f"This {network.card.arch} network"))
     from srdeploy.runtime.torch_session import TorchSession
@@ -204,7 +212,7 @@ def _refuse_provider(source: str | Path) -> NoReturn:
 
 
 def _require_network(asked: str | None, what: str) -> None:
-    _require(None if asked == "sparse" else asked, "torch", what)
+    _require(None if asked in SPARSE else asked, "torch", what)
 
 
 def _require(asked: str | None, fitting: str, what: str) -> None:

@@ -99,6 +99,8 @@ LITERT = Module("ai_edge_litert", ("ai-edge-litert",), "pip install ai-edge-lite
 PNNX = Module("pnnx", ("pnnx",), "pip install 'srdeploy[native]'")
 NCNN = Module("ncnn", ("ncnn",), "pip install 'srdeploy[native]'")
 
+TRITON = Module("triton", ("triton", "pytorch-triton"), "pip install 'srdeploy[sparse-cuda]'")
+
 OPENVINO = Module("openvino", ("openvino",), "pip install 'srdeploy[openvino]'")
 
 NVIDIA_PLATFORMS = ("linux", "win32")
@@ -167,7 +169,7 @@ class Runtime:
         name: What ``--runtime``, cards and measurements call it.
         title: One line for lists.
         module: What must be installed.
-        suffixes: Endings of the artifacts it runs (none for torch, which opens networks).
+        suffixes: Endings of the artifacts it runs (none where it opens networks only).
         session: ``module:class`` of its session, or None while srdeploy has none.
         platforms: Values of ``sys.platform`` it exists on; empty for all.
         nvidia: It needs an NVIDIA GPU and its driver.
@@ -242,6 +244,14 @@ RUNTIMES: Table[Runtime] = Table(
             suffixes=(".smsr",),
             session="srdeploy.runtime.sparse_file_session:SparseFileSession",
             card="srdeploy.runtime.card_of:card_of_smsr",
+        ),
+        Runtime(
+            "sparse-cuda",
+            "SMSR networks on an NVIDIA GPU, computing inside their masks only",
+            TRITON,
+            session="srdeploy.runtime.sparse_cuda_session:SparseCudaSession",
+            platforms=NVIDIA_PLATFORMS,
+            nvidia=True,
         ),
         Runtime(
             "onnxruntime",

@@ -42,7 +42,7 @@ def test_precisions() -> None:
         exact = session.run(x)
     with pytest.raises(UserError, match="no precision of the runtime sparse named 'fp61'"):
         open_session(network, runtime="sparse", precision="fp61")
-    with pytest.raises(UserError, match="only a network in the runtime sparse takes another"):
+    with pytest.raises(UserError, match="only a network in a sparse runtime takes another"):
         open_session(network, precision="bf16")
     for precision in ("fp16", "bf16", "int8"):
         with open_session(network, runtime="sparse", threads=1, precision=precision) as session:

@@ -131,7 +131,9 @@ def test_the_first_distribution_that_is_here(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_what_rows_need() -> None:
     """Hardware, systems, and what has no speed."""
-    gpus = {"onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt", "tensorrt_rtx"}
+    gpus = {
+        "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt", "tensorrt_rtx", "sparse-cuda",
+    }  # fmt: skip
     assert {n for n, row in RUNTIMES.items() if row.nvidia} == gpus
     assert {n for n, row in RUNTIMES.items() if row.platforms == ("linux", "win32")} == gpus
     assert {n for n, row in RUNTIMES.items() if row.platforms == ("darwin",)} == {
@@ -143,7 +145,7 @@ def test_what_rows_need() -> None:
     assert {n for n, row in RUNTIMES.items() if not row.timed} == {
         "onnx-reference", "coreml-reference",
     }  # fmt: skip
-    assert {n for n, row in RUNTIMES.items() if not row.suffixes} == {"torch"}
+    assert {n for n, row in RUNTIMES.items() if not row.suffixes} == {"torch", "sparse-cuda"}
     for suffix in (".onnx", ".mlpackage", ".engine", ".tflite", ".smsr"):
         assert any(row.card for row in RUNTIMES.values() if suffix in row.suffixes)
     assert RUNTIMES["onnxruntime-cuda"].title == "ONNX Runtime, NVIDIA GPUs"
