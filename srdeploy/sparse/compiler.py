@@ -30,15 +30,19 @@ def arm() -> bool:
     return platform.machine().lower() in ("aarch64", "arm64")
 
 
+Step = list[list[str]]
+"""Commands, of which the first that succeeds counts."""
+
+
 def build_library(
-    name: str, sources: Sequence[Path], commands: Callable[[str, Path, Path], list[list[str]]]
+    name: str, sources: Sequence[Path], steps: Callable[[str, Path, Path], list[Step]]
 ) -> Path:
     """Compile, unless the cache has it.
 
     Args:
         name: What the file's name begins with.
         sources: Everything that it is made from.
-        commands: Compiler, empty folder and target to the commands that make it.
+        steps: Compiler, empty folder and target to what makes it.
 
     Returns:
         The library.
@@ -48,20 +52,28 @@ def build_library(
     """
     compiler = _compiler()
     version = _output([compiler, "--version"])
-    steps = str(commands(compiler, Path(), Path("target"))).replace(str(SOURCES), "")
+    told = str(steps(compiler, Path(), Path("target"))).replace(str(SOURCES), "")
     identity = [source.read_text(encoding="utf-8") for source in sources]
-    identity += [version, steps, _processor()]
+    identity += [version, told, _processor()]
     key = hashlib.sha256("\n".join(identity).encode()).hexdigest()[:16]
     library = cache_dir() / "kernels" / f"{name}-{key}.so"
     if not library.exists():
         with atomic_path(library) as target, tempfile.TemporaryDirectory() as folder:
-            for command in commands(compiler, Path(folder), target):
-                done = subprocess.run(command, capture_output=True, check=False)
-                if done.returncode != 0:
-                    raise _failed(compiler, done.stderr)
+            for step in steps(compiler, Path(folder), target):
+                _take(step, compiler)
             if not target.exists():
                 raise _failed(compiler, b"")
     return library
+
+
+def _take(step: Step, compiler: str) -> None:
+    said = b""
+    for command in step:
+        done = subprocess.run(command, capture_output=True, check=False)
+        if done.returncode == 0:
+            return
+        said = said or done.stderr
+    raise _failed(compiler, said)
 
 
 def _failed(compiler: str, told: bytes) -> Unavailable:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srdeploy.errors import UserError
-from srdeploy.sparse.compiler import SOURCES, Unavailable, build_library
+from srdeploy.sparse.compiler import SOURCES, Step, Unavailable, build_library
 
 PORTABLE = SOURCES / "portable"
 KERNELS = PORTABLE / "kernels.txt"
@@ -30,18 +30,22 @@ def kernels_of(arch: str) -> dict[str, list[str]]:
     return {row[1]: row[2:] for row in rows if row[0] == arch} or {"plain": []}
 
 
-def build_commands(compiler: str, folder: Path, target: Path) -> list[list[str]]:
-    """What makes the library: an object per kernel, and the rest."""
+def build_steps(compiler: str, folder: Path, target: Path) -> list[Step]:
+    """What makes the library: an object per kernel, and the rest.
+
+    A compiler that does not know a processor's flags makes an object without a kernel of them.
+    """
     arch = platform.machine().lower()
-    commands, objects = [], []
+    steps, objects = [], []
     for name, flags in kernels_of(_ARCHITECTURES.get(arch, arch)).items():
         made = str(folder / f"{name}.o")
         told = [f"-DSRDEPLOY_KERNEL={name}", *flags, "-c", str(SOURCES / "kernel.c"), "-o", made]
-        commands.append([compiler, *FLAGS, *told])
+        without = [compiler, "-fPIC", "-x", "c", "-c", os.devnull, "-o", made]
+        steps.append([[compiler, *FLAGS, *told], *([without] if flags else [])])
         objects.append(made)
     sources = [str(path) for path in sorted(PORTABLE.glob("*.c"))]
     rest = [*objects, *sources, *_ENDS, "-o", str(target)]
-    return [*commands, [compiler, *FLAGS, *rest]]
+    return [*steps, [[compiler, *FLAGS, *rest]]]
 
 
 @functools.cache
@@ -52,7 +56,7 @@ def load_library() -> ctypes.CDLL:
         Unavailable: no compiler, it fails, or its result cannot be loaded.
     """
     sources = [SOURCES / "kernel.c", *sorted(SOURCES.glob("*.h")), *sorted(PORTABLE.iterdir())]
-    path = build_library("smsr", sources, build_commands)
+    path = build_library("smsr", sources, build_steps)
     try:
         library = ctypes.CDLL(str(path))
         library.smsr_open.restype = ctypes.c_void_p

@@ -86,6 +86,8 @@ WAY(dot_bf16, AS_BF16, 2, 2, 2, 0, 0)
 #define ADD_BYTES(acc, x, b) _mm512_dpbusd_epi32(acc, _mm512_set1_epi32(x), b)
 TILES(dot_int8, __m512i, 4, int32_t, four_bytes, BYTES, ADD_BYTES)
 WAY(dot_int8, AS_BYTE, 4, 4, 1, 0, 1)
+#elif defined(__ARM_FEATURE_MATMUL_INT8)
+#include "tiles_i8mm.h"
 #elif defined(__ARM_FEATURE_DOTPROD)
 #define BYTES(p) vld1q_s8((const int8_t *)(p))
 #define ADD_BYTES(acc, x, b) vdotq_s32(acc, b, vreinterpretq_s8_s32(vdupq_n_s32(x)))
@@ -114,6 +116,11 @@ WAY(dot_int8, AS_SHORT, 1, 1, 2, 0, 1)
 #endif
 #define INT8_HERE form_dot_int8
 #define THRICE 0
+#endif
+
+#if defined(__aarch64__) && defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC)
+#include "tiles_fp16.h"
+#define FP16_HERE form_fp16
 #endif
 
 #ifndef BF16_HERE

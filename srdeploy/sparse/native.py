@@ -77,7 +77,7 @@ def load_kernel() -> Kernel:
     library = build_library(
         "rows",
         (source, SOURCES / "kernel.h", SOURCES / "tiles_fp32.h"),
-        lambda compiler, _, target: [[compiler, *flags, str(source), "-o", str(target)]],
+        lambda compiler, _, target: [[[compiler, *flags, str(source), "-o", str(target)]]],
     )
     try:
         return Kernel(library)

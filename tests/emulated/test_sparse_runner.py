@@ -17,7 +17,7 @@ from srdeploy.devices.protocol import Completed
 from srdeploy.errors import SrdeployError
 from srdeploy.models.smsr.network import SMSR
 from srdeploy.sparse.engine import SparseEngine
-from srdeploy.sparse.library import kernels_of
+from srdeploy.sparse.library import LoadedModel, kernels_here, kernels_of
 from tests.emulated.packages import require
 from tests.emulated.runner import require_runner
 from tests.sparse import nets
@@ -119,6 +119,22 @@ def test_widths_of_their_own(runner: Runner) -> None:
     expected, _ = here(module, x)
     _, y = runner(module, x.numpy())
     assert np.abs(y - expected).max() < LIMIT
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
+def test_precisions(runner: Runner, precision: str) -> None:
+    """Against the plain kernel of this processor, which the runner's differ from by rounding."""
+    x = nets.image(20, 33)
+    for module in (nets.network(scale=3), nets.uneven()):
+        net = write(module, runner.folder / "narrow.smsr", precision)
+        with LoadedModel(net, 1, kernels_here()[0]) as model:
+            expected = model.run(x.numpy())
+        for kernel in kernels_of(runner.arch):
+            report = runner.report(net, x.numpy(), kernel)
+            assert (report.precision, report.kernel) == (precision, kernel)
+            assert report.output is not None
+            y = np.fromfile(runner.folder / "y", "<f4").reshape(report.output)
+            assert np.abs(y - expected).mean() < 0.1
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from srdeploy.sparse import compiler
-from srdeploy.sparse.compiler import Unavailable, build_library
+from srdeploy.sparse.compiler import Step, Unavailable, build_library
 
 
 def test_processors_are_told_apart_by_what_they_can(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,16 +58,16 @@ def test_a_library_is_made_again_where_a_source_changed(
     source = tmp_path / "one.c"
     source.write_text("int one;")
 
-    def commands(program: str, folder: Path, target: Path) -> list[list[str]]:
+    def steps(program: str, folder: Path, target: Path) -> list[Step]:
         made = str(folder / "made")
-        return [["cp", str(source), made], ["cp", made, str(target)]]
+        return [[["false"], ["cp", str(source), made]], [["cp", made, str(target)]]]
 
-    first = build_library("lib", [source], commands)
+    first = build_library("lib", [source], steps)
     assert first.read_text() == "int one;"
-    assert build_library("lib", [source], commands) == first
+    assert build_library("lib", [source], steps) == first
     source.write_text("int two;")
-    second = build_library("lib", [source], commands)
+    second = build_library("lib", [source], steps)
     assert second != first
     assert second.read_text() == "int two;"
     with pytest.raises(Unavailable, match="/bin/cc fails: cp: cannot stat"):
-        build_library("lib", [], lambda *_: [["cp", str(tmp_path / "none"), str(tmp_path / "x")]])
+        build_library("lib", [], lambda *_: [[["cp", str(tmp_path / "none"), str(tmp_path / "x")]]])

@@ -15,7 +15,7 @@ from srdeploy.sparse import library
 from srdeploy.sparse.calibrate import steps
 from srdeploy.sparse.compiler import Unavailable
 from srdeploy.sparse.engine import SparseEngine
-from srdeploy.sparse.library import LoadedModel, build_commands, kernels_here, kernels_of
+from srdeploy.sparse.library import LoadedModel, build_steps, kernels_here, kernels_of
 from srdeploy.sparse.model_file import model_bytes
 from srdeploy.sparse.model_weights import model_weights
 from tests.sparse import nets
@@ -157,11 +157,27 @@ def test_memory_is_asked_for_before_it_is_taken(tmp_path: Path) -> None:
         assert np.isfinite(model.run(x)).all()
 
 
+def test_an_old_compiler_leaves_kernels_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flags of which it knows nothing: the quickest kernel is one of the others."""
+    table = {"plain": [], here()[-1]: ["-mno-such-processor"]}
+    monkeypatch.setenv("SRDEPLOY_CACHE", str(tmp_path))
+    monkeypatch.setattr(library, "kernels_of", lambda arch: table)
+    library.load_library.cache_clear()
+    try:
+        with LoadedModel(write(nets.network(), tmp_path / "net.smsr"), 1) as model:
+            assert model.kernel == kernels_here()[0] == kernels_here()[-1] == "plain"
+    finally:
+        library.load_library.cache_clear()
+
+
 def test_every_kernel_of_this_processor_is_compiled() -> None:
-    commands = build_commands("cc", Path("/folder"), Path("/target"))
-    names = [w.partition("=")[2] for c in commands for w in c if w.startswith("-DSRDEPLOY_KERNEL")]
+    steps = build_steps("cc", Path("/folder"), Path("/target"))
+    words = [word for step in steps for word in step[0]]
+    names = [word.partition("=")[2] for word in words if word.startswith("-DSRDEPLOY_KERNEL")]
     assert set(here()) <= set(names)
-    assert [c[-1] for c in commands] == [*(f"/folder/{name}.o" for name in names), "/target"]
+    assert [step[0][-1] for step in steps] == [*(f"/folder/{name}.o" for name in names), "/target"]
     assert kernels_of("x86_64")["avx2"] == ["-mavx2", "-mfma"]
-    assert list(kernels_of("aarch64")) == ["neon", "dotprod"]
+    assert list(kernels_of("aarch64")) == ["neon", "dotprod", "i8mm"]
     assert kernels_of("riscv64") == {"plain": []}

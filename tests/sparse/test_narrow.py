@@ -27,7 +27,7 @@ def check() -> ctypes.CDLL:
     made = build_library(
         "check",
         [source, SOURCES / "kernel.h", *sorted(PORTABLE.glob("*.h"))],
-        lambda cc, _, target: [[cc, *flags, str(source), library, "-o", str(target)]],
+        lambda cc, _, target: [[[cc, *flags, str(source), library, "-o", str(target)]]],
     )
     found = ctypes.CDLL(str(made))
     array, size = np.ctypeslib.ndpointer, ctypes.c_int64

@@ -8,19 +8,25 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 #define KERNELS X(plain) X(avx2) X(avx512) X(vnni) X(bf16) X(amx)
 #elif defined(__aarch64__)
-#include <sys/auxv.h>
-#define KERNELS X(neon) X(dotprod)
+#define KERNELS X(neon) X(dotprod) X(i8mm)
 #elif defined(__arm__)
 #define KERNELS X(neon) /* which ncnn takes for granted on 32-bit ARM, too */
 #else
 #define KERNELS X(plain)
 #endif
 
-#define X(name) extern const kernel srdeploy_kernel_##name;
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#ifdef __aarch64__
+#include <sys/auxv.h>
+#endif
+#endif
+
+/* A compiler that does not know a processor's flags leaves its kernel out. */
+#define X(name) extern const kernel srdeploy_kernel_##name __attribute__((weak));
 KERNELS
 #undef X
 
@@ -33,7 +39,14 @@ static const kernel *const ALL[] = {
 
 #if defined(__x86_64__)
 /* Linux gives a process AMX's registers when it asks for them. */
-static int may_use_tiles(void) { return syscall(SYS_arch_prctl, 0x1023, 18) == 0; }
+static int may_use_tiles(void)
+{
+#ifdef SYS_arch_prctl
+    return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+#else
+    return 0;
+#endif
+}
 
 /* Whether the processor has it and the system keeps its registers. */
 static int runs_here(const char *name)
@@ -57,7 +70,14 @@ static int runs_here(const char *name)
 #elif defined(__aarch64__)
 static int runs_here(const char *name)
 {
-    return !strcmp(name, "neon") || (getauxval(AT_HWCAP) >> 20 & 1); /* ASIMDDP */
+    unsigned long has = 0, more = 0;
+#ifdef __linux__
+    has = getauxval(AT_HWCAP);
+    more = getauxval(AT_HWCAP2);
+#endif
+    if (!strcmp(name, "neon")) return 1;
+    const int dots = (has >> 20 & 1) && (has >> 10 & 1); /* ASIMDDP, ASIMDHP */
+    return dots && (!strcmp(name, "dotprod") || (more >> 13 & 1)); /* I8MM */
 }
 #else
 static int runs_here(const char *name) { return name != 0; }
@@ -65,9 +85,13 @@ static int runs_here(const char *name) { return name != 0; }
 
 const kernel *find_kernel(const char *name)
 {
-    for (size_t i = COUNT; i-- > 0;)
-        if ((!name || !strcmp(ALL[i]->name, name)) && runs_here(ALL[i]->name)) return ALL[i];
-    return 0;
+    const char *const *names = smsr_kernels();
+    const kernel *found = 0;
+    for (size_t n = 0; names[n]; n++)
+        for (size_t i = 0; i < COUNT; i++)
+            if (ALL[i] && ALL[i]->name == names[n] && (!name || !strcmp(name, names[n])))
+                found = ALL[i];
+    return found;
 }
 
 const char *const *smsr_kernels(void)
@@ -75,7 +99,7 @@ const char *const *smsr_kernels(void)
     static const char *names[COUNT + 1];
     size_t count = 0;
     for (size_t i = 0; i < COUNT; i++)
-        if (runs_here(ALL[i]->name)) names[count++] = ALL[i]->name;
+        if (ALL[i] && runs_here(ALL[i]->name)) names[count++] = ALL[i]->name;
     names[count] = 0;
     return names;
 }
