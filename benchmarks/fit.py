@@ -6,13 +6,16 @@
 DATA holds weights/, train/ and benchmark/. Budgets are shares of the dense network's time. A single
 ratio, in steps of .05, prunes every group alike, with widths as they come or in blocks of the
 processor; of either kind the smallest ratio that keeps the budget is made, by the same method. What
-is chosen is chosen on photographs that are not reported. With --free, `fit` chooses precision and
+is chosen is chosen on photographs that are not reported. In the end the dense network, the ratio's and the
+fitted one take turns, and a budget is the share of the dense network's time in these turns: a
+machine that is slower for a minute is so for all three. With --free, `fit` chooses precision and
 runtime, too, and the single ratio stays in --way. What was made is kept in runs/fit.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +56,7 @@ def main() -> None:
         for found in compare(name, asked):
             raw.append(found)
             rows.append(row_of(found))
-    header = ["network", "budget ms", "ratio", "its ms", "fitted ms", "of the budget", "in",
+    header = ["network", "budget", "ratio", "used by it", "used by the fit", "in",
               *(f"{one}: ratio" for one in SETS), *(f"{one}: fitted" for one in SETS),
               "minutes"]  # fmt: skip
     gains = {one: [found["fitted"][one] - found["uniform"][one] for found in raw] for one in SETS}
@@ -63,8 +66,9 @@ def main() -> None:
     )
     text = (
         f"Fitted against one ratio: {told}. PSNR in dB under each network's protocol, of the "
-        f"artifacts; of {', '.join(GENERATIVE)} that to the dense network's pictures. The ratio's "
-        f"network and the fitted one take turns, {THREADS} threads, medians. Nothing was trained. "
+        f"artifacts; of {', '.join(GENERATIVE)} that to the dense network's pictures. Budgets are "
+        "shares of the dense network's time; used is what was taken of them in turns with it, "
+        f"{THREADS} threads, medians of ratios. Nothing was trained. "
         "Minutes: what `srdeploy fit` took, measuring included.\n\n" + table(header, rows)
     )
     mode = "free" if asked.free else asked.way.replace(":", "-")
@@ -76,10 +80,10 @@ def main() -> None:
 def row_of(found: dict[str, Any]) -> list[str]:
     fitted, uniform = found["fitted"], found["uniform"]
     return [
-        found["network"], f"{found['budget_ms']:.1f}",
+        found["network"], f"{found['share']:g} ({found['budget_ms']:.1f} ms)",
         f"{uniform['ratio']:g}" + (" in blocks" if uniform["round_to"] > 1 else ""),
-        f"{uniform['ms']:.1f}", f"{fitted['ms']:.1f}", f"{fitted['ms'] / found['budget_ms']:.1%}",
-        fitted["way"], *(f"{uniform[one]:.2f}" for one in SETS),
+        f"{uniform['used']:.1%}", f"{fitted['used']:.1%}", fitted["way"],
+        *(f"{uniform[one]:.2f}" for one in SETS),
         *(f"{fitted[one]:.2f} ({fitted[one] - uniform[one]:+.2f})" for one in SETS),
         f"{found['minutes']:.0f}",
     ]  # fmt: skip
@@ -104,17 +108,25 @@ def compare(name: str, asked: argparse.Namespace) -> list[dict[str, Any]]:
         }
         times = observe(subject, list(ratios.values()), bench, way, conditions, folder)
     speeds = dict(zip(ratios, times, strict=True))
-    budgets = [share * dense.median_ms for share in asked.shares]
-    return [one_budget(name, file, budget, way, speeds, folder, asked) for budget in budgets]
+    whole = folder / f"dense-{way.name}.onnx"
+    if not whole.exists():
+        srdeploy("export", file, "--precision", way.precision, "-o", str(whole))
+    return [
+        one_budget(name, file, share, share * dense.median_ms, way, speeds, folder, asked)
+        for share in asked.shares
+    ]
 
 
 def one_budget(
-    name: str, file: str, budget: float, way: Way, speeds: dict[tuple[float, int], Observation],
-    folder: Path, asked: argparse.Namespace,
+    name: str, file: str, share: float, budget: float, way: Way,
+    speeds: dict[tuple[float, int], Observation], folder: Path, asked: argparse.Namespace,
 ) -> dict[str, Any]:  # fmt: skip
     height, width = NETWORKS[name][1]
-    here = folder / f"{way.name}-{budget:.2f}ms{'-free' * asked.free}"
+    here = folder / f"{way.name}-{share:g}{'-free' * asked.free}"
     here.mkdir(exist_ok=True)
+    kept = here / "found.json"
+    if kept.exists():
+        return json.loads(kept.read_text("utf-8"))
     only = () if asked.free else ("--runtime", way.runtime or "", "--precision", way.precision)
     (fitted,) = srdeploy(
         "fit", file, "--input", f"{width}x{height}", "--budget", f"{budget:.3f}ms", *only,
@@ -128,16 +140,20 @@ def one_budget(
         "fitted": {"way": f"{fitted['runtime']} {fitted['precision']}", "widths": fitted["widths"]},
     }
     for number, benchmark in enumerate(SETS):
-        both = judged([f"{artifact}@{way.runtime}", final], file,
-                      asked.data / "benchmark" / benchmark, (height, width))  # fmt: skip
+        whole = folder / f"dense-{way.name}.onnx"
+        _, *both = judged([f"{whole}@{way.runtime}", f"{artifact}@{way.runtime}", final], file,
+                          asked.data / "benchmark" / benchmark, (height, width))  # fmt: skip
         for one, row in zip(told, both, strict=True):
             told[one][benchmark] = figure(name, row)
             if number == 0:
-                told[one] |= {"ms": row["p50_ms"], "turns": [row["speedup_low"], row["speedup"],
-                                                              row["speedup_high"]]}  # fmt: skip
+                faster = [row["speedup_low"], row["speedup"], row["speedup_high"]]
+                used = 1 / (faster[1] * share)
+                told[one] |= {"ms": row["p50_ms"], "faster": faster, "used": used}
     minutes = sum(fitted["seconds"].values()) / 60
-    return {"network": name, "budget_ms": budget, "minutes": minutes,
-            "predicted_ms": fitted["predicted_ms"], **told}  # fmt: skip
+    found = {"network": name, "share": share, "budget_ms": budget, "minutes": minutes,
+             "predicted_ms": fitted["predicted_ms"], **told}  # fmt: skip
+    kept.write_text(json.dumps(found), encoding="utf-8")
+    return found
 
 
 def uniform(
