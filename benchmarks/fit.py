@@ -6,10 +6,10 @@
 DATA holds weights/, train/ and benchmark/. Budgets are shares of the dense network's time. A single
 ratio, in steps of .05, prunes every group alike, with widths as they come or in blocks of the
 processor; of either kind the smallest ratio that keeps the budget is made, by the same method. What
-is chosen is chosen on photographs that are not reported. In the end the dense network, the ratio's and the
-fitted one take turns, and a budget is the share of the dense network's time in these turns: a
-machine that is slower for a minute is so for all three. With --free, `fit` chooses precision and
-runtime, too, and the single ratio stays in --way. What was made is kept in runs/fit.
+is chosen is chosen on photographs that are not reported. In the end the dense network, the ratio's
+and the fitted one take turns, and the budget is the share of the dense network's time in these
+turns: a machine that is slower for a minute is so for all three. With --free, `fit` chooses
+precision and runtime, too, and the single ratio stays in --way. What was made is kept in runs/fit.
 """
 
 from __future__ import annotations
