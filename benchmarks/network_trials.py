@@ -27,6 +27,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from srdeploy.data.builtin import BENCHMARK_IMAGES
+from srdeploy.exporting.portable import StableSorts
 from srdeploy.models.network import Network
 
 RATIO = 0.3
@@ -51,9 +52,10 @@ COLUMNS = (
     "back, its output the same to the bit unless noted. *ONNX*: largest difference between "
     "onnxruntime and torch, relative to the value range or the largest output; *fixed*: the file "
     "takes one size, as no file of any size computes what the network does; *single*: one image at "
-    "a time; *torch.export*: torch's newer exporter wrote it. *TensorRT*: its parser reads "
-    "both ONNX files. Nothing was trained after pruning: some networks then have features far "
-    "outside of their range, in which float32 is coarse."
+    "a time; *torch.export*: torch's newer exporter wrote it; *order*: the network sorts and "
+    "leaves open in which order equal values come, so that it is compared with itself keeping "
+    "their order. *TensorRT*: its parser reads both ONNX files. Nothing was trained after pruning: "
+    "some networks then have features far outside of their range, in which float32 is coarse."
 )
 """What the columns mean, for the page."""
 
@@ -140,7 +142,7 @@ class Trial:
         free = SIZES[0]
         fixed = [n if isinstance(n, int) else m for n, m in zip(given.shape[2:], free, strict=True)]
         x = picture(network.card.value_range, *fixed)
-        with torch.no_grad():
+        with torch.no_grad(), StableSorts():
             wanted = network.module(x.clone()).numpy()
         (got,) = session.run(None, {given.name: x.numpy()})
         reach = max(network.card.value_range, float(np.abs(wanted).max()))
@@ -331,7 +333,8 @@ def cells(facts: Facts) -> list[str]:
     return found
 
 
-_SHORT = {"one input size": "fixed", "one image at a time": "single", "dynamo": "torch.export"}
+_SHORT = {"one input size": "fixed", "one image at a time": "single", "dynamo": "torch.export",
+          "order of equal values": "order"}  # fmt: skip
 """What an export's notes say, and how the table says it."""
 
 

@@ -72,15 +72,9 @@ granted.
 
 
 WHY = {
-    "ATD": "it sorts pixels by category; neither of torch's ONNX exporters writes a stable sort, "
-    "and coremltools takes a sort only without that argument.",
-    "GRL": "exporting ends the process with a segmentation fault (signal 11); torch.jit.trace "
-    "alone works. The cause is not known.",
-    "OmniSR": "its windows are tensors of six dimensions, of which Core ML has five at most.",
-    "RGT": "both files were written, for one size, and TensorRT's parser accepts them; this page "
-    "had no picture of that size to compare them on.",
     "SeemoRe": "the image decides which of its experts run, so that no trace sees all of them: "
-    "what the others read could be removed unnoticed.",
+    "what the others read could be removed unnoticed, and a file would hold the experts of one "
+    "photograph for all.",
 }
 """What lies behind failures."""
 
