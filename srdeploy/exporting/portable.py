@@ -65,7 +65,8 @@ class Portable(CallWatch):
         if name in SORTS:
             kwargs = {key: value for key, value in kwargs.items() if key != "stable"}
         if name == "__setitem__" and (places := _places(args[1])) is not None:
-            return _traced(Tensor.index_put_, (args[0], places, torch.as_tensor(args[2])), {})
+            value = torch.as_tensor(args[2], dtype=args[0].dtype)
+            return _traced(Tensor.index_put_, (args[0], places, value), {})
         pool = _POOLS.get(name)
         if pool is None:
             return _traced(func, args, kwargs)

@@ -44,6 +44,19 @@ def test_a_stable_sort_is_written_as_one(down: bool, tmp_path: Path) -> None:
         assert (one == other.numpy()).all()
 
 
+def test_places_of_a_row() -> None:
+    def written(x: Tensor) -> Tensor:
+        x[1, torch.tensor([3, 0])] = 7
+        x[torch.tensor([0, 2]), 1] = torch.tensor([5.0, 6.0])
+        x[0, 2:] = torch.tensor([1.0, 2.0])
+        x[torch.tensor([True, False, False]), 0] = 9.0
+        return x
+
+    with Portable():
+        found = written(torch.zeros(3, 4))
+    assert torch.equal(found, written(torch.zeros(3, 4)))
+
+
 class FallsBack(nn.Module):
     """Tries something that fails for small images, and does something else (GRL of spandrel)."""
 
