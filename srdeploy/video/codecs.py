@@ -18,7 +18,6 @@ CONTAINERS = {
     ".mov": "mov",
     ".m4v": "mp4",
     ".webm": "webm",
-    ".nut": "nut",
 }
 """Endings of results, and FFmpeg's names of their containers."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from srdeploy.video.library import pyav
 from srdeploy.video.sites import CENTRE
 
 _CENTRED = ("mjpeg", "mpeg1video")  # codecs whose chroma lies between the luma samples
+_UNORDERED = ("avi",)
 _DECLARED = ("mov", "matroska", "avi", "asf", "flv", "nut", "mxf")  # headers tell the duration
 _SHORT = Fraction(3, 2)  # seconds that may be missing before a file counts as cut off
 
@@ -71,7 +73,6 @@ class Video:
         codec: FFmpeg's name of how it is packed.
         pixel_format: Likewise of its pixels.
         frames_about: How many there will be, as far as its header tells.
-        start: ``pts`` of the first frame.
         notes: What reading changed or left out, in sentences.
         damage: What could not be read, in a sentence; empty for nothing.
     """
@@ -84,7 +85,6 @@ class Video:
     codec: str
     pixel_format: str
     frames_about: int | None
-    start: int
     notes: list[str] = field(default_factory=list)
     damage: str = ""
     reader: Iterator[Frame] = field(default_factory=lambda: iter(()))
@@ -128,6 +128,8 @@ class _Reader:
             )
         context.thread_type = "AUTO"
         context.options = {"max_pixels": str(MAX_PIXELS)}
+        # Containers of the time before B-frames count packets, not frames as they are shown.
+        self._stamps = deque[int]() if container.format.name in _UNORDERED else None
         self._unread = self._moved = self._damaged = 0
         self._ended = Fraction(0)
         decoded = self._decoded()
@@ -182,7 +184,6 @@ class _Reader:
             codec=context.name,
             pixel_format=first.format.name,
             frames_about=self._about(rate),
-            start=self._time(first) or 0,
             notes=notes,
         )
 
@@ -226,6 +227,8 @@ class _Reader:
         return self._turn.planes(planes_of(frame, self._layout))
 
     def _time(self, frame: Any) -> int | None:
+        if self._stamps is not None:
+            return self._stamps.popleft() if self._stamps else None
         return frame.pts if frame.pts is not None else frame.dts
 
     def _step(self) -> int:
@@ -250,6 +253,8 @@ class _Reader:
                 self._ended = max(self._ended, end)
             if packet.stream_index != self._stream.index:
                 continue
+            if self._stamps is not None and packet.size and packet.dts is not None:
+                self._stamps.append(packet.dts)
             yield from self._of_packet(packet)
         if self._unread:
             yield from self._of_packet(None)

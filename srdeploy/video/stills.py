@@ -50,7 +50,6 @@ def open_pictures(name: str, pictures: Sequence[Path], rate: Fraction) -> Video:
         codec="pictures",
         pixel_format=layout.name,
         frames_about=len(pictures),
-        start=0,
         notes=notes,
         reader=_read(pictures, first.size, layout),
     )

@@ -47,12 +47,12 @@ def verify(path: Path, packing: Packing, times: list[int]) -> list[str]:
     if off:
         notes.append(
             f"{path.suffix} counts time in units of {unit} s and the video in "
-            f"{packing.time_base} s, so times are rounded (.mp4, .mov and .nut keep them)"
+            f"{packing.time_base} s, so times are rounded (.mp4 and .mov keep them)"
         )
     if abs(later) > unit:
         notes.append(
-            f"all is {float(later):.3f} s later: the sound begins before 0, and {path.suffix} "
-            "holds no such times"
+            f"all is {float(later):.3f} s later: something in it begins before 0, and "
+            f"{path.suffix} holds no such times"
         )
     with open_video(path) as video:
         if (video.aspect or 1) != (packing.aspect or 1):

@@ -82,6 +82,18 @@ def test_times_that_stand_still_are_moved_and_said(tmp_path: Path) -> None:
     assert any("2 frames were not later" in note for note in video.notes)
 
 
+def test_frames_of_avi_are_shown_in_their_order(tmp_path: Path) -> None:
+    """It stores one number per packet, which FFmpeg takes for the time of showing."""
+    source = clips.make(
+        tmp_path / "in.avi", time_base=Fraction(1, 25), times=list(range(20)),
+        options={"bf": "3", "x264-params": "b-adapt=0"},
+    )  # fmt: skip
+    with open_video(source) as video:
+        times = [frame.pts for frame in video.frames()]
+    assert np.diff(times).tolist() == [1] * 19
+    assert not video.notes
+
+
 def test_frames_that_change_their_size_are_refused(tmp_path: Path) -> None:
     parts = []
     for number, size in enumerate(((48, 64), (64, 96))):
