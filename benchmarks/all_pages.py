@@ -91,6 +91,14 @@ PAGES = [
             "python benchmarks/upscale_memory.py edsr-s-x2 WORK/edsr-s-x2.onnx",
         ),
     ),
+    Page(
+        "video",
+        6,
+        (
+            "python -m srdeploy export edsr-s-x2 -o WORK/edsr-s-x2.onnx",
+            f"python -m benchmarks.video --stage time WORK/edsr-s-x2.onnx {F64B5}",
+        ),
+    ),
     Page("zoo", 8, ("python benchmarks/make_zoo.py DATA --report",)),
     Page("small-twins", 9, ("python benchmarks/small_twins.py --run-dir WORK/twins",)),
     Page(

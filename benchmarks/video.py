@@ -16,7 +16,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -115,7 +114,7 @@ def memory(folder: Path) -> None:
     text = (
         f"Videos of 160x96 at 25 frames per second with sound, upscaled with {NETWORK} in torch, "
         f"{rows[0]['encoder']}. The memory is what the kernel counts for the process (resident), "
-        f"read every {EVERY:g} s; the peak is its own (ru_maxrss).\n\n" + table(header, body)
+        f"read every {EVERY:g} s; the peak is the kernel's, too (VmHWM).\n\n" + table(header, body)
     )
     write(f"video-memory-{NETWORK}-160x96-cpu", "Videos: memory over ten minutes", text, rows,
           own_command())  # fmt: skip
@@ -129,21 +128,23 @@ def watched(source: Path, target: Path) -> dict[str, Any]:
         process = subprocess.Popen([*command, "-o", str(target), "--json"], stdout=stdout)
         page = os.sysconf("SC_PAGE_SIZE")
         while True:
-            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
-            if ended:
-                break
             pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
             readings.append(pages * page / 1e6)
-            time.sleep(EVERY)
-        if status:
+            try:
+                process.wait(EVERY)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        if process.returncode:
             sys.exit("upscaling failed")
         stdout.seek(0)
-        told = json.load(stdout)["videos"][0]
+        report = json.load(stdout)
+    told = report["videos"][0]
     return {
         "frames": told["frames"],
         "encoder": told["encoder"],
         "mb": [round(one, 1) for one in readings],
-        "peak_mb": usage.ru_maxrss * 1024 / 1e6,
+        "peak_mb": report["peak_memory"] / 1e6,
     }
 
 

@@ -23,6 +23,7 @@ from srdeploy.video.container import (
     reading,
 )
 from srdeploy.video.frames import FrameFormat, Planes, Turn
+from srdeploy.video.hdr import hdr10_words
 from srdeploy.video.layout import planar
 from srdeploy.video.library import pyav
 from srdeploy.video.sites import CENTRE
@@ -33,8 +34,6 @@ _DECLARED = ("mov", "matroska", "avi", "asf", "flv", "nut", "mxf")  # headers te
 _SHORT = Fraction(3, 2)  # seconds that may be missing before a file counts as cut off
 
 _LOST = {
-    "MASTERING_DISPLAY_METADATA": "the mastering display's data (HDR10)",
-    "CONTENT_LIGHT_LEVEL": "the content light level (HDR10)",
     "DYNAMIC_HDR_PLUS": "dynamic metadata (HDR10+)",
     "DOVI_RPU_BUFFER": "Dolby Vision's metadata",
     "DOVI_METADATA": "Dolby Vision's metadata",
@@ -73,6 +72,7 @@ class Video:
         codec: FFmpeg's name of how it is packed.
         pixel_format: Likewise of its pixels.
         frames_about: How many there will be, as far as its header tells.
+        hdr10: Static metadata, in x265's words.
         notes: What reading changed or left out, in sentences.
         damage: What could not be read, in a sentence; empty for nothing.
     """
@@ -85,6 +85,7 @@ class Video:
     codec: str
     pixel_format: str
     frames_about: int | None
+    hdr10: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
     damage: str = ""
     reader: Iterator[Frame] = field(default_factory=lambda: iter(()))
@@ -155,7 +156,8 @@ class _Reader:
             range_,
         )
         self._turn = Turn()
-        if "DISPLAYMATRIX" in (sides := _side_data(first)):
+        sides = {one.type.name: one for one in first.side_data}
+        if "DISPLAYMATRIX" in sides:
             self._turn, note = _turn_of(sides["DISPLAYMATRIX"])
             notes += [note] if note else []
         if told_by_rule:
@@ -184,6 +186,7 @@ class _Reader:
             codec=context.name,
             pixel_format=first.format.name,
             frames_about=self._about(rate),
+            hdr10=hdr10_words({key: bytes(one) for key, one in sides.items()}),
             notes=notes,
         )
 
@@ -301,10 +304,6 @@ class _Reader:
                 f"{self._name} is not complete: {' and '.join(damage)}; the result holds the "
                 f"{frames} frames that could be read."
             )
-
-
-def _side_data(frame: Any) -> dict[str, Any]:
-    return {one.type.name: one for one in frame.side_data}
 
 
 def _turn_of(side: Any) -> tuple[Turn, str]:

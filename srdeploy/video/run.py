@@ -20,6 +20,7 @@ from srdeploy.video.compare import side_by_side
 from srdeploy.video.container import PIPE
 from srdeploy.video.encode import Packing
 from srdeploy.video.frames import FrameFormat, FrameUpscaler, Planes, Seen
+from srdeploy.video.hdr import with_hdr10
 from srdeploy.video.join import fitting_streams, join
 from srdeploy.video.layout import planar
 from srdeploy.video.library import pyav
@@ -150,6 +151,7 @@ def upscale_video(
     targets = [target, *([comparison_of(target)] if versions else [])]
     outcome.comparison = str(targets[1]) if versions else None
     facts = [settings.identity, upscaler.session.runtime, upscaler.scale, str(choice)]
+    facts += [sorted(choice.options.items())]
     compared = " ".join(one.identity for one in versions)
     made_from = fingerprint([content_of(source), *facts, pyav().__version__], compared)
     if source is not None and _finished(targets, made_from, settings):
@@ -199,6 +201,7 @@ def result_format(
         layout = planar("yuv420p" if given.layout.bits == 8 else "yuv420p10le")
         given = FrameFormat.of(layout, VIDEO_OF_PICTURES, given.size)
     choice = choose(given, size, target, settings.codec, settings.crf, settings.options)
+    choice = with_hdr10(choice, video.hdr10)
     colour = given.colour
     if colour.matrix == RGB_MATRIX and choice.layout.kind != "gbr":
         colour = VIDEO_OF_PICTURES

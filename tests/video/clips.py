@@ -100,13 +100,10 @@ def make(
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
         if voice is not None:
-            seconds = float(times[-1] * time_base)
-            wave = np.sin(np.arange(int(44100 * seconds)) * 2 * math.pi * 440 / 44100)
-            wave = np.stack([wave, wave]).astype(np.float32)
-            for start in range(0, wave.shape[1], 1024):
-                sound_frame = av.AudioFrame.from_ndarray(
-                    np.ascontiguousarray(wave[:, start : start + 1024]), "fltp", "stereo"
-                )
+            for start in range(0, int(44100 * times[-1] * time_base), 1024):
+                wave = np.sin(np.arange(start, start + 1024) * 2 * math.pi * 440 / 44100)
+                both = np.stack([wave, wave]).astype(np.float32)
+                sound_frame = av.AudioFrame.from_ndarray(both, "fltp", "stereo")
                 sound_frame.sample_rate, sound_frame.pts = 44100, start
                 sound_frame.time_base = Fraction(1, 44100)
                 out.mux(voice.encode(sound_frame))

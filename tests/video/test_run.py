@@ -188,6 +188,21 @@ def test_what_is_untold_is_said_and_written(tmp_path: Path) -> None:
     assert found.notes[0] in said[0]
 
 
+def test_static_metadata_of_hdr10_is_kept_by_hevc(tmp_path: Path) -> None:
+    told = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
+    source = clips.make(
+        tmp_path / "in.mkv", codec="libx265", frames=2, size=(64, 64), name="yuv420p10le",
+        kr=0.2627, kb=0.0593, tags=(9, 9, 16, 1),
+        options={"x265-params": f"log-level=none:{told}:max-cll=1000,400"},
+    )  # fmt: skip
+    found = run(BicubicSession(), source, tmp_path / "out.mkv", VideoSettings())
+    assert not found.notes
+    with open_video(tmp_path / "out.mkv") as video:
+        assert video.hdr10 == (told, "max-cll=1000,400")
+    found = run(BicubicSession(), source, tmp_path / "lossless.mkv")
+    assert "not kept: HDR10's metadata" in found.notes[0]
+
+
 @pytest.mark.parametrize(
     ("matrix", "turned"),
     [
