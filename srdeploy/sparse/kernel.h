@@ -46,8 +46,6 @@ enum {
     COPY,
     FLIP,           /* unsigned bytes become signed: 128 less */
     BYTES_TO_SHORT,
-    BYTES_TO_HALF,
-    BYTES_TO_FLOAT,
     HALF_TO_FLOAT,
     PAIR_TO_FLOAT,  /* the sum of two halves */
 };

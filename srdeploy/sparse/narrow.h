@@ -79,8 +79,8 @@ INLINE bytes to_bytes(vec y, float inverse, float zero)
     return __builtin_convertvector((words)t & 255, bytes);
 }
 
-/* One stretch of one pixel, and what lies behind it up to a multiple of 64 bytes, where the weights are
-   zero and only numbers will do. */
+/* One stretch of one pixel; as it is, with what lies behind it up to a multiple of 64 bytes, where the
+   weights of tiles are zero. */
 INLINE void move(const uint8_t *from, const uint8_t *low, uint8_t *to, int64_t count, int64_t how,
                  int64_t half, int64_t size)
 {
@@ -96,18 +96,6 @@ INLINE void move(const uint8_t *from, const uint8_t *low, uint8_t *to, int64_t c
     case BYTES_TO_SHORT:
         for (int64_t c = 0; c < count; c += LANES)
             *(shorts *)(to + 2 * c) = __builtin_convertvector(*(const bytes *)(from + c), shorts);
-        break;
-    case BYTES_TO_HALF: /* which is exact */
-        for (int64_t c = 0; c < (count + 31) / 32 * 32; c += LANES) {
-            const ints i = __builtin_convertvector(*(const bytes *)(from + c), ints);
-            *(halves *)(to + 2 * c) = to_half(__builtin_convertvector(i, vec), half);
-        }
-        break;
-    case BYTES_TO_FLOAT:
-        for (int64_t c = 0; c < count; c += LANES) {
-            const ints i = __builtin_convertvector(*(const bytes *)(from + c), ints);
-            *(vec *)(to + 4 * c) = __builtin_convertvector(i, vec);
-        }
         break;
     case HALF_TO_FLOAT:
         for (int64_t c = 0; c < count; c += LANES)

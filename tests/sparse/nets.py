@@ -44,11 +44,11 @@ def uneven(seed: int = 0) -> SMSR:
 
     The second module has more dense channels than the first, over the width of a vector.
     """
+    torch.manual_seed(seed)
     made = create(
         "smsr", scale=2, n_modules=2, n_layers=2, n_feats=40, mask_feats=20, reduction=8
     ).module
     assert isinstance(made, SMSR)
-    torch.manual_seed(seed)
     with torch.no_grad():
         for number, (one, widths, narrow) in enumerate(
             zip(made.mask_modules(), ((17, 33), (38, 5)), (3, 7), strict=True)

@@ -30,11 +30,7 @@ static int64_t how(const conv *c)
     switch (c->reads) {
     case READS_HIGH: return kind == AS_FLOAT ? HALF_TO_FLOAT : COPY;
     case READS_PAIR: return kind == AS_FLOAT ? PAIR_TO_FLOAT : COPY;
-    default:
-        return kind == AS_BYTE    ? c->f->flip ? FLIP : COPY
-               : kind == AS_SHORT ? BYTES_TO_SHORT
-               : kind == AS_FLOAT ? BYTES_TO_FLOAT
-                                  : BYTES_TO_HALF;
+    default: return kind == AS_SHORT ? BYTES_TO_SHORT : c->f->flip ? FLIP : COPY;
     }
 }
 

@@ -107,8 +107,7 @@ static int pack_module(const smsr *net, module *to, const module_data *d)
         spatial(&to->logit, in_fp32(net), &d->logit, 2, 0))
         return -1;
     for (int i = 0; i < 2; i++) {
-        *collect[i] = plainly(net);
-        if (bytes) collect[i]->reads = READS_BYTES;
+        *collect[i] = in_bytes(net);
         collect[i]->side = 1;
         collect[i]->n_parts = m->n_layers;
     }
