@@ -306,8 +306,8 @@ def latency(times: dict[str, Any]) -> str:
     rows = []
     for case in (SMALL, LARGE):
         for key, row in zip(("dense", "0.3", "0.5"), times.get(case.name, ()), strict=False):
-            times = [row[name] for name in ("speedup", "speedup_low", "speedup_high")]
-            faster = "" if None in times else "{:.2f} [{:.2f}, {:.2f}]".format(*times)
+            ratio = [row[name] for name in ("speedup", "speedup_low", "speedup_high")]
+            faster = "" if None in ratio else "{:.2f} [{:.2f}, {:.2f}]".format(*ratio)
             cells = [f"{row['p50_ms']:.1f} (iqr {row['iqr_ms']:.1f})"]
             rows.append([case.name, key, case.size, *cells, faster])
     told = (
