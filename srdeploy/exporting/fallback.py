@@ -31,7 +31,6 @@ class NotThisWay(SrdeployError):
 
     Attributes:
         what: What failed, without a remedy.
-        remedy: What can be asked for instead; empty where nothing can.
         short: Why, in a few words.
         batch: Images at a time on which that showed.
     """
@@ -39,7 +38,6 @@ class NotThisWay(SrdeployError):
     def __init__(self, what: str, short: str, batch: int = 1, remedy: str = "") -> None:
         super().__init__(f"{what}; {remedy}." if remedy else what)
         self.what, self.short, self.batch = what.rstrip("."), short, batch
-        self.remedy = remedy
 
 
 @dataclass(frozen=True)
@@ -94,10 +92,8 @@ def first_that_works(
             failures.append(error)
             last = way
     first, final = failures[0], failures[-1]
-    if len(failures) == 1 or (first.what == final.what and not first.remedy):
+    if len(failures) == 1 or first.what == final.what:
         raise SrdeployError(str(first)) from first
-    if first.what == final.what:  # and what could be asked for was tried
-        raise SrdeployError(f"{first.what}; replace it in the network's code.") from first
     where = "" if last.size is None else f" of the one size {last.size[1]}x{last.size[0]}"
     raise SrdeployError(
         f"{first.what}. Nor can there be {what}{where}: {final.what}; replace what is named in the "

@@ -100,7 +100,7 @@ def convert(network: Network, options: CoremlRequest, example: Size) -> Any:
         ends = [ct.TensorType(INPUT, shape=shape), ct.TensorType(OUTPUT)]
     x = torch.from_numpy(photograph(card, example))
     if read := pixel_read(network.module, x):
-        raise Unconvertible(*read, READS)
+        raise Unconvertible(*read, READS, remedy="replace it in the network's code")
     precision = ct.precision.FLOAT16 if options.precision == "fp16" else ct.precision.FLOAT32
     with mended():
         with Portable():

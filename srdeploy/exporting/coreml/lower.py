@@ -39,14 +39,16 @@ class Unconvertible(NotThisWay):
         needs: The oldest system that could run it, where that is the reason; else empty.
     """
 
-    def __init__(self, operation: str, layer: str, reason: str, needs: str = "") -> None:
+    def __init__(
+        self, operation: str, layer: str, reason: str, needs: str = "", remedy: str = ""
+    ) -> None:
         self.needs = needs
         where = f" of layer '{layer}'" if layer else ""
         what = f"the operation {operation}{where}" if operation else "this network"
         super().__init__(
             f"coremltools cannot convert {what} ({reason})",
             f"coremltools cannot convert {what} ({reason})",
-            remedy=_REMEDY.format(needs=needs) if needs else _REPLACE,
+            remedy=remedy or (_REMEDY.format(needs=needs) if needs else _REPLACE),
         )
 
 
