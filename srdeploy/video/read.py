@@ -156,7 +156,11 @@ class _Reader:
             range_,
         )
         self._turn = Turn()
-        sides = {one.type.name: one for one in first.side_data}
+        sides = {}
+        try:
+            sides = {one.type.name: one for one in first.side_data}
+        except ValueError:  # PyAV fails at all of them where it does not know the kind of one
+            notes.append("what its frames carry besides pixels is not read by this PyAV")
         if "DISPLAYMATRIX" in sides:
             self._turn, note = _turn_of(sides["DISPLAYMATRIX"])
             notes += [note] if note else []

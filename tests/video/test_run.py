@@ -193,7 +193,7 @@ def test_static_metadata_of_hdr10_is_kept_by_hevc(tmp_path: Path) -> None:
     source = clips.make(
         tmp_path / "in.mkv", codec="libx265", frames=2, size=(64, 64), name="yuv420p10le",
         kr=0.2627, kb=0.0593, tags=(9, 9, 16, 1),
-        options={"x265-params": f"log-level=none:{told}:max-cll=1000,400"},
+        options={"x265-params": f"log-level=none:bframes=0:{told}:max-cll=1000,400"},
     )  # fmt: skip
     found = run(BicubicSession(), source, tmp_path / "out.mkv", VideoSettings())
     assert not found.notes
