@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from srdeploy.errors import SrdeployError
 from srdeploy.models.count import lr_size_720p, macs_by_module
 from srdeploy.models.network import Network
+from srdeploy.pruning.options import PruneOptions, removals
 from srdeploy.pruning.plan import cut, make_plan
-from srdeploy.pruning.tracing.groups import Group, Grouping, tell_not_followed
+from srdeploy.pruning.tracing.groups import Grouping, tell_not_followed
 
 NOTABLE = 0.01
 """Share of the MACs from which on it is worth a sentence."""
@@ -71,8 +74,9 @@ def unprunable_of(network: Network, grouping: Grouping) -> Unprunable:
     stay = {name: cost for name, cost in costs.items() if cost and name not in touched}
     weighed = {axis.layer for axis in grouping.sizes}
     if free and any(name not in weighed for name in stay):  # products, inside heads, say
-        less = macs_by_module(_with_less(network, grouping, free), *size)
-        stay = {name: cost for name, cost in stay.items() if less[name] >= cost}
+        with suppress(SrdeployError, RuntimeError):  # halves need not fit the network's code
+            less = macs_by_module(_halved(network, grouping), *size)
+            stay = {name: cost for name, cost in stay.items() if less[name] >= cost}
     return Unprunable(
         sum(widths.values()) - sum(widths[group.name] for group in free),
         sum(widths.values()),
@@ -81,8 +85,9 @@ def unprunable_of(network: Network, grouping: Grouping) -> Unprunable:
     )
 
 
-def _with_less(network: Network, grouping: Grouping, free: list[Group]) -> Network:
-    """The network without the first channels of every group that can lose any."""
-    removed = {group.name: [0] for group in free if len(group.atoms) > 1}
+def _halved(network: Network, grouping: Grouping) -> Network:
+    """The network without half of the channels of every group that can lose any."""
+    counts = removals(grouping, PruneOptions(ratio=0.5))
+    removed = {name: [*range(count)] for name, count in counts.items()}
     plan = make_plan(grouping, removed, "none", {})
     return replace(network, module=cut(network.module, plan).eval())
