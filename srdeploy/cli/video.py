@@ -84,13 +84,18 @@ def upscale_videos(
 ) -> list[VideoOutcome]:
     """Upscale what the arguments name, one after the other.
 
+    Returns:
+        What became of each; of several, one that fails does not stop the others.
+
     Raises:
-        UserError: they fit no video.
+        UserError: the arguments fit no video.
+        SrdeployError: the only video fails.
     """
-    from srdeploy.errors import UserError
+    from srdeploy.errors import SrdeployError, UserError
+    from srdeploy.upscaling.folder import UpscalingStopped
     from srdeploy.video.container import PIPE
     from srdeploy.video.pipes import upscale_to_pictures, upscale_to_stdout
-    from srdeploy.video.run import VideoSettings, upscale_video
+    from srdeploy.video.run import VideoOutcome, VideoSettings, upscale_video
     from srdeploy.video.stills import is_pattern
 
     raw = _raw(options)
@@ -109,29 +114,36 @@ def upscale_videos(
             f"'{output}' is no video file: --compare, --with, --codec, --crf and --codec-option do "
             "nothing there; leave them out."
         )
-    outcomes = []
-    for source, target in targets.items():
+
+    def one(source: str, target: Path) -> VideoOutcome:
         file = Path(source) if source != PIPE and not os.path.isdir(source) else None
         with ExitStack() as stack:
             video = _open(stack, source, raw, options)
             if to_pipe:
-                outcomes.append(upscale_to_stdout(video, upscaler, raw))
-            elif to_pictures:
-                outcomes.append(
-                    upscale_to_pictures(
-                        video, file, target, upscaler,
-                        quality=quality, overwrite=overwrite, identity=identity,
-                    )
+                return upscale_to_stdout(video, upscaler, raw)
+            if to_pictures:
+                return upscale_to_pictures(
+                    video, file, target, upscaler,
+                    quality=quality, overwrite=overwrite, identity=identity,
                 )  # fmt: skip
-            else:
-                outcomes.append(
-                    upscale_video(video, file, target, upscaler, settings, versions, note)
-                )
+            return upscale_video(video, file, target, upscaler, settings, versions, note)
+
+    outcomes = []
+    for source, target in targets.items():
+        try:
+            outcomes.append(one(source, target))
+        except UpscalingStopped:
+            raise
+        except SrdeployError as error:
+            if len(targets) == 1:
+                raise
+            failed = VideoOutcome(source, str(target), "failed", damage=str(error))
+            outcomes.append(failed)
     return outcomes
 
 
 def tell(outcomes: Sequence[VideoOutcome], json: bool, file: str, upscaler: Upscaler) -> None:
-    """Print what became of videos; ends with exit code 2 where one was damaged."""
+    """Print what became of videos; ends with exit code 2 where one failed or is not complete."""
     from srdeploy.runtime.footprint import peak
     from srdeploy.video.container import PIPE
 
@@ -147,6 +159,8 @@ def tell(outcomes: Sequence[VideoOutcome], json: bool, file: str, upscaler: Upsc
             "peak_memory": peak(),
         })  # fmt: skip
     for one in outcomes if not json or to_pipe else ():
+        if one.state == "failed":
+            continue
         put = note if to_pipe else say
         if one.state == "finished":
             put(f"{one.output}: finished before")

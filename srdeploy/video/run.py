@@ -62,7 +62,7 @@ class VideoOutcome:
     Attributes:
         source: Its name.
         output: The result's.
-        state: ``written``, or ``finished`` (before, so it was skipped).
+        state: ``written``, ``finished`` (before, so it was skipped) or ``failed``.
         size: Height and width of the result.
         frames: How many it has.
         resumed: How many of them were there already.
@@ -72,7 +72,7 @@ class VideoOutcome:
         colour: What values mean in the result.
         comparison: The side-by-side video, if one was asked for.
         notes: What was changed or left out, in sentences.
-        damage: What could not be read, in a sentence; empty for nothing.
+        damage: What could not be read, or why it failed, in a sentence; empty for nothing.
     """
 
     source: str

@@ -99,6 +99,18 @@ def test_bad_input_is_one_sentence(
     assert not list(Path().glob("out*"))
 
 
+def test_a_video_that_fails_does_not_stop_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "noise.mp4").write_bytes(b"noise" * 99)
+    good = clips.make(tmp_path / "good.mkv", frames=1)
+    line = ["upscale", NETWORK, str(tmp_path / "noise.mp4"), str(good), "-o", str(tmp_path / "out")]
+    assert run(line) == 2
+    told = capsys.readouterr()
+    assert "noise.mp4' is no video that can be read" in told.err
+    assert "good_x2.mkv: 128x96, 1 frames" in told.out
+
+
 def test_a_file_that_breaks_off_ends_with_2_and_a_result(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
