@@ -49,7 +49,7 @@ from srdeploy.devices.protocol import Completed, Shape
 from srdeploy.errors import SrdeployError
 
 PROGRAM = "srdeploy-runner"
-VERSION = 2
+VERSION = 3
 """Of the command line and the answer; the program's own is compared with it by its tests."""
 END = "end ok"
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")

@@ -6,7 +6,7 @@
 
 #include "platform.h"  // ncnn's: std::string and std::vector
 
-#define RUNNER_VERSION 2  // of command line and answer: srdeploy.devices.native.VERSION
+#define RUNNER_VERSION 3  // of command line and answer: srdeploy.devices.native.VERSION
 
 // Ends the program with one sentence, which the other side shows as it is.
 [[noreturn]] __attribute__((format(printf, 1, 2))) void fail(const char* format, ...);
