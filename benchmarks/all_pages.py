@@ -67,6 +67,7 @@ _FARM = "python -m benchmarks.farm_chaos"
 PAGES = [
     Page("regularisation-cost-bf16", 1, (f"{_COST} --precision bf16 --batch 16 --rounds 12",)),
     Page("regularisation-cost-fp32", 1, (f"{_COST} --rounds 7 --batch 4",)),
+    Page("gpu-check", 10, ("python benchmarks/gpu_check.py",)),
     Page("train-speed", 2, ("python benchmarks/train_speed.py --seconds 40",)),
     Page(
         "farm-mixed",

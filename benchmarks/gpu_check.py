@@ -1,6 +1,6 @@
 """What one NVIDIA GPU shows in at most ten minutes, without a network.
 
-    python benchmarks/gpu_check.py [--only STEP ...] [--wheels FOLDER] [--smsr CHECKPOINT]
+    python benchmarks/gpu_check.py [--only STEP ...] [--wheels FOLDER] [--smsr CHECKPOINT] [--busy]
 
 Each step runs in a process of its own and within its time. What a machine lacks is skipped by
 name; packages that it lacks may lie as wheels in ``wheels/`` (``make gpu-wheels`` fills it
@@ -83,12 +83,18 @@ def main() -> None:
     parser.add_argument("--wheels", type=Path, default=ROOT / "wheels", help="folder of wheels")
     parser.add_argument("--smsr", type=Path, help="published SMSR x2 weights; default: random ones")
     parser.add_argument("--step", choices=MEASURED, help=argparse.SUPPRESS)  # in its process
-    asked = parser.parse_args()
+    asked = parser.parse_args(
+        [word for word in sys.argv[1:] if word != "--busy"]
+    )  # quiet() reads it
     if asked.step:
         print(json.dumps(MEASURED[asked.step](asked.smsr)))
         return
     unpack(asked.wheels)
     lacking = nothing_to_run_on()
+    if not lacking:
+        from results_io import quiet
+
+        quiet()
     found = [
         tried(step, lacking, asked.smsr)
         for step in STEPS
