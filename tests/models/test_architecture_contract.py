@@ -24,7 +24,8 @@ OF_ONE = {
     "cli/networks.py": "edsr",  # --to edsr-pytorch
     "benchmarking/measuring/sparse.py": "smsr",
     "exporting/onnx/smsr.py": "smsr",
-    "exporting/sparse_runner.py": "smsr",
+    "runtime/sparse_cuda_session.py": "smsr",
+    "runtime/sparse_file.py": "smsr",
     "runtime/sparse_session.py": "smsr",
     "sparse": "smsr",
     "train/sparsity.py": "smsr",
