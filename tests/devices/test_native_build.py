@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from srdeploy.devices.native_build import native_model, runner_binary, runner_path
-from srdeploy.errors import SrdeployError, UserError
+from srdeploy.errors import UserError
 from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.models.registry import create
 
@@ -58,7 +58,7 @@ def test_a_network_is_converted_once(onnx: Path, monkeypatch: pytest.MonkeyPatch
 def test_what_is_no_onnx(tmp_path: Path) -> None:
     pytest.importorskip("pnnx", reason="pip install 'srdeploy[native]'")
     (tmp_path / "bad.onnx").write_bytes(b"not a network")
-    with pytest.raises(SrdeployError, match="pnnx could not convert"):
+    with pytest.raises(UserError, match=r"bad\.onnx' is no ONNX file"):
         native_model(tmp_path / "bad.onnx")
     assert not list((tmp_path / "cache").rglob("*.param"))
 

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import onnx
+from google.protobuf.message import DecodeError
 
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.exporting.ncnn.lower import lower_for_pnnx, with_sizes_followed
@@ -33,12 +34,17 @@ def convert_to_ncnn(
         The structure (``.param``) and the weights (``.bin``), in ``work``.
 
     Raises:
-        UserError: pnnx is missing, or the network has a part that ncnn does not know.
+        UserError: no ONNX file, pnnx is missing, or the network has a part that ncnn does not know.
         SrdeployError: pnnx failed.
     """
-    onnx.save(lower_for_pnnx(onnx.load(str(source))), str(work / "net.onnx"))
+    program = _program()
+    try:
+        model = onnx.load(str(source))
+    except (DecodeError, ValueError) as error:
+        raise UserError(f"'{name}' is no ONNX file, or a truncated one.") from error
+    onnx.save(lower_for_pnnx(model), str(work / "net.onnx"))
     ended = subprocess.run(
-        [str(_program()), "net.onnx", f"fp16={int(half)}"],
+        [str(program), "net.onnx", f"fp16={int(half)}"],
         cwd=work,
         capture_output=True,
         text=True,
