@@ -83,6 +83,7 @@ def test_every_method_gets_the_same_number_of_steps(
         assert ("compact" in result["stages"]) == (method != "scratch")
 
 
+@pytest.mark.slow
 def test_finished_cells_are_not_run_again_and_the_report_is_complete(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -53,6 +53,7 @@ def test_what_is_skipped_is_counted_by_reason(suite: Path) -> None:
     assert "\n   3  no board\n   1  no phone\n" in said
 
 
+@pytest.mark.slow
 def test_no_test_begins_after_the_limit(suite: Path) -> None:
     limit = {"SRDEPLOY_TEST_SECONDS": "600"}
     hour = "time.monotonic = lambda before=time.monotonic: before() + 3600"
@@ -60,6 +61,7 @@ def test_no_test_begins_after_the_limit(suite: Path) -> None:
     assert "1  the 600 s of SRDEPLOY_TEST_SECONDS are over" in said
 
 
+@pytest.mark.slow
 def test_real_data_beside_the_checkout_is_found(
     suite: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

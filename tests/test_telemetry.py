@@ -133,6 +133,7 @@ def test_the_watch_sees_a_call(tracer: list[str], tmp_path: Path) -> None:
     assert _watched(tracer, tmp_path, ["-c", call]).calls
 
 
+@pytest.mark.slow
 def test_import_export_prune_and_bench_call_nobody(tracer: list[str], tmp_path: Path) -> None:
     """And leave nothing in the home folder; an environment that asks for telemetry gets none."""
     seen = _watched(tracer, tmp_path, ["-c", USE], ORT_DISABLE_TELEMETRY="0")

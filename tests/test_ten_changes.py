@@ -124,6 +124,7 @@ def test_a_change_is_code_in_one_place_and_one_row(change: Change) -> None:
         assert name.startswith(change.code) or hunks <= 2  # an import, and the row
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_works_with_the_change_only(kind: str, told: dict[str, tuple[str, str]]) -> None:
     before, after = told[kind]

@@ -170,6 +170,7 @@ def test_what_functions_return_is_a_line() -> None:
     assert str(row) == "artifact='a.onnx' device='local' p50_ms=1.235 psnr_y=31.612"
 
 
+@pytest.mark.slow
 def test_a_package_imported_first_can_still_be_called() -> None:
     code = (
         "from srdeploy.pruning.options import PruneOptions; import srdeploy as sr; "
@@ -207,6 +208,7 @@ def test_the_line(tmp_path: Path) -> None:
     assert row.p50_ms > 0
 
 
+@pytest.mark.slow
 def test_methods_that_train(tmp_path: Path) -> None:
     from srdeploy.data.images import write_png
 

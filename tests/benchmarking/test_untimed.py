@@ -34,6 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "darwin", reason="Core ML itself runs here")
 def test_quality_without_latency(folder: Path) -> None:
     artifacts = [str(folder / "net.onnx"), str(folder / "net.mlpackage")]

@@ -116,7 +116,10 @@ def test_refusals(refused: Command, smsr: Path, picture: Path, tmp_path: Path) -
     assert "is a file" in sentence
 
 
-@pytest.mark.parametrize("method", ["l1", "srp", "assl", "gassl"])
+@pytest.mark.parametrize(
+    "method",
+    ["srp", *(pytest.param(name, marks=pytest.mark.slow) for name in ("l1", "assl", "gassl"))],
+)
 def test_prune_tune_export(method: str, command: Command, smsr: Path, tmp_path: Path) -> None:
     tuned, artifact = tmp_path / "tuned.safetensors", tmp_path / "tuned.onnx"
     if method == "l1":

@@ -13,6 +13,7 @@ from srdeploy.exporting.precision.graph import convolution_kinds
 SHORT = ("--batch", 2, "--patch", 12, "--threads", 1)
 
 
+@pytest.mark.slow
 def test_finetune_export_explain(command, tiny: Path, tmp_path: Path) -> None:
     tuned, artifact = tmp_path / "tuned.safetensors", tmp_path / "tuned.onnx"
     asked = ("finetune", tiny, "--quantise", "int8", "--iterations", 8, *SHORT, "-o", tuned)

@@ -28,7 +28,8 @@ def test_lists_every_shipped_network(command, capsys: pytest.CaptureFixture[str]
 FEW = ("x2-p50", "x2-p70", "x3-p50", "x3-p70")
 
 
-@pytest.mark.parametrize("ending", [FEW, pytest.param(("",), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [FEW, ("",)])
 def test_times_them_here(command, ending: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = {name: path for name, path in shipped_networks().items() if name.endswith(ending)}
     monkeypatch.setattr("srdeploy.benchmarking.measuring.zoo.shipped_networks", lambda: chosen)

@@ -73,6 +73,7 @@ def test_without_labgrid_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) 
         require_labgrid()
 
 
+@pytest.mark.slow
 def test_a_farm_leaves_a_reserved_board_alone(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

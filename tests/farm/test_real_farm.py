@@ -366,9 +366,9 @@ LONG = [(6, "worker"), (14, "client"), (24, "scheduler"), (36, "runner"), (46, "
 SHORT = [(4, "worker"), (9, "client"), (15, "scheduler"), (22, "runner")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("devices", "processes", "jobs", "victims"),
-    [(5, 2, 40, SHORT), pytest.param(6, 3, 60, LONG, marks=pytest.mark.slow)],
+    ("devices", "processes", "jobs", "victims"), [(5, 2, 40, SHORT), (6, 3, 60, LONG)]
 )
 def test_killed_in_all_its_parts_and_nothing_is_lost_or_twice(
     devices: int, processes: int, jobs: int, victims: list[tuple[int, str]]

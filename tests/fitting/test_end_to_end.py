@@ -42,6 +42,7 @@ def _recipe(folder: Path, images: Path, iterations: int) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_recovery_betters_the_network_and_the_budget_holds(
     small_images: Path, tmp_path: Path
 ) -> None:
@@ -75,6 +76,7 @@ def test_the_budget_counts_all_tiles(tiny: Subject, small_images: Path, tmp_path
     assert result.p50_ms > 1.5 * (0.5 + whole)  # six tiles with their overlap, each started
 
 
+@pytest.mark.slow
 def test_energy_is_a_limit_where_the_device_tells(
     tiny: Subject, small_images: Path, tmp_path: Path
 ) -> None:

@@ -54,6 +54,7 @@ def test_each_word_is_one_device(farm: FarmFile) -> None:
         farm_places(farm, ["tablet"])
 
 
+@pytest.mark.slow
 def test_a_device_of_a_farm_is_a_bench_like_any_other(
     farm: FarmFile, tiny: Subject, tmp_path: Path
 ) -> None:

@@ -75,7 +75,7 @@ def test_a_line_is_fitted_measured_and_not_made_again(recipe: Path, tmp_path: Pa
 def test_a_stage_goes_on_where_the_device_went_away(
     weights: Path, small_images: Path, tmp_path: Path
 ) -> None:
-    asked = {**FIT, "device": f"{ARITHMETIC}&fail=lost&after=60", "calibration": str(small_images)}
+    asked = {**FIT, "device": f"{ARITHMETIC}&fail=lost&after=150", "calibration": str(small_images)}
     line = read_line(_written(tmp_path, weights, small_images, fit=asked, scenarios=[]))
     told: list[str] = []
     for _ in range(9):  # the fake forgets how many turns it took

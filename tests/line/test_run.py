@@ -138,9 +138,8 @@ def command(recipe: Path, root: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "srdeploy", "run", str(recipe), "--run-dir", str(root), *more]
 
 
-@pytest.mark.parametrize(
-    "number", [pytest.param(signal.SIGKILL, marks=pytest.mark.slow), signal.SIGINT]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_stopped_in_the_middle_of_training(
     recipe: Path, whole: Path, tmp_path: Path, number: int
 ) -> None:

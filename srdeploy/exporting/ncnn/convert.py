@@ -14,7 +14,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from srdeploy.errors import SrdeployError, UserError
-from srdeploy.exporting.ncnn.lower import lower_for_pnnx, with_sizes_followed
+from srdeploy.exporting.ncnn.lower import PROBES, lower_for_pnnx, with_sizes_followed
 from srdeploy.runtime.ncnn.param import foreign_layers, read_param
 from srdeploy.runtime.table import PNNX
 
@@ -44,7 +44,7 @@ def convert_to_ncnn(
         raise UserError(f"'{name}' is no ONNX file, or a truncated one.") from error
     onnx.save(lower_for_pnnx(model), str(work / "net.onnx"))
     ended = subprocess.run(
-        [str(program), "net.onnx", f"fp16={int(half)}"],
+        [str(program), "net.onnx", f"fp16={int(half)}", *_example_sizes(model)],
         cwd=work,
         capture_output=True,
         text=True,
@@ -63,6 +63,17 @@ def convert_to_ncnn(
         )
     param.write_text(structure.text(), encoding="ascii")
     return param, weights
+
+
+def _example_sizes(model: onnx.ModelProto) -> list[str]:
+    """Two small sizes that pnnx runs a network of any size on; its own take gigabytes."""
+    sides = [side.dim_value for side in model.graph.input[0].type.tensor_type.shape.dim]
+    if len(sides) != 4 or sides[2] or sides[3]:
+        return []
+    return [
+        f"{name}=[1,{sides[1]},{height},{width}]f32"
+        for name, (height, width) in zip(("inputshape", "inputshape2"), PROBES, strict=True)
+    ]
 
 
 def pnnx_version() -> str:

@@ -52,8 +52,8 @@ _SIZE_INPUT = {"Resize": 3, "Slice": 2}
 _LARGER, _TIMES = 2.0**15, 3
 """A difference is made so much larger, so many times."""
 
-_SIZES = ((48, 80), (112, 64))
-"""Heights and widths at which a tensor is taken to have another's size: both."""
+PROBES = ((48, 80), (112, 64))
+"""Heights and widths that networks are run on, to see which tensors have the size of which."""
 
 
 def lower_for_pnnx(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -322,7 +322,7 @@ def _shapes(model: onnx.ModelProto, tensors: set[str]) -> dict[str, list[tuple[i
     )
     (image,) = session.get_inputs()
     found: dict[str, list[tuple[int, ...]]] = {name: [] for name in asked}
-    for height, width in _SIZES:
+    for height, width in PROBES:
         x = np.full((1, image.shape[1], height, width), 0.5, np.float32)
         for name, value in zip(asked, session.run(asked, {image.name: x}), strict=True):
             found[name].append(value.shape)

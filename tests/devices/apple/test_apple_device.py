@@ -97,6 +97,7 @@ class TestMacContract(AppleContract):
         assert (facts.model, facts.cpu, facts.memory_gb) == ("Mac15,3", "Apple M3", 17.2)
 
 
+@pytest.mark.slow
 def test_bench_converts_a_network(
     mac: Mac,
     small_set: Path,  # noqa: F811

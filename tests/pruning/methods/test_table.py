@@ -90,6 +90,7 @@ def test_looking_at_the_table_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "set()"
 
 
+@pytest.mark.slow
 def test_nni_is_imported_where_something_is_pruned_by_it() -> None:
     code = (
         "import sys, srdeploy as sr\n"
