@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,9 @@ def main() -> None:
         "Minutes: what `srdeploy fit` took, measuring included.\n\n" + table(header, rows)
     )
     mode = "free" if asked.free else asked.way.replace(":", "-")
-    options = " --free" * asked.free + f" --way {asked.way}" * (asked.way != "onnxruntime:fp32")
+    names = [shlex.quote(name) for name in asked.only]
+    options = f" --only {' '.join(names)}" * (asked.only != list(NETWORKS))
+    options += " --free" * asked.free + f" --way {asked.way}" * (asked.way != "onnxruntime:fp32")
     write(f"fit-{mode}-cpu-2threads", "Fitted to a budget", text, raw,
           f"python benchmarks/fit.py DATA{options}", out=asked.out)  # fmt: skip
 
