@@ -68,7 +68,7 @@ def convert_to_ncnn(
 def _example_sizes(model: onnx.ModelProto) -> list[str]:
     """Two small sizes that pnnx runs a network of any size on; its own take gigabytes."""
     sides = [side.dim_value for side in model.graph.input[0].type.tensor_type.shape.dim]
-    if len(sides) != 4 or sides[2] or sides[3]:
+    if len(sides) != 4 or not sides[1] or sides[2] or sides[3]:
         return []
     return [
         f"{name}=[1,{sides[1]},{height},{width}]f32"

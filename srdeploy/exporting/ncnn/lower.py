@@ -24,13 +24,7 @@ import onnx
 import onnxruntime as ort
 from onnx import helper, shape_inference
 
-from srdeploy.exporting.precision.graph import (
-    constant,
-    drop_unread,
-    readers_of,
-    store,
-    with_outputs,
-)
+from srdeploy.exporting.precision.graph import constant, drop_unread, store, with_outputs
 from srdeploy.runtime.ncnn.param import Layer, Param
 
 _RESIZES = {
@@ -52,8 +46,9 @@ _SIZE_INPUT = {"Resize": 3, "Slice": 2}
 _LARGER, _TIMES = 2.0**15, 3
 """A difference is made so much larger, so many times."""
 
-PROBES = ((48, 80), (112, 64))
-"""Heights and widths that networks are run on, to see which tensors have the size of which."""
+PROBES = ((64, 128), (192, 64))
+"""Heights and widths that networks are run on, to see which tensors have the size of which;
+multiples of what windows are wide."""
 
 
 def lower_for_pnnx(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -72,11 +67,14 @@ def lower_for_pnnx(model: onnx.ModelProto) -> onnx.ModelProto:
         padded = "pads" in told and any(told["pads"].ints)
         if node.op_type == "AveragePool" and "count_include_pad" in told and not padded:
             told["count_include_pad"].i = 0
-    read = {name for node in lowered.graph.node for name in node.input}
-    read.update(value.name for value in lowered.graph.output)
-    kept = [node for node in lowered.graph.node if read.intersection(node.output)]
+    read = {value.name for value in lowered.graph.output}
+    kept = list[onnx.NodeProto]()
+    for node in reversed(lowered.graph.node):
+        if read.intersection(node.output):
+            kept.append(node)
+            read.update(node.input)
     del lowered.graph.node[:]
-    lowered.graph.node.extend(kept)
+    lowered.graph.node.extend(reversed(kept))
     drop_unread(lowered.graph)
     return lowered
 
@@ -137,36 +135,37 @@ def _split(lines: list[Layer]) -> Param:
 
 def _lower_group_norms(model: onnx.ModelProto) -> None:
     graph = model.graph
-    readers = readers_of(graph)
     makers = {name: node for node in graph.node for name in node.output}
-    shapes = {
-        value.name: [side.dim_value for side in value.type.tensor_type.shape.dim]
-        for value in shape_inference.infer_shapes(model).graph.value_info
-    }
-    nodes: list[onnx.NodeProto] = []
+    found: dict[str, tuple[onnx.NodeProto, str]] = {}
     for node in graph.node:
         norm = makers.get(node.input[0]) if node.op_type == "Reshape" else None
+        before = makers.get(norm.input[0]) if norm is not None else None
         if norm is None or norm.op_type != "InstanceNormalization":
+            continue
+        if before is not None and before.op_type == "Reshape" and _is_plain(norm, graph):
+            found[node.output[0]] = norm, before.input[0]
+    shapes = _shapes(model, {*found, *(x for _, x in found.values())})
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        y = node.output[0]
+        norm, x = found.get(y, (node, ""))
+        # What is reshaped into groups, and back: in between lies one mean for each of them.
+        if y not in shapes or shapes[y] != shapes.get(x):
             nodes.append(node)
             continue
-        before = makers.get(norm.input[0])
-        channels = next(iter(shapes.get(before.input[0], [])[1:2]), 0) if before else 0
-        factor, shift = (constant(graph, name) for name in norm.input[1:])
-        if (
-            before is None
-            or before.op_type != "Reshape"
-            or len(readers[norm.output[0]]) != 1
-            or channels % len(factor)
-            or channels == 0
-            or (factor != 1).any()
-            or shift.any()
-        ):
-            nodes.append(node)
-            continue
+        channels, groups = shapes[y][0][1], len(constant(graph, norm.input[1]))
         epsilon = next((one.f for one in norm.attribute if one.name == "epsilon"), 1e-5)
-        nodes += _group_norm(graph, before.input[0], node.output[0], channels, len(factor), epsilon)
+        nodes += _group_norm(graph, x, y, channels, groups, epsilon)
     del graph.node[:]
     graph.node.extend(nodes)
+
+
+def _is_plain(norm: onnx.NodeProto, graph: onnx.GraphProto) -> bool:
+    """Whether it neither scales nor shifts."""
+    if not {tensor.name for tensor in graph.initializer}.issuperset(norm.input[1:]):
+        return False
+    factor, shift = (constant(graph, name) for name in norm.input[1:])
+    return bool((factor == 1).all() and not shift.any())
 
 
 def _group_norm(
@@ -272,7 +271,8 @@ def _lower_comparisons(model: onnx.ModelProto) -> None:
     larger = store(graph, "comparison.larger", np.array(_LARGER, np.float32))
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
-        compared = makers.get(node.input[0]) if node.op_type == "Cast" else None
+        to_float = node.op_type == "Cast" and node.attribute[0].i == onnx.TensorProto.FLOAT
+        compared = makers.get(node.input[0]) if to_float else None
         if compared is None or compared.op_type not in ("Greater", "Less"):
             nodes.append(node)
             continue
@@ -292,9 +292,9 @@ def _measured(size: str, makers: dict[str, onnx.NodeProto]) -> list[str]:
     waiting, seen, measured = [size], set[str](), list[str]()
     while waiting:
         node = makers.get(waiting.pop())
-        if node is None or node.name in seen:
+        if node is None or node.output[0] in seen:
             continue
-        seen.add(node.name)
+        seen.add(node.output[0])
         if node.op_type == "Shape":
             measured.append(node.input[0])
         else:
@@ -303,7 +303,10 @@ def _measured(size: str, makers: dict[str, onnx.NodeProto]) -> list[str]:
 
 
 def _shapes(model: onnx.ModelProto, tensors: set[str]) -> dict[str, list[tuple[int, ...]]]:
-    """Of those that are images, float32 ``[N, C, H, W]``, at some sizes of the input."""
+    """Of those that are images, float32 ``[N, C, H, W]``, at some sizes of the input.
+
+    Empty where the network cannot run at them: pnnx then says what it cannot convert.
+    """
     known = shape_inference.infer_shapes(model).graph
     asked = sorted(
         value.name
@@ -323,7 +326,11 @@ def _shapes(model: onnx.ModelProto, tensors: set[str]) -> dict[str, list[tuple[i
     (image,) = session.get_inputs()
     found: dict[str, list[tuple[int, ...]]] = {name: [] for name in asked}
     for height, width in PROBES:
-        x = np.full((1, image.shape[1], height, width), 0.5, np.float32)
-        for name, value in zip(asked, session.run(asked, {image.name: x}), strict=True):
+        try:
+            x = np.full((1, image.shape[1], height, width), 0.5, np.float32)
+            values = session.run(asked, {image.name: x})
+        except Exception:  # onnxruntime's errors are of many classes
+            return {}
+        for name, value in zip(asked, values, strict=True):
             found[name].append(value.shape)
     return found

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx.parser
 import pytest
 import torch
 from torch import Tensor, nn
@@ -21,6 +24,8 @@ if not (can := RUNTIMES["ncnn"].availability()):
     pytest.skip(can.reason, allow_module_level=True)
 
 from srdeploy.exporting.ncnn.export import export_ncnn
+from srdeploy.exporting.ncnn.lower import lower_for_pnnx
+from srdeploy.exporting.onnx.export import export_onnx
 
 
 class AllOfThem(nn.Module):
@@ -48,15 +53,65 @@ class AllOfThem(nn.Module):
         return functional.pixel_shuffle(self.tail(x * mask + 0.5 * below), 2)
 
 
-def test_any_size_and_each_operation(tmp_path: Path) -> None:
+def _network() -> Network:
     torch.manual_seed(0)
     card = Card(arch="test", scale=2, scales=(2,), channels=3, config={}, value_range=1.0)
-    network = Network(AllOfThem().eval(), card)
+    return Network(AllOfThem().eval(), card)
+
+
+def test_any_size_and_each_operation(tmp_path: Path) -> None:
+    network = _network()
     report = export_ncnn(network, tmp_path / "net.param")
     kinds = report.operators
     assert kinds["Interp"] == 3
     assert not any("." in kind for kind in kinds)
     with open_session(tmp_path / "net.param") as session:
         for size in ((31, 26), (24, 33), (50, 17)):
-            x = photograph(card, size)
+            x = photograph(network.card, size)
             assert np.abs(session.run(x) - run_torch(network, x)).max() < 1e-4
+
+
+def test_nodes_need_no_names(tmp_path: Path) -> None:
+    export_onnx(_network(), tmp_path / "net.onnx", check=False)
+    model = onnx.load(str(tmp_path / "net.onnx"))
+    named = Counter(node.op_type for node in lower_for_pnnx(model).graph.node)
+    for node in model.graph.node:
+        node.name = ""
+    assert Counter(node.op_type for node in lower_for_pnnx(model).graph.node) == named
+    assert (named["Max"], named["Min"], named["Pow"]) == (1, 1, 3)
+    assert not {"Shape", "Resize", "InstanceNormalization", "Greater", "Less"} & named.keys()
+
+
+def test_what_looks_alike_stays() -> None:
+    """Groups that are not put together again, and a comparison of which whole numbers become."""
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    net (float[1, 4, H, W] x) => (float[1, 2, N] y, int64[1, 4, H, W] z)
+    <float[2] one = {1, 1}, float[2] none = {0, 0}, float[1] half = {0.5},
+     int64[3] groups = {0, 2, -1}>
+    {
+        a = Reshape (x, groups)
+        b = InstanceNormalization (a, one, none)
+        y = Reshape (b, groups)
+        c = Greater (x, half)
+        z = Cast <to = 7> (c)
+    }"""
+    model = onnx.parser.parse_model(text)
+    kinds = [node.op_type for node in lower_for_pnnx(model).graph.node]
+    assert kinds == [node.op_type for node in model.graph.node]
+
+
+def test_a_network_that_cannot_run_at_the_examples_stays() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    net (float[1, 3, H, W] x) => (float[1, 3, P, Q] y)
+    <int64[4] fixed = {1, 3, 30, 30}, int64[2] head = {1, 3},
+     int64[1] two = {2}, int64[1] far = {9}>
+    {
+        a = Reshape (x, fixed)
+        s = Shape (x)
+        t = Slice (s, two, far)
+        u = Concat <axis = 0> (head, t)
+        y = Resize <mode = "nearest"> (a, , , u)
+    }"""
+    model = onnx.parser.parse_model(text)
+    kinds = [node.op_type for node in lower_for_pnnx(model).graph.node]
+    assert kinds == [node.op_type for node in model.graph.node]
