@@ -222,6 +222,7 @@ def _sources(inputs: Sequence[str]) -> list[str]:
 def _targets(sources: Sequence[str], output: Path, scale: int) -> dict[str, Path]:
     """The result of each: the file named, or ``<name>_x<scale>`` in the folder named."""
     from srdeploy.errors import UserError
+    from srdeploy.upscaling.folder import refuse_collisions
     from srdeploy.video.codecs import CONTAINERS, container_of
 
     if output.suffix.lower() in CONTAINERS and not output.is_dir():
@@ -237,14 +238,7 @@ def _targets(sources: Sequence[str], output: Path, scale: int) -> dict[str, Path
             name = Path("stdin" if source == "-" else source)
             ending = name.suffix if name.suffix.lower() in CONTAINERS else ".mkv"
             targets[source] = output / f"{name.stem}_x{scale}{ending}"
-    if len(set(targets.values())) < len(targets):
-        raise UserError("Two results would have one name; upscale them into different folders.")
-    real = {os.path.realpath(source) for source in sources}
-    for source, target in targets.items():
-        if os.path.realpath(target) in real:
-            raise UserError(
-                f"The result of '{source}' would replace the video '{target}'; choose another -o."
-            )
+    refuse_collisions(targets, "video")
     return targets
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,21 +153,34 @@ def name_results(
             path: output / f"{path.stem}_x{scale}{settings.kind(path).suffixes[0]}"
             for path in sources
         }
-    seen: dict[Path, Path] = {}
-    for path, target in targets.items():
+    refuse_collisions(targets, "picture")
+    return targets
+
+
+def refuse_collisions(targets: Mapping[Path, Path] | Mapping[str, Path], what: str) -> None:
+    """See that no result takes another's place, or a source's.
+
+    Args:
+        targets: The result of each source.
+        what: What a source is, for people.
+
+    Raises:
+        UserError: one would.
+    """
+    seen: dict[Path, str | Path] = {}
+    for source, target in targets.items():
         if target in seen:
             raise UserError(
-                f"'{seen[target]}' and '{path}' would both be written to '{target}'; upscale them "
-                "into different folders."
+                f"'{seen[target]}' and '{source}' would both be written to '{target}'; upscale "
+                "them into different folders."
             )
-        seen[target] = path
-    pictures = {os.path.realpath(path) for path in sources}
-    for path, target in targets.items():
-        if os.path.realpath(target) in pictures:
+        seen[target] = source
+    sources = {os.path.realpath(source) for source in targets}
+    for source, target in targets.items():
+        if os.path.realpath(target) in sources:
             raise UserError(
-                f"The result of '{path}' would replace the picture '{target}'; choose another -o."
+                f"The result of '{source}' would replace the {what} '{target}'; choose another -o."
             )
-    return targets
 
 
 def upscale_pictures(

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srdeploy.devices.protocol import Films, Loaded, LoadedModel, Turn
+from srdeploy.benchmarking.measuring.wrapped import Wrapped
+from srdeploy.devices.protocol import Films, LoadedModel, Turn
 from srdeploy.measure.measurement import Measurement
 from srdeploy.video.film import write_film
 from srdeploy.video.overlap import DEPTH
 
 
-class Filmed:
+class Filmed(Wrapped):
     """A loaded model whose samples are frames of a video, from decoding to encoding.
 
     Everything but the samples is the model's own; see
@@ -35,44 +36,21 @@ class Filmed:
         Raises:
             UserError: PyAV is missing.
         """
-        self._model = model
+        super().__init__(model)
         assert isinstance(model, Films), "the gate of every device has it, and refuses"
         self._films: Films = model
         self._folder = tempfile.TemporaryDirectory()
         self._path = Path(self._folder.name) / "film.mkv"
         write_film(self._path, lr, rate)
 
-    @property
-    def loaded(self) -> Loaded:
-        """What is known of it."""
-        return self._model.loaded
-
-    def prepare(self, x: NDArray[np.float32], *, runs: int, seconds: float) -> float | None:
-        """Hand over a frame's tensor, which is run where the network runs alone."""
-        return self._model.prepare(x, runs=runs, seconds=seconds)
-
     def turn(self, seconds: float) -> Turn:
         """Frames end to end, then as many runs of the network alone."""
         return self._films.film(self._path, seconds)
 
-    def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The output for a tensor."""
-        return self._model.run(x)
-
-    def peak_mb(self) -> float | None:
-        """Peak memory, decoder and encoder included."""
-        return self._model.peak_mb()
-
     def close(self) -> None:
         """Free it."""
-        self._model.close()
+        super().close()
         self._folder.cleanup()
-
-    def __enter__(self) -> Filmed:
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        self.close()
 
 
 def film_figures(measurement: Measurement) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from srdeploy.devices.protocol import Loaded, LoadedModel, Turn
+from srdeploy.benchmarking.measuring.wrapped import Wrapped
+from srdeploy.devices.protocol import LoadedModel, Turn
 from srdeploy.measure.scenario import Scenario
 from srdeploy.models.card import Card
 from srdeploy.runtime.pixels import network_input
@@ -64,7 +65,7 @@ def timed_input(card: Card, lr: NDArray[np.uint8], scale: int, scenario: Scenari
     return TimedInput(part, count, remark)
 
 
-class Tiled:
+class Tiled(Wrapped):
     """A loaded model whose samples are whole images of so many tiles.
 
     Everything but the samples is the model's own; see
@@ -72,17 +73,8 @@ class Tiled:
     """
 
     def __init__(self, model: LoadedModel, tiles: int) -> None:
-        self._model = model
+        super().__init__(model)
         self._tiles = tiles
-
-    @property
-    def loaded(self) -> Loaded:
-        """What is known of it."""
-        return self._model.loaded
-
-    def prepare(self, x: NDArray[np.float32], *, runs: int, seconds: float) -> float | None:
-        """Hand over one tile; the first run is that of one tile."""
-        return self._model.prepare(x, runs=runs, seconds=seconds)
 
     def turn(self, seconds: float) -> Turn:
         """Whole images; tiles left over count for nothing."""
@@ -97,21 +89,3 @@ class Tiled:
     def _images(self, samples: list[float]) -> list[float]:
         whole = len(samples) // self._tiles * self._tiles
         return [sum(samples[i : i + self._tiles]) for i in range(0, whole, self._tiles)]
-
-    def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The output for a tensor, as it is."""
-        return self._model.run(x)
-
-    def peak_mb(self) -> float | None:
-        """Peak memory, which is that of a tile."""
-        return self._model.peak_mb()
-
-    def close(self) -> None:
-        """Free it."""
-        self._model.close()
-
-    def __enter__(self) -> Tiled:
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        self.close()
