@@ -271,7 +271,9 @@ def _lower_comparisons(model: onnx.ModelProto) -> None:
     larger = store(graph, "comparison.larger", np.array(_LARGER, np.float32))
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
-        to_float = node.op_type == "Cast" and node.attribute[0].i == onnx.TensorProto.FLOAT
+        to_float = node.op_type == "Cast" and any(
+            one.name == "to" and one.i == onnx.TensorProto.FLOAT for one in node.attribute
+        )
         compared = makers.get(node.input[0]) if to_float else None
         if compared is None or compared.op_type not in ("Greater", "Less"):
             nodes.append(node)
