@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from srdeploy.errors import UserError
 from srdeploy.video.layout import Layout
+from srdeploy.video.product import product
 
 UNTOLD = 2
 """The number that means "not specified" in H.273's tables."""
@@ -169,7 +170,9 @@ def _from_rgb(colour: Colour) -> NDArray[np.float64]:
 
 
 def _mixed(matrix: NDArray[np.floating], planes: NDArray[np.float32]) -> NDArray[np.float32]:
-    mixed = matrix.astype(np.float32) @ planes.reshape(3, -1)
+    flat = planes.reshape(3, -1)
+    mixed = np.empty((len(matrix), flat.shape[1]), np.float32)
+    product(matrix.astype(np.float32), flat, mixed)
     return mixed.reshape(len(matrix), *planes.shape[1:])
 
 

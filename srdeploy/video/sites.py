@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from srdeploy.data.bicubic import cubic_taps
 from srdeploy.video.layout import Layout
+from srdeploy.video.product import product
 
 LEFT, CENTRE, TOP_LEFT, TOP, BOTTOM_LEFT, BOTTOM = 1, 2, 3, 4, 5, 6
 """Positions of chroma samples, by FFmpeg's numbers."""
@@ -96,13 +97,13 @@ def _along(
     out = np.empty(shape, np.float32)
     for there, here, matrix in _blocks(given, wanted, scale):
         if axis == 0:
-            np.matmul(matrix, plane[here], out=out[there])
+            product(matrix, plane[here], out[there])
         else:
-            np.matmul(plane[:, here], matrix.T, out=out[:, there])
+            product(plane[:, here], matrix.T, out[:, there])
     return out
 
 
-_BLOCK = 32  # samples that are made at a time
+_BLOCK = 16  # samples that are made at a time
 
 
 @lru_cache(maxsize=64)
