@@ -20,13 +20,17 @@ from srdeploy.runtime.session import Session
 from srdeploy.runtime.sizes import InputSizes, Size
 from srdeploy.runtime.tiling import Grid, plan_grid
 
-Part = tuple[slice, slice, NDArray[np.float64]]
+Part = tuple[slice, slice, NDArray]
 """Rows and columns of the upscaled image, and its pixels there."""
 
 
 def upscale_rgb(
-    session: Session, lr: NDArray, scale: int, grid: Grid | None = None
-) -> NDArray[np.float64]:
+    session: Session,
+    lr: NDArray,
+    scale: int,
+    grid: Grid | None = None,
+    dtype: type[np.floating] = np.float64,
+) -> NDArray:
     """Upscale an RGB image.
 
     A luma-only network upscales Y of YCbCr; Cb and Cr are upscaled bicubically around it, as VDSR's
@@ -38,20 +42,25 @@ def upscale_rgb(
         scale: output size over ``lr`` size; must be among the card's ``scales``.
         grid: how the input is cut (:func:`plan_image`); default: only to sizes that an artifact
             takes which does not take all.
+        dtype: of what is returned; in ``float32``, which is what networks give, it takes less time.
 
     Returns:
-        ``float64 [h * scale, w * scale, 3]``, about 0..255, neither rounded nor clipped.
+        ``dtype [h * scale, w * scale, 3]``, about 0..255, neither rounded nor clipped.
 
     Raises:
         UserError: the network does not serve this scale.
         SrdeployError: the network returned values that are not finite.
     """
-    return _joined(upscale_parts(session, lr, scale, grid), lr, scale)
+    return _joined(upscale_parts(session, lr, scale, grid, dtype), lr, scale, dtype)
 
 
 def upscale_y(
-    session: Session, y: NDArray, scale: int, grid: Grid | None = None
-) -> NDArray[np.float64]:
+    session: Session,
+    y: NDArray,
+    scale: int,
+    grid: Grid | None = None,
+    dtype: type[np.floating] = np.float64,
+) -> NDArray:
     """Upscale a luma plane with a luma-only network.
 
     Args:
@@ -59,32 +68,39 @@ def upscale_y(
         y: ``[h, w]``, luma in 16..235 (:func:`srdeploy.data.images.rgb_to_y`), not rounded.
         scale: as in :func:`upscale_rgb`.
         grid: likewise.
+        dtype: likewise.
 
     Returns:
-        ``float64 [h * scale, w * scale]``, neither rounded nor clipped.
+        ``dtype [h * scale, w * scale]``, neither rounded nor clipped.
 
     Raises:
         UserError, SrdeployError: as :func:`upscale_rgb`.
     """
     planes = np.asarray(y, np.float64)[..., None]
-    return _joined(_network_parts(session, planes, scale, grid), planes, scale)[..., 0]
+    parts = _network_parts(session, planes, scale, grid, dtype)
+    return _joined(parts, planes, scale, dtype)[..., 0]
 
 
 def upscale_parts(
-    session: Session, lr: NDArray, scale: int, grid: Grid | None = None
+    session: Session,
+    lr: NDArray,
+    scale: int,
+    grid: Grid | None = None,
+    dtype: type[np.floating] = np.float64,
 ) -> Iterator[Part]:
     """As :func:`upscale_rgb`, tile by tile and row by row of tiles: no large array is made."""
     card = session.card
     if not card.luma_only:
-        yield from _network_parts(session, lr, scale, grid)
+        yield from _network_parts(session, lr, scale, grid, dtype)
         return
 
     def read_colour(rows: slice, columns: slice) -> NDArray[np.float64]:
         return rgb_to_ycbcr(_levels(lr[rows, columns]))[..., 1:]
 
-    for rows, columns, y in _network_parts(session, lr, scale, grid):
+    for rows, columns, y in _network_parts(session, lr, scale, grid, np.float64):
         colour = imresize_part(read_colour, lr.shape[:2], scale, rows, columns)
-        yield rows, columns, ycbcr_to_rgb(np.concatenate([y, colour], axis=2))
+        rgb = ycbcr_to_rgb(np.concatenate([y, colour], axis=2))
+        yield rows, columns, rgb.astype(dtype, copy=False)
 
 
 def plan_image(
@@ -190,7 +206,7 @@ def _smallest(sizes: InputSizes | None, height: int, width: int) -> Size:
 
 
 def _network_parts(
-    session: Session, image: NDArray, scale: int, grid: Grid | None
+    session: Session, image: NDArray, scale: int, grid: Grid | None, dtype: type[np.floating]
 ) -> Iterator[Part]:
     """``[h, w, C]`` through the network, C being what it takes, or 3 where it takes luma or
     opacity.
@@ -217,7 +233,9 @@ def _network_parts(
                 f"{session.runtime}; its weights or its precision are broken."
             )
         out = out[:3].transpose(1, 2, 0)  # of four channels, the last is opacity
-        yield rows, columns, out.astype(np.float64) * (255.0 / card.value_range)
+        levels = np.empty_like(out, dtype)
+        np.multiply(out, 255.0 / card.value_range, out=levels, dtype=dtype)
+        yield rows, columns, levels
 
 
 class _Input:
@@ -265,7 +283,9 @@ def _levels(part: NDArray) -> NDArray[np.float64]:
     return levels / 257.0 if part.dtype == np.uint16 else levels
 
 
-def _joined(parts: Iterator[Part], lr: NDArray, scale: int) -> NDArray[np.float64]:
+def _joined(
+    parts: Iterator[Part], lr: NDArray, scale: int, dtype: type[np.floating]
+) -> NDArray:
     """All parts as one array."""
     height, width = lr.shape[0] * scale, lr.shape[1] * scale
     whole = None
@@ -273,7 +293,7 @@ def _joined(parts: Iterator[Part], lr: NDArray, scale: int) -> NDArray[np.float6
         if part.shape[:2] == (height, width):
             return part
         if whole is None:
-            whole = np.empty((height, width, part.shape[2]))
+            whole = np.empty((height, width, part.shape[2]), dtype)
         whole[rows, columns] = part
     assert whole is not None, "an image has at least one tile"
     return whole

@@ -91,8 +91,8 @@ class Seen:
     """A frame on its way.
 
     Attributes:
-        pixels: What the network sees: luma in 16..235 ``[H, W]``, or RGB in 0..255 ``[H, W, 3]``;
-            what it gave: the same as signals, 0..1.
+        pixels: What the network sees, luma in 16..235 ``[H, W]`` or RGB in 0..255 ``[H, W, 3]``, or
+            what it gave: the same, not clipped.
         around: What it does not see: signals of Cb and Cr where it sees luma, and opacity.
     """
 
@@ -156,20 +156,19 @@ class FrameUpscaler:
         """
         upscaler, pixels = self._upscaler, seen.pixels
         upscale = upscale_y if self.luma else upscale_rgb
-        large = upscale(upscaler.session, pixels, upscaler.scale, self.tiles)
-        black, swing = (_BLACK, _SWING) if self.luma else (0.0, 255.0)
-        unit = np.empty_like(large, np.float32)
-        np.multiply(large if not black else large - black, 1 / swing, out=unit, casting="same_kind")
-        return Seen(unit, seen.around)
+        large = upscale(upscaler.session, pixels, upscaler.scale, self.tiles, np.float32)
+        return Seen(large, seen.around)
 
     def finish(self, seen: Seen) -> Planes:
         """Code values of what the network gave, and of what was around it."""
         around = list(seen.around)
         opacity = [self._opacity(around.pop())] if self.given.layout.alpha else []
         if self.luma:
-            stored = _stored(self._around_luma(seen.pixels, around), self.wanted)
+            y = (seen.pixels - _BLACK) * np.float32(1 / _SWING)
+            stored = _stored(self._around_luma(y, around), self.wanted)
         else:
-            stored = codes_of(seen.pixels.transpose(2, 0, 1), self.wanted)
+            rgb = seen.pixels.transpose(2, 0, 1) * np.float32(1 / 255)
+            stored = codes_of(rgb, self.wanted)
         return stored + (opacity if self.wanted.layout.alpha else [])
 
     def _around_luma(

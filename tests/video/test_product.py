@@ -7,7 +7,7 @@ import pytest
 
 from srdeploy.video.product import product
 
-SHAPES = [(3, 3, 1 << 20), (16, 40, 5000), (5000, 40, 16), (1, 3, 7), (700, 600, 500)]
+SHAPES = [(3, 3, 1 << 20), (16, 40, 5000), (5000, 40, 16), (1, 3, 7)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
