@@ -283,9 +283,7 @@ def _levels(part: NDArray) -> NDArray[np.float64]:
     return levels / 257.0 if part.dtype == np.uint16 else levels
 
 
-def _joined(
-    parts: Iterator[Part], lr: NDArray, scale: int, dtype: type[np.floating]
-) -> NDArray:
+def _joined(parts: Iterator[Part], lr: NDArray, scale: int, dtype: type[np.floating]) -> NDArray:
     """All parts as one array."""
     height, width = lr.shape[0] * scale, lr.shape[1] * scale
     whole = None
