@@ -90,6 +90,16 @@ $(VENV)-hosted/.ready: pyproject.toml
 test-hosted: $(VENV)-hosted/.ready  ## Adapters of hosted devices against their own libraries, offline
 	$(VENV)-hosted/bin/pytest tests/devices/hosted
 
+# The converter is ours; LiteRT itself, which runs the files, is an extra.
+$(VENV)-litert/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-litert
+	$(VENV)-litert/bin/pip install --quiet -c constraints.txt -e '.[dev,litert]'
+	@touch $@
+
+.PHONY: test-litert
+test-litert: $(VENV)-litert/.ready  ## LiteRT: exports, the interpreter and the delegates' lists, in an environment of its own
+	OMP_NUM_THREADS=1 $(VENV)-litert/bin/python benchmarks/litert_check.py
+
 .PHONY: gpu-check
 gpu-check:  ## Ten minutes on a machine with an NVIDIA GPU and no network: tests, times, a page; PYTHON=python3
 	$(PYTHON) benchmarks/gpu_check.py
@@ -169,7 +179,7 @@ $(VENV)/.release: $(VENV)/.run
 	@touch $@
 
 .PHONY: release
-release: $(VENV)/.release  ## Build wheel and source distribution into dist/, and check what is in them
+release: $(VENV)/.release test-litert  ## Build wheel and source distribution into dist/, and check what is in them
 	rm -rf dist
 	$(BIN)/python -m build
 	$(BIN)/python benchmarks/check_release.py dist

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from srdeploy.data.builtin import BUILTIN
-from srdeploy.exporting.targets import ONNX_PRECISIONS, TARGETS
+from srdeploy.exporting.targets import PRECISIONS, TARGETS
 from srdeploy.pruning.methods.table import CRITERIA, METHODS, names
 from srdeploy.quality.protocol import PROTOCOLS
 from srdeploy.runtime.table import RUNTIMES
@@ -41,7 +41,7 @@ scenarios = _listed(shipped_scenarios)
 scenario = starting(shipped_scenarios)
 targets = starting(lambda: TARGETS)
 runtimes = starting(lambda: RUNTIMES)
-precisions = starting(lambda: ONNX_PRECISIONS)
+precisions = starting(lambda: PRECISIONS)
 methods = starting(lambda: METHODS)
 criteria = starting(lambda: CRITERIA)
 protocols = starting(lambda: PROTOCOLS)

@@ -19,8 +19,8 @@ from pydantic import Field, PositiveInt
 from srdeploy.exporting.targets import (
     AUTO,
     EXPORTERS,
-    ONNX_PRECISIONS,
     PIXEL_SHUFFLES,
+    PRECISIONS,
     TARGETS,
     Target,
 )
@@ -86,7 +86,7 @@ class Option:
 
 Precision = Annotated[
     str | None,
-    Option("What the artifact computes in; see `srdeploy targets`.", choices=ONNX_PRECISIONS),
+    Option("What the artifact computes in; see `srdeploy targets`.", choices=PRECISIONS),
 ]
 Opset = Annotated[
     PositiveInt | None,
@@ -143,6 +143,7 @@ Accept = Annotated[
 EmitScript = Annotated[
     Path | None, Option("Also write what rebuilds the engine: .py, or .sh for trtexec.", key="")
 ]
+QuantisedEnds = Annotated[bool, Option("8-bit input and output (litert, int8).")]
 Images = Annotated[bool, Option("Image input and output (coreml).")]
 Palettize = Annotated[
     PositiveInt | None, Option("Weights from a palette (coreml).", metavar="BITS")
@@ -260,9 +261,17 @@ class CoremlOptions(Strict):
 
 
 class LitertOptions(Strict):
-    """Of :func:`srdeploy.exporting.litert.export_litert`."""
+    """Of :func:`srdeploy.exporting.litert.export.export_litert`."""
 
+    precision: Precision = "fp32"
+    quantised_ends: QuantisedEnds = False
     sizes: Sizes = None
+    calibration: Calibration = None
+    calibration_method: CalibrateBy = None
+    max_drop: MaxDrop = None
+    data: Data = None
+    scale: Scale = None
+    value_range: ValueRange = None
 
 
 class NcnnOptions(Strict):

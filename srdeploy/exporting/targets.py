@@ -15,7 +15,6 @@ from srdeploy.errors import UserError, unknown_name
 from srdeploy.runtime.table import (
     COREMLTOOLS,
     LITERT,
-    LITERT_TORCH,
     NCNN,
     NVIDIA_PLATFORMS,
     ONNX,
@@ -48,16 +47,21 @@ EXPORTERS = ("trace", "dynamo")
 ONNX_PRECISIONS = ("fp32", "fp16", "bf16", "int8", "mixed")
 """What :func:`srdeploy.exporting.onnx.export.export_onnx` writes; TensorRT builds what it reads."""
 
+LITERT_PRECISIONS = ("fp32", "fp16", "dynamic", "int8", "mixed")
+"""What :func:`srdeploy.exporting.litert.export.export_litert` writes."""
+
+PRECISIONS = tuple(dict.fromkeys((*ONNX_PRECISIONS, *LITERT_PRECISIONS)))
+"""What any target has."""
+
 NO_BF16 = {
     "coreml": "coremltools converts to float32 and float16 only; use fp16",
-    "litert": "srdeploy writes float32 TFLite files only",
+    "litert": "LiteRT's operations have no bfloat16; use fp16",
     "ncnn": "its files store 32 or 16 bits; devices choose bf16 themselves",
 }
 """Why a target has no bf16."""
 
 NO_ONNX = {
     "coreml": "coremltools reads no ONNX since its version 6",
-    "litert": "LiteRT's converter follows torch modules",
     "sparse-runner": "it holds SMSR's weights split by its masks",
 }
 """Why a target cannot start from an ONNX file."""
@@ -292,12 +296,13 @@ TARGETS: Table[Target] = Table(
             "litert",
             "LiteRT (TensorFlow Lite), fixed size",
             ".tflite",
-            ("fp32",),
-            (LITERT_TORCH, LITERT),
-            builds_on="Linux or macOS (the converter and what it brings take 1.3 GB)",
-            runs_on="Android, and anything with LiteRT",
+            LITERT_PRECISIONS,
+            (ONNX, ONNXSIM, ONNXRUNTIME, LITERT),
+            builds_on="Linux or macOS",
+            runs_on="phones' GPUs and NPUs through LiteRT's delegates, and any CPU",
             runtime="litert",
-            exporter="srdeploy.exporting.litert:export_litert",
+            exporter="srdeploy.exporting.litert.export:export_litert",
+            converter="srdeploy.exporting.litert.export:convert_onnx_to_litert",
             option_class="srdeploy.exporting.options:LitertOptions",
             platforms=("linux", "darwin"),
         ),

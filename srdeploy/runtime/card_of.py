@@ -67,7 +67,7 @@ def card_of_engine(path: Path) -> Card:
 
 def card_of_tflite(path: Path) -> Card:
     """In the file's metadata."""
-    from srdeploy.runtime.litert_session import read_card
+    from srdeploy.runtime.litert_file import read_card
 
     if not (found := LITERT.availability()):
         raise UserError(f"Reading '{path}' needs LiteRT: {found.reason}.")

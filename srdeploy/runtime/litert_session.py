@@ -9,18 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srdeploy.errors import UserError
-from srdeploy.models.card import CARD_KEY, Card
+from srdeploy.runtime.litert_file import computed_in, read_card, read_ends
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.sizes import InputSizes
 from srdeploy.runtime.table import LITERT
-from srdeploy.util.files import require_file
-
-MAGIC = b"TFL3"
-"""Bytes 4 to 8 of every TFLite file."""
+from srdeploy.util.quiet import hushed
 
 
 class LitertSession(Session):
-    """One TFLite file of ours, loaded and ready; its input size is fixed."""
+    """One TFLite file of ours, loaded and ready; its input size is fixed.
+
+    Images go in and come out as the file has them: channels last or second, float32 or 8 bits.
+    """
 
     runtime: ClassVar[str] = "litert"
 
@@ -28,7 +28,7 @@ class LitertSession(Session):
         """Load a file.
 
         Args:
-            path: A ``.tflite`` written by :func:`srdeploy.exporting.litert.export_litert`.
+            path: A ``.tflite`` written by :func:`srdeploy.exporting.litert.export.export_litert`.
             threads: Threads of one operator; default as in :func:`default_threads`.
 
         Raises:
@@ -38,30 +38,30 @@ class LitertSession(Session):
         if not (found := LITERT.availability()):
             raise UserError(f"Running '{path}' needs LiteRT: {found.reason}.")
         super().__init__(read_card(self.path), threads)
-        from ai_edge_litert.interpreter import Interpreter
-
         try:
-            self._interpreter: Any = Interpreter(str(path), num_threads=self.threads)
-            self._interpreter.allocate_tensors()
-            (self._input,) = self._interpreter.get_input_details()
-            (self._output,) = self._interpreter.get_output_details()
+            self._interpreter = interpreter_of(self.path, threads=self.threads)
+            (given,) = self._interpreter.get_input_details()
+            (made,) = self._interpreter.get_output_details()
         except Exception as error:  # a damaged file is met in every way there is
             raise UserError(
                 f"LiteRT cannot load '{path}' ({' '.join(str(error).split())[:200]}); it may be "
                 "truncated."
             ) from error
+        self._places = given["index"], made["index"]
+        self._input, self._output = read_ends(self.path)
+        self.precision = computed_in(self.path)
 
     @property
     def sizes(self) -> InputSizes | None:
         """See :class:`Session`."""
-        return InputSizes.of_shape([int(n) for n in self._input["shape"][2:]])
+        return InputSizes.of_shape(list(self._input.image_shape[2:]))
 
     def close(self) -> None:
         """Give the memory and the threads back."""
         self._interpreter = None
 
     def _run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        takes = tuple(int(n) for n in self._input["shape"])
+        takes = self._input.image_shape
         if x.shape[1:] != takes[1:]:
             raise UserError(
                 f"'{self.path.name}' takes {'x'.join(map(str, takes))} only, not "
@@ -70,10 +70,11 @@ class LitertSession(Session):
         return np.concatenate([self._one(x[i : i + 1]) for i in range(len(x))])
 
     def _one(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        given, made = self._places
         try:
-            self._interpreter.set_tensor(self._input["index"], x)
+            self._interpreter.set_tensor(given, self._input.from_image(x))
             self._interpreter.invoke()
-            return self._interpreter.get_tensor(self._output["index"]).astype(np.float32)
+            return self._output.to_image(self._interpreter.get_tensor(made))
         except (ValueError, RuntimeError, TypeError) as error:
             raise UserError(
                 f"'{self.path.name}' failed on an input of shape {list(x.shape)} "
@@ -81,28 +82,25 @@ class LitertSession(Session):
             ) from error
 
 
-def read_card(path: Path) -> Card:
-    """The card in a TFLite file's metadata.
+def interpreter_of(source: Path | bytes, *, threads: int = 1, watched: bool = False) -> Any:
+    """LiteRT's interpreter, its memory planned.
 
-    Raises:
-        UserError: no such file, truncated, not TFLite, or without a card.
+    Args:
+        source: A file, or what would be in it.
+        threads: Of one operator.
+        watched: Every tensor can be read after a run, as nothing is fused or reused.
     """
-    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert import interpreter as litert
 
-    require_file(path)
-    data = path.read_bytes()
-    if data[4:8] != MAGIC:
-        raise UserError(f"'{path}' is no TFLite file.")
-    try:
-        model = schema.Model.GetRootAs(data, 0)
-        for index in range(model.MetadataLength()):
-            entry = model.Metadata(index)
-            if entry.Name() == CARD_KEY.encode():
-                text = model.Buffers(entry.Buffer()).DataAsNumpy().tobytes().decode()
-                return Card.from_json(text, f"'{path}'")
-    except UserError:
-        raise
-    except Exception as error:
-        # A flatbuffer is read by offsets; those of a cut file lead outside it.
-        raise UserError(f"'{path}' is truncated or damaged; export it again.") from error
-    raise UserError(f"'{path}' has no srdeploy card; export it with `srdeploy export`.")
+    given = {"model_content": source} if isinstance(source, bytes) else {"model_path": str(source)}
+    if watched:
+        given |= {
+            "experimental_preserve_all_tensors": True,
+            "experimental_op_resolver_type": (
+                litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+            ),
+        }
+    with hushed():  # it tells of every delegate that it makes
+        made = litert.Interpreter(**given, num_threads=threads)
+        made.allocate_tensors()
+    return made

@@ -93,8 +93,7 @@ TENSORRT = Module(
 TENSORRT_RTX = Module(
     "tensorrt_rtx", ("tensorrt-rtx", "tensorrt_rtx"), "pip install 'srdeploy[trt-rtx]'"
 )
-LITERT_TORCH = Module("litert_torch", ("litert-torch",), "pip install 'srdeploy[litert]'")
-LITERT = Module("ai_edge_litert", ("ai-edge-litert",), "pip install ai-edge-litert")
+LITERT = Module("ai_edge_litert", ("ai-edge-litert",), "pip install 'srdeploy[litert]'")
 
 PNNX = Module("pnnx", ("pnnx",), "pip install 'srdeploy[native]'")
 NCNN = Module("ncnn", ("ncnn",), "pip install 'srdeploy[native]'")

@@ -6,10 +6,12 @@ import contextlib
 import logging
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 
 _verbose = False
+_one_at_a_time = threading.Lock()
 
 
 def set_verbose(verbose: bool) -> None:
@@ -46,3 +48,22 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+@contextlib.contextmanager
+def hushed() -> Iterator[None]:
+    """Hide what native libraries write to the process's standard error, past Python.
+
+    After :func:`set_verbose` it comes through.
+    """
+    if _verbose:
+        yield
+        return
+    with _one_at_a_time, open(os.devnull, "wb") as sink:
+        kept = os.dup(2)
+        try:
+            os.dup2(sink.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

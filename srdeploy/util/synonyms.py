@@ -24,6 +24,7 @@ SAME: tuple[tuple[str, ...], ...] = (
     ("fp32", "float32", "float", "f32", "single", "full"),
     ("fp16", "float16", "half", "f16"),
     ("bf16", "bfloat16"),
+    ("dynamic", "dynamic-range", "drq", "weight-only"),
     ("int8", "i8", "8bit", "8-bit", "quantized", "quantised"),
     # devices
     ("local", "localhost", "here", "cpu", "local?provider=cpu"),

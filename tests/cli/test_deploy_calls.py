@@ -46,6 +46,11 @@ CASES = [
             "-o b.TFLITE": {"export.target": "litert", "export.path": "b.TFLITE"},
             "-o b.param": {"export.target": "ncnn", "export.path": "b.param"},
             "-o b.smsr": {"export.target": "sparse-runner", "export.path": "b.smsr"},
+            "-o b.tflite --quantised-ends": {
+                "export.target": "litert",
+                "export.path": "b.tflite",
+                "export.options.quantised_ends": True,
+            },
             "-o b.param --blobs a,b": {
                 "export.target": "ncnn",
                 "export.path": "b.param",

@@ -97,6 +97,7 @@ CONCEPTS = {
     "--calibration-method": "how many extremes are clipped",
     "--activations": "type of 8-bit inputs",
     "--blobs": "names of the ends of a network",
+    "--quantised-ends": "8-bit input and output",
     "--max-drop": "loss of quality that is accepted",
     "--minimum-deployment": "oldest system",
     # measuring

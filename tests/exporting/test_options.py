@@ -87,6 +87,7 @@ def test_spellings() -> None:
         "calibration_method": ("--calibration-method", "calibration_method"),
         "activations": ("--activations", "activations"),
         "blobs": ("--blobs", "blobs"),
+        "quantised_ends": ("--quantised-ends", "quantised_ends"),
         "max_drop": ("--max-drop", "max_drop"),
         "data": ("--eval-data", "data"),
         "minimum_deployment": ("--minimum-deployment", "minimum_deployment"),

@@ -81,8 +81,8 @@ def test_options_reach_the_exporter(name: str, plain: Network, tmp_path: Path) -
             {"precision": "bf16"},
             "coreml has no bf16: coremltools converts to float32 and",
         ),
-        ("litert", {"precision": "bf16"}, "litert has no bf16: srdeploy writes float32 TFLite"),
-        ("litert", {"precision": "fp16"}, "no precision of --target litert named 'fp16'"),
+        ("litert", {"precision": "bf16"}, "litert has no bf16: LiteRT's operations have no"),
+        ("coreml", {"precision": "dynamic"}, "no precision of --target coreml named 'dynamic'"),
         ("coreml", {"precision": "int8"}, "no precision of --target coreml named 'int8'"),
         ("onnx", {"exporter": "traze"}, "no exporter named 'traze'; did you mean 'trace'?"),
         ("onnx", {"pixel_shuffle": "crt"}, "PixelShuffle for --target onnx named 'crt'; did you"),
@@ -185,7 +185,8 @@ def test_flags_of_options() -> None:
 
 
 def test_which_targets_take_an_onnx_file_and_which_a_sparse_form() -> None:
-    assert [n for n, row in TARGETS.items() if row.converter] == ["onnx", "trt", "trt-rtx", "ncnn"]
+    able = ["onnx", "trt", "trt-rtx", "litert", "ncnn"]
+    assert [n for n, row in TARGETS.items() if row.converter] == able
     assert set(NO_ONNX) == {n for n, row in TARGETS.items() if not row.converter}
     assert [n for n, row in TARGETS.items() if row.sparse] == ["onnx"]
     assert [n for n, row in TARGETS.items() if row.nvidia] == ["trt"]

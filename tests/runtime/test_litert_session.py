@@ -1,170 +1,100 @@
-"""TFLite files in a stand-in of LiteRT: what it is asked for, and its errors."""
+"""TFLite files in LiteRT's interpreter: cards, ends, and what is wrong with them."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 
 from srdeploy.errors import UserError
-from srdeploy.models.card import CARD_KEY, Card
+from srdeploy.models.card import Card
 from srdeploy.runtime.card_of import read_card_of
+from srdeploy.runtime.litert_file import End
 from srdeploy.runtime.litert_session import LitertSession
-from srdeploy.runtime.table import Availability, Module
+from srdeploy.runtime.table import LITERT, Availability, Module
 
 CARD = Card(arch="t", scale=2, scales=(2,), channels=3, value_range=1.0)
 
 
-class LiteRT:
-    """The package ``ai_edge_litert``: files are magic, then entries of metadata, one a line."""
-
-    def __init__(self) -> None:
-        self.shape = np.array([1, 3, 4, 8], np.int32)
-        self.loaded: list[Any] = []
-        self.ends = (1, 1)
-        self.fails: Exception | None = None
-
-    def Interpreter(self, path: str, num_threads: int) -> LiteRT:
-        self.loaded.append((path, num_threads))
-        self.ready = False
-        return self
-
-    def allocate_tensors(self) -> None:
-        self.ready = True
-
-    def get_input_details(self) -> list[dict[str, Any]]:
-        return [{"index": 5, "shape": self.shape}] * self.ends[0]
-
-    def get_output_details(self) -> list[dict[str, Any]]:
-        return [{"index": 7}] * self.ends[1]
-
-    def set_tensor(self, index: int, x: np.ndarray) -> None:
-        assert (index, self.ready) == (5, True)
-        assert x.shape == tuple(self.shape)
-        self.x = x
-
-    def invoke(self) -> None:
-        if self.fails is not None:
-            raise self.fails
-        self.y = self.x.repeat(2, 2).repeat(2, 3).astype(np.float64)
-
-    def get_tensor(self, index: int) -> np.ndarray:
-        assert index == 7
-        return self.y
-
-    def GetRootAs(self, data: bytes, offset: int) -> Any:
-        assert offset == 0
-        lines = data[8:].splitlines()
-        if b"cut" in lines:
-            raise IndexError("outside")
-        pairs = [line.partition(b"=")[::2] for line in lines]
-        return SimpleNamespace(
-            MetadataLength=lambda: len(pairs),
-            Metadata=lambda n: SimpleNamespace(Name=lambda: pairs[n][0], Buffer=lambda: n + 10),
-            Buffers=lambda n: SimpleNamespace(
-                DataAsNumpy=lambda: np.frombuffer(pairs[n - 10][1], np.uint8)
-            ),
-        )
+def test_ends_of_8_bits_with_channels_last() -> None:
+    end = End("lr", (1, 2, 4, 3), np.dtype(np.int8), 0.5, -100, channels_last=True)
+    assert end.image_shape == (1, 3, 2, 4)
+    x = np.arange(24, dtype=np.float32).reshape(1, 3, 2, 4)
+    given = end.from_image(x)
+    assert (given.shape, given.dtype, given.flags.c_contiguous) == ((1, 2, 4, 3), np.int8, True)
+    np.testing.assert_array_equal(given.transpose(0, 3, 1, 2), 2 * x - 100)
+    np.testing.assert_array_equal(end.to_image(given), x)
+    assert end.from_image(x + 1000).max() == 127
 
 
-@pytest.fixture
-def litert(monkeypatch: pytest.MonkeyPatch) -> LiteRT:
-    found = LiteRT()
-    package, schema = ModuleType("ai_edge_litert"), ModuleType("schema_py_generated")
-    interpreter = ModuleType("ai_edge_litert.interpreter")
-    interpreter.Interpreter = found.Interpreter  # type: ignore[attr-defined]
-    schema.Model = found  # type: ignore[attr-defined]
-    package.schema_py_generated = schema  # type: ignore[attr-defined]
-    for name, module in {
-        "": package,
-        ".interpreter": interpreter,
-        ".schema_py_generated": schema,
-    }.items():
-        monkeypatch.setitem(sys.modules, f"ai_edge_litert{name}", module)
-    monkeypatch.setattr(Module, "availability", lambda self: Availability(True, ""))
-    return found
+def test_ends_of_floats_with_channels_second() -> None:
+    end = End("lr", (1, 3, 2, 4), np.dtype(np.float32), 1.0, 0, channels_last=False)
+    x = np.random.default_rng(0).random((1, 3, 2, 4), np.float32)
+    assert end.image_shape == (1, 3, 2, 4)
+    np.testing.assert_array_equal(end.to_image(end.from_image(x)), x)
 
 
-def write(path: Path, *entries: str, magic: bytes = b"\x1c\0\0\0TFL3") -> Path:
-    path.write_bytes(magic + "\n".join(entries).encode())
-    return path
-
-
-@pytest.fixture
-def net(tmp_path: Path) -> Path:
-    card = CARD.model_dump_json()
-    return write(tmp_path / "net.tflite", "min_runtime_version=1", f"{CARD_KEY}={card}", "b=2")
-
-
-def image(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).random(shape, np.float32)
-
-
-def test_a_batch_runs_one_by_one(litert: LiteRT, net: Path) -> None:
-    with LitertSession(net, threads=3) as session:
-        assert litert.loaded == [(str(net), 3)]
-        assert (session.runtime, session.card, session.threads) == ("litert", CARD, 3)
-        assert str(session.sizes) == "8x4"
-        assert session.sizes.fixed
-        x = image(3, 3, 4, 8)
-        y = session.run(x)
-        assert y.dtype == np.float32
-        np.testing.assert_array_equal(y, x.repeat(2, 2).repeat(2, 3))
-    assert session._interpreter is None
-
-
-@pytest.mark.parametrize("shape", [(1, 3, 5, 8), (1, 3, 4, 9), (2, 3, 8, 4)])
-def test_other_sizes(litert: LiteRT, net: Path, shape: tuple[int, ...]) -> None:
-    with LitertSession(net) as session, pytest.raises(UserError) as caught:
-        session.run(image(*shape))
-    wrong = "x".join(map(str, shape))
-    assert str(caught.value) == (
-        f"'net.tflite' takes 1x3x4x8 only, not {wrong}; export it with another --input."
-    )
-
-
-@pytest.mark.parametrize("error", [ValueError, RuntimeError, TypeError])
-def test_a_run_that_fails(litert: LiteRT, net: Path, error: type[Exception]) -> None:
-    litert.fails = error("out\n of " + "x" * 300)
-    with LitertSession(net) as session, pytest.raises(UserError) as caught:
-        session.run(image(1, 3, 4, 8))
-    assert f"failed on an input of shape [1, 3, 4, 8] (out of {'x' * 193}); exp" in str(
-        caught.value
-    )
-
-
-@pytest.mark.parametrize("ends", [(2, 1), (1, 0)])
-def test_files_that_do_not_load(litert: LiteRT, net: Path, ends: tuple[int, int]) -> None:
-    litert.ends = ends
-    with pytest.raises(UserError, match=r"LiteRT cannot load '.*net\.tflite' .* may be truncated"):
-        LitertSession(net)
-
-
-def test_cards(litert: LiteRT, net: Path, tmp_path: Path) -> None:
-    assert read_card_of(net) == CARD
-    for entries, sentence in (
-        (["a=1"], "has no srdeploy card; export it with `srdeploy export`"),
-        (["cut"], "is truncated or damaged; export it again"),
-        ([f"{CARD_KEY}={{"], "card in '.*' is not valid"),
-    ):
-        with pytest.raises(UserError, match=sentence):
-            LitertSession(write(tmp_path / "a.tflite", *entries))
-    for magic in (b"TFL3\0\0\0\0", b"\0\0\0\0TFL2", b""):
-        with pytest.raises(UserError, match="is no TFLite file"):
-            LitertSession(write(tmp_path / "a.tflite", magic=magic))
-    with pytest.raises(UserError, match="There is no file"):
-        LitertSession(tmp_path / "absent.tflite")
-
-
-def test_where_litert_is_missing(
-    litert: LiteRT, net: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_litert_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "net.tflite").write_bytes(b"x")
     monkeypatch.setattr(Module, "availability", lambda self: Availability(False, "get it"))
     with pytest.raises(UserError, match=r"Running '.*net\.tflite' needs LiteRT: get it\."):
-        LitertSession(net)
+        LitertSession(tmp_path / "net.tflite")
     with pytest.raises(UserError, match=r"Reading '.*net\.tflite' needs LiteRT: get it\."):
-        read_card_of(net)
+        read_card_of(tmp_path / "net.tflite")
+
+
+if LITERT.availability():
+    from srdeploy.exporting.litert.flatbuffer import to_bytes
+    from srdeploy.exporting.litert.graph import Op, Program, Tensor
+
+    def write(path: Path, card: Card | None = CARD, layout: str | None = "NHWC") -> Path:
+        """A file that doubles an image, both ways."""
+        shape = (1, 4, 8, 3) if layout else (1, 3, 4, 8)
+        x, two = Tensor("lr", shape), Tensor("two", (2,), "int32", np.array([8, 16], np.int32))
+        if layout:
+            y = Tensor("sr", (1, 8, 16, 3))
+            op = Op("RESIZE_NEAREST_NEIGHBOR", [x, two], y,
+                    {"alignCorners": False, "halfPixelCenters": False})  # fmt: skip
+        else:
+            times = Tensor("times", (4,), "int32", np.array([1, 1, 2, 2], np.int32))
+            y = Tensor("sr", (1, 3, 8, 16))
+            op = Op("TILE", [x, times], y)
+        if card is not None:
+            card = card.step(step="export", **({"layout": layout} if layout else {}))
+        path.write_bytes(to_bytes(Program(x, y, [op]), card))
+        return path
+
+    @pytest.mark.parametrize("layout", ["NHWC", None])
+    def test_a_batch_runs_one_by_one(layout: str | None, tmp_path: Path) -> None:
+        with LitertSession(write(tmp_path / "net.tflite", layout=layout), threads=3) as session:
+            assert (session.runtime, session.threads, str(session.sizes)) == ("litert", 3, "8x4")
+            assert session.precision is None  # there is no convolution
+            x = np.random.default_rng(0).random((3, 3, 4, 8), np.float32)
+            expected = x.repeat(2, 2).repeat(2, 3) if layout else np.tile(x, (1, 1, 2, 2))
+            np.testing.assert_array_equal(session.run(x), expected)
+            with pytest.raises(UserError) as caught:
+                session.run(x[:, :, :3].copy())
+        assert str(caught.value) == (
+            "'net.tflite' takes 1x3x4x8 only, not 3x3x3x8; export it with another --input."
+        )
+        assert session._interpreter is None
+
+    def test_cards(tmp_path: Path) -> None:
+        card = read_card_of(write(tmp_path / "net.tflite"))
+        assert card.model_copy(update={"history": []}) == CARD
+        with pytest.raises(UserError, match="has no srdeploy card; export it"):
+            LitertSession(write(tmp_path / "a.tflite", card=None))
+        for content in (b"TFL3\0\0\0\0", b"\0\0\0\0TFL2", b""):
+            (tmp_path / "a.tflite").write_bytes(content)
+            with pytest.raises(UserError, match="is no TFLite file"):
+                LitertSession(tmp_path / "a.tflite")
+        with pytest.raises(UserError, match="There is no file"):
+            LitertSession(tmp_path / "absent.tflite")
+
+    def test_files_cut_anywhere(tmp_path: Path) -> None:
+        whole = write(tmp_path / "net.tflite").read_bytes()
+        for length in range(8, len(whole), 37):
+            (tmp_path / "cut.tflite").write_bytes(whole[:length])
+            with pytest.raises(UserError, match=r"truncated|no srdeploy card|not valid"):
+                LitertSession(tmp_path / "cut.tflite")

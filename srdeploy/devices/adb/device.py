@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from srdeploy.devices.adb.connection import AdbConnection
 from srdeploy.devices.adb.files import AdbFiles
@@ -14,6 +15,13 @@ from srdeploy.devices.protocol import Job
 from srdeploy.devices.shell.link import ShellCommands
 from srdeploy.devices.shell.native_load import load_native
 from srdeploy.devices.shell.native_model import NativeModel
+from srdeploy.devices.shell.tflite_model import (
+    DELEGATES,
+    LITERT,
+    SUFFIX,
+    TfliteModel,
+    load_tflite,
+)
 from srdeploy.devices.shell.watch import ShellWatch, in_blocks
 from srdeploy.devices.uri import DeviceUri
 from srdeploy.errors import unknown_name
@@ -22,7 +30,7 @@ from srdeploy.measure.measurement import Conditions, DeviceFacts, Reading
 FOLDER = "/data/local/tmp/srdeploy"
 """Where a phone lets adb's user keep and run programs."""
 
-_OPTIONS = ("dir", "precision")
+_OPTIONS = ("dir", "precision", "benchmark_model", "delegate")
 _SLOWEST = 2.0
 """Seconds between readings at least: ``dumpsys`` wakes system services."""
 
@@ -33,6 +41,8 @@ class AdbDevice:
     Options of the URI:
         dir: Our folder there (default: :data:`FOLDER`).
         precision: ``fp32``, ``fp16``, ``bf16`` or ``int8`` (default: fp32).
+        benchmark_model: LiteRT's program on this machine, which runs TFLite files there.
+        delegate: What it computes by: ``cpu``, ``gpu`` or ``nnapi`` (default: cpu).
     """
 
     def __init__(self, uri: DeviceUri) -> None:
@@ -48,6 +58,10 @@ class AdbDevice:
         self.uri = uri.text
         serial = f"{uri.host}:{uri.port}" if uri.port else uri.host
         self._connection = AdbConnection(serial or None)
+        self._benchmark_model = uri.options.get("benchmark_model")
+        self._delegate = uri.options.get("delegate", "cpu")
+        if self._delegate not in DELEGATES:
+            raise unknown_name("delegate of LiteRT", self._delegate, DELEGATES)
         self._folder = uri.options.get("dir", FOLDER).rstrip("/")
         self._facts: DeviceFacts | None = None
 
@@ -75,10 +89,16 @@ class AdbDevice:
         """Sensors there."""
         return AdbSensors(self._connection)
 
-    def load(self, job: Job) -> NativeModel:
-        """Bring the runner and the network there."""
-        if job.runtime not in (None, *RUNTIMES):
-            raise unknown_name("runtime of adb devices", str(job.runtime), RUNTIMES)
+    def load(self, job: Job) -> NativeModel | TfliteModel:
+        """Bring the program that runs it and the network there."""
+        if job.runtime not in (None, *RUNTIMES, LITERT):
+            raise unknown_name("runtime of adb devices", str(job.runtime), (*RUNTIMES, LITERT))
+        suffix = Path(job.artifact).suffix.lower()
+        if job.runtime == LITERT or (job.runtime is None and suffix == SUFFIX):
+            return load_tflite(
+                job, self._connection, self.files, program=self._benchmark_model,
+                delegate=self._delegate, threads=self.facts.cpus or 1,
+            )  # fmt: skip
         return load_native(job, self._connection, self.files, self.facts, self._precision)
 
     def __enter__(self) -> AdbDevice:

@@ -7,7 +7,7 @@ exact; the rest works on histograms of :data:`BINS` bins over the full range.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,9 +63,27 @@ def watch(
     Raises:
         SrdeployError: a value that is not finite.
     """
-    batches = list(inputs)
     wanted = list(dict.fromkeys(tensors))
     run = runner(with_outputs(model, [name for name in wanted if name != INPUT]))
+    return statistics_of(run, wanted, inputs)
+
+
+def statistics_of(
+    run: Callable[[NDArray], Mapping[str, NDArray]],
+    wanted: Sequence[str],
+    inputs: Iterable[NDArray[np.float32]],
+) -> dict[str, Statistics]:
+    """The same of whatever runs a network.
+
+    Args:
+        run: From an input to tensors by name.
+        wanted: Which of them.
+        inputs: float32 [N, C, H, W] each.
+
+    Raises:
+        SrdeployError: a value that is not finite.
+    """
+    batches = list(inputs)
     found: dict[str, Statistics] = {}
     with track("calibrate", total=2 * len(batches)) as bar:
         for x in batches:

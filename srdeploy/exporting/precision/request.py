@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,10 +45,10 @@ class PrecisionRequest:
         """Whether ranges are to be found on images although fine-tuning has learned them."""
         return self.calibration is not None or self.method is not None
 
-    def check(self) -> None:
-        """Raise UserError unless all of it is offered."""
+    def check(self, precisions: Sequence[str] = ONNX_PRECISIONS) -> None:
+        """Raise UserError unless all of it is offered, for files of these precisions."""
         for kind, name, known in (
-            ("precision of ONNX files", self.precision, ONNX_PRECISIONS),
+            ("precision of ONNX files", self.precision, precisions),
             ("calibration method", self.method, CALIBRATION_METHODS),
             ("type of activations", self.activations, ACTIVATIONS),
         ):
@@ -58,12 +58,19 @@ class PrecisionRequest:
             raise UserError(f"--max-drop is a loss in dB above 0, not {self.max_drop:g}.")
 
 
-def request_of(precision: str, *, accept: str | None = None, **given: Any) -> PrecisionRequest:
+def request_of(
+    precision: str,
+    *,
+    accept: str | None = None,
+    precisions: Sequence[str] = ONNX_PRECISIONS,
+    **given: Any,
+) -> PrecisionRequest:
     """A checked request; fields given as None keep their defaults.
 
     Args:
         precision: What to write.
         accept: The parser that will read it: TensorRT's reads ``int8`` activations alone.
+        precisions: Those that the format has.
         given: Fields of :class:`PrecisionRequest`.
 
     Raises:
@@ -76,14 +83,21 @@ def request_of(precision: str, *, accept: str | None = None, **given: Any) -> Pr
         raise UserError(
             f"{_flags(asked)} goes with another precision than fp32; give --precision too."
         )
-    if precision in ("fp16", "bf16") and (only := asked.keys() & {"method", "activations"}):
+    if precision in ("fp16", "bf16", "dynamic") and (
+        only := asked.keys() & {"method", "activations"}
+    ):
         raise UserError(f"{_flags(only)} goes with int8 and mixed; leave it out for {precision}.")
+    if precision == "dynamic" and "calibration" in asked:
+        raise UserError(
+            "dynamic finds ranges while it runs: there is nothing to calibrate; leave "
+            "--calibration out."
+        )
     if precision == "bf16" and "calibration" in asked:
         raise UserError(
             "bf16 reaches as far as fp32: there is nothing to calibrate; leave --calibration out."
         )
     request = PrecisionRequest(precision, **asked)
-    request.check()
+    request.check(precisions)
     return request
 
 

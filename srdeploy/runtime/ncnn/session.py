@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +13,7 @@ from srdeploy.models.card import Card
 from srdeploy.runtime.ncnn.pair import Pair, read_pair
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.table import RUNTIMES
-from srdeploy.util.quiet import is_verbose
+from srdeploy.util.quiet import hushed
 
 FOREIGN_ARCH = "ncnn"
 """Architecture on the card of files that brought none."""
@@ -29,7 +25,6 @@ _PROBE = (24, 40)  # height and width
 _SCALES = range(1, 17)
 _CPU = 3  # of a Vulkan device's types
 _AS_IT_IS = 1  # of ``extract``: the tensor in the precision in which it was computed
-_silence = threading.Lock()
 
 
 class NcnnSession(Session):
@@ -83,7 +78,7 @@ class NcnnSession(Session):
         self._net = None
 
     def _load(self, pair: Pair) -> Any:
-        with _silent():
+        with hushed():
             import ncnn
 
             net = ncnn.Net()
@@ -182,19 +177,3 @@ def _unknown(pair: Pair, value_range: float | None) -> Card:
         value_range=value_range or RANGE,
         luma_only=channels == 1,
     )
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Hush what ncnn writes to the process's standard error."""
-    if is_verbose():
-        yield
-        return
-    with _silence, open(os.devnull, "wb") as sink:
-        kept = os.dup(2)
-        try:
-            os.dup2(sink.fileno(), 2)
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)

@@ -492,7 +492,7 @@ def test_the_file_that_is_read_is_not_replaced(plain: Path, tmp_path: Path) -> N
             {},
             "--target coreml starts from a network, not from an .onnx file .coremltools",
         ),
-        ("litert", {}, "--target litert starts from a network.*: give the network"),
+        ("sparse-runner", {}, "--target sparse-runner starts from a network.*: give the network"),
         ("onnx", {"opset": 17}, "--opset is for networks; leave it out"),
         ("onnx", {"exporter": "dynamo"}, "--exporter is for networks"),
         ("onnx", {"sparse": True}, "choose between forms of SMSR networks"),

@@ -210,7 +210,7 @@ def test_only_the_last_arithmetic_stays_in_float32() -> None:
     ("target", "message"),
     [
         ("coreml", "--target coreml has no bf16: coremltools converts to float32 and float16 only"),
-        ("litert", "--target litert has no bf16: srdeploy writes float32 TFLite files only"),
+        ("litert", "--target litert has no bf16: LiteRT's operations have no bfloat16; use fp16"),
     ],
 )
 def test_targets_without_it_say_why(

@@ -1,0 +1,1 @@
+"""Networks into LiteRT's format."""
