@@ -315,15 +315,26 @@ def _remarks(outcome: "PictureOutcome", upscaler: "Upscaler") -> list[str]:
 
     remarks = []
     if not outcome.exact and outcome.tiles > 1:
-        card = upscaler.session.card
+        card, pooling = upscaler.session.card, upscaler.session.pooling
         if card.receptive_field:
             why = "the overlap is smaller than half the receptive field"
+        elif pooling is not None:
+            why = (
+                f"tiles overlap by {outcome.overlap} pixels and the network looks "
+                f"{pooling.reach} far (its means are those of the whole picture); more --memory "
+                "makes larger tiles"
+            )
         else:
             unknown = "how far this network looks is not known, or it is the whole picture"
             why = architecture_of(card).tiles_differ or unknown
         remarks.append(f"not exactly what the whole picture would give: {why}")
     elif not outcome.exact:
         remarks.append("smaller than what the artifact takes: its borders are mirrored outward")
+    elif outcome.tiles > 1 and not upscaler.session.card.receptive_field:
+        remarks.append(
+            "passes over the tiles before found the means that the network takes of the whole "
+            "picture; more --memory spares them"
+        )
     if outcome.work > 2:
         remarks.append(
             f"overlaps make {outcome.work:.1f} times the work; more --memory makes larger tiles"

@@ -16,9 +16,11 @@ from srdeploy.data.bicubic import imresize_part
 from srdeploy.data.images import rgb_to_ycbcr, ycbcr_to_rgb
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.models.card import Card
+from srdeploy.models.whole_means import Pooling
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.sizes import InputSizes, Size
 from srdeploy.runtime.tiling import Grid, plan_grid
+from srdeploy.runtime.whole_image import tile_runner
 
 Part = tuple[slice, slice, NDArray]
 """Rows and columns of the upscaled image, and its pixels there."""
@@ -112,6 +114,7 @@ def plan_image(
     tile: Size | None = None,
     overlap: int | None = None,
     sizes: InputSizes | None = None,
+    pooling: Pooling | None = None,
 ) -> Grid:
     """Cut an image into tiles, for the network that will upscale it.
 
@@ -126,6 +129,7 @@ def plan_image(
         tile: As in :func:`srdeploy.runtime.tiling.plan_grid`.
         overlap: Likewise.
         sizes: What the artifact takes, as ``Session.sizes``.
+        pooling: What its session pools, as ``Session.pooling``.
 
     Raises:
         UserError: as :func:`srdeploy.runtime.tiling.plan_grid`, or a scale that is not served.
@@ -140,6 +144,7 @@ def plan_image(
         tile=tile,
         overlap=overlap,
         sizes=sizes,
+        pooling=pooling,
     )
     enlarged = (grid.height, grid.width) != (height, width)
     return replace(grid, exact=False) if enlarged else grid
@@ -217,14 +222,14 @@ def _network_parts(
     check_scale(card, scale)
     s = card.network_scale
     true_height, true_width = height * scale, width * scale
-    source = _Input(card, image, scale, grid)
+    run = tile_runner(session, grid, _Input(card, image, scale, grid).window)
     for tile in grid.tiles:
         rows, columns = tile.outer(s)
         rows = slice(rows.start, min(rows.stop, true_height))
         columns = slice(columns.start, min(columns.stop, true_width))
         if rows.start >= rows.stop or columns.start >= columns.stop:
             continue  # nothing but padding
-        out = session.run(source.window(tile.rows, tile.columns))[0]
+        out = run(tile)[0]
         top, left = (tile.rows.start * s, tile.columns.start * s)
         out = out[:, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
         if not np.isfinite(out).all():

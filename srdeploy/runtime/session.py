@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from srdeploy.errors import SrdeployError
 from srdeploy.models.card import Card
+from srdeploy.models.whole_means import Pooling, WholeMeans
 from srdeploy.runtime.sizes import InputSizes
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Session(ABC):
     runtime: ClassVar[str]
     precision: str | None = None
     notes: tuple[str, ...] = ()
+    _means: WholeMeans | None = None
 
     def __init__(self, card: Card, threads: int | None = None) -> None:
         if threads is not None and threads < 1:
@@ -47,6 +49,29 @@ class Session(ABC):
     def sizes(self) -> InputSizes | None:
         """The input sizes it takes; None: any multiple of ``card.size_multiple``."""
         return None
+
+    @property
+    def pooling(self) -> Pooling | None:
+        """What it pools over the whole image, if :meth:`run_given` can give it the means; None: it
+        pools nothing, or what it pools is all that it sees.
+        """
+        return None
+
+    def run_given(self, x: NDArray[np.float32], means: WholeMeans) -> NDArray[np.float32]:
+        """:meth:`run` on a part of an image, with the means over the whole one.
+
+        Args:
+            x: As of :meth:`run`, one image.
+            means: What :attr:`pooling` counts is given and found here.
+
+        Raises:
+            Enough: all that was to be found is.
+        """
+        self._means = means
+        try:
+            return self.run(x)
+        finally:
+            self._means = None
 
     def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run the network once.

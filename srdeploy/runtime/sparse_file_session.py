@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from srdeploy.errors import UserError
 from srdeploy.models.network import Network
+from srdeploy.models.smsr.reach import pooled_field
+from srdeploy.models.whole_means import Pooling
 from srdeploy.runtime.session import Session
 from srdeploy.sparse.compiler import Unavailable
 from srdeploy.sparse.library import LoadedModel
@@ -37,7 +39,10 @@ class SparseFileSession(Session):
         Raises:
             UserError: there is no C compiler; or no such file, or not a sound one.
         """
-        super().__init__(read_model(Path(path))[0], threads)
+        card, sizes = read_model(Path(path))
+        super().__init__(card, threads)
+        n_modules, n_layers = len(sizes.modules), len(sizes.modules[0][3])
+        self._pooling = Pooling(pooled_field(n_modules, n_layers) // 2, n_modules)
         try:
             self._model = LoadedModel(path, self.threads, kernel)
         except Unavailable as error:
@@ -49,13 +54,23 @@ class SparseFileSession(Session):
         self._told = ""
 
     @property
+    def densities(self) -> list[float]:
+        """Of each module: share of the latest images' pixels inside its mask, 0..1."""
+        return [density for density, _ in self._model.choices]
+
+    @property
     def notes(self) -> tuple[str, ...]:  # type: ignore[override]
         """What computes, and what was inside the masks of the latest images."""
         computes = f"sparse form in C, kernel {self._model.kernel}"
         return (computes, self._told) if self._told else (computes,)
 
+    @property
+    def pooling(self) -> Pooling | None:
+        """The attention of every module."""
+        return self._pooling
+
     def _run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        y = self._model.run(x)
+        y = self._model.run(x) if self._means is None else self._model.run_part(x, self._means)
         self._told = masks_told(self._model.choices)
         return y
 

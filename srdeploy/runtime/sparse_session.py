@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from srdeploy.errors import UserError
 from srdeploy.models.network import Network
 from srdeploy.models.smsr.network import SMSR
+from srdeploy.models.whole_means import Pooling
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.torch_session import lend_threads
 from srdeploy.sparse.engine import SparseEngine
@@ -51,6 +52,12 @@ class SparseSession(Session):
                 self.engine = SparseEngine(network.module, backend=backend)
         except ValueError as error:
             raise UserError(f"The runtime sparse cannot run this network: {error}.") from None
+        self._pooling = Pooling(network.module.pooled_field // 2, len(self.engine.modules))
+
+    @property
+    def pooling(self) -> Pooling | None:
+        """The attention of every module."""
+        return self._pooling
 
     @property
     def notes(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -68,7 +75,7 @@ class SparseSession(Session):
 
     def _run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         with lend_threads(self.threads):
-            return self.engine(torch.from_numpy(x)).numpy()
+            return self.engine(torch.from_numpy(x), self._means).numpy()
 
     def close(self) -> None:
         """Let weights and features go."""

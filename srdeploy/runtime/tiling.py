@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from srdeploy.errors import UserError
 from srdeploy.models.card import Card
+from srdeploy.models.whole_means import Pooling
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.sizes import InputSizes, Size
 
@@ -114,6 +115,7 @@ def plan_grid(
     tile: Size | None = None,
     overlap: int | None = None,
     sizes: InputSizes | None = None,
+    pooling: Pooling | None = None,
 ) -> Grid:
     """Cut an input into tiles.
 
@@ -127,6 +129,7 @@ def plan_grid(
         overlap: Reach beyond the core in network input pixels; default: what is exact, or a quarter
             of the tile where that is more than an artifact of few sizes can bear.
         sizes: What the artifact takes, as ``Session.sizes``.
+        pooling: What the session pools, as ``Session.pooling``.
 
     Raises:
         UserError: the overlap leaves nothing of such tiles, or the artifact takes no size that
@@ -136,11 +139,12 @@ def plan_grid(
     multiple = card.size_multiple
     if height % multiple or width % multiple or any(side % multiple for side in tile or ()):
         raise ValueError(f"sides must be multiples of {multiple}: {height}x{width}, tile {tile}")
-    needed = exact_overlap(card)
+    needed = exact_overlap(card, pooling)
     reach = overlap if overlap is not None else (GLOBAL_OVERLAP if needed is None else needed)
     if overlap is None and sizes is not None:
         reach = _bearable(reach, height, width, sizes)
-    align = multiple if needed is not None or (sizes and sizes.listed) else math.lcm(multiple, 8)
+    unknown = not card.receptive_field and not (sizes and sizes.listed)
+    align = math.lcm(multiple, 8) if unknown else multiple  # it may pool by 2, 4 or 8
     around = -(-reach // align) * align
     if tile is None:
         tile = _choose_tile(height, width, around, multiple, pixels, sizes)
@@ -164,19 +168,21 @@ def _bearable(reach: int, height: int, width: int, sizes: InputSizes) -> int:
     return max(narrow) // 4
 
 
-def exact_overlap(card: Card) -> int | None:
+def exact_overlap(card: Card, pooling: Pooling | None = None) -> int | None:
     """The overlap that makes tiles exact, in network input pixels; None: none does.
 
-    None is for networks whose every output pixel depends on the whole image (global pooling in
-    channel attention), and for foreign artifacts, of which nothing is known.
+    None is for networks whose every output pixel depends on the whole image, unless it does so by
+    ``pooling`` only, and for foreign artifacts, of which nothing is known.
     """
-    return card.receptive_field // 2 if card.receptive_field else None
+    if card.receptive_field:
+        return card.receptive_field // 2
+    return None if pooling is None else pooling.reach
 
 
-def smallest_tile(card: Card, overlap: int | None = None) -> int:
+def smallest_tile(card: Card, overlap: int | None = None, pooling: Pooling | None = None) -> int:
     """Side of the smallest tile worth running: at most half of it is overlap."""
     multiple = card.size_multiple
-    reach = overlap if overlap is not None else exact_overlap(card)
+    reach = overlap if overlap is not None else exact_overlap(card, pooling)
     reach = GLOBAL_OVERLAP if reach is None else reach
     return -(-max(MIN_SIDE, 4 * reach) // multiple) * multiple
 
@@ -224,6 +230,8 @@ def _cut(
     if tile >= length:
         return ((0, 0, length),), length
     rest = length % align  # all windows are longer by this, so that the last one starts aligned
+    if not fixed:
+        tile -= (tile - rest) % align
     step = (tile - rest - 2 * overlap) // align * align
     if step < align:
         raise UserError(

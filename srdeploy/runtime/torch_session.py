@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from srdeploy.errors import SrdeployError
 from srdeploy.models.module_path import ModulePath
 from srdeploy.models.network import Network
+from srdeploy.models.pooled import PoolingWatch, find_pooling
 from srdeploy.models.probes import cannot_run
+from srdeploy.models.whole_means import Pooling
 from srdeploy.runtime.session import Session
 from srdeploy.util.allocator import keep_freed_memory
 
@@ -46,8 +50,18 @@ class TorchSession(Session):
         self._order = order
         self._module.to(memory_format=order)  # type: ignore[call-overload]
 
+    @cached_property
+    def pooling(self) -> Pooling | None:  # type: ignore[override]
+        """What the module's poolings are; of a network that says how far it looks: none."""
+        if self.card.receptive_field:
+            return None
+        with lend_threads(self.threads):
+            return find_pooling(self._module, self.card)
+
     def _run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        with lend_threads(self.threads), torch.inference_mode():
+        # In inference mode some poolings are no operations of their own and would not be seen.
+        without = torch.inference_mode() if self._means is None else torch.no_grad()
+        with lend_threads(self.threads), without:
             try:
                 return self._answer(x)
             except Exception:
@@ -66,7 +80,14 @@ class TorchSession(Session):
         # same input again.
         tensor = torch.from_numpy(x).to(memory_format=self._order, copy=True)
         try:
-            return self._module(tensor).contiguous().numpy()
+            if self._means is None:
+                return self._module(tensor).contiguous().numpy()
+            with PoolingWatch(self._means):
+                made = self._module(tensor)
+            self._means.check()
+            return made.contiguous().numpy()
+        except SrdeployError:
+            raise
         except Exception as error:  # whatever the network's own code raises
             raise cannot_run(x.shape, ModulePath(), error) from error
 

@@ -7,6 +7,7 @@ nothing is unfolded), and because masks cost few passes (:mod:`srdeploy.sparse.m
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -14,8 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from srdeploy.models.pooled import PoolingWatch
 from srdeploy.models.smsr.network import SMSR
 from srdeploy.models.smsr.pack import pack
+from srdeploy.models.whole_means import WholeMeans
 from srdeploy.sparse.backend import choose_backend
 from srdeploy.sparse.costs import SIDES, CostLine, FormCosts, Timings
 from srdeploy.sparse.imageframe import ImageFrame
@@ -87,10 +90,18 @@ class SparseEngine:
         self.width = aligned(packed[0].collect.shape[0])
         self.costs = self._measure() if form == "auto" else None
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """[N, 3, H, W] in 0..value_range, float32, to [N, 3, H*scale, W*scale]; any H and W."""
+    def __call__(self, x: Tensor, means: WholeMeans | None = None) -> Tensor:
+        """[N, 3, H, W] in 0..value_range, float32, to [N, 3, H*scale, W*scale]; any H and W.
+
+        Args:
+            x: The images.
+            means: Of the whole image, where ``x`` is a part of one; each module pools once, the
+                output of its 1x1 convolution.
+        """
         self.choices = []
-        with torch.inference_mode():
+        for module in self.modules:
+            module.means = means
+        with torch.inference_mode(), nullcontext() if means is None else PoolingWatch(means):
             return self.frame(x, self._decide)
 
     def report(self) -> dict[str, Any]:

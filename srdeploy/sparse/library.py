@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srdeploy.errors import UserError
+from srdeploy.models.whole_means import Enough, WholeMeans
 from srdeploy.sparse.compiler import SOURCES, Step, Unavailable, build_library
 
 PORTABLE = SOURCES / "portable"
@@ -65,11 +66,14 @@ def load_library() -> ctypes.CDLL:
         library.smsr_run.argtypes = [
             ctypes.c_void_p, _FLOATS, size, size, size, _FLOATS, text,
         ]  # fmt: skip
+        library.smsr_run_part.argtypes = [
+            ctypes.c_void_p, ctypes.POINTER(_Part), _FLOATS, size, size, _FLOATS, text,
+        ]  # fmt: skip
         library.smsr_kernel.restype = library.smsr_precision.restype = ctypes.c_char_p
         library.smsr_density.restype = ctypes.c_double
         library.smsr_density.argtypes = [ctypes.c_void_p, ctypes.c_int]
         library.smsr_kernels.restype = ctypes.POINTER(ctypes.c_char_p)
-        for name in ("close", "scale", "kernel", "precision", "modules"):
+        for name in ("close", "scale", "kernel", "precision", "modules", "trunk"):
             getattr(library, f"smsr_{name}").argtypes = [ctypes.c_void_p]
     except (OSError, AttributeError) as error:
         raise Unavailable(f"the compiled library does not load: {error}") from error
@@ -87,6 +91,15 @@ def kernels_here() -> list[str]:
     while (name := names[len(found)]) is not None:
         found.append(name.decode())
     return found
+
+
+class _Part(ctypes.Structure):
+    """``smsr_part`` of smsr.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("top", "bottom", "left", "right", "known", "until")),
+        *((name, ctypes.c_void_p) for name in ("given", "sums")),
+    ]
 
 
 class LoadedModel:
@@ -140,6 +153,33 @@ class LoadedModel:
         error = ctypes.create_string_buffer(_SENTENCE)
         if self._library.smsr_run(self._net, np.ascontiguousarray(x), n, h, w, y, error):
             raise _said(error)
+        return y
+
+    def run_part(self, x: NDArray[np.float32], means: WholeMeans) -> NDArray[np.float32]:
+        """:meth:`run` of a part of an image, ``[1, 3, H, W]``; each module pools once.
+
+        Raises:
+            Enough: what was to be found is.
+            UserError: memory is short.
+        """
+        size = x.shape[2], x.shape[3]
+        y = np.empty((1, 3, size[0] * self.scale, size[1] * self.scale), np.float32)
+        trunk = self._library.smsr_trunk(self._net)
+        rows, columns = core = means.core(size)
+        until = means.until or 0
+        sums = np.zeros((max(until, 1), trunk))
+        known = np.ascontiguousarray(np.stack([*means.given, np.zeros(trunk)]))
+        part = _Part(
+            *(rows.start, rows.stop, columns.start, columns.stop, len(means.given), until),
+            *(known.ctypes.data, sums.ctypes.data),
+        )
+        error = ctypes.create_string_buffer(_SENTENCE)
+        image = np.ascontiguousarray(x)
+        if self._library.smsr_run_part(self._net, ctypes.byref(part), image, *size, y, error):
+            raise _said(error)
+        means.add(list(sums[:until]), core)
+        if until:
+            raise Enough
         return y
 
     def close(self) -> None:

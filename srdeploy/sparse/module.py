@@ -13,12 +13,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from srdeploy.models.smsr.dense import DenseModule
 from srdeploy.models.smsr.pack import PackedModule
+from srdeploy.models.whole_means import Core, WholeMeans
 from srdeploy.sparse.backend import Backend
 from srdeploy.sparse.rowconv import Features, PreparedConv, aligned, pointwise, spatial
 from srdeploy.sparse.workspace import Workspace
@@ -40,7 +43,10 @@ class RowModule:
         n_layers: How many masked layers it has.
         macs_inside: Multiplications at a pixel inside the mask.
         macs_outside: At one outside.
+        means: What the attention's means are exchanged with; None: they are those of the image.
     """
+
+    means: WholeMeans | None = None
 
     def __init__(self, backend: Backend, packed: PackedModule, name: str) -> None:
         self.name = name
@@ -100,16 +106,50 @@ class RowModule:
             layer.outside(sources[:1], others, line, there, sums=added)
             within.append(now)
             dense.append(there)
-        scale = self._factors(sums / space.rows.shape[0], out.shape[1])
+        mean = self._mean(sums, space.rows.shape[0])
+        if self.means is not None:
+            mean = self.means.exchange(
+                (space.height, space.width),
+                lambda core: self._core_sums(space, core, inside, within, dense),
+            )
+        scale = self._factors(mean, out.shape[1])
         target = Features(out)
         self._inside(within, listed, line, target, scale=scale, residual=x)
         self._outside(dense, others, line, target, scale=scale, residual=x)
 
-    def _factors(self, means: Tensor, width: int) -> Tensor:
-        """The channel attention's factors, from the means of the layers' outputs."""
-        inputs = torch.cat([m[: layer.width] for m, layer in zip(means, self.layers, strict=True)])
-        mean = torch.mv(self._weight, inputs.float()) + self._bias
-        factors = self._attention(mean[None, :, None, None]).flatten()
+    def _mean(self, sums: Tensor, pixels: int) -> NDArray[np.float64]:
+        """The mean of what the 1x1 convolution gives, from the sums of the layers' outputs."""
+        inputs = torch.cat([s[: layer.width] for s, layer in zip(sums, self.layers, strict=True)])
+        mean = torch.mv(self._weight.double(), inputs / pixels) + self._bias
+        return mean.numpy()
+
+    def _core_sums(
+        self,
+        space: Workspace,
+        core: Core,
+        inside: Tensor,
+        within: list[Features],
+        dense: list[Features],
+    ) -> NDArray[np.float64]:
+        """The sums of what the 1x1 convolution gives in a part of the image."""
+        wanted = torch.zeros(space.height, space.width, dtype=torch.bool)
+        wanted[core] = True
+        count = int(wanted.sum())
+        listed = torch.nonzero(wanted.flatten()[inside]).flatten() + 1
+        sums = torch.zeros(self.n_layers, max(layer.width for layer in self.layers))
+        sums = sums.double()
+        for total, layer, now, there in zip(sums, self.layers, within, dense, strict=True):
+            known = layer.dense
+            part = space.inner(there.data, known)[0][:, core[0], core[1]]
+            total[:known] = part.sum((1, 2), dtype=torch.float64)
+            sparse = now.data[listed, known : layer.width]
+            total[known : layer.width] = sparse.sum(0, dtype=torch.float64)
+        return self._mean(sums, count) * count
+
+    def _factors(self, mean: NDArray[np.float64], width: int) -> Tensor:
+        """The channel attention's factors."""
+        given = torch.from_numpy(mean).to(self._bias.dtype)
+        factors = self._attention(given[None, :, None, None]).flatten()
         return functional.pad(factors, (0, width - factors.shape[0]))
 
 

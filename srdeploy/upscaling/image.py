@@ -99,15 +99,31 @@ class Upscaler:
             if extra_bytes > self.room:
                 raise self._too_little(self.memory - room)
             return whole
+        pixels, needed = self._pixels(whole, least, room, row_bytes)
+        pooling = self.session.pooling if pixels < whole.height * whole.width else None
+        if pooling is not None:
+            larger = smallest_tile(card, self._overlap, pooling)
+            exactly, _ = self._pixels(whole, larger, room, row_bytes)
+            pixels, pooling = (exactly, pooling) if exactly else (pixels, None)
+        if not pixels:
+            raise self._too_little(needed)
+        return plan_image(
+            card, size, self.scale,
+            pixels=pixels, overlap=self._overlap, sizes=sizes, pooling=pooling,
+        )  # fmt: skip
+
+    def _pixels(self, whole: Grid, least: int, room: float, row_bytes: int) -> tuple[int, float]:
+        """The pixels that a tile may have, at least ``least`` squared (0: so many do not fit), and
+        the memory that the smallest takes.
+        """
         if self._cost is None:
             self._cost = bytes_per_pixel(self.session)
-            self._cost += _OUTPUT_BYTES * card.network_scale**2
+            self._cost += _OUTPUT_BYTES * self.session.card.network_scale**2
         tallest = min(whole.height, max(least, int(max(room, 0) / self._cost) // whole.width))
         pixels = int((room - tallest * row_bytes) / self._cost)
-        if pixels < min(least, whole.height) * min(least, whole.width):
-            needed = self.memory - room + tallest * row_bytes + self._cost * least**2
-            raise self._too_little(needed)
-        return plan_image(card, size, self.scale, pixels=pixels, overlap=self._overlap, sizes=sizes)
+        needed = self.memory - room + tallest * row_bytes + self._cost * least**2
+        fits = pixels >= min(least, whole.height) * min(least, whole.width)
+        return pixels if fits else 0, needed
 
     def _too_little(self, needed: float) -> UserError:
         return UserError(

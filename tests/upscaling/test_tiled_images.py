@@ -306,7 +306,7 @@ def test_vdsr_as_published(shared_data: Path, scale: int) -> None:
 # SMSR: its channel attention pools over the whole picture
 
 
-def test_smsr_is_tiled_but_says_it_is_not_exact() -> None:
+def test_without_its_means_smsr_is_tiled_but_says_it_is_not_exact() -> None:
     torch.manual_seed(0)
     network = create("smsr", scale=2, n_modules=2, n_layers=2, n_feats=16)
     with open_session(network) as smsr:

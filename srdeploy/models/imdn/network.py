@@ -71,3 +71,4 @@ class IMDN(DistillationNetwork):
             )
         blocks = (DistillationBlock(n_feats, n_distilled, reduction) for _ in range(n_blocks))
         super().__init__(scale, n_feats, blocks, "IMDB", fused=True, value_range=value_range)
+        self.pooled_field = 2 * (4 * n_blocks + 3) + 1

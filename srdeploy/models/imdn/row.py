@@ -11,6 +11,8 @@ IMDN = Architecture(
     "srdeploy.models.imdn.layout:IMDN",
     leave_alone=("upsampler.*",),
     tiles_differ=(
-        "its channel attention averages over all that it sees; more --memory makes larger tiles"
+        "its channel attention averages over all that it sees, and this runtime cannot be given "
+        "the averages of the whole picture (how much that changes was not measured); give the "
+        "network itself, or more --memory for larger tiles"
     ),
 )

@@ -212,9 +212,10 @@ class RealPLKSR(PLKFrame):
             RealPLKBlock(n_feats, n_partial, side, attention, groups) for _ in range(n_blocks)
         ]
         super().__init__(scale, n_feats, [*blocks, nn.Identity()])  # dropout, in training code
-        self.radius = 2 + n_blocks * (2 + side // 2 + attention) if layer_norm else None
+        self.layer_norm = layer_norm
+        self.pooled_field = 2 * (2 + n_blocks * (2 + side // 2 + attention)) + 1
 
     @property
     def receptive_field(self) -> int:
         """0 with GroupNorm, which averages over the whole image."""
-        return 0 if self.radius is None else 2 * self.radius + 1
+        return self.pooled_field if self.layer_norm else 0

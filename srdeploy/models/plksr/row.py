@@ -26,6 +26,8 @@ REALPLKSR = Architecture(
     leave_alone=("feats.0",),
     scales=None,
     tiles_differ=(
-        "its normalisation averages over all that it sees; more --memory makes larger tiles"
+        "its normalisation averages over all that it sees, and this runtime cannot be given the "
+        "averages of the whole picture (how much that changes was not measured); give the network "
+        "itself, or more --memory for larger tiles"
     ),
 )

@@ -9,7 +9,13 @@ from typing import Any
 from torch import nn
 
 from srdeploy.models.attention import ChannelAttention
-from srdeploy.models.layers import ResidualBlock, SkipNetwork, conv3x3, upsampler
+from srdeploy.models.layers import (
+    UPSAMPLER_RADIUS,
+    ResidualBlock,
+    SkipNetwork,
+    conv3x3,
+    upsampler,
+)
 from srdeploy.models.rirsr.network import ResidualGroup
 
 
@@ -62,6 +68,8 @@ class RCAN(SkipNetwork):
         ]
         self.body = nn.Sequential(*groups, conv3x3(n_feats, n_feats))
         self.tail = nn.Sequential(upsampler(scale * unshuffle, n_feats), conv3x3(n_feats, 3))
+        reach = 2 + n_groups * (2 * n_blocks + 1) + UPSAMPLER_RADIUS
+        self.radius = unshuffle * (reach + 1) - 1
 
     def facts(self) -> dict[str, Any]:
         """What the card says of this network."""
@@ -71,3 +79,8 @@ class RCAN(SkipNetwork):
     def receptive_field(self) -> int:
         """0: channel attention sees the whole image."""
         return 0
+
+    @property
+    def pooled_field(self) -> int:
+        """What it would be if the attention's means were given."""
+        return super().receptive_field

@@ -13,6 +13,8 @@ RCAN = Architecture(
     layers=("n_groups", "n_blocks"),
     scales=(1, 2, 3, 4, 8),
     tiles_differ=(
-        "its channel attention averages over all that it sees; more --memory makes larger tiles"
+        "its channel attention averages over all that it sees, and this runtime cannot be given "
+        "the averages of the whole picture (how much that changes was not measured); give the "
+        "network itself, or more --memory for larger tiles"
     ),
 )

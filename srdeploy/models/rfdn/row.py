@@ -11,7 +11,7 @@ RFDN = Architecture(
     "srdeploy.models.rfdn.layout:RFDN",
     leave_alone=("upsampler.*",),
     tiles_differ=(
-        "its spatial attention has a coarse grid that depends on the size of what it sees; more "
-        "--memory makes larger tiles"
+        "its spatial attention has a coarse grid that depends on the size of what it sees (how "
+        "much that changes was not measured); more --memory makes larger tiles"
     ),
 )

@@ -15,7 +15,7 @@ RLFN = Architecture(
         "rlfn-ntire": {"n_blocks": 4, "n_feats": 46, "mid_feats": 48},
     },
     tiles_differ=(
-        "its spatial attention has a coarse grid that depends on the size of what it sees; more "
-        "--memory makes larger tiles"
+        "its spatial attention has a coarse grid that depends on the size of what it sees (how "
+        "much that changes was not measured); more --memory makes larger tiles"
     ),
 )

@@ -149,6 +149,7 @@ class DenseMasks(SMSRForm):
         self.head, self.collect, self.tail = network.head, network.collect, network.tail
         self.body = nn.ModuleList([DenseModule(packed) for packed in pack(network)])
         self.upscale = BicubicConv(network.scale) if portable else Bicubic(network.scale)
+        self.pooled_field = network.pooled_field
         self.eval()
 
 

@@ -25,6 +25,7 @@ from torch.nn import functional
 
 from srdeploy.models.attention import ChannelAttention
 from srdeploy.models.layers import ColourNetwork, conv3x3
+from srdeploy.models.smsr.reach import pooled_field
 
 
 class ChannelMask(nn.Module):
@@ -181,7 +182,8 @@ class Bicubic(nn.Module):
 class SMSRForm(ColourNetwork):
     """What every form of SMSR computes around its sparse mask modules.
 
-    A subclass adds ``head``, ``body`` (the modules), ``collect``, ``tail`` and ``upscale``.
+    A subclass adds ``head``, ``body`` (the modules), ``collect``, ``tail`` and ``upscale``, and
+    ``pooled_field`` (:func:`srdeploy.models.smsr.reach.pooled_field`).
     """
 
     head: nn.Sequential
@@ -189,6 +191,7 @@ class SMSRForm(ColourNetwork):
     collect: nn.Sequential
     tail: nn.Sequential
     upscale: nn.Module
+    pooled_field: int
 
     @property
     def receptive_field(self) -> int:
@@ -247,6 +250,7 @@ class SMSR(SMSRForm):
         )
         self.tail = nn.Sequential(conv3x3(n_feats, 3 * scale**2), nn.PixelShuffle(scale))
         self.upscale = Bicubic(scale)
+        self.pooled_field = pooled_field(n_modules, n_layers)
 
     def mask_modules(self) -> Iterator[SparseMaskModule]:
         """The sparse mask modules in order."""

@@ -24,7 +24,8 @@ SMSR = Architecture(
     no_sparse="what it computes has no sizes before a mask is known",
     decides=True,
     tiles_differ=(
-        "its channel attention averages over all that it sees (on photographs the mean difference "
-        "was 0.1 to 0.5 levels of 255); more --memory makes larger tiles"
+        "its channel attention averages over all that it sees, and this runtime cannot be given "
+        "the averages of the whole picture (on photographs the mean difference was 0.1 to 0.5 "
+        "levels of 255); give the network itself, or more --memory for larger tiles"
     ),
 )

@@ -25,6 +25,7 @@ struct smsr {
     space here;
     double *sums; /* [layers][MAX_OUT] */
     float *scale; /* [MAX_OUT] */
+    const smsr_part *part; /* NULL: images are whole */
 };
 
 /* Convolutions by what they compute in: that of the network; near fp32, for pixels and for what
@@ -253,22 +254,56 @@ static void find_mask(smsr *net, const module *one, const plane *x)
     mean_of_four(net->with.threads, &s->whole, &s->half, s->mask.wide, s->pooled.wide, s->mask.ld);
     everywhere(net, &one->second, &s->half, &s->pooled, &deep);
     everywhere(net, &one->logit, &s->half, &s->deep, &logit);
-    space_list(s);
+    space_list(s, net->part);
 }
 
-/* The channel attention's factors: the mean of a 1x1 convolution's output follows from the means
- * of its inputs, which the layers have added up. */
-static void attend(const smsr *net, const module_data *d)
+/* One convolution at listed pixels, sums being those of the first `core` of them. */
+static void listed(const smsr *net, const conv *c, const plane *const *from, const int32_t *rows,
+                   int64_t n, int64_t core, const result *into)
 {
+    result rest = *into;
+    rest.sums = 0;
+    conv_run(c, &net->with, from, rows, core, net->here.whole.line, into);
+    conv_run(c, &net->with, from, rows + core, n - core, net->here.whole.line, &rest);
+}
+
+static void at_both(const smsr *net, const conv *inside, const conv *outside,
+                    const plane *const *from, const result *into)
+{
+    const space *s = &net->here;
+    listed(net, inside, from, s->inside, s->n_inside, s->core_inside, into);
+    listed(net, outside, from, s->outside, s->n_outside, s->core_outside, into);
+}
+
+/* The means that a module's channel attention takes: the mean of a 1x1 convolution's output follows
+ * from the means of its inputs, which the layers have added up. Returns 1 where it was only wanted
+ * for them. */
+static int find_mean(const smsr *net, int number, double *mean)
+{
+    const module_data *d = net->m->modules + number;
+    const smsr_part *p = net->part;
     const int trunk = net->m->trunk;
-    double mean[MAX_OUT], hidden[MAX_OUT];
+    const int64_t pixels = net->here.core_inside + net->here.core_outside;
     for (int c = 0; c < trunk; c++) mean[c] = d->collect.bias[c];
     const float *row = d->collect.matrix;
     for (int l = 0; l < net->m->n_layers; l++)
         for (int i = 0; i < d->width[l]; i++, row += trunk) {
-            const double input = net->sums[l * (int64_t)MAX_OUT + i] / (double)net->here.whole.n;
+            const double input = net->sums[l * (int64_t)MAX_OUT + i] / (double)pixels;
             for (int c = 0; c < trunk; c++) mean[c] += input * row[c];
         }
+    if (p && number < p->until)
+        for (int c = 0; c < trunk; c++)
+            p->sums[number * (int64_t)trunk + c] = mean[c] * (double)pixels;
+    if (p && number < p->known)
+        memcpy(mean, p->given + number * (int64_t)trunk, (size_t)trunk * sizeof *mean);
+    return p && number + 1 == p->until;
+}
+
+/* The channel attention's factors. */
+static void attend(const smsr *net, const module_data *d, const double *mean)
+{
+    const int trunk = net->m->trunk;
+    double hidden[MAX_OUT];
     for (int n = 0; n < d->narrow; n++) {
         double sum = d->squeeze_bias[n];
         for (int c = 0; c < trunk; c++) sum += d->squeeze[n * (int64_t)trunk + c] * mean[c];
@@ -288,13 +323,14 @@ static float inverse_for(const smsr *net, int number)
     return number < net->m->n_modules ? 1 / step_of(net->m->modules + number, 0) : 1;
 }
 
-static void run_module(smsr *net, int number, const plane *x, const plane *out)
+/* Returns 1 where no more is wanted. */
+static int run_module(smsr *net, int number, const plane *x, const plane *out)
 {
     module *one = net->modules + number;
     const module_data *d = net->m->modules + number;
     space *s = &net->here;
-    const int64_t line = s->whole.line;
     const plane *layers[MAX_LAYERS];
+    double mean[MAX_OUT];
     find_mask(net, one, x);
     one->density += (double)s->n_inside / (double)s->whole.n;
     memset(net->sums, 0, (size_t)net->m->n_layers * MAX_OUT * sizeof *net->sums);
@@ -303,15 +339,15 @@ static void run_module(smsr *net, int number, const plane *x, const plane *out)
         const result into = {.out = s->layers + l, .filled = aligned(d->width[l]),
                              .inverse = 1 / step_of(d, l + 1),
                              .sums = net->sums + l * (int64_t)MAX_OUT};
-        conv_run(one->inside + l, &net->with, &from, s->inside, s->n_inside, line, &into);
-        conv_run(one->outside + l, &net->with, &from, s->outside, s->n_outside, line, &into);
+        at_both(net, one->inside + l, one->outside + l, &from, &into);
         layers[l] = into.out;
     }
-    attend(net, d);
+    if (find_mean(net, number, mean)) return 1;
+    attend(net, d, mean);
     const result both = {.out = out, .scale = net->scale, .residual = x,
                          .inverse = inverse_for(net, number + 1), .zero = ZERO_BYTE};
-    conv_run(&one->collect_inside, &net->with, layers, s->inside, s->n_inside, line, &both);
-    conv_run(&one->collect_outside, &net->with, layers, s->outside, s->n_outside, line, &both);
+    at_both(net, &one->collect_inside, &one->collect_outside, layers, &both);
+    return 0;
 }
 
 static void run_image(smsr *net, const float *image, float *y)
@@ -327,7 +363,7 @@ static void run_image(smsr *net, const float *image, float *y)
     everywhere(net, &net->first, g, &s->image, &first);
     everywhere(net, &net->second, g, &s->first, &head);
     for (int i = 0; i < m->n_modules; i++) {
-        run_module(net, i, x, s->outs + i);
+        if (run_module(net, i, x, s->outs + i)) return;
         x = outs[i] = s->outs + i;
     }
     conv_run(&net->fuse, &net->with, outs, g->rows, g->n, g->line, &fused);
@@ -349,6 +385,21 @@ int smsr_run(smsr *net, const float *x, int64_t n, int64_t height, int64_t width
     return 0;
 }
 
+int smsr_run_part(smsr *net, const smsr_part *part, const float *x, int64_t height, int64_t width,
+                  float *y, smsr_error *error)
+{
+    if (part->top < 0 || part->top >= part->bottom || part->bottom > height || part->left < 0 ||
+        part->left >= part->right || part->right > width || part->known < 0 ||
+        part->known > net->m->n_modules || part->until < 0 || part->until > net->m->n_modules)
+        return refuse(error, "This is no part of an image of %lldx%lld pixels.", (long long)width,
+                      (long long)height);
+    net->part = part;
+    const int failed = smsr_run(net, x, 1, height, width, y, error);
+    net->part = 0;
+    return failed;
+}
+
+int smsr_trunk(const smsr *net) { return net->m->trunk; }
 int smsr_scale(const smsr *net) { return net->m->scale; }
 const char *smsr_kernel(const smsr *net) { return net->k->name; }
 

@@ -34,6 +34,22 @@ void smsr_close(smsr *net);
 int smsr_run(smsr *net, const float *x, int64_t n, int64_t height, int64_t width, float *y,
              smsr_error *error);
 
+/* A part of an image, for which the channel attention's means over the whole image are given, or
+ * are to be found: those of a module are right only if the modules before it had the right ones. */
+typedef struct {
+    int64_t top, bottom, left, right; /* the core, whose pixels count for the means */
+    int64_t known;                    /* modules whose means are given: the first ones */
+    int64_t until;                    /* find those of so many modules and stop there; 0: run on */
+    const double *given;              /* [known][smsr_trunk] */
+    double *sums;                     /* [until][smsr_trunk], over the core */
+} smsr_part;
+
+/* As smsr_run, of one image; y is not written where means are to be found. */
+int smsr_run_part(smsr *net, const smsr_part *part, const float *x, int64_t height, int64_t width,
+                  float *y, smsr_error *error);
+
+/* Channels of which a module's attention takes the means. */
+int smsr_trunk(const smsr *net);
 int smsr_scale(const smsr *net);
 const char *smsr_kernel(const smsr *net);
 /* What it computes in, as the file says: fp32, fp16, bf16 or int8. */

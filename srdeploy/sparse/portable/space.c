@@ -143,21 +143,35 @@ void space_free(space *s)
     memset(s, 0, sizeof *s);
 }
 
-void space_list(space *s)
+/* List what is between two columns of a row. */
+static void list(space *s, int64_t y, int64_t left, int64_t right)
 {
-    const grid *g = &s->whole;
-    int32_t count = 0, others = 0;
-    for (int64_t y = 0; y < g->height; y++) {
-        const float *logit = s->logit.wide + ((y / 2 + 1) * s->half.line + 1) * ALIGN + y % 2 * 2;
-        int32_t row = (int32_t)((y + 1) * g->line + 1);
-        for (int64_t x = 0; x < g->width; x++, row++) {
-            const int is_inside = logit[x / 2 * ALIGN + x % 2] > 0;
-            s->inside[count] = row;
-            s->outside[others] = row;
-            count += is_inside;
-            others += !is_inside;
-        }
+    const float *logit = s->logit.wide + ((y / 2 + 1) * s->half.line + 1) * ALIGN + y % 2 * 2;
+    int32_t row = (int32_t)((y + 1) * s->whole.line + 1 + left);
+    int64_t count = s->n_inside, others = s->n_outside;
+    for (int64_t x = left; x < right; x++, row++) {
+        const int is_inside = logit[x / 2 * ALIGN + x % 2] > 0;
+        s->inside[count] = row;
+        s->outside[others] = row;
+        count += is_inside;
+        others += !is_inside;
     }
     s->n_inside = count;
     s->n_outside = others;
+}
+
+void space_list(space *s, const smsr_part *core)
+{
+    const int64_t height = s->whole.height, width = s->whole.width;
+    const int64_t top = core ? core->top : 0, bottom = core ? core->bottom : height;
+    const int64_t left = core ? core->left : 0, right = core ? core->right : width;
+    s->n_inside = s->n_outside = 0;
+    for (int64_t y = top; y < bottom; y++) list(s, y, left, right);
+    s->core_inside = s->n_inside;
+    s->core_outside = s->n_outside;
+    for (int64_t y = 0; y < height; y++) {
+        const int within = y >= top && y < bottom;
+        list(s, y, 0, within ? left : width);
+        if (within) list(s, y, right, width);
+    }
 }

@@ -16,6 +16,7 @@ typedef struct {
     grid whole, half;
     int32_t *inside, *outside;    /* what the mask lists */
     int64_t n_inside, n_outside;
+    int64_t core_inside, core_outside; /* how many of them, the first ones, are in the core */
     plane image, first, head, outs[MAX_MODULES], fused, trunk, tail, mask;
     plane layers[MAX_LAYERS];     /* sparse channels are zero outside the mask */
     plane pooled, deep, logit;    /* of half the size */
@@ -29,7 +30,8 @@ typedef struct {
 int space_fit(space *s, const model *m, int64_t height, int64_t width, smsr_error *error);
 void space_free(space *s);
 
-/* List the pixels inside and outside the mask that the logits tell. */
-void space_list(space *s);
+/* List the pixels inside and outside the mask that the logits tell, those of the core first: rows
+ * top to bottom and columns left to right; NULL: all of the image. */
+void space_list(space *s, const smsr_part *core);
 
 #endif
