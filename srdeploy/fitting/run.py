@@ -204,6 +204,7 @@ class _Fit:
         inputs = Calibration(self.options.calibration).inputs(self.subject.network)
         measured = Measured(self.subject, inputs)
         found = Worth(
+            format=2,
             removals=measured.removals(),
             precisions={p: measured.precision(p, self.work) for p in dict.fromkeys(precisions)},
         )

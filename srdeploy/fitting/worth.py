@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,12 +44,15 @@ class Worth(Strict):
     """Errors of the dense network's output.
 
     Attributes:
+        format: How removals are priced; a file with other prices, or of before they had a number,
+            is none of these.
         removals: By group, the error after the first removal, after the first two and so on; a
             group that is missing has no price, because no layer of known form reads it. By
             residual block, the error without it.
         precisions: By precision, the error of the dense network's artifact.
     """
 
+    format: Literal[2]
     removals: Mapping[str, tuple[float, ...]]
     precisions: Mapping[str, float]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -105,6 +106,27 @@ def test_an_impossible_budget_says_what_can_be_done(
     least = float(str(told.value).partition("takes about ")[2].partition(" ms")[0])
     asked = float(str(told.value).partition("--budget ")[2].partition("ms")[0])
     assert 0.6 < least < asked < 1.2 * least
+
+
+def test_prices_of_an_older_fit_are_measured_again(
+    tiny: Subject, fitted: tuple[list[FitResult], Path], small_builtin: None
+) -> None:
+    folder = fitted[1].parent / "older"
+
+    def prices() -> dict[str, Any]:
+        with pytest.raises(UserError, match="the smallest network"):
+            _fit(tiny, folder, _options(budgets_ms=(0.6,)))
+        found: dict[str, Any] = json.loads(kept.read_text("utf-8"))
+        return found
+
+    kept = folder / "work" / "worth.json"
+    right = prices()
+    older = {name: [2 * price for price in listed] for name, listed in right["removals"].items()}
+    kept.write_text(json.dumps({"removals": older, "precisions": right["precisions"]}), "utf-8")
+    assert prices() == right
+    marked = {**right, "removals": older}
+    kept.write_text(json.dumps(marked), "utf-8")
+    assert prices() == marked
 
 
 def test_a_fit_goes_on_when_the_device_is_back(
