@@ -1,12 +1,18 @@
 """The command that says what this machine can do."""
 
+from __future__ import annotations
+
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from srdeploy.cli import options as o
 from srdeploy.cli.output import emit, say
+from srdeploy.errors import SrdeployError
+
+if TYPE_CHECKING:
+    from srdeploy.runtime.ncnn.gpus import Gpu
 
 
 def register(app: typer.Typer) -> None:
@@ -33,20 +39,41 @@ def doctor(
 
     rows = _rows()
     plugins = installed()
+    gpus, no_gpus = _gpus()
     networks = sorted(shipped_networks())
     if json:
         from srdeploy.measure.machine import machine_facts
 
         facts = {"machine": machine_facts(), "rows": rows, "networks": networks}
-        emit(facts | {"plugins": [asdict(one) for one in plugins]})
+        vulkan = [gpu.model_dump() for gpu in gpus]
+        emit(facts | {"vulkan": vulkan, "plugins": [asdict(one) for one in plugins]})
         return
     if everything:
         _list(rows)
     else:
         _tell_missing(rows)
+    for number, gpu in enumerate(gpus):
+        say(f"Vulkan device {number}: {gpu}")
+    if no_gpus:
+        say(no_gpus)
     _tell_metrics()
     _tell_plugins(plugins)
     say(f"shipped networks: {', '.join(networks) or 'none'}")
+
+
+def _gpus() -> tuple[list[Gpu], str]:
+    """Vulkan's devices, and why there are none; neither where the runtime is not here."""
+    from srdeploy.runtime.ncnn.gpus import NO_DEVICE, find_gpus
+    from srdeploy.runtime.table import RUNTIMES
+
+    row = RUNTIMES.get("ncnn-vulkan")
+    if row is None or not row.availability():
+        return [], ""
+    try:
+        found = find_gpus()
+    except SrdeployError as error:
+        return [], str(error)
+    return found, "" if found else NO_DEVICE
 
 
 def _rows() -> list[dict[str, Any]]:

@@ -67,8 +67,8 @@ def native_model(onnx: Path) -> tuple[Path, Path]:
     folder = cache_dir() / "native" / "models" / f"{sha256(onnx)}-{pnnx_version()}"
     if not folder.exists():
         with tempfile.TemporaryDirectory() as work, atomic_path(folder) as part:
-            param, weights = convert_to_ncnn(onnx, Path(work), onnx)
+            made = convert_to_ncnn(onnx, Path(work), onnx)
             part.mkdir()
-            shutil.move(param, part / "net.param")
-            shutil.move(weights, part / "net.bin")
+            shutil.move(made.param, part / "net.param")
+            shutil.move(made.weights, part / "net.bin")
     return folder / "net.param", folder / "net.bin"

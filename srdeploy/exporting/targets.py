@@ -329,7 +329,7 @@ TARGETS: Table[Target] = Table(
             runs_on="Vulkan GPUs of PCs and phones (upscayl, video2x...), and any CPU",
             runtime="ncnn",
             exporter="srdeploy.exporting.ncnn.export:export_ncnn",
-            converter="srdeploy.exporting.ncnn.export:convert_onnx_to_ncnn",
+            converter="srdeploy.exporting.ncnn.export:export_ncnn",
             option_class="srdeploy.exporting.options:NcnnOptions",
         ),
     ),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from srdeploy.cli.main import run
+from srdeploy.errors import SrdeployError
+from srdeploy.runtime.ncnn.gpus import Gpu
 from srdeploy.runtime.table import Availability
 
 TELL = "srdeploy.exporting.provenance.tell"
@@ -51,6 +54,35 @@ def test_a_short_list_of_what_is_missing(capsys: pytest.CaptureFixture[str]) -> 
     assert lpips.startswith("metric lpips is not measured: it needs the weights of AlexNet")
     assert dists.startswith("metric dists is not measured: it needs the weights of VGG16")
     assert networks.startswith("shipped networks: edsr-s-x2, edsr-s-x2-p30")
+
+
+def test_vulkan_devices_are_listed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(*flags: str) -> str:
+        assert run(["doctor", *flags]) == 0
+        return capsys.readouterr().out
+
+    def fails() -> list[Gpu]:
+        raise SrdeployError("a driver failed.")
+
+    able = ("fp16_storage", "fp16_arithmetic", "int8_storage", "int8_arithmetic")
+    gpu = Gpu(name="Mali", kind="integrated", **dict.fromkeys(able, True))
+    row = SimpleNamespace(
+        name="ncnn-vulkan", title="ncnn", availability=lambda: Availability(True, "ncnn 1")
+    )
+    assert "Vulkan" not in told()
+    assert json.loads(told("--json"))["vulkan"] == []
+    monkeypatch.setattr("srdeploy.runtime.table.RUNTIMES", {"ncnn-vulkan": row})
+    for found, line in (
+        (lambda: [gpu], "Vulkan device 0: Mali (integrated); fp16 computed, int8 computed\n"),
+        (list, "ncnn finds no Vulkan device: install the GPU's driver"),
+        (fails, "a driver failed.\n"),
+    ):
+        monkeypatch.setattr("srdeploy.runtime.ncnn.gpus.find_gpus", found)
+        assert line in told()
+    monkeypatch.setattr("srdeploy.runtime.ncnn.gpus.find_gpus", lambda: [gpu])
+    assert json.loads(told("--json"))["vulkan"] == [gpu.model_dump()]
 
 
 def test_everything(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import subprocess
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,13 +16,30 @@ from google.protobuf.message import DecodeError
 
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.exporting.ncnn.lower import PROBES, lower_for_pnnx, with_sizes_followed
-from srdeploy.runtime.ncnn.param import foreign_layers, read_param
+from srdeploy.runtime.ncnn.param import Param, foreign_layers, read_param
 from srdeploy.runtime.table import PNNX
 
 
-def convert_to_ncnn(
-    source: Path, work: Path, name: str | Path, *, half: bool = False
-) -> tuple[Path, Path]:
+@dataclass(frozen=True)
+class Converted:
+    """A network that pnnx has converted.
+
+    Attributes:
+        param: The file of the structure,
+        weights: and of the weights.
+        structure: The first, read.
+        model: The graph that it was made of,
+        lowered: and what pnnx was given for it.
+    """
+
+    param: Path
+    weights: Path
+    structure: Param
+    model: onnx.ModelProto
+    lowered: onnx.ModelProto
+
+
+def convert_to_ncnn(source: Path, work: Path, name: str | Path, *, half: bool = False) -> Converted:
     """Convert a file.
 
     Args:
@@ -31,7 +49,7 @@ def convert_to_ncnn(
         half: Store weights in 16 bits.
 
     Returns:
-        The structure (``.param``) and the weights (``.bin``), in ``work``.
+        The structure (``.param``) and the weights (``.bin``), in ``work``, and their origin.
 
     Raises:
         UserError: no ONNX file, pnnx is missing, or the network has a part that ncnn does not know.
@@ -42,7 +60,8 @@ def convert_to_ncnn(
         model = onnx.load(str(source))
     except (DecodeError, ValueError) as error:
         raise UserError(f"'{name}' is no ONNX file, or a truncated one.") from error
-    onnx.save(lower_for_pnnx(model), str(work / "net.onnx"))
+    lowered = lower_for_pnnx(model)
+    onnx.save(lowered, str(work / "net.onnx"))
     ended = subprocess.run(
         [str(program), "net.onnx", f"fp16={int(half)}", *_example_sizes(model)],
         cwd=work,
@@ -62,7 +81,7 @@ def convert_to_ncnn(
             "(the runner takes its precision from the device's URI) or use another runtime."
         )
     param.write_text(structure.text(), encoding="ascii")
-    return param, weights
+    return Converted(param, weights, structure, model, lowered)
 
 
 def _example_sizes(model: onnx.ModelProto) -> list[str]:

@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from srdeploy.errors import UserError
-from srdeploy.exporting.ncnn.lower import lower_for_pnnx
-from srdeploy.exporting.precision.graph import CONVOLUTIONS, Layer, constant, layers_of
+from srdeploy.exporting.ncnn.convert import Converted
+from srdeploy.exporting.precision.graph import CONVOLUTIONS, Layer, constant, layers_of, sizes_of
 from srdeploy.exporting.precision.quantise_graph import quantise_weights
 from srdeploy.exporting.precision.quantise_ranges import watch
 from srdeploy.exporting.precision.quantise_search import ranges_of, usual_layers
@@ -41,14 +39,13 @@ _BIAS = {"InnerProduct": 1}
 
 
 def to_int8(
-    structure: Param, weights: bytes, source: Path, card: Card, request: PrecisionRequest
+    converted: Converted, name: str, card: Card, request: PrecisionRequest
 ) -> tuple[Param, bytes, list[dict[str, Any]]]:
     """A network with its inner convolutions in 8 bits.
 
     Args:
-        structure: As pnnx wrote it, of the same ONNX file;
-        weights: likewise, float32.
-        source: The float32 ONNX file.
+        converted: As pnnx wrote it, in float32.
+        name: What sentences call the network.
         card: The network's.
         request: Images and method of calibration.
 
@@ -57,21 +54,21 @@ def to_int8(
         the range of its input, ``low`` and ``high``.
 
     Raises:
-        UserError: the two do not have the same convolutions, or a layer stores what is not known.
+        UserError: pnnx wrote other convolutions, or a layer stores what is not known.
     """
-    model = onnx.load(str(source))
-    chosen = _chosen(model, structure, source)
+    model = converted.model
+    chosen = _chosen(converted, name)
     entries = watch(
         model,
         [layer.inputs[0] for layer in chosen.values()],
-        network_inputs(request.calibration or "builtin", card),
+        network_inputs(request.calibration or "builtin", card, sizes=sizes_of(model)),
     )
     method = request.method or DEFAULT_CALIBRATION
     ranges = ranges_of(model, entries, method, symmetric=True, value_range=card.value_range)
     lines, stored, told = [], bytearray(), []
-    rest = memoryview(weights)
-    for line in structure.layers:
-        kept, rest = _values(line, rest, source)
+    rest = memoryview(converted.weights.read_bytes())
+    for line in converted.structure.layers:
+        kept, rest = _values(line, rest, name)
         if (layer := chosen.get(line.name)) is not None:
             found = ranges[layer.inputs[0]]
             largest = max(-found.low, found.high)
@@ -82,29 +79,27 @@ def to_int8(
         lines.append(line)
         stored += kept
     if len(rest):
-        raise _unknown(source)
+        raise _unknown(name)
     return Param(tuple(lines)), bytes(stored), told
 
 
-def _chosen(model: onnx.ModelProto, structure: Param, source: Path) -> dict[str, Layer]:
+def _chosen(converted: Converted, name: str) -> dict[str, Layer]:
     """Convolutions that are rounded, by their names in ncnn: those of both files go in pairs."""
-    lowered = lower_for_pnnx(model)
-    stored = {tensor.name: tensor for tensor in lowered.graph.initializer}
+    graph = converted.lowered.graph
+    stored = {tensor.name: tensor for tensor in graph.initializer}
     nodes = [
-        node
-        for node in lowered.graph.node
-        if node.op_type in CONVOLUTIONS and node.input[1] in stored
+        node for node in graph.node if node.op_type in CONVOLUTIONS and node.input[1] in stored
     ]
     heavy = WEIGHTS.keys() - {"InnerProduct"}
-    lines = [line for line in structure.layers if line.kind in heavy]
+    lines = [line for line in converted.structure.layers if line.kind in heavy]
     there = [(int(np.prod(stored[node.input[1]].dims))) for node in nodes]
     if there != [line.number(WEIGHTS[line.kind]) for line in lines]:
         raise UserError(
-            f"pnnx wrote other convolutions than '{source.name}' has, so their ranges are not "
-            "known in ncnn; export the network in fp16."
+            f"pnnx wrote other convolutions than '{name}' has, so their ranges are not known in "
+            "ncnn; export the network in fp16."
         )
-    usual = set(usual_layers(model))
-    layers = {layer.node: layer for layer in layers_of(model) if layer.name in usual}
+    usual = set(usual_layers(converted.model))
+    layers = {layer.node: layer for layer in layers_of(converted.model) if layer.name in usual}
     return {
         line.name: layers[node.name]
         for node, line in zip(nodes, lines, strict=True)
@@ -112,17 +107,17 @@ def _chosen(model: onnx.ModelProto, structure: Param, source: Path) -> dict[str,
     }
 
 
-def _values(line: Line, rest: memoryview, source: Path) -> tuple[bytes, memoryview]:
+def _values(line: Line, rest: memoryview, name: str) -> tuple[bytes, memoryview]:
     """What a layer stores, and what follows it."""
     if line.kind in WEIGHTS:
         bias = line.number(0) if line.number(_BIAS.get(line.kind, 5)) else 0
         length = 4 + 4 * line.number(WEIGHTS[line.kind]) + 4 * bias
         if rest[:4] != struct.pack("<I", _FLOATS):
-            raise _unknown(source)
+            raise _unknown(name)
     else:
         length = 4 * line.number(0) if line.kind == "PReLU" else 0
     if len(rest) < length:
-        raise _unknown(source)
+        raise _unknown(name)
     return bytes(rest[:length]), rest[length:]
 
 
@@ -137,8 +132,8 @@ def _in_8_bits(values: NDArray[np.float32], kept: bytes, largest: float) -> byte
     return struct.pack("<I", _BYTES) + body + bias + factors + step.astype("<f4").tobytes()
 
 
-def _unknown(source: Path) -> UserError:
+def _unknown(name: str) -> UserError:
     return UserError(
-        f"A layer of '{source.name}' stores values in ncnn in a form that is not known here; "
+        f"A layer of '{name}' stores values in ncnn in a form that is not known here; "
         "export the network in fp16."
     )

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
 from srdeploy.errors import UserError
 from srdeploy.models.card import Card
 from srdeploy.runtime.ncnn.param import Param, read_param
+from srdeploy.runtime.sizes import InputSizes
 from srdeploy.util.files import require_file, sha256
 from srdeploy.util.strict import Strict
 
@@ -28,6 +29,7 @@ class Description(Strict):
         precision: What the weights are stored in, and what it is to compute in.
         param_sha256: Content of the structure,
         bin_sha256: and of the weights.
+        sizes: The input sizes that it takes, as :class:`InputSizes` spells them; None: any.
         card: The network's.
     """
 
@@ -37,7 +39,16 @@ class Description(Strict):
     precision: str
     param_sha256: str
     bin_sha256: str
+    sizes: str | None = None
     card: Card
+
+    @field_validator("sizes")
+    @classmethod
+    def _named(cls, sizes: str | None) -> str | None:
+        try:
+            return sizes and str(InputSizes.parse(sizes))
+        except UserError as error:
+            raise ValueError(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,7 @@ class Pair:
         structure: The first, read.
         card: The network's; None for a stranger's files, as is
         precision: what it is to compute in.
+        sizes: The input sizes that it takes; None: any.
         input: The tensor that takes the image,
         output: and the one that is made.
     """
@@ -59,6 +71,7 @@ class Pair:
     structure: Param
     card: Card | None
     precision: str | None
+    sizes: InputSizes | None
     input: str
     output: str
 
@@ -112,7 +125,8 @@ def read_pair(param: str | Path) -> Pair:
             "network has one image of each."
         )
     card, precision = (None, None) if told is None else (told.card, told.precision)
-    return Pair(path, weights, structure, card, precision, inputs[0], outputs[0])
+    sizes = InputSizes.parse(told.sizes) if told is not None and told.sizes else None
+    return Pair(path, weights, structure, card, precision, sizes, inputs[0], outputs[0])
 
 
 def pair_digest(param: Path) -> str:

@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 
 from srdeploy.errors import UserError
 from srdeploy.models.card import Card
+from srdeploy.runtime.fitting import nearest
+from srdeploy.runtime.ncnn.gpus import KINDS, NO_DEVICE, gpu_told
 from srdeploy.runtime.ncnn.pair import Pair, read_pair
 from srdeploy.runtime.session import Session
+from srdeploy.runtime.sizes import InputSizes
 from srdeploy.runtime.table import RUNTIMES
 from srdeploy.util.quiet import hushed
 
@@ -23,7 +26,6 @@ RANGE = 1.0
 
 _PROBE = (24, 40)  # height and width
 _SCALES = range(1, 17)
-_CPU = 3  # of a Vulkan device's types
 _AS_IT_IS = 1  # of ``extract``: the tensor in the precision in which it was computed
 
 
@@ -62,8 +64,8 @@ class NcnnSession(Session):
         super().__init__(stand_in, threads)
         self._net: Any = self._load(pair)
         if self.vulkan:
-            kind = ", in software: its speed is no GPU's" if self._device.type() == _CPU else ""
-            self.notes += (f"Vulkan device: {self._device.device_name()}{kind}",)
+            told = gpu_told(self._device.device_name(), KINDS[self._device.type()])
+            self.notes += (f"Vulkan device: {told}",)
         if pair.card is None:
             self.card = self._found_out(stand_in, scale)
             if value_range is None:
@@ -72,6 +74,11 @@ class NcnnSession(Session):
                     "applications do; else give --value-range 255",
                 )
         self.precision = self._read_back()
+
+    @property
+    def sizes(self) -> InputSizes | None:
+        """See :class:`Session`."""
+        return self._pair.sizes
 
     def close(self) -> None:
         """Give the memory back."""
@@ -90,10 +97,7 @@ class NcnnSession(Session):
             net.opt.use_bf16_storage = False
             if self.vulkan:
                 if not ncnn.get_gpu_count():
-                    raise UserError(
-                        "ncnn finds no Vulkan device: install the GPU's driver (Debian's "
-                        "mesa-vulkan-drivers has one in software), or take the runtime ncnn."
-                    )
+                    raise UserError(NO_DEVICE)
                 net.set_vulkan_device(number := ncnn.get_default_gpu_index())
                 self._device = ncnn.get_gpu_info(number)
             if net.load_param(str(pair.param)) or net.load_model(str(pair.weights)):
@@ -104,6 +108,12 @@ class NcnnSession(Session):
         return net
 
     def _run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        height, width = x.shape[2:]
+        if self.sizes is not None and not self.sizes.allows(height, width):
+            raise UserError(
+                f"'{self.path.name}' takes {self.sizes} only, not {width}x{height}; give an image "
+                "of that size, or upscale with srdeploy, which cuts images to it."
+            )
         return np.stack([self._one(image) for image in x])
 
     def _one(self, image: NDArray[np.float32], tensor: str = "", kind: int = 0) -> Any:
@@ -148,7 +158,8 @@ class NcnnSession(Session):
             return None
         multiple = self.card.size_multiple
         side = -(-16 // multiple) * multiple
-        image = np.zeros((self.card.channels, side, side), np.float32)
+        size = (side, side) if self.sizes is None else nearest(self.sizes, side, side)
+        image = np.zeros((self.card.channels, *size), np.float32)
         bits = self._one(image, first.outputs[0], _AS_IT_IS)
         if self._pair.structure.in_8_bits:
             return "int8"

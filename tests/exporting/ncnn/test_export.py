@@ -25,7 +25,8 @@ from srdeploy.runtime.table import RUNTIMES
 if not (can := RUNTIMES["ncnn"].availability()):
     pytest.skip(can.reason, allow_module_level=True)
 
-from srdeploy.exporting.ncnn.export import convert_onnx_to_ncnn, export_ncnn
+from srdeploy.exporting.ncnn.export import export_ncnn
+from srdeploy.exporting.ncnn.lower import lower_for_pnnx
 from srdeploy.exporting.onnx.export import export_onnx
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -126,15 +127,59 @@ def test_other_names_for_the_ends(tmp_path: Path) -> None:
 def test_an_onnx_file_keeps_its_range(tmp_path: Path) -> None:
     onnx = tmp_path / "net.onnx"
     export_onnx(_edsr(), onnx, check=False)
-    report = convert_onnx_to_ncnn(onnx, tmp_path / "net.param")
+    report = export_ncnn(onnx, tmp_path / "net.param")
     assert any("pixels run to 255" in note for note in report.notes)
     pair = read_pair(tmp_path / "net.param")
     assert pair.card is not None
     assert pair.card.value_range == 255
     export_onnx(_edsr(), onnx, check=False, precision="fp16")
     with pytest.raises(UserError, match="made from float32"):
-        convert_onnx_to_ncnn(onnx, tmp_path / "half.param")
+        export_ncnn(onnx, tmp_path / "half.param")
     assert not (tmp_path / "half.param").exists()
+
+
+class _OneSize(nn.Module):
+    """Its pooling has windows of one size, so that a file of it takes no other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tail = nn.Conv2d(3, 12, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        coarse = nn.functional.adaptive_avg_pool2d(x, 4)
+        grown = nn.functional.interpolate(coarse, size=x.shape[2:], mode="nearest")
+        return nn.functional.pixel_shuffle(self.tail(x + grown), 2)
+
+
+@pytest.mark.parametrize("by_file", [False, True])
+def test_a_network_of_one_size_says_so_and_refuses_others(by_file: bool, tmp_path: Path) -> None:
+    card = Card(arch="x.y:z", scale=2, scales=(2,), channels=3, value_range=1.0, luma_only=False)
+    network: Any = Network(_OneSize().eval(), card)
+    if by_file:
+        export_onnx(network, tmp_path / "net.onnx", sizes="48x32", check=False)
+        network = tmp_path / "net.onnx"
+    report = export_ncnn(network, tmp_path / "net.param")
+    size = "48x32" if by_file else "256x256"
+    assert any(note.startswith(f"takes {size} only") for note in report.notes)
+    with open_session(tmp_path / "net.param") as session:
+        assert str(session.sizes) == size
+        with pytest.raises(UserError, match=f"takes {size} only, not 32x24"):
+            session.run(np.zeros((1, 3, 24, 32), np.float32))
+
+
+def test_a_graph_is_lowered_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_builtin: None
+) -> None:
+    lowered: list[Any] = []
+
+    def lower(model: Any) -> Any:
+        lowered.append(lower_for_pnnx(model))
+        return lowered[-1]
+
+    monkeypatch.setattr("srdeploy.exporting.ncnn.convert.lower_for_pnnx", lower)
+    report = export_ncnn(create("vdsr", **SMALL["vdsr"]), tmp_path / "net.param", precision="int8")
+    assert report.layers
+    assert len(lowered) == 1
 
 
 class _Foreign(nn.Module):
