@@ -81,9 +81,8 @@ PAGES = [
     Page("latency-pruned", 3, ("python benchmarks/pruned_latency.py DATA",)),
     Page("farm-scaling-4s", 4, (f"{_FARM} --scaling --turn 4 --jobs-each 5",)),
     Page("farm-scaling-10s", 5, (f"{_FARM} --scaling --turn 10",)),
-    Page("smsr-break-even", 5, ("python benchmarks/smsr_break_even.py DATA",)),
     Page("realesrgan-pruned", 9, ("python benchmarks/realesrgan_pruned.py DATA --times",)),
-    Page("smsr-rivals", 4, ("python benchmarks/smsr_rivals.py DATA",)),
+    Page("smsr-rivals", 8, ("python benchmarks/smsr_rivals.py DATA",)),
     Page("smsr-forms", 6, ("python benchmarks/smsr_speed.py DATA --rounds 15 --seconds 200",)),
     Page(
         "upscale-memory",

@@ -75,7 +75,7 @@ def zoo(
 
 def _timing(size: str, threads: int | None) -> list[str]:
     """What the times are of."""
-    from srdeploy.measure.machine import cpu_model
+    from srdeploy.runtime.cpu import cpu_model
     from srdeploy.runtime.session import default_threads
 
     count = threads or default_threads()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
-import sys
 from typing import Any
 
 from srdeploy.exporting.report import tool_versions
-from srdeploy.runtime.cpu import cpu_features, cpuinfo
+from srdeploy.runtime.cpu import cpu_features, cpu_model
 
 
 def machine_facts() -> dict[str, Any]:
@@ -35,19 +33,6 @@ def usable_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def cpu_model() -> str:
-    """The processor's own name for itself."""
-    for key in ("model name", "Model", "Hardware"):
-        for value in cpuinfo(key):
-            return value
-    if sys.platform == "darwin":
-        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)
-        if answer.returncode == 0:
-            return answer.stdout.strip()
-    return platform.processor() or platform.machine() or "unknown"
 
 
 def memory_gb() -> float | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -27,6 +30,19 @@ def cpu_features() -> list[str]:
             present = set(value.split())
             return [flag for flag in _TELLING_FLAGS if flag in present]
     return []
+
+
+def cpu_model() -> str:
+    """The processor's own name for itself."""
+    for key in ("model name", "Model", "Hardware"):
+        for value in cpuinfo(key):
+            return value
+    if sys.platform == "darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        if answer.returncode == 0:
+            return answer.stdout.strip()
+    return platform.processor() or platform.machine() or "unknown"
 
 
 def cpuinfo(key: str) -> Iterable[str]:

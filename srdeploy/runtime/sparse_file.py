@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from srdeploy.data.builtin import BUILTIN
 from srdeploy.errors import SrdeployError, UserError, unknown_name
@@ -17,6 +19,13 @@ from srdeploy.sparse.model_file import PRECISIONS, model_bytes, read_model, requ
 from srdeploy.sparse.model_weights import model_weights
 
 
+def find_grids(network: Network, calibration: str = BUILTIN) -> list[Tensor]:
+    """The grids of features in 8 bits (:func:`srdeploy.sparse.calibrate.steps`), on images."""
+    assert isinstance(network.module, SMSR)
+    images = network_inputs(calibration, network.card)
+    return steps(network.module, map(torch.from_numpy, images))
+
+
 def write_model(
     network: Network,
     path: Path,
@@ -24,6 +33,7 @@ def write_model(
     *,
     precision: str = "fp32",
     calibration: str = BUILTIN,
+    grids: Sequence[Tensor] | None = None,
 ) -> None:
     """Write a file, without comparing it.
 
@@ -34,6 +44,7 @@ def write_model(
         precision: One of :data:`srdeploy.sparse.model_file.PRECISIONS`.
         calibration: Images that the grids of ``int8`` are found on, as
             :func:`srdeploy.runtime.inputs.network_inputs` takes them.
+        grids: Those of ``int8``, where they are known already (:func:`find_grids`).
 
     Raises:
         UserError: no SMSR network, or one that is too large for the C code; or an unknown
@@ -47,10 +58,10 @@ def write_model(
             f"The sparse runner runs SMSR networks, this one is {network.card.arch}; export it to "
             "ONNX, which the native runner runs, too."
         )
-    grids = []
-    if precision == "int8":
-        images = network_inputs(calibration, network.card)
-        grids = steps(network.module, map(torch.from_numpy, images))
+    if precision != "int8":
+        grids = ()
+    elif grids is None:
+        grids = find_grids(network, calibration)
     sizes, weights = model_weights(network.module, precision, grids)
     require_room(sizes, weights, "This network")
     path.write_bytes(model_bytes(card or network.card, sizes, weights))

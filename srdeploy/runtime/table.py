@@ -245,6 +245,14 @@ RUNTIMES: Table[Runtime] = Table(
             card="srdeploy.runtime.card_of:card_of_smsr",
         ),
         Runtime(
+            "dispatch",
+            "SMSR networks in the form that is fastest for each image (CPU)",
+            TORCH,
+            suffixes=(".dispatch",),
+            session="srdeploy.runtime.dispatch_session:DispatchSession",
+            card="srdeploy.runtime.dispatch:card_of_dispatch",
+        ),
+        Runtime(
             "sparse-cuda",
             "SMSR networks on an NVIDIA GPU, computing inside their masks only",
             TRITON,

@@ -1,79 +1,60 @@
-"""Where sparse begins to pay: masked layers timed in both forms, over size and density."""
+"""Where sparse begins to pay: networks whose masks have a density that is asked for."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 
-from srdeploy.sparse.costs import Timings
-from srdeploy.sparse.engine import SparseEngine
-from srdeploy.sparse.workspace import Arena, Workspace
+from srdeploy.models.smsr.dense import DenseMasks, DenseModule
+from srdeploy.models.smsr.network import SMSR
 
-BLOB = 8
-"""Pixels across a patch of a test mask, about: masks follow edges and textures, not noise."""
+_APART = 1e-3
+"""Of the largest logit: how far the threshold is from all of them where none or all is inside."""
 
 
-@dataclass(frozen=True)
-class SizeResult:
-    """Both forms on square images of one size.
+def with_density(network: SMSR, image: Tensor, density: float) -> SMSR:
+    """A copy whose masks have this share of an image's pixels inside, in every module.
 
-    Attributes:
-        side: Pixels along a side.
-        dense_ms: Everywhere, shortest of the repeats.
-        rows_ms: Inside the mask only, for every density.
-        densities: Shares of pixels inside.
-        pays_below: Density up to which rows are quicker: 0 never, 1 always.
+    Their thresholds are moved: the pixels that the network finds busiest are inside.
+
+    Args:
+        network: Stays as it is.
+        image: ``float32 [1, 3, H, W]`` in 0..value_range.
+        density: 0..1.
     """
+    moved = copy.deepcopy(network)
+    frame = DenseMasks(copy.deepcopy(network))
+    height, width = image.shape[2:]
+    shifts: list[float] = []
 
-    side: int
-    dense_ms: float
-    rows_ms: list[float]
-    densities: list[float]
-    pays_below: float
+    def move(layer: nn.Module, inputs: Any, logits: Tensor) -> Tensor:
+        """The modules behind see the mask that this one shall have."""
+        seen = logits[0, 0, :height, :width].flatten().sort().values
+        apart = _APART * max(float(seen.abs().max()), 1e-6)
+        outside = round((1 - density) * len(seen))
+        edges = torch.cat([seen[:1] - apart, seen, seen[-1:] + apart])
+        shift = float(edges[outside : outside + 2].mean())
+        shifts.append(shift)
+        return logits - shift
 
-
-def measure_size(
-    engine: SparseEngine, side: int, densities: Sequence[float], repeats: int
-) -> SizeResult:
-    """Time the first module of ``engine`` on images of ``side`` x ``side``.
-
-    The forms take turns, so that a disturbance meets all of them.
-    """
-    timings, pixels = Timings(), side * side
+    for module in frame.body:
+        assert isinstance(module, DenseModule)
+        module.unmasked = False
+        module.spa_mask.last.register_forward_hook(move)
     with torch.inference_mode():
-        space = Workspace(Arena(), side, side)
-        x, out = space.plane("x", engine.width), space.plane("out", engine.width)
-        generator = torch.Generator().manual_seed(side)
-        image = torch.rand(engine.width, side, side, generator=generator)
-        space.inner(x, engine.width).copy_(image)
-        engine.frame.measure(timings, space, x)
-        for density in densities:
-            mask = blobs(side, density, generator)
-            rows = partial(engine.modules[0].rows, space, x, out, mask)
-            timings.note(f"rows {density}", pixels, rows)
-        timings.take(repeats)
-    layout = timings.points.get("layout", [(0, 0.0)])[0][1]
-    rows_ms = [timings.points[f"rows {density}"][0][1] + layout for density in densities]
-    dense_ms = timings.points["dense"][0][1]
-    pays = crossing(densities, rows_ms, dense_ms)
-    return SizeResult(side, dense_ms, rows_ms, list(densities), pays)
-
-
-def blobs(side: int, density: float, generator: torch.Generator) -> Tensor:
-    """A mask of patches, bool ``[side * side]``, with that share of pixels inside."""
-    coarse = -(-side // BLOB) + 1
-    noise = torch.rand(1, 1, coarse, coarse, generator=generator)
-    smooth = functional.interpolate(noise, size=(side, side), mode="bicubic").flatten()
-    order = smooth.argsort(descending=True)
-    mask = torch.zeros(side * side, dtype=torch.bool)
-    mask[order[: round(density * side * side)]] = True
-    return mask
+        frame(image)
+    with torch.no_grad():
+        for module, shift in zip(moved.mask_modules(), shifts, strict=True):
+            last = module.spa_mask[5]
+            assert isinstance(last, nn.ConvTranspose2d)
+            assert last.bias is not None
+            last.bias[1] -= shift
+    return moved
 
 
 def crossing(densities: Sequence[float], rows_ms: Sequence[float], dense_ms: float) -> float:

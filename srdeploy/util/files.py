@@ -59,12 +59,15 @@ def _beside(target: Path) -> Path:
 _STAGE = ".made."  # begins the names of folders whose files have not moved out yet
 
 
+_LAST = (".json", ".dispatch")
+
+
 @contextmanager
 def staged_files(path: str | Path) -> Iterator[Path]:
     """Yield ``path`` in a folder of its own; what the body made there moves out if it succeeds.
 
     For artifacts of several files, and for what is judged after it was written. A description
-    (``.json``) comes last, so that it never speaks of what is not there yet.
+    (``.json``, ``.dispatch``) comes last, so that it never speaks of what is not there yet.
 
     Raises:
         UserError: as :func:`atomic_path`.
@@ -73,7 +76,7 @@ def staged_files(path: str | Path) -> Iterator[Path]:
     _prepare(target)
     with tempfile.TemporaryDirectory(prefix=_STAGE, dir=target.parent) as folder:
         yield Path(folder) / target.name
-        for made in sorted(Path(folder).iterdir(), key=lambda one: one.suffix == ".json"):
+        for made in sorted(Path(folder).iterdir(), key=lambda one: one.suffix in _LAST):
             settle(made, target.with_name(made.name))
 
 

@@ -16,6 +16,8 @@ RECORDS = (
     "srdeploy.benchmarking.measuring.request:Request",
     "srdeploy.benchmarking.measuring.request:Outcome",
     "srdeploy.benchmarking.deciding.baseline:BaselinePair",
+    "srdeploy.benchmarking.measuring.smsr_forms:Form",
+    "srdeploy.benchmarking.measuring.smsr_forms:SizeResult",
     "srdeploy.benchmarking.measuring.sparse:BreakEven",
     "srdeploy.benchmarking.measuring.stats:Latency",
     "srdeploy.benchmarking.measuring.stats:Ratio",

@@ -14,10 +14,10 @@ from rich.table import Table
 from srdeploy.benchmarking.deciding.compare import Comparison
 from srdeploy.benchmarking.deciding.why import LayerPair, Why
 from srdeploy.benchmarking.measuring.profile import LayerTime
+from srdeploy.benchmarking.measuring.smsr_forms import SizeResult
 from srdeploy.benchmarking.measuring.sparse import BreakEven
 from srdeploy.cli import bench, bench_compare, bench_sparse, compare, why, zoo
 from srdeploy.errors import UserError
-from srdeploy.sparse.breakeven import SizeResult
 from tests.cli.reach import calls, exit_code
 from tests.cli.test_bench_calls import FAILED, KEPT, ROW, SCALE
 
@@ -54,31 +54,25 @@ def test_what_bench_compare_prints(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_what_bench_sparse_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    densities = [number / 10 for number in range(11)]
-    size = SizeResult(64, 9.0, [float(n) for n in range(11)], densities, 0.5)
-    found = BreakEven("smsr", "torch", "PyTorch, which is here", 3, 7, {}, [size])
+    sparse = {"sparse int8": [1.0, 2.0, 3.5], "sparse fp32, Python engine": [1234.56] * 3}
+    size = SizeResult(64, [0.0, 0.5, 1.0], sparse, {"torch fp32": 9.0})
+    psnr = {"torch fp32": 30.0, "sparse int8": 29.987, "sparse fp32, Python engine": 30.0}
+    missing = {"openvino": "openvino is not installed"}
+    found = BreakEven(
+        "n", "PyTorch, which is here", 3, 7, {}, 0.1, [size], psnr, "Set5", {}, missing
+    )
     replaced = {"srdeploy.benchmarking.measuring.sparse:break_even": found}
     calls("bench sparse", replaced)
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    head = next(line for line in lines if "dense" in line)
-    row = next(line for line in lines if "64x64" in line)
-    assert [word for word in head if word != "┃"] == ["ms", "dense", "0%", "20%", "40%", "60%",
-                                                       "80%", "100%"]  # fmt: skip
-    assert [word for word in row if word != "│"] == ["64x64", "9.00", "0.00", "2.00", "4.00",
-                                                     "6.00", "8.00", "10.00"]  # fmt: skip
-    assert lines[-2] == [
-        "Rows",
-        "are",
-        "computed",
-        "by",
-        "PyTorch,",
-        "which",
-        "is",
-        "here;",
-        "3",
-        "threads.",
-    ]
-    assert lines[-1][0] == "64x64:"
+    told = capsys.readouterr().out
+    lines = [[word for word in line.split() if word not in "┃│"] for line in told.splitlines()]
+    assert max(len(line) for line in told.splitlines() if line[0] in "┏┃│") <= 80
+    assert ["torch", "fp32", "9.00", "9.00", "9.00", "30.00", "0.000"] in lines
+    assert ["sparse", "int8", "1.00", "2.00", "3.50", "29.99", "0.013"] in lines
+    text = " ".join(told.split())
+    assert "PyTorch, which is here; 3 threads, medians of 7 turns." in text
+    assert "Left out: openvino (openvino is not installed)." in text
+    assert "64x64, against torch fp32: sparse int8 pays at every density" in text
+    assert "sparse fp32, Python engine" in told
     calls(f"bench sparse --json -o {tmp_path / 'c.SVG'}", replaced)
     assert json.loads(capsys.readouterr().out)["threads"] == 3
     assert (tmp_path / "c.SVG").read_text().startswith("<svg")

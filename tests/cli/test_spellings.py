@@ -117,6 +117,7 @@ CONCEPTS = {
     "--baseline": "older results",
     "--kernel": "what computes listed pixels",
     "--sides": "sizes of square images",
+    "--dispatch": "file that says which form is fastest",
     "--artifact": "which artifacts to list",
     "--failed": "whether failures are listed",
     "--samples": "raw samples",

@@ -89,7 +89,6 @@ CASES = [
     (f"bench compare {LONG}.onnx {SMALL}.onnx --allow-noisy {FAST} --device fake://desk", [
         f"{SMALL}.onnx"]),
     (f"bench {LONG}.onnx {SMALL}.onnx --why --runs 2 --input 24x16 --threads 1", []),
-    ("bench sparse smsr.safetensors --sides 16 --runs 1 --threads 1", ["dense"]),
     (f"compare {LONG}.safetensors {SMALL}.onnx {FAST}", [f"{LONG}.safetensors", f"{SMALL}.onnx"]),
     (f"explain {LONG}.onnx", [f"{LONG}.onnx"]),
     (f"upscale {LONG}.onnx set/{PICTURE} -o large", [f"{Path(PICTURE).stem}_x2.png"]),

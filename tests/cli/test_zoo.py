@@ -8,7 +8,7 @@ import pytest
 
 from srdeploy.benchmarking.measuring.zoo import Shipped
 from srdeploy.cli import zoo
-from srdeploy.measure.machine import cpu_model
+from srdeploy.runtime.cpu import cpu_model
 from tests.cli.reach import calls, exit_code
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
-import sys
-from typing import Any
 
 import pytest
 
@@ -44,42 +41,6 @@ def test_the_load_is_that_of_the_last_minute(monkeypatch: pytest.MonkeyPatch) ->
     assert (facts["arch"], facts["python"]) == (platform.machine(), platform.python_version())
     monkeypatch.delattr(os, "getloadavg")
     assert "load_1min" not in machine.machine_facts()
-
-
-def test_a_processors_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: dict[str, list[str]] = {"model name": ["Core 7", "Core 7"], "Hardware": ["Board"]}
-    monkeypatch.setattr(machine, "cpuinfo", lambda key: iter(told.get(key, [])))
-    assert machine.cpu_model() == "Core 7"
-    del told["model name"]
-    assert machine.cpu_model() == "Board"
-    told["Model"] = ["Raspberry Pi"]
-    assert machine.cpu_model() == "Raspberry Pi"
-    told.clear()
-    monkeypatch.setattr(platform, "processor", lambda: "")
-    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
-    monkeypatch.setattr(sys, "platform", "linux")
-    assert machine.cpu_model() == "riscv64"
-    monkeypatch.setattr(platform, "machine", lambda: "")
-    assert machine.cpu_model() == "unknown"
-    monkeypatch.setattr(platform, "processor", lambda: "p")
-    assert machine.cpu_model() == "p"
-
-
-@pytest.mark.parametrize(("code", "name"), [(0, "Apple M9"), (1, "arm")])
-def test_a_macs_processor(code: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
-
-    def run(command: list[str], **options: Any) -> Any:
-        asked.append(command)
-        assert options == {"capture_output": True, "text": True, "check": False}
-        return subprocess.CompletedProcess(command, code, "Apple M9\n", "")
-
-    monkeypatch.setattr(machine, "cpuinfo", lambda key: iter(()))
-    monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(platform, "processor", lambda: "arm")
-    monkeypatch.setattr(subprocess, "run", run)
-    assert machine.cpu_model() == name
-    assert asked == [["sysctl", "-n", "machdep.cpu.brand_string"]]
 
 
 def test_a_systems_name(monkeypatch: pytest.MonkeyPatch) -> None:

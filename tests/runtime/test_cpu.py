@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,3 +46,39 @@ def test_nothing_to_tell(told: Path, text: str | None) -> None:
     if text is not None:
         told.write_text(text)
     assert cpu_features() == []
+
+
+def test_a_processors_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[str, list[str]] = {"model name": ["Core 7", "Core 7"], "Hardware": ["Board"]}
+    monkeypatch.setattr(cpu, "cpuinfo", lambda key: iter(told.get(key, [])))
+    assert cpu.cpu_model() == "Core 7"
+    del told["model name"]
+    assert cpu.cpu_model() == "Board"
+    told["Model"] = ["Raspberry Pi"]
+    assert cpu.cpu_model() == "Raspberry Pi"
+    told.clear()
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert cpu.cpu_model() == "riscv64"
+    monkeypatch.setattr(platform, "machine", lambda: "")
+    assert cpu.cpu_model() == "unknown"
+    monkeypatch.setattr(platform, "processor", lambda: "p")
+    assert cpu.cpu_model() == "p"
+
+
+@pytest.mark.parametrize(("code", "name"), [(0, "Apple M9"), (1, "arm")])
+def test_a_macs_processor(code: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def run(command: list[str], **options: Any) -> Any:
+        asked.append(command)
+        assert options == {"capture_output": True, "text": True, "check": False}
+        return subprocess.CompletedProcess(command, code, "Apple M9\n", "")
+
+    monkeypatch.setattr(cpu, "cpuinfo", lambda key: iter(()))
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(platform, "processor", lambda: "arm")
+    monkeypatch.setattr(subprocess, "run", run)
+    assert cpu.cpu_model() == name
+    assert asked == [["sysctl", "-n", "machdep.cpu.brand_string"]]

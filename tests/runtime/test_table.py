@@ -146,7 +146,7 @@ def test_what_rows_need() -> None:
         "onnx-reference", "coreml-reference",
     }  # fmt: skip
     assert {n for n, row in RUNTIMES.items() if not row.suffixes} == {"torch", "sparse-cuda"}
-    for suffix in (".onnx", ".mlpackage", ".engine", ".tflite", ".smsr"):
+    for suffix in (".onnx", ".mlpackage", ".engine", ".tflite", ".smsr", ".dispatch"):
         assert any(row.card for row in RUNTIMES.values() if suffix in row.suffixes)
     assert RUNTIMES["onnxruntime-cuda"].title == "ONNX Runtime, NVIDIA GPUs"
 

@@ -8,7 +8,6 @@ from tests.frozen import assert_frozen
 
 RECORDS = [
     "srdeploy.sparse.backend:Backend",
-    "srdeploy.sparse.breakeven:SizeResult",
     "srdeploy.sparse.costs:CostLine",
     "srdeploy.sparse.costs:FormCosts",
     "srdeploy.sparse.engine:FormChoice",
