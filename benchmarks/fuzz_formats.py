@@ -121,7 +121,7 @@ def _package(path: Path) -> Any:
 
 
 def _tflite(folder: Path) -> Path:
-    from srdeploy.exporting.litert import export_litert
+    from srdeploy.exporting.litert.export import export_litert
 
     export_litert(_network(), folder / "net.tflite")
     return folder / "net.tflite"

@@ -77,6 +77,7 @@ ACCEPTED = {
     "RESHAPE": Row(version=1),
     "RESIZE_BILINEAR": Row(version=3),
     "RESIZE_NEAREST_NEIGHBOR": Row(version=3),
+    "REVERSE_V2": Row(nnapi=(), remedy="run it by the GPU delegate or the CPU"),
     "RSQRT": Row(nnapi=_FLOAT, version=1, remedy=_IN_FLOAT),
     "SLICE": Row(),
     "SOFTMAX": Row(),
@@ -131,12 +132,13 @@ class Accepted:
         """What one of them leaves out."""
         return [one for one in self.refused if one.delegate == delegate]
 
-    def recorded(self) -> dict[str, Any]:
+    def recorded(self) -> dict[str, str]:
         """For the card."""
-        return {
-            delegate: [f"{one.operation} of {one.layer}: {one.why}" for one in self.by(delegate)]
-            for delegate in DELEGATES
-        }
+        found = {}
+        for delegate in DELEGATES:
+            left = [f"{one.operation} of {one.layer} ({one.why})" for one in self.by(delegate)]
+            found[delegate] = f"all but {', '.join(left)}" if left else "all operations"
+        return found
 
     def told(self) -> list[str]:
         """For people, a line for each delegate."""

@@ -68,15 +68,21 @@ def _slice(work: Lowering, node: onnx.NodeProto) -> None:
     starts, ends = work.told(node, "starts", at=1), work.told(node, "ends", at=2)
     axes = work.told(node, "axes", list(range(len(starts))), at=3)
     steps = work.told(node, "steps", [1] * len(starts), at=4)
-    found = {}
+    found, backwards = {}, list[int]()
     for start, end, axis, by in zip(starts, ends, axes, steps, strict=True):
-        size = value.shape[axis]
-        first, last, by = slice(start, end, by).indices(size)
-        places = range(first, last, by)
+        axis %= len(value.shape)
+        places = range(*slice(start, end, by).indices(value.shape[axis]))
         if by < 0:
-            raise work.refuse(node, "it goes backwards")
-        found[axis % len(value.shape)] = first, len(places), by
+            backwards.append(axis)
+            places = places[::-1]
+        found[axis] = places.start, len(places), places.step
     _kept_part(work, node.output[0], value, found)
+    if backwards:
+        value = work.values[node.output[0]]
+        x, own, _ = work.along(value, backwards)
+        for axis in own:
+            x = work.op("REVERSE_V2", [x, work.numbers(axis)], x.shape)
+        work.keep(node.output[0], x, value.shape, value.order)
 
 
 def _kept_part(
@@ -162,6 +168,19 @@ def _reduce(kind: str) -> Lowered:
     return lowered
 
 
+def _norm(work: Lowering, node: onnx.NodeProto) -> None:
+    """``sqrt(sum(x * x))``, or without the root."""
+    value = work.values[node.input[0]]
+    squares = binary(work, "MUL", value.tensor, value.tensor, value.tensor.shape)
+    work.values[node.input[0]] = Value(squares, value.shape, value.order)
+    _reduce("SUM")(work, node)
+    work.values[node.input[0]] = value
+    if node.op_type == "ReduceL2":
+        found = work.values[node.output[0]]
+        root = unary(work, "SQRT", found.tensor)
+        work.values[node.output[0]] = Value(root, found.shape, found.order)
+
+
 def _reduced(work: Lowering, value: Value, axes: Sequence[int], kind: str) -> Value:
     """One value in place of those along axes."""
     x, own, _ = work.along(value, axes)
@@ -215,23 +234,68 @@ def _matmul(work: Lowering, node: onnx.NodeProto) -> None:
     rank = max(map(len, shapes))
     if min(map(len, shapes)) < 2:
         raise work.refuse(node, "with a vector")
-    batch = np.broadcast_shapes(*(shape[:-2] for shape in shapes))
+    batch = tuple(np.broadcast_shapes(*(shape[:-2] for shape in shapes)))
     given = []
-    for name in (first, second):
-        wide = (1,) * (rank - len(work.shape(name))) + tuple(work.shape(name))
-        if wide[:-2] != tuple(batch) and math.prod(wide[:-2]) != 1:
+    for name, shape in zip((first, second), shapes, strict=True):
+        wide = (1,) * (rank - len(shape)) + tuple(shape)
+        if wide[:-2] != batch and math.prod(wide[:-2]) != 1:
             raise work.refuse(node, "whose batches are repeated")
-        lying = (1, math.prod(wide[:-2]), *wide[-2:])
-        if name in work.values:
-            value = work.values[name]
-            tensor = work.ordered(value, range(len(value.shape)))
-        else:
-            tensor = work.constant(work.stored[name])
-        given.append(work.viewed(tensor, lying))
-    size = (1, math.prod(batch), shapes[0][-2], shapes[1][-1])
-    made = work.op("BATCH_MATMUL", given, size, adjX=False, adjY=False)
-    shape = (*batch, *size[2:])
+        given.append((name, range(len(shape)), (math.prod(wide[:-2]), *wide[-2:])))
+    made = _product(work, *given)
+    shape = (*batch, *made.shape[2:])
     work.keep(node.output[0], made, shape, range(len(shape)))
+
+
+def _product(work: Lowering, *given: tuple[str, Sequence[int], tuple[int, ...]]) -> Tensor:
+    """A product of two lists of matrices ``[1, B, M, N]``.
+
+    Args:
+        work: The program.
+        given: Of both the name, the order of its axes, and what they are together.
+    """
+    tensors = []
+    for name, order, shape in given:
+        if name in work.values:
+            tensor = work.ordered(work.values[name], order)
+        else:
+            tensor = work.constant(work.stored[name].transpose(tuple(order)))
+        tensors.append(work.viewed(tensor, (1, *shape)))
+    (batch, rows, _), (other, _, columns) = (shape for _, _, shape in given)
+    size = (1, max(batch, other), rows, columns)
+    return work.op("BATCH_MATMUL", tensors, size, adjX=False, adjY=False)
+
+
+def _einsum(work: Lowering, node: onnx.NodeProto) -> None:
+    """A sum of products of two arrays: axes in both and in the result are a list of matrices."""
+    equation = work.told(node, "equation").replace(" ", "")
+    sides, arrow, result = equation.partition("->")
+    terms = sides.split(",")
+    if "." in equation or not arrow or len(terms) != 2 or any(len(set(t)) != len(t) for t in terms):
+        raise work.refuse(node, f"of the form '{equation}'")
+    left, right = terms
+    if (set(left) ^ set(right)) - set(result):
+        raise work.refuse(node, f"of the form '{equation}'")
+    sizes = {
+        axis: size
+        for name, term in zip(node.input, terms, strict=True)
+        for axis, size in zip(term, work.shape(name), strict=True)
+    }
+    batch = [axis for axis in left if axis in right and axis in result]
+    summed = [axis for axis in left if axis in right and axis not in result]
+    rows = [axis for axis in left if axis not in right]
+    columns = [axis for axis in right if axis not in left]
+
+    def lying(name: str, term: str, *parts: list[str]) -> tuple[str, list[int], tuple[int, ...]]:
+        order = [term.index(axis) for part in parts for axis in part]
+        return name, order, tuple(math.prod(sizes[axis] for axis in part) for part in parts)
+
+    first, second = node.input
+    made = _product(
+        work, lying(first, left, batch, rows, summed), lying(second, right, batch, summed, columns)
+    )
+    axes = [*batch, *rows, *columns]
+    shape = [sizes[axis] for axis in result]
+    work.keep(node.output[0], made, shape, [result.index(axis) for axis in axes])
 
 
 def _gemm(work: Lowering, node: onnx.NodeProto) -> None:
@@ -340,8 +404,11 @@ ARRAYS: dict[str, Lowered] = {
     "ReduceSum": _reduce("SUM"),
     "ReduceMax": _reduce("REDUCE_MAX"),
     "ReduceMin": _reduce("REDUCE_MIN"),
+    "ReduceL2": _norm,
+    "ReduceSumSquare": _norm,
     "Softmax": _softmax,
     "MatMul": _matmul,
+    "Einsum": _einsum,
     "Gemm": _gemm,
     "LayerNormalization": _layer_norm,
     "InstanceNormalization": _instance_norm,

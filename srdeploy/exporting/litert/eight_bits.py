@@ -21,13 +21,16 @@ from srdeploy.exporting.litert.quantise import WEIGHTED, Quantiser
 from srdeploy.exporting.precision.quantise_ranges import choose_range, statistics_of
 from srdeploy.exporting.precision.quantise_search import Cost, spare_fewest
 from srdeploy.exporting.precision.request import PrecisionRequest
-from srdeploy.models.calibration import DEFAULT_CALIBRATION
 from srdeploy.models.card import Card
 from srdeploy.models.quantised import Range
 from srdeploy.runtime.inputs import network_inputs
 from srdeploy.runtime.litert_session import interpreter_of
 from srdeploy.runtime.sizes import InputSizes
 from srdeploy.util.progress import track
+
+USUAL_METHOD = "minmax"
+"""Unlike in ONNX files, sums and the long skip are rounded, too, and what is clipped of them is
+missing in the picture: half of EDSR-S loses 2.8 dB on Set5 by mse, and 0.3 dB so."""
 
 _SEEN = 4
 """Patches that a layer's cost is measured on."""
@@ -68,7 +71,7 @@ class EightBits:
         _, program = self.source.small()
         names = [tensor.name for tensor in program.tensors() if tensor.data is None]
         run = _watched(program, names)
-        method = self.request.method or DEFAULT_CALIBRATION
+        method = self.request.method or USUAL_METHOD
         found = {
             name: choose_range(entry, method)
             for name, entry in statistics_of(run, names, self.inputs).items()

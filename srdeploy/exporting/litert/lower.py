@@ -47,7 +47,18 @@ def lower(
     for node in model.graph.node:
         if node.op_type not in table and not work.is_stored(node):
             raise NotInLitert(node.op_type, name_of(node))
-        work.write(node, table.get(node.op_type))
+        try:
+            work.write(node, table.get(node.op_type))
+        except (
+            LookupError,
+            ValueError,
+            TypeError,
+            ArithmeticError,
+        ) as error:  # a form of it not met yet
+            detail = " ".join(str(error).split())[:120]
+            raise NotInLitert(
+                node.op_type, name_of(node), f"in a form that is not known here: {detail}"
+            ) from error
     return work.program()
 
 
@@ -71,7 +82,7 @@ class Lowering:
             for name in node.input:
                 self.count[name] = self.count.get(name, 0) + 1
         self.shapes = _shapes(model)
-        (given,) = [one for one in graph.input if one.name not in self.stored]
+        given = next(one for one in graph.input if one.name not in self.stored)
         self._result = graph.output[0].name
         self.opset = max(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
         shape = self.shapes.get(given.name, ())
@@ -207,7 +218,9 @@ class Lowering:
         """A value in another shape, moved only if it must be."""
         found = regrouped(value, shape)
         if found is None:
-            raise UserError(f"A reshape of {list(value.shape)} to {list(shape)} cannot be.")
+            raise NotInLitert(
+                "reshape", self._layer, f"from {list(value.shape)} to a size that is not known"
+            )
         order, after = found
         return Value(self.ordered(value, order), shape, after)
 

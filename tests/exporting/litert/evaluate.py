@@ -180,6 +180,7 @@ _KINDS: dict[str, Callable[..., Tensor]] = {
     "SUM": _reduced(torch.sum),
     "REDUCE_MAX": _reduced(torch.amax),
     "REDUCE_MIN": _reduced(torch.amin),
+    "REVERSE_V2": lambda op, x, axes: x.flip(axes.tolist()),
     "BATCH_MATMUL": _matmul,
     "SOFTMAX": lambda op, x: x.softmax(-1),
     "PRELU": lambda op, x, slope: torch.where(x > 0, x, x * slope),

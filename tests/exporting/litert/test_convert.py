@@ -113,6 +113,8 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], tuple[nn.Module, ...]]] =
     "channels last": (lambda x: functional.linear(
         x.permute(0, 2, 3, 1), torch.ones(5, 8) / 3).permute(0, 3, 1, 2), ()),
     "parts": (lambda x: torch.cat([x[:, ::2, 1:, 2:-1], x.chunk(2, 1)[0][:, :, 1:, 2:-1]], 1), ()),
+    "einsum": (lambda x: torch.einsum("bchw,bdhw->bhcd", x, x.sigmoid()), ()),
+    "backwards": (lambda x: x.flip(2)[:, :, 1:] * x.norm(dim=1, keepdim=True)[:, :, 1:], ()),
     "turned": (lambda x: torch.roll(x, (1, 2), (2, 3)) * x.repeat(1, 1, 1, 1), ()),
     "channel shuffle": (lambda x: x.view(1, 2, 4, *SIZE).transpose(1, 2).reshape(1, 8, *SIZE), ()),
 }  # fmt: skip
@@ -159,12 +161,15 @@ def test_another_size_of_a_graph() -> None:
     [
         ("y = Det(x)", r"The operation Det of layer 'y' cannot be written for LiteRT's delegates;"),
         ("y = Conv(x, x)", r"Conv of layer 'y' .* \(its weights are computed\)"),
+        ("y = Squeeze(x, x)", r"reshape .* \(from \[1, 3, 9, 9\] to a size that is not known\)"),
+        ("y = Conv<strides = [0, 1]>(x, w)", r"Conv .* \(in a form that is not known here: "),
         ("y = Elu<alpha = 2.0>(x)", r"Elu .* \(its alpha is not 1\)"),
         ("y = MaxPool<kernel_shape = [3, 3], dilations = [2, 2]>(x)", r"\(it is dilated\)"),
     ],
 )
 def test_what_cannot_be_written_is_named(body: str, sentence: str) -> None:
-    text = f'<ir_version: 8, opset_import: ["": 17]> g (float[1,3,9,9] x) => (float y) {{ {body} }}'
+    text = f"""<ir_version: 8, opset_import: ["": 17]>
+        g (float[1,3,9,9] x) => (float y) <float[1,3,1,1] w = {{1, 1, 1}}> {{ {body} }}"""
     model = onnx.parser.parse_model(text)
     model.graph.node[0].name = "y"
     with pytest.raises(NotInLitert, match=sentence):
