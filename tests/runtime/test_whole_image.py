@@ -22,9 +22,13 @@ from srdeploy.runtime.open import open_session
 from srdeploy.runtime.pixels import plan_image, upscale_rgb
 from srdeploy.runtime.session import Session
 from srdeploy.runtime.sparse_session import SparseSession
-from srdeploy.runtime.tiling import Grid, Tile
+from srdeploy.runtime.tiling import GLOBAL_OVERLAP, Grid, Tile
 from srdeploy.runtime.torch_session import TorchSession
 from srdeploy.runtime.whole_image import Window
+from srdeploy.upscaling.image import Upscaler
+from srdeploy.video.colour import Colour
+from srdeploy.video.frames import FrameFormat, FrameUpscaler
+from srdeploy.video.layout import planar
 from tests.sparse import nets
 from tests.sparse.published import published, set5
 
@@ -170,6 +174,38 @@ def test_passes_end_early(monkeypatch: pytest.MonkeyPatch) -> None:
         assert seen[-1] == (12, None)
         assert len(seen) < 12 * len(grid.tiles)
         assert np.abs(tiled - upscale_rgb(session, image, 2)).max() < LIMIT
+
+
+def test_memory_decides_whether_tiles_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the smallest exact tile is too large, tiles have the means and the usual overlap."""
+    monkeypatch.setattr(Upscaler, "_left", lambda self: 100e6)
+    deep = made("rcan", n_groups=10, n_blocks=8, n_feats=4, reduction=2)
+    for opened, overlap, exact in ((SESSIONS["smsr"], 18, True), (deep, GLOBAL_OVERLAP, False)):
+        with opened(Path()) as session:
+            upscaler = Upscaler(session)
+            upscaler._cost = 1000.0
+            assert upscaler.plan((300, 300)).whole
+            grid = upscaler.plan((900, 900))
+            assert (grid.overlap, grid.exact, grid.whole) == (overlap, exact, False)
+
+
+def test_frames_of_videos_are_given_the_means_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = [np.ascontiguousarray(plane) for plane in scene(93, 131).transpose(2, 0, 1)]
+    large = FrameFormat.of(planar("gbrp"), Colour(0, 1, 13, True), (186, 262))
+    small = FrameFormat.of(planar("gbrp"), Colour(0, 1, 13, True), (93, 131))
+
+    def cut(self: Upscaler, size: tuple[int, int], **more: object) -> Grid:
+        return plan_image(session.card, size, 2, tile=(84, 84), pooling=session.pooling)
+
+    with SESSIONS["smsr"](Path()) as session:
+        whole = FrameUpscaler(Upscaler(session), small, large)
+        monkeypatch.setattr(Upscaler, "plan", cut)
+        tiled = FrameUpscaler(Upscaler(session), small, large)
+        assert (whole.tiles.whole, tiled.tiles.whole) == (True, False)
+        found, expected = (
+            one.run(one.prepare([plane.copy() for plane in frame])).pixels for one in (tiled, whole)
+        )
+    assert np.abs(found - expected).max() < 1e-4
 
 
 def test_what_is_not_known_is_not_claimed() -> None:
