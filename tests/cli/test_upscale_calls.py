@@ -13,6 +13,7 @@ import pytest
 
 from srdeploy.cli import upscale
 from srdeploy.errors import UserError
+from srdeploy.models.whole_means import Pooling
 from srdeploy.upscaling.folder import PictureOutcome
 from tests.cli.reach import STOP, Case, calls, exit_code, hold
 
@@ -217,10 +218,23 @@ def test_what_is_not_exact_says_why(
     printed: Any, facts: dict[str, Any], values: dict[str, Any], why: str | None
 ) -> None:
     card = SimpleNamespace(**{**vars(CARD), **facts})
-    upscaler = SimpleNamespace(scale=2, session=SimpleNamespace(card=card))
+    upscaler = SimpleNamespace(scale=2, session=SimpleNamespace(card=card, pooling=None))
     lines = printed(outcome(**values), upscaler=upscaler)
     assert len(lines) == (1 if why is None else 2)
     assert why is None or why in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("exact", "why"),
+    [(True, "passes over the tiles before found the means"), (False, "looks 414 far")],
+)
+def test_what_is_said_of_means_that_are_given(printed: Any, exact: bool, why: str) -> None:
+    card = SimpleNamespace(**{**vars(CARD), "receptive_field": 0, "arch": "rcan"})
+    session = SimpleNamespace(card=card, pooling=Pooling(414, 200))
+    upscaler = SimpleNamespace(scale=2, session=session)
+    lines = printed(outcome(exact=exact, tiles=2, overlap=64), upscaler=upscaler)
+    assert len(lines) == 2
+    assert why in lines[1]
 
 
 def test_what_is_said_of_a_comparison(printed: Any) -> None:
