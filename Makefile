@@ -188,7 +188,7 @@ release: $(VENV)/.release test-litert  ## Build wheel and source distribution in
 .PHONY: lock
 lock:  ## Renew constraints.txt from a fresh environment
 	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/pip install --quiet '.[dev,release]'
+	.venv-lock/bin/pip install --quiet '.[dev,litert,release]'
 	(head -3 constraints.txt; .venv-lock/bin/pip freeze | grep -v srdeploy \
 		| sed -e 's/+cpu//' -e 's/$$/; python_version >= "3.11"/') > constraints.new
 	mv constraints.new constraints.txt

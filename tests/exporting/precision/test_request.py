@@ -43,6 +43,9 @@ def test_calibrating_anew_is_asked_for(given: dict[str, Any], calibrates: bool) 
             "--activations, --calibration-method go",
         ),
         ("bf16", {"calibration": "a"}, "nothing to calibrate; leave --calibration out."),
+        ("dynamic", {}, "no precision of ONNX files named 'dynamic'"),
+        ("dynamic", {"calibration": "a"}, "finds ranges while it runs: there is nothing to cal"),
+        ("dynamic", {"method": "mse"}, "--calibration-method goes with int8 and mixed"),
         ("int4", {}, "no precision of ONNX files named 'int4'; did you mean 'int8'?"),
         (
             "int8",
