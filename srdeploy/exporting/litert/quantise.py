@@ -45,6 +45,9 @@ _FIXED = {
 _FOLLOWS = _SAME | {"RELU", "RELU6", "PRELU"}
 """What stays in float after a float operation: alone it would gain nothing in 8 bits."""
 
+_OVERSHOOT = 0.5
+"""Share of the value range by which pictures may leave it; there they are clipped anyway."""
+
 _MOST_BIAS = 2**30
 
 
@@ -258,7 +261,9 @@ def _grids(program: Program, ranges: Mapping[str, Range], value_range: float) ->
     for key, interval in intervals.items():
         known = whole.get(find(key))
         whole[find(key)] = interval if known is None else _both(known, interval)
-    whole[find(id(program.output))] = Range(0.0, value_range)
+    made = whole[find(id(program.output))]
+    if max(-made.low, made.high - value_range) <= _OVERSHOOT * value_range:  # it is a picture
+        whole[find(id(program.output))] = Range(0.0, value_range)
     members = {find(key): 0 for key in intervals}
     for key in intervals:
         members[find(key)] += 1

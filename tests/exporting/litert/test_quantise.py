@@ -64,6 +64,13 @@ def test_everything_in_8_bits() -> None:
     assert (found.input.name, found.output.name) == ("lr", "sr")
 
 
+def test_a_result_that_is_no_picture_keeps_its_range() -> None:
+    ranges = RANGES | dict.fromkeys(("last", "sr"), Range(-300.0, 250.0))
+    found = Quantiser(program(), ranges, value_range=255.0).written()
+    grids = {op.output.name: op.output.grid for op in found.ops}
+    assert grids["sr.int8"] == grids["last.int8"] == grid_of(Range(-300.0, 250.0))
+
+
 def test_ends_in_8_bits() -> None:
     found = Quantiser(program(), RANGES, value_range=255.0, ends=True).written()
     assert (found.input.dtype, found.output.dtype) == ("int8", "int8")
