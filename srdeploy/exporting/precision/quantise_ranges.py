@@ -26,6 +26,9 @@ from srdeploy.util.progress import track
 BINS = 2048
 _PERCENTILE = 99.99
 _STEPS = 255
+_NARROW = 1e-3
+"""Share of a value that float32 still parts into :data:`BINS`."""
+
 _SHRINKS = np.linspace(1.0, 0.2, 41)
 """Candidates: either end of an interval may shrink to a fifth of what occurs."""
 
@@ -95,7 +98,10 @@ def statistics_of(
             results = run(x)
             for name in wanted:
                 entry = found[name]
-                span = (entry.low, max(entry.high, entry.low + 1e-30))
+                span = (
+                    entry.low,
+                    max(entry.high, entry.low + max(1e-30, _NARROW * abs(entry.low))),
+                )
                 entry.counts += np.histogram(results[name], BINS, span)[0]
             bar.update(1)
     return found

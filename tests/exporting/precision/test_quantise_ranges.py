@@ -17,6 +17,7 @@ from srdeploy.exporting.precision.quantise_ranges import (
     choose_range,
     peaks,
     runner,
+    statistics_of,
     watch,
 )
 from srdeploy.models.calibration import CALIBRATION_METHODS
@@ -181,6 +182,13 @@ def test_watching() -> None:
     assert (flat.low, flat.high, flat.counts.sum()) == (0, 0, 2)
     with pytest.raises(SrdeployError, match="'b' is not finite on the calibration images"):
         watch(scaled(), ["b"], [image(3e38)])
+
+
+@pytest.mark.parametrize("value", [0.5, -300.0, 0.0])
+def test_values_that_are_all_the_same(value: float) -> None:
+    x = np.full((1, 3, 4), value, np.float32)
+    found = statistics_of(lambda given: {"x": given}, ["x"], [x])["x"]
+    assert (found.low, found.high, found.counts.sum()) == (value, value, 12)
 
 
 def test_peaks() -> None:
