@@ -11,7 +11,6 @@ import math
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -114,6 +113,12 @@ def export_litert(
         folded = fold_range(network)
         source = folded.network
         notes.append(folded.note())
+
+    if precision in _ROUNDED and card.quantised is not None:
+        notes.append(
+            "what fine-tuning for 8 bits learned is of fewer tensors than are rounded here: ranges "
+            "are found anew"
+        )
 
     def graph_at(one: Size) -> onnx.ModelProto:
         with tempfile.TemporaryDirectory() as folder:
@@ -340,8 +345,7 @@ class _Job:
 
     def _within(self, report: ExportReport) -> ExportReport:
         """The report with what is lost, which must be no more than is allowed."""
-        with suppress(UserError):
-            report = with_quality(report, self.original, self.request.data)
+        report = with_quality(report, self.original, self.request.data)
         limit, quality = self.request.max_drop, report.quality
         if limit is not None and (quality is None or not quality["drop"] <= limit):
             lost = "no measurable image" if quality is None else f"{quality['drop']:.3f} dB"

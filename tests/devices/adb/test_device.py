@@ -75,9 +75,20 @@ def test_a_job_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
         one.load(Job("net", runtime="tensorrt"))
 
 
+def test_tflite_files_go_to_benchmark_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "load_tflite", lambda *given, **more: (given, more))
+    one = device("?benchmark_model=./bm&delegate=gpu")
+    one._facts = DeviceFacts(kind="adb", model="x", arch="aarch64", cpus=8)
+    for job in (Job("net.TFLITE"), Job("net.onnx", runtime="litert")):
+        (given, *_), more = one.load(job)  # type: ignore[misc]
+        assert given == job
+        assert more == {"program": "./bm", "delegate": "gpu", "threads": 8}
+
+
 def test_options() -> None:
     for options, sentence in (
         ("?precision=fp61", "no precision of the native runner named 'fp61'"),
+        ("?delegate=npu", "no delegate of LiteRT named 'npu'"),
         ("?dirr=x", "no option of adb devices named 'dirr'"),
     ):
         with pytest.raises(UserError, match=sentence):
