@@ -108,7 +108,7 @@ SESSIONS: dict[str, Callable[[Path], Session]] = {
     "smsr": lambda folder: open_session(smsr(nets.network())),
     "smsr, rows": lambda folder: SparseSession(smsr(nets.uneven()), 1, backend="torch"),
     "smsr, compiled rows": lambda folder: open_session(smsr(nets.network()), runtime="sparse"),
-    "smsr, C": compiled,  # nothing is slow but the compiler
+    "smsr, C": compiled,
     "own": lambda folder: TorchSession(own()),
 }
 
@@ -118,7 +118,13 @@ def alone(session: Session, grid: Grid, window: Window) -> Callable[[Tile], NDAr
     return lambda tile: session.run(window(tile.rows, tile.columns))
 
 
-@pytest.mark.parametrize("name", SESSIONS)
+COMPILED = ("smsr, compiled rows", "smsr, C")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] if n in COMPILED else []) for n in SESSIONS],
+)
 def test_tiles_are_given_the_means_of_the_whole(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,7 +147,7 @@ def test_tiles_are_given_the_means_of_the_whole(
 
 def test_both_forms_of_a_module_pool_alike() -> None:
     """A module of one tile may compute everywhere and of the next inside its mask."""
-    session = SparseSession(smsr(nets.network()), 1)
+    session = SparseSession(smsr(nets.network()), 1, backend="torch")
     engine, turns = session.engine, iter(range(1000))
     engine._decide = lambda number, inside: ("rows", "dense")[next(turns) % 2]  # type: ignore
     image = scene(93, 131)
