@@ -8,7 +8,7 @@ from srdeploy.devices.protocol import Job
 from srdeploy.errors import UserError
 from srdeploy.models.card import Card
 from srdeploy.runtime.card_of import read_card_of
-from srdeploy.runtime.open import artifact_runtime
+from srdeploy.runtime.open import artifact_runtime, open_session
 from srdeploy.runtime.tensorrt.sidecar import read_sidecar, require_source
 from srdeploy.util.shipped import shipped_networks
 
@@ -20,15 +20,14 @@ def card_of(job: Job) -> Card:
         UserError: there is no such artifact, or it does not tell enough.
     """
     path = Path(job.artifact)
-    if path.suffix.lower() == ".onnx":
-        from srdeploy.runtime.onnx.session import OnnxSession
-
+    runtime = artifact_runtime(path)
+    if runtime is not None and runtime.foreign:  # a stranger's tells when it is run
         options = {k: v for k, v in job.options.items() if k in ("scale", "value_range")}
-        with OnnxSession(path, threads=1, **options) as session:
+        with open_session(path, threads=1, **options) as session:
             return session.card
     if not path.exists() and (shipped := shipped_networks().get(job.artifact)):
         path = shipped
-    if artifact_runtime(path) is not None or "arch" not in job.options:
+    if runtime is not None or "arch" not in job.options:
         return read_card_of(path)
     from srdeploy.models.load import load_network
 

@@ -7,8 +7,13 @@ hash (requirements.txt, sources.txt); nothing else of this machine takes part, a
 The program lands in srdeploy's cache, where `srdeploy bench --device adb` and `ssh://...` find it.
 It needs no library on its device: one program serves Android, boards and servers of a processor.
 
+``--vulkan`` builds another program, for GPUs of boards and PCs: a driver is a library, so it is a
+dynamic one, for Linux with the GNU C library of 2018 or later. None is built for Android, whose
+programs are linked with a C library of its own that only the Android NDK has.
+
 The first build takes about five minutes of two cores and 150 MB of downloads, another processor
-two; nothing is left half-done by breaking off, and a second call goes on where the first ended.
+two, one with Vulkan ten; nothing is left half-done by breaking off, and a second call goes on where
+the first ended.
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ import tempfile
 import venv
 from pathlib import Path
 
-from srdeploy.devices.native_build import ARCHITECTURES, runner_path
+from srdeploy.devices.native_build import ARCHITECTURES, WITH_VULKAN, runner_path
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.util.files import atomic_path, cache_dir
 from srdeploy.util.shipped import ASSETS
@@ -42,6 +47,9 @@ TARGETS = {
     "x86_64": "x86_64-linux-musl",
 }
 """Zig's name for each processor; musl links statically."""
+
+GLIBC = "2.27"
+"""The oldest GNU C library with which the program with Vulkan starts: that of Ubuntu 18.04."""
 
 
 def run(command: list[str | Path], what: str, **options: object) -> None:
@@ -100,33 +108,37 @@ def sources(root: Path, environment: Path) -> Path:
     return unpacked
 
 
-def build(arch: str, jobs: int, root: Path) -> Path:
+def build(arch: str, jobs: int, root: Path, *, vulkan: bool = False) -> Path:
     """Build for one processor.
 
     Args:
         arch: A key of :data:`TARGETS`.
         jobs: Compilers at a time.
         root: Folder for tools, sources and objects.
+        vulkan: The program that runs networks on a GPU.
 
     Returns:
         The program, where srdeploy looks for it.
 
     Raises:
+        UserError: there is none for the processor.
         SrdeployError: a step failed.
     """
+    target = runner_path(arch, vulkan=vulkan)
     environment = tools(root)
     ncnn = sources(root, environment)
     # CMake ties a folder to the place of its sources: this checkout, that environment.
     place = hashlib.sha256(os.fsencode(NATIVE)).hexdigest()[:6]
     inputs = key("requirements.txt", "sources.txt", "zig-cc")
-    folder = root / f"build-{arch}-{inputs}-{place}"
+    folder = root / f"build-{arch}{'-vulkan' if vulkan else ''}-{inputs}-{place}"
     (zig,) = environment.glob("lib/python*/site-packages/ziglang/zig")
     path = os.pathsep.join((str(environment / "bin"), os.environ["PATH"]))
     env = {
         **os.environ,
         "PATH": path,
         "ZIG": str(zig),
-        "ZIG_TARGET": TARGETS[arch],
+        "ZIG_TARGET": f"{arch}-linux-gnu.{GLIBC}" if vulkan else TARGETS[arch],
+        "ZIG_LIBRARIES": "-lc++" if vulkan else "",
         "ZIG_GLOBAL_CACHE_DIR": str(root / "zig"),
     }
     settings = {
@@ -141,13 +153,14 @@ def build(arch: str, jobs: int, root: Path) -> Path:
         "NCNN_SOURCE": ncnn,
         "SPARSE_SOURCE": SPARSE,
         "NCNN_VERSION": ncnn.name.rpartition(".")[2],
+        "RUNNER": target.name,
+        "RUNNER_VULKAN": "ON" if vulkan else "OFF",
     }
     given = [f"-D{name}={value}" for name, value in settings.items()]
     run(["cmake", "-G", "Ninja", "-S", NATIVE, "-B", folder, *given], "CMake", env=env)
-    run(["ninja", "-C", folder, f"-j{jobs}", "srdeploy-runner"], "The build", env=env)
-    target = runner_path(arch)
+    run(["ninja", "-C", folder, f"-j{jobs}", target.name], "The build", env=env)
     with atomic_path(target) as part:
-        shutil.copy(folder / "srdeploy-runner", part)
+        shutil.copy(folder / target.name, part)
     target.chmod(0o755)
     return target
 
@@ -160,13 +173,17 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--arch", choices=ARCHITECTURES, action="append", help="default: aarch64")
+    parser.add_argument(
+        "--vulkan", action="store_true", help=f"for GPUs ({', '.join(WITH_VULKAN)})"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="compilers at a time")
     given = parser.parse_args()
     try:
         if os.name != "posix":
             raise UserError("The runner is built on Linux or macOS; copy it from there.")
         for arch in given.arch or ["aarch64"]:
-            print(plain(str(build(arch, given.jobs, cache_dir() / "native"))))
+            made = build(arch, given.jobs, cache_dir() / "native", vulkan=given.vulkan)
+            print(plain(str(made)))
     except SrdeployError as error:
         print(plain(str(error)), file=sys.stderr)
         return error.exit_code

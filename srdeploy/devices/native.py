@@ -8,6 +8,7 @@ This module is its interface: the command line it takes, and the text it answers
                     --min-runs R --min-seconds S [--output FILE]
     srdeploy-runner --net FILE ... [--kernel NAME]
     srdeploy-runner --version
+    srdeploy-runner-vulkan ...
 
 ``--version`` prints ``srdeploy-runner VERSION ncnn DATE``. ``--param`` and ``--bin`` name the two
 files of ncnn; ``--net`` names a model file of SMSR (:mod:`srdeploy.sparse.model_file`), which C
@@ -35,6 +36,10 @@ device half-way cannot fake that (``adb shell`` exits with 0 then)::
 
 and for SMSR ``runtime sparse VERSION``, ``kernel neon``, ``module 0.4312 rows``.
 
+``srdeploy-runner-vulkan`` takes and answers the same, runs ncnn's networks on the GPU (fp32 and
+fp16), and says ``runtime ncnn-vulkan VERSION`` and on which: ``gpu KIND NAME``, a kind of
+:data:`srdeploy.runtime.ncnn.gpus.KINDS`. A run ends when its output is in the host's memory.
+
 What fails ends with a line ``error SENTENCE`` and exit code 2, without ``end ok``.
 """
 
@@ -44,9 +49,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from srdeploy.devices.errors import DeviceError, DeviceFull, DeviceLost
+from srdeploy.devices.errors import DeviceError, DeviceFull, DeviceLost, DeviceUnfit
 from srdeploy.devices.protocol import Completed, Shape
 from srdeploy.errors import SrdeployError
+from srdeploy.runtime.ncnn.gpus import KINDS, gpu_told
 
 PROGRAM = "srdeploy-runner"
 VERSION = 3
@@ -54,9 +60,11 @@ VERSION = 3
 END = "end ok"
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 """What may be asked for; the last of SMSR's own code only."""
-NCNN, SPARSE = "ncnn", "sparse"
-RUNTIMES = (NCNN, SPARSE)
-"""What the program runs networks by."""
+NCNN, VULKAN, SPARSE = "ncnn", "ncnn-vulkan", "sparse"
+RUNTIMES = (NCNN, VULKAN, SPARSE)
+"""What the programs run networks by."""
+ON_GPUS = ("fp32", "fp16")
+"""What may be asked for of :data:`VULKAN`."""
 FORMS = ("rows",)
 """What a module's masked layers do: compute at the listed pixels inside its mask."""
 FULL = "No space left on device"
@@ -102,6 +110,7 @@ class Report:
     peak_mb: float | None = None
     output: Shape | None = None
     kernel: str | None = None
+    gpu: str | None = None
     modules: list[ModuleReport] = field(default_factory=list)
 
 
@@ -162,6 +171,11 @@ def read_report(ended: Completed, device: str) -> Report:
     if not lines or lines[-1].strip() != END:
         if ended.code == 126 or "exec format" in ended.stderr.lower():
             raise DeviceError(f"{device} cannot run programs of this architecture.")
+        if ended.code == 127 or "GLIBC_" in ended.stderr:
+            raise DeviceUnfit(
+                f"{device} cannot start the runner, which needs a newer GNU C library than it has, "
+                "or one at all; --runtime ncnn takes its CPU and needs none."
+            )
         last = (ended.stderr.strip() or ended.stdout.strip() or "nothing").splitlines()[-1]
         raise DeviceLost(
             f"{device} went away, or the runner died there (exit code {ended.code}; it last said: "
@@ -187,6 +201,7 @@ def _report(lines: Sequence[str], device: str) -> Report:
             peak_mb=float(told["peak_mb"]) if "peak_mb" in told else None,
             output=_shape(shape) if shape else None,
             kernel=told.get("kernel"),
+            gpu=_gpu(told["gpu"]) if "gpu" in told else None,
             modules=[_module(value) for key, _, value in pairs if key == "module"],
         )
     except (KeyError, ValueError) as error:
@@ -194,6 +209,13 @@ def _report(lines: Sequence[str], device: str) -> Report:
             f"The runner on {device} answered what this srdeploy cannot read "
             f"({str(error)[:200]}); it is of another version."
         ) from None
+
+
+def _gpu(text: str) -> str:
+    kind, _, name = text.partition(" ")
+    if kind not in KINDS or not name:
+        raise ValueError(f"no GPU: {text}")
+    return gpu_told(name, kind)
 
 
 def _module(text: str) -> ModuleReport:

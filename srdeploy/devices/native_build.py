@@ -18,33 +18,44 @@ from srdeploy.util.files import atomic_path, cache_dir, sha256
 ARCHITECTURES = ("aarch64", "armv7l", "x86_64")
 """Processors that the runner can be built for, in the kernel's words."""
 
+WITH_VULKAN = ("aarch64", "x86_64")
+"""Those of them that it can be built for with Vulkan."""
 
-def runner_path(arch: str) -> Path:
+
+def runner_path(arch: str, *, vulkan: bool = False) -> Path:
     """Where the program for a processor is, or is to be.
+
+    Args:
+        arch: The processor.
+        vulkan: The program that runs networks on a GPU.
 
     Raises:
         UserError: there is no such architecture.
     """
-    if arch not in ARCHITECTURES:
-        raise unknown_name("architecture of the native runner", arch, ARCHITECTURES)
-    return cache_dir() / "native" / f"v{VERSION}" / arch / PROGRAM
+    known = WITH_VULKAN if vulkan else ARCHITECTURES
+    if arch not in known:
+        raise unknown_name("architecture of the native runner", arch, known)
+    program = f"{PROGRAM}-vulkan" if vulkan else PROGRAM
+    return cache_dir() / "native" / f"v{VERSION}" / arch / program
 
 
-def runner_binary(arch: str) -> Path:
+def runner_binary(arch: str, *, vulkan: bool = False) -> Path:
     """The program for a processor.
 
     Args:
-        arch: One of :data:`ARCHITECTURES`.
+        arch: As of :func:`runner_path`, and so is
+        vulkan: which one.
 
     Raises:
         UserError: it is not built yet; the sentence says how.
     """
-    path = runner_path(arch)
+    path = runner_path(arch, vulkan=vulkan)
     if not path.is_file():
+        more = " --vulkan" if vulkan else ""
         raise UserError(
-            f"The native runner for {arch} is not built yet; run `python -m srdeploy.devices"
-            f".build_runner --arch {arch}` once (minutes, nothing but pip is needed), "
-            f"or copy one from another machine to '{path}'."
+            f"The native runner for {arch}{' with Vulkan' if vulkan else ''} is not built yet; run "
+            f"`python -m srdeploy.devices.build_runner --arch {arch}{more}` once (minutes, nothing "
+            f"but pip is needed), or copy one from another machine to '{path}'."
         )
     return path
 

@@ -12,15 +12,23 @@ import pytest
 
 import srdeploy
 from srdeploy.devices import build_runner
-from srdeploy.devices.build_runner import NATIVE, SPARSE, TARGETS, build, main
+from srdeploy.devices.build_runner import GLIBC, NATIVE, SPARSE, TARGETS, build, main
 from srdeploy.devices.native import VERSION
 from srdeploy.devices.native_build import ARCHITECTURES, runner_binary
-from srdeploy.errors import SrdeployError
+from srdeploy.errors import SrdeployError, UserError
 from srdeploy.sparse.library import kernels_of
 
 
 @pytest.fixture
-def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+def environments() -> list[dict[str, str]]:
+    """What each build was told."""
+    return []
+
+
+@pytest.fixture
+def calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environments: list[dict[str, str]]
+) -> list[list[str]]:
     """Every program that the builder runs; none runs here, and ninja leaves a program."""
     monkeypatch.setenv("SRDEPLOY_CACHE", str(tmp_path / "cache"))
     made: list[list[str]] = []
@@ -37,7 +45,8 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         if words[0] == "ninja":
             folder = Path(words[2])
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "srdeploy-runner").write_bytes(b"\x7fELF")
+            (folder / words[-1]).write_bytes(b"\x7fELF")
+            environments.append(options["env"])  # type: ignore[arg-type]
 
     def sources(root: Path, environment: Path) -> Path:
         return root / "ncnn-1.0.20990101"
@@ -97,6 +106,23 @@ def test_the_program_lands_where_devices_look(calls: list[list[str]], tmp_path: 
     assert ninja[2] == cmake[cmake.index("-B") + 1]
 
 
+def test_a_program_with_vulkan_is_another_one(
+    calls: list[list[str]], environments: list[dict[str, str]], tmp_path: Path
+) -> None:
+    static = build("aarch64", 1, tmp_path)
+    dynamic = build("aarch64", 1, tmp_path, vulkan=True)
+    assert (static.name, dynamic.name) == ("srdeploy-runner", "srdeploy-runner-vulkan")
+    assert static.parent == dynamic.parent
+    first, second = (words for words in calls if words[0] == "cmake")
+    assert first[first.index("-B") + 1] != second[second.index("-B") + 1]
+    assert "-DRUNNER_VULKAN=OFF" in first
+    assert {"-DRUNNER_VULKAN=ON", "-DRUNNER=srdeploy-runner-vulkan"} <= {*second}
+    told = [(one["ZIG_TARGET"], one["ZIG_LIBRARIES"]) for one in environments]
+    assert told == [("aarch64-linux-musl", ""), (f"aarch64-linux-gnu.{GLIBC}", "-lc++")]
+    with pytest.raises(UserError, match="no architecture of the native runner named 'armv7l'"):
+        build("armv7l", 1, tmp_path, vulkan=True)
+
+
 def test_tools_are_fetched_once(calls: list[list[str]], tmp_path: Path) -> None:
     build("x86_64", 1, tmp_path)
     build("aarch64", 1, tmp_path)
@@ -124,7 +150,7 @@ def test_two_places_share_no_folder(
 def test_what_fails_is_a_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def build_(*given: object) -> None:
+    def build_(*given: object, **how: object) -> None:
         build_runner.run(["false"], "The build")
 
     monkeypatch.setattr(build_runner, "build", build_)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from srdeploy.devices.errors import DeviceError, DeviceFull, DeviceLost
+from srdeploy.devices.errors import DeviceError, DeviceFull, DeviceLost, DeviceUnfit
 from srdeploy.devices.native import read_report, runner_arguments
 from srdeploy.devices.protocol import Completed
 from srdeploy.errors import SrdeployError
@@ -107,6 +107,8 @@ def test_what_an_answer_may_leave_out() -> None:
         ("a\nlast\n", "first\nsecond\n", 9, DeviceLost, r"exit code 9; it last said: second\)"),
         ("x" * 201, "", 0, DeviceLost, f"last said: {'x' * 200}\\)"),
         ("", "", 126, DeviceError, "cannot run programs of this architecture"),
+        ("", "sh: ./runner: not found\n", 127, DeviceUnfit, "--runtime ncnn takes its CPU"),
+        ("", "/lib/libc.so.6: version `GLIBC_2.27' not found\n", 1, DeviceUnfit, "newer GNU C"),
         ("", "", 125, DeviceLost, "it last said: nothing"),
     ],
 )
@@ -115,6 +117,18 @@ def test_whose_fault_an_answer_is(out: str, err: str, code: int, kind: type, tol
         read_report(Completed(code, out, err), "phone")
     assert type(caught.value) is kind
     assert read_report(Completed(9, ANSWER, ""), "phone").threads == 4  # its end says it is whole
+
+
+def test_which_gpu_it_was() -> None:
+    for told, gpu in (
+        ("integrated Mali-G610", "Mali-G610"),
+        ("software llvmpipe (LLVM 19)", "llvmpipe (LLVM 19), in software: its speed is no GPU's"),
+    ):
+        report = read_report(Completed(0, f"gpu {told}\n{ANSWER}", ""), "board")
+        assert report.gpu == gpu
+    for broken in ("quantum Mali", "discrete", ""):
+        with pytest.raises(DeviceError, match="of another version"):
+            read_report(Completed(0, f"gpu {broken}\n{ANSWER}", ""), "board")
 
 
 @pytest.mark.parametrize("length", [170, 300])

@@ -32,6 +32,8 @@ def test_a_runner_that_is_not_built_says_how() -> None:
         runner_binary("aarch64")
     with pytest.raises(UserError, match="did you mean 'aarch64'"):
         runner_binary("aarch46")
+    with pytest.raises(UserError, match=r"with Vulkan .*build_runner --arch aarch64 --vulkan`"):
+        runner_binary("aarch64", vulkan=True)
 
 
 def test_a_built_runner_is_found() -> None:

@@ -51,8 +51,7 @@ class Runner:
         x.astype("<f4").tofile(self.folder / "x")
         n, c, h, w = x.shape
         arguments = runner_arguments(
-            param=str(param),
-            weights=str(weights),
+            {"param": str(param), "bin": str(weights)},
             tensor=str(self.folder / "x"),
             shape=(n, c, h, w),
             output=str(self.folder / "y"),
@@ -175,8 +174,7 @@ def test_what_fails_says_so(
     values = {"short input": 100, "long input": 3 * 8 * 8 + 1}.get(damage, 3 * 8 * 8)
     np.zeros(values, "<f4").tofile(tmp_path / "x")
     arguments = runner_arguments(
-        param=str(tmp_path / "net.param"),
-        weights=str(tmp_path / "net.bin"),
+        {"param": str(tmp_path / "net.param"), "bin": str(tmp_path / "net.bin")},
         tensor=str(tmp_path / "x"),
         shape=(1, 3, 8, 8) if damage != "channels" else (1, 4, 8, 6),
         threads=1,

@@ -6,6 +6,9 @@
 #include "layer_type.h"
 #include "net.h"
 #include "program.h"
+#if NCNN_VULKAN
+#include "gpu.h"
+#endif
 
 namespace {
 
@@ -26,7 +29,27 @@ std::vector<ncnn::Mat> read_images(const Request& r) {
   return images;
 }
 
+#if NCNN_VULKAN
+// Takes the device that ncnn prefers: a card before what is part of a processor before software.
+void choose_gpu(ncnn::Net& net) {
+  if (ncnn::create_gpu_instance() != 0 || ncnn::get_gpu_count() == 0)
+    fail("There is no Vulkan device: install the GPU's driver and libvulkan1 there (Debian's "
+         "mesa-vulkan-drivers has one in software), or take the CPU with --runtime ncnn.");
+  net.opt.use_vulkan_compute = true;
+  net.set_vulkan_device(ncnn::get_default_gpu_index());
+}
+
+void tell_gpu(const ncnn::Net& net) {
+  static const char* const kinds[] = {"discrete", "integrated", "virtual", "software"};
+  const ncnn::GpuInfo& info = net.vulkan_device()->info;
+  printf("gpu %s %s\n", kinds[info.type() & 3], info.device_name());
+}
+#endif
+
 void load(ncnn::Net& net, const Request& r) {
+#if NCNN_VULKAN
+  choose_gpu(net);
+#endif
   ncnn::Option& o = net.opt;
   const bool fp16 = r.precision == "fp16";
   o.num_threads = r.threads;
@@ -113,6 +136,10 @@ const char* precision_of(const ncnn::Net& net, const ncnn::Mat& piece) {
     (blob.elembits() == 16 ? halves : wholes)++;
   }
   if (halves == 0) return "fp32";
+#if NCNN_VULKAN
+  const bool computed = net.vulkan_device()->info.support_fp16_arithmetic();
+  return !computed ? "fp32 (fp16 storage)" : wholes ? "fp16+fp32" : "fp16";
+#endif
   if (net.opt.use_bf16_storage) {
     const bool products = ncnn::cpu_support_arm_bf16() || ncnn::cpu_support_x86_avx512_bf16();
     return wholes ? "bf16+fp32" : products ? "bf16" : "fp32 (bf16 storage)";
@@ -150,7 +177,13 @@ class Ncnn : public Network {
   const float* plane(int image, int channel) override { return results_[image].channel(channel); }
 
   void tell() override {
-    printf("runtime ncnn %s\nprecision %s\n", RUNNER_NCNN_VERSION, precision_of(net_, piece_));
+#if NCNN_VULKAN
+    printf("runtime ncnn-vulkan %s\n", RUNNER_NCNN_VERSION);
+    tell_gpu(net_);
+#else
+    printf("runtime ncnn %s\n", RUNNER_NCNN_VERSION);
+#endif
+    printf("precision %s\n", precision_of(net_, piece_));
   }
 
  private:

@@ -29,6 +29,7 @@ Request read_request(int count, char** words);
 // A loaded network and its input.
 class Network {
  public:
+  virtual ~Network() {}
   // Runs on the whole input.
   virtual void run() {}
   // Of the latest output.

@@ -3,6 +3,7 @@
 // One static program for Android, boards and servers. Its command line and its answer are described
 // in srdeploy/devices/native.py, which is the only thing that talks to it. std::string and
 // std::vector are ncnn's own small ones (simplestl.h): no C++ library has to be built or linked.
+// Built as srdeploy-runner-vulkan, it runs ncnn's networks on the GPU, and has both of a library.
 
 #include <errno.h>
 #include <stdio.h>
@@ -76,6 +77,7 @@ int main(int count, char** words) {
   if (peak > 0) printf("peak_mb %.2f\n", peak);
   const Shape y = network->shape();
   printf("output %d,%d,%d,%d\n", y.n, y.c, y.h, y.w);
+  delete network;  // before the GPU that it is on
   printf("end ok\n");
   return fflush(stdout) == 0 ? 0 : 1;
 }

@@ -10,7 +10,7 @@ from srdeploy.devices.adb.connection import AdbConnection
 from srdeploy.devices.adb.files import AdbFiles
 from srdeploy.devices.adb.probe import FACTS, RAIL, STATE, read_facts, read_state
 from srdeploy.devices.answers import reading
-from srdeploy.devices.native import PRECISIONS, RUNTIMES
+from srdeploy.devices.native import PRECISIONS, RUNTIMES, VULKAN
 from srdeploy.devices.protocol import Job
 from srdeploy.devices.shell.link import ShellCommands
 from srdeploy.devices.shell.native_load import load_native
@@ -24,11 +24,19 @@ from srdeploy.devices.shell.tflite_model import (
 )
 from srdeploy.devices.shell.watch import ShellWatch, in_blocks
 from srdeploy.devices.uri import DeviceUri
-from srdeploy.errors import unknown_name
+from srdeploy.errors import UserError, unknown_name
 from srdeploy.measure.measurement import Conditions, DeviceFacts, Reading
 
 FOLDER = "/data/local/tmp/srdeploy"
 """Where a phone lets adb's user keep and run programs."""
+
+NO_VULKAN = (
+    "A phone's Vulkan driver is only loaded by programs that are linked with Android's own C "
+    "library, which the Android NDK alone has, so the runner is built without; take its CPU with "
+    "--runtime ncnn, its GPU through WebGPU with --device browser, or open the exported .param in "
+    "a Vulkan application there."
+)
+"""Why a phone is not measured by Vulkan."""
 
 _OPTIONS = ("dir", "precision", "benchmark_model", "delegate")
 _SLOWEST = 2.0
@@ -93,6 +101,8 @@ class AdbDevice:
         """Bring the program that runs it and the network there."""
         if job.runtime not in (None, *RUNTIMES, LITERT):
             raise unknown_name("runtime of adb devices", str(job.runtime), (*RUNTIMES, LITERT))
+        if job.runtime == VULKAN:
+            raise UserError(NO_VULKAN)
         suffix = Path(job.artifact).suffix.lower()
         if job.runtime == LITERT or (job.runtime is None and suffix == SUFFIX):
             return load_tflite(

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from srdeploy.devices.artifact import card_of, onnx_of
-from srdeploy.devices.native import NCNN, PRECISIONS, SPARSE, NativeNetwork
+from srdeploy.devices.native import NCNN, ON_GPUS, PRECISIONS, SPARSE, VULKAN, NativeNetwork
 from srdeploy.devices.protocol import Job
 from srdeploy.devices.shell.files import ShellFiles
 from srdeploy.devices.shell.link import ShellLink
@@ -29,7 +29,8 @@ def load_native(
     """Bring the runner and the network to a device.
 
     Args:
-        job: What is to be run; its runtime is ``ncnn`` or ``sparse``, or None for what fits.
+        job: What is to be run; its runtime is one of :data:`~srdeploy.devices.native.RUNTIMES`, or
+            None for what fits.
         link: To the device.
         files: There.
         facts: Of the device.
@@ -39,18 +40,23 @@ def load_native(
         UserError: no such artifact, or one that the runtime does not run, or not in this precision.
     """
     runtime = native_runtime(job)
-    if runtime == NCNN and precision == "int8":
+    if runtime != SPARSE and precision == "int8":
         raise UserError(
             "The native runner computes a network in int8 by the runtime sparse (SMSR) only; leave "
-            "?precision= out, or export the network to ncnn with --precision int8."
+            "?precision= out, or write ?precision=fp16."
+        )
+    if runtime == VULKAN and precision not in ON_GPUS:
+        raise UserError(
+            f"Networks run by Vulkan in {' or '.join(ON_GPUS)}, not in {precision}; change "
+            "?precision=, or take the CPU with --runtime ncnn."
         )
     card = card_of(job)
-    runner = runner_for(facts.arch, link.name)
+    runner = runner_for(facts.arch, link.name, vulkan=runtime == VULKAN)
     with tempfile.TemporaryDirectory() as folder:
         if runtime == SPARSE:
             made, precision = _sparse(job, Path(folder), precision), PRECISIONS[0]
         else:
-            made = _ncnn(job, Path(folder))
+            made = _ncnn(runtime, job, Path(folder))
         return NativeModel(
             link,
             files,
@@ -63,11 +69,22 @@ def load_native(
         )
 
 
-def _ncnn(job: Job, folder: Path) -> NativeNetwork:
+def _ncnn(runtime: str, job: Job, folder: Path) -> NativeNetwork:
     from srdeploy.devices.native_build import native_model
+    from srdeploy.runtime.ncnn.pair import read_pair
+    from srdeploy.runtime.ncnn.param import SUFFIX as NCNN_SUFFIX
 
-    param, weights = native_model(onnx_of(job, folder))
-    return NativeNetwork(NCNN, {"param": param, "bin": weights})
+    if Path(job.artifact).suffix.lower() != NCNN_SUFFIX:
+        param, weights = native_model(onnx_of(job, folder))
+    else:
+        pair = read_pair(job.artifact)
+        param, weights = pair.param, pair.weights
+        if pair.structure.in_8_bits:
+            raise UserError(
+                f"'{param}' is in int8, which the native runner has no code for; give its fp32 or "
+                "fp16 network."
+            )
+    return NativeNetwork(runtime, {"param": param, "bin": weights})
 
 
 def _sparse(job: Job, folder: Path, precision: str) -> NativeNetwork:

@@ -1,4 +1,4 @@
-"""A network on any Linux or Android device, run by the static native runner on its CPU."""
+"""A network on any Linux or Android device, run by the native runner on its CPU or its GPU."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from srdeploy.devices.answers import tensor_of
 from srdeploy.devices.errors import DeviceUnfit
 from srdeploy.devices.native import (
     PRECISIONS,
+    VULKAN,
     NativeNetwork,
     Report,
     read_report,
@@ -36,21 +37,27 @@ ARCHITECTURES = {
 """What ``uname -m`` says, and the runner for it."""
 
 
-def runner_for(arch: str, device: str) -> Path:
+def runner_for(arch: str, device: str, *, vulkan: bool = False) -> Path:
     """The runner for a processor.
+
+    Args:
+        arch: What the device says.
+        device: What to call it in a sentence.
+        vulkan: The one that runs networks on a GPU.
 
     Raises:
         DeviceUnfit: there is none for this architecture.
         UserError: it is not built yet; the sentence says how.
     """
-    if arch not in ARCHITECTURES:
-        raise DeviceUnfit(
-            f"'{device}' is {arch}; the native runner exists for "
-            f"{', '.join(sorted(set(ARCHITECTURES.values())))}."
-        )
-    from srdeploy.devices.native_build import runner_binary
+    from srdeploy.devices.native_build import WITH_VULKAN, runner_binary
 
-    return runner_binary(ARCHITECTURES[arch])
+    known = WITH_VULKAN if vulkan else sorted(set(ARCHITECTURES.values()))
+    if ARCHITECTURES.get(arch) not in known:
+        raise DeviceUnfit(
+            f"'{device}' is {arch}; the native runner{' with Vulkan' if vulkan else ''} exists for "
+            f"{', '.join(known)}{'; take the CPU with --runtime ncnn' if vulkan else ''}."
+        )
+    return runner_binary(ARCHITECTURES[arch], vulkan=vulkan)
 
 
 class NativeModel:
@@ -87,7 +94,7 @@ class NativeModel:
         self._loaded = Loaded(
             card=card,
             runtime=network.runtime,
-            provider="cpu",
+            provider="vulkan" if network.runtime == VULKAN else "cpu",
             threads=threads,
             notes=self._notes,
         )
@@ -175,7 +182,9 @@ class NativeModel:
 
 
 def _told(report: Report) -> tuple[str, ...]:
-    """What SMSR's own code tells of a run."""
+    """What the program tells of a run: its GPU, or what SMSR's own code did."""
+    if report.gpu is not None:
+        return (f"Vulkan device: {report.gpu}",)
     if not report.modules:
         return ()
     masks = masks_told([(module.density, module.form) for module in report.modules])

@@ -108,7 +108,8 @@ class SshDevice:
     def load(self, job: Job) -> LoadedModel:
         """Build an engine there, or bring the native runner.
 
-        A Jetson, and whatever has trtexec, runs engines; ``runtime="ncnn"`` takes the CPU instead.
+        A Jetson, and whatever has trtexec, runs engines; ``runtime="ncnn"`` takes the CPU instead,
+        and ``runtime="ncnn-vulkan"`` any GPU that has a driver for Vulkan.
         Model files of SMSR run on the CPU everywhere.
         """
         runtime = native_runtime(job)

@@ -73,6 +73,8 @@ def test_a_job_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert files.folder == one.files.folder
     with pytest.raises(UserError, match="no runtime of adb devices named 'tensorrt'"):
         one.load(Job("net", runtime="tensorrt"))
+    with pytest.raises(UserError, match=r"Android NDK alone has.*--runtime ncnn, .*browser"):
+        one.load(Job("net", runtime="ncnn-vulkan"))
 
 
 def test_tflite_files_go_to_benchmark_model(monkeypatch: pytest.MonkeyPatch) -> None:

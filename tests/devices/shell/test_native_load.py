@@ -14,6 +14,7 @@ from srdeploy.errors import UserError
 from srdeploy.measure.measurement import DeviceFacts
 from srdeploy.models.registry import create
 from srdeploy.models.store import save_network
+from srdeploy.runtime.table import RUNTIMES
 from srdeploy.sparse.model_file import read_model
 from tests.sparse import nets
 from tests.sparse.test_library import write
@@ -36,7 +37,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         found.append({**given, "read": net and read_model(net)})
 
     monkeypatch.setattr(module, "NativeModel", model)
-    monkeypatch.setattr(module, "runner_for", lambda arch, name: (arch, name))
+    monkeypatch.setattr(
+        module, "runner_for", lambda arch, name, vulkan: (arch, name, *["vulkan"] * vulkan)
+    )
     return found
 
 
@@ -52,23 +55,25 @@ def test_what_runs_what() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "cpus", "threads", "precision"),
-    [(None, None, 1, "fp32"), (None, 8, 8, "fp32"), (3, 8, 3, "fp16")],
+    ("asked", "cpus", "threads", "precision", "runtime"),
+    [(None, None, 1, "fp32", None), (None, 8, 8, "bf16", "ncnn"), (3, 8, 3, "fp16", "ncnn-vulkan")],
 )
 def test_for_ncnn(
     made: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch,
-    asked: int | None, cpus: int | None, threads: int, precision: str,
+    asked: int | None, cpus: int | None, threads: int, precision: str, runtime: str | None,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(module, "card_of", lambda job: f"card of {job.artifact}")
     monkeypatch.setattr(module, "onnx_of", lambda job, folder: folder.is_dir() and job.artifact)
     monkeypatch.setattr("srdeploy.devices.native_build.native_model", lambda onnx: (onnx, "bin"))
     facts = DeviceFacts(kind="adb", model="x", arch="aarch64", cpus=cpus)
-    load(Job("net", threads=asked, timeout_seconds=77), precision, facts)
+    load(Job("net", threads=asked, timeout_seconds=77, runtime=runtime), precision, facts)
     (found,) = made
     network = found.pop("network")
-    assert (network.runtime, network.files) == ("ncnn", {"param": "net", "bin": "bin"})
+    files = {"param": "net", "bin": "bin"}
+    assert (network.runtime, network.files) == (runtime or "ncnn", files)
+    by_vulkan = ("vulkan",) if runtime == "ncnn-vulkan" else ()
     assert found == {
-        "runner": ("aarch64", "board"), "card": "card of net", "threads": threads,
+        "runner": ("aarch64", "board", *by_vulkan), "card": "card of net", "threads": threads,
         "precision": precision, "timeout": 77, "read": None,
     }  # fmt: skip
 
@@ -93,12 +98,34 @@ def test_a_model_file_goes_as_it_is(made: list[dict[str, Any]], tmp_path: Path) 
         load(Job(str(path)))
 
 
+@pytest.mark.skipif(not RUNTIMES["ncnn"].availability(), reason="pip install 'srdeploy[native]'")
+def test_a_pair_of_ncnn_goes_as_it_is(
+    made: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from srdeploy.exporting.ncnn.export import export_ncnn
+
+    path, weights = tmp_path / "net.param", tmp_path / "net.bin"
+    export_ncnn(create("vdsr", n_layers=3, n_feats=4), path)
+    load(Job(str(path), runtime="ncnn-vulkan"))
+    assert made[0]["network"].files == {"param": path, "bin": weights}
+    assert made[0]["card"].arch == "vdsr"
+    Path(f"{path}.json").unlink()  # now it is a stranger's, whose scale is told
+    load(Job(str(path), options={"scale": 3}))
+    assert (made[1]["card"].scale, made[1]["card"].pre_upscaled) == (3, True)
+    path.write_text(path.read_text().replace(" 6=", " 8=2 6=", 1))
+    monkeypatch.setattr(module, "card_of", lambda job: None)
+    with pytest.raises(UserError, match="is in int8, which the native runner has no code for"):
+        load(Job(str(path), options={"scale": 3}))
+
+
 def test_what_cannot_be(tmp_path: Path, made: list[dict[str, Any]]) -> None:
     save_network(create("ledsr", n_blocks=1, n_feats=4), tmp_path / "net.safetensors")
     with pytest.raises(UserError, match="runs SMSR networks, this one is ledsr"):
         load(Job(str(tmp_path / "net.safetensors"), runtime="sparse"))
     with pytest.raises(UserError, match="in int8 by the runtime sparse"):
         load(Job("net.onnx"), "int8")
+    with pytest.raises(UserError, match="by Vulkan in fp32 or fp16, not in bf16"):
+        load(Job("net.onnx", runtime="ncnn-vulkan"), "bf16")
     path = write(nets.network(), tmp_path / "net.smsr", "bf16")
     with pytest.raises(UserError, match="is computed in bf16, not in fp16"):
         load(Job(str(path)), "fp16")

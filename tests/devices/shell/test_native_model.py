@@ -143,6 +143,16 @@ def test_smsr_has_one_file_and_tells_of_its_masks(
     assert all(line.startswith(f"--net {there} --input ") for line in board.arguments())
 
 
+def test_a_gpu_is_told(board: Board, load: Callable[..., NativeModel]) -> None:
+    files = {"param": board.folder / "net.param", "bin": board.folder / "net.bin"}
+    model = load(network=NativeNetwork("ncnn-vulkan", files))
+    assert (model.loaded.runtime, model.loaded.provider) == ("ncnn-vulkan", "vulkan")
+    board.report("gpu software llvmpipe")
+    model.prepare(X, runs=0, seconds=0)
+    told = "Vulkan device: llvmpipe, in software: its speed is no GPU's"
+    assert model.loaded.notes[1:] == (told,)
+
+
 @pytest.mark.parametrize("scale", [2, 3])
 @pytest.mark.parametrize("told", ["", "output 2,3,{h},{w}"])
 def test_an_output_comes_whole(
@@ -214,7 +224,10 @@ def test_precisions(board: Board, load: Callable[..., NativeModel]) -> None:
 
 
 def test_a_processor_has_its_runner(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("srdeploy.devices.native_build.runner_binary", Path)
+    def runner_binary(arch: str, *, vulkan: bool) -> Path:
+        return Path(arch, "vulkan") if vulkan else Path(arch)
+
+    monkeypatch.setattr("srdeploy.devices.native_build.runner_binary", runner_binary)
     machines = {"x86_64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64",
                 "armv7l": "armv7l", "armv8l": "armv7l"}  # fmt: skip
     for machine, runner in machines.items():
@@ -223,3 +236,6 @@ def test_a_processor_has_its_runner(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DeviceUnfit) as caught:
         runner_for("riscv64", "board")
     assert str(caught.value) == sentence
+    assert runner_for("arm64", "board", vulkan=True) == Path("aarch64", "vulkan")
+    with pytest.raises(DeviceUnfit, match=r"with Vulkan exists for aarch64, x86_64; take the CPU"):
+        runner_for("armv7l", "board", vulkan=True)
