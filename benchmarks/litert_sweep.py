@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ncnn_sweep import PUBLISHED, ROOT, SHIPPED, network_of
 from results_io import table, write
+from swept import PUBLISHED, RUNS, SHIPPED, network_of
 
 from srdeploy.errors import SrdeployError
 from srdeploy.exporting.litert.accept import DELEGATES, check_file
@@ -26,7 +26,7 @@ from srdeploy.exporting.targets import LITERT_PRECISIONS
 from srdeploy.models.network import Network
 from srdeploy.models.registry import ARCHITECTURES
 
-FOLDER = ROOT / "runs" / "litert_sweep"
+FOLDER = RUNS / "litert_sweep"
 SIDE, SMALL_SIDE = 128, 64
 """Height and width of the files; of networks with random weights, which see no benchmark images."""
 
