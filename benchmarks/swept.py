@@ -22,10 +22,10 @@ from srdeploy.errors import SrdeployError
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.probes import photograph
-from srdeploy.models.registry import ARCHITECTURES, create
+from srdeploy.models.registry import ARCHITECTURES
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.session import Session
-from srdeploy.testing.architectures import SMALL
+from srdeploy.testing.architectures import SMALL, small_network
 from srdeploy.util.files import atomic_path
 
 RUNS = Path(__file__).parents[1] / "runs"
@@ -44,6 +44,9 @@ PUBLISHED = {
 
 SHIPPED = ("edsr-s-x2", "edsr-s-x3", "edsr-s-x4", "edsr-s-x2-p30", "edsr-s-x2-p50", "edsr-s-x2-p70")
 _RANDOM = " (random)"
+WIDTH = 16
+"""Channels of networks with random weights: from so many on, exporters compress them."""
+
 RANDOM = {name: f"{name}{_RANDOM}" for name in ARCHITECTURES}
 """By architecture: a small network of it with random weights, of which parity alone tells."""
 
@@ -145,16 +148,9 @@ def network_of(name: str, data: Path) -> Network:
         return load_network(data / PUBLISHED[name])
     if name in SHIPPED:
         return load_network(name)
-    arch = name.removesuffix(_RANDOM)
-    row = ARCHITECTURES[arch]
-    asked = SMALL.get(arch, {})
+    row = ARCHITECTURES[name.removesuffix(_RANDOM)]
     scale = 2 if not row.scales or 2 in row.scales else row.scales[0]
-    for sizes in ({"n_blocks": 2}, {"n_layers": 3}, {}):
-        try:
-            return create(arch, scale=scale, **(asked or sizes))
-        except (TypeError, SrdeployError):
-            continue
-    raise SystemExit(f"{arch}: no small network of it is known.")
+    return small_network(row, SMALL.get(row.name, {}), width=WIDTH, scale=scale)
 
 
 def difference(session: Session, network: Network) -> float:

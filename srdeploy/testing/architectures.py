@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -69,7 +70,7 @@ def check_architecture(name: str, **config: Any) -> None:
     """
     row = ARCHITECTURES[name]
     _check_row(name, row)
-    network = _small(row, config)
+    network = small_network(row, config)
     _check_facts(row, network, config)
     options = PruneOptions(ratio=0.5, exclude=row.leave_alone)
     pruned, report = prune_oneshot(network, options)
@@ -83,8 +84,21 @@ def check_architecture(name: str, **config: Any) -> None:
         _check_exports(row, pruned, Path(folder, "pruned.onnx"))
 
 
-def _small(row: Architecture, config: dict[str, Any], **more: Any) -> Network:
-    sizes = dict.fromkeys(row.layers, 3) | dict.fromkeys(row.read_by().widths, 8)
+def small_network(
+    row: Architecture, config: Mapping[str, Any], *, width: int = 8, **more: Any
+) -> Network:
+    """A small network of an architecture, with three layers of each kind that the row counts.
+
+    Args:
+        row: The architecture.
+        config: Arguments of its class, where these do not fit together (:data:`SMALL`).
+        width: Channels of its layers.
+        more: Other arguments, which go before all of these.
+
+    Returns:
+        The same weights each time; random ones.
+    """
+    sizes = dict.fromkeys(row.layers, 3) | dict.fromkeys(row.read_by().widths, width)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return create(row.name, **{**sizes, **config, **more})
@@ -115,7 +129,7 @@ def _check_facts(row: Architecture, network: Network, config: dict[str, Any]) ->
     parse(TrainRecipe, finetune_defaults(card), where="its settings of fine-tuning")
     _must(layer_widths(base_module(card)) == card.widths, "its card does not rebuild it")
     for scale in row.scales or (2,):
-        one = _small(row, config, scale=scale)
+        one = small_network(row, config, scale=scale)
         check_card(one.card, one.module, row.name)
         for x, y in zip(_inputs(one), _outputs(one), strict=True):
             expected = [side * one.card.network_scale for side in x.shape[2:]]
