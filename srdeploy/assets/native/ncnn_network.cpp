@@ -7,6 +7,7 @@
 #include "net.h"
 #include "program.h"
 #if NCNN_VULKAN
+#include "command.h"
 #include "gpu.h"
 #endif
 
@@ -38,6 +39,25 @@ void choose_gpu(ncnn::Net& net) {
   net.opt.use_vulkan_compute = true;
   net.set_vulkan_device(ncnn::get_default_gpu_index());
 }
+
+// What an extractor needs to leave tensors on the GPU; it must be gone before this is.
+struct GpuMemory {
+  explicit GpuMemory(const ncnn::Net& net) : device(net.vulkan_device()) {
+    blobs = device->acquire_blob_allocator();
+    staging = device->acquire_staging_allocator();
+  }
+  void lend(ncnn::Extractor& extractor) const {
+    extractor.set_blob_vkallocator(blobs);
+    extractor.set_workspace_vkallocator(blobs);
+    extractor.set_staging_vkallocator(staging);
+  }
+  ~GpuMemory() {
+    device->reclaim_blob_allocator(blobs);
+    device->reclaim_staging_allocator(staging);
+  }
+  const ncnn::VulkanDevice* device;
+  ncnn::VkAllocator *blobs, *staging;
+};
 
 void tell_gpu(const ncnn::Net& net) {
   static const char* const kinds[] = {"discrete", "integrated", "virtual", "software"};
@@ -123,16 +143,29 @@ ncnn::Mat corner(const ncnn::Mat& whole) {
 // What the convolutions really put out, read back from their blobs: options are only wishes, and a
 // processor without half precision gets float32.
 const char* precision_of(const ncnn::Net& net, const ncnn::Mat& piece) {
+#if NCNN_VULKAN
+  const GpuMemory memory(net);
+#endif
   ncnn::Extractor extractor = net.create_extractor();
   extractor.set_light_mode(false);
+#if NCNN_VULKAN
+  memory.lend(extractor);
+#endif
   extractor.input(net.input_indexes()[0], piece);
   int halves = 0, wholes = 0;
   for (const ncnn::Layer* layer : net.layers()) {
     if (layer->typeindex != ncnn::LayerType::Convolution) continue;
+#if NCNN_VULKAN
+    ncnn::VkCompute command(net.vulkan_device());  // on the way to the host it would become float32
+    ncnn::VkMat blob;
+    const bool ran = extractor.extract(layer->tops[0], blob, command) == 0 &&
+                     command.submit_and_wait() == 0;
+#else
     ncnn::Mat blob;
     const int as_it_is = 1;
-    if (extractor.extract(layer->tops[0], blob, as_it_is) != 0)
-      fail("The network cannot run on %dx%dx%d.", piece.c, piece.h, piece.w);
+    const bool ran = extractor.extract(layer->tops[0], blob, as_it_is) == 0;
+#endif
+    if (!ran) fail("The network cannot run on %dx%dx%d.", piece.c, piece.h, piece.w);
     (blob.elembits() == 16 ? halves : wholes)++;
   }
   if (halves == 0) return "fp32";
