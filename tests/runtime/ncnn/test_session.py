@@ -77,6 +77,18 @@ def test_equals_torch_through_vulkan(made: Path, network: Network) -> None:
         assert session.notes[0].startswith("Vulkan device: ")
 
 
+def test_what_a_gpu_computes_halves_in_is_not_guessed(copied: Path) -> None:
+    """ncnn's Python module shows no tensor that is on the GPU."""
+    if not (can := RUNTIMES["ncnn-vulkan"].availability()):
+        pytest.skip(can.reason)
+    told = Path(f"{copied}.json")
+    with open_session(f"{copied}@ncnn-vulkan") as session:
+        assert session.precision == "fp32"
+    told.write_text(told.read_text().replace('"precision": "fp32"', '"precision": "fp16"', 1))
+    with open_session(f"{copied}@ncnn-vulkan") as session:
+        assert session.precision is None
+
+
 def test_a_stranger_s_network_shows_its_scale(foreign: Path, network: Network) -> None:
     _equals_torch(foreign, network)
     with open_session(foreign) as session:
