@@ -163,7 +163,7 @@ class NcnnSession(Session):
         bits = self._one(image, first.outputs[0], _AS_IT_IS)
         if self._pair.structure.in_8_bits:
             return "int8"
-        if self.vulkan and self._pair.precision not in (None, "fp32"):
+        if self.vulkan and self._pair.precision != "fp32":
             return None  # on its way from the GPU it became float32
         return {32: "fp32", 16: "fp16"}.get(bits)
 
