@@ -39,7 +39,7 @@ _OPTIONS = {
 }
 """Operations whose options have fields that are written, and the name of those options."""
 
-_INT8_VERSION = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "PRELU": 1, "TILE": 1}
+_INT8_VERSION = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "PRELU": 1, "RESHAPE": 1, "TILE": 1}
 _HYBRID_VERSION = {"CONV_2D": 5, "DEPTHWISE_CONV_2D": 6}
 """Versions of operations that read 8 bits, where they are not 2; hybrid: with float inputs
 (tflite/tools/versioning/op_version.cc)."""

@@ -22,9 +22,11 @@ from srdeploy.exporting.litert.accept import DELEGATES, check_file
 from srdeploy.exporting.litert.convert import program_of
 from srdeploy.exporting.litert.export import convert_onnx_to_litert, export_litert
 from srdeploy.exporting.litert.flatbuffer import to_bytes
+from srdeploy.exporting.litert.quantise import Quantiser
 from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.exporting.run import export
 from srdeploy.models.network import Network
+from srdeploy.models.quantised import Range
 from srdeploy.runtime.litert_session import interpreter_of
 from srdeploy.testing.pictures import measured_on, write_middles
 from tests.exporting.litert.test_convert import FUNCTIONS, SIZE, Made, graph
@@ -212,3 +214,14 @@ def test_unknown_operations_are_refused_in_a_file(tmp_path: Path) -> None:
     ]
     assert len(found.by("NNAPI")) == 1
     onnx.checker.check_model(graph(Made(lambda x: x)))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_litert_loads_every_operation_in_8_bits(name: str) -> None:
+    function, layers = FUNCTIONS[name]
+    torch.manual_seed(0)
+    program = program_of(graph(Made(function, *layers).eval()))
+    ranges = {tensor.name: Range(-4.0, 4.0) for tensor in program.tensors()}
+    written = Quantiser(program, ranges, value_range=1.0).written()
+    interpreter = interpreter_of(to_bytes(written))
+    interpreter.invoke()
