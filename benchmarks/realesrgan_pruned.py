@@ -100,7 +100,7 @@ SHOWN = [
 ]
 """The default way of ``srdeploy prune``, but for the large network's pieces: pictures and times are
 of these."""
-JOBS = [*SHOWN, Job(SMALL.name, 0.5, "both"), Job(LARGE.name, 0.5)]
+JOBS = [*SHOWN, Job(SMALL.name, 0.5, "both")]
 
 
 def main() -> None:

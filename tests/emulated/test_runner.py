@@ -116,6 +116,7 @@ def test_networks_of_other_kinds(runner: Runner, tmp_path: Path) -> None:
     for name, channels, options in (
         ("vdsr", 1, {"n_layers": 4, "n_feats": 8}),
         ("ledsr", 3, {"n_blocks": 1, "n_feats": 8, "scale": 3}),
+        ("smsr", 3, {"n_modules": 1, "n_feats": 8, "mask_feats": 4, "reduction": 4}),
     ):
         path = tmp_path / f"{name}.onnx"
         export_onnx(create(name, **options), path, check=False)
