@@ -121,7 +121,6 @@ PAGES = [
     ),
     Page("farm-chaos", 12, (f"{_FARM} --limit 2700",)),
     Page("reconstruct", 60, ("python benchmarks/reconstruct.py DATA --fresh",)),
-    Page("deploy-sweep", 40, ("python benchmarks/deploy_sweep.py DATA",)),
     Page("int8-edsr-f64b5", 25, _int8("edsr-f64b5-x2", F64B5)),
     Page("fresh-clone", 25, ("python benchmarks/fresh_clone.py",)),
 ]

@@ -48,6 +48,7 @@ class TestSshNativeContract(DeviceContract):
             return Path(shutil.copy(onnx, tmp_path / "net.param")), runner
 
         module = types.ModuleType("srdeploy.devices.native_build")
-        module.runner_binary = lambda arch: runner  # type: ignore[attr-defined]
+        module.WITH_VULKAN = ()  # type: ignore[attr-defined]
+        module.runner_binary = lambda arch, *, vulkan: runner  # type: ignore[attr-defined]
         module.native_model = native_model  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, module.__name__, module)

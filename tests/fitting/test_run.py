@@ -108,6 +108,7 @@ def test_an_impossible_budget_says_what_can_be_done(
     assert 0.6 < least < asked < 1.2 * least
 
 
+@pytest.mark.slow
 def test_prices_of_an_older_fit_are_measured_again(
     tiny: Subject, fitted: tuple[list[FitResult], Path], small_builtin: None
 ) -> None:

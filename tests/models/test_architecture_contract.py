@@ -26,6 +26,7 @@ OF_ONE = {
     "exporting/onnx/smsr.py": "smsr",
     "runtime/sparse_cuda_session.py": "smsr",
     "runtime/sparse_file.py": "smsr",
+    "runtime/sparse_file_session.py": "smsr",
     "runtime/sparse_session.py": "smsr",
     "sparse": "smsr",
     "train/sparsity.py": "smsr",

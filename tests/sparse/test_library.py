@@ -172,6 +172,7 @@ def test_an_old_compiler_leaves_kernels_out(
         library.load_library.cache_clear()
 
 
+@pytest.mark.slow
 def test_every_kernel_of_this_processor_is_compiled() -> None:
     steps = build_steps("cc", Path("/folder"), Path("/target"))
     words = [word for step in steps for word in step[0]]

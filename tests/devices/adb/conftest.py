@@ -26,6 +26,6 @@ def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def native_model(onnx: Path) -> tuple[Path, Path]:
         return Path(shutil.copy(onnx, tmp_path / "net.param")), path
 
-    monkeypatch.setattr("srdeploy.devices.native_build.runner_binary", lambda arch: path)
+    monkeypatch.setattr("srdeploy.devices.native_build.runner_binary", lambda arch, *, vulkan: path)
     monkeypatch.setattr("srdeploy.devices.native_build.native_model", native_model)
     return path
