@@ -149,11 +149,18 @@ def _flush_loss(module: nn.Module) -> float:
     return worst
 
 
-def change_range(network: Network, value_range: float) -> Folded:
+def change_range(network: Network, value_range: float, *, halves: bool = False) -> Folded:
     """A network for pixels in 0..``value_range``, its activations as before.
 
     The card of the result says the new range. Exact in real numbers; in float32 the changed
     weights are rounded once more, unless the ranges' ratio is a power of two.
+
+    Args:
+        network: The network.
+        value_range: Of its pixels.
+        halves: Weights will be float16. The last ones over 255 are often below 2**-14, which ncnn
+            takes for zero; so both ends bear half of the factor, and activations change by the
+            power of two next to its root.
 
     Raises:
         SrdeployError: as :func:`fold_range`.
@@ -162,7 +169,8 @@ def change_range(network: Network, value_range: float) -> Folded:
     if ratio == 1:
         return Folded(network, reason=f"the values run to {value_range:g} already")
     card = network.card.model_copy(update={"value_range": value_range})
-    return _rescale(network, card, ends=ratio, inner=1.0)
+    inner = 2.0 ** round(math.log2(ratio) / 2) if halves else 1.0
+    return _rescale(network, card, ends=ratio, inner=inner)
 
 
 def _rescale(network: Network, card: Card, ends: float, inner: float) -> Folded:

@@ -123,6 +123,18 @@ def test_nothing_to_do_and_range_one() -> None:
     assert not change_range(vdsr, 1.0)
 
 
+def test_both_ends_bear_a_change_of_range_for_halves() -> None:
+    network = own(nn.Sequential(nn.Conv2d(3, 8, 3, 1, 1), nn.ReLU(), nn.Conv2d(8, 3, 3, 1, 1)))
+    with torch.no_grad():
+        network.module.get_parameter("2.weight").mul_(2**-3)
+    for halves, lost in ((False, True), (True, False)):
+        changed = change_range(network, 1.0, halves=halves)
+        ends = [changed.network.module.get_parameter(f"{end}.weight") for end in changed.layers]
+        share = max(float((one[one != 0].abs() < 2**-14).float().mean()) for one in ends)
+        assert changed.max_difference < 1e-12
+        assert (share > 0.5) == lost
+
+
 def test_change_of_range_with_a_skip_around_everything() -> None:
     vdsr = create("vdsr", n_layers=4, n_feats=8, bias=True)
     pixels = change_range(vdsr, 255.0)

@@ -118,7 +118,7 @@ def export_ncnn(
         precision, calibration=calibration, method=calibration_method, max_drop=max_drop, data=data
     )
     found = (
-        _of_network(network)
+        _of_network(network, precision == "fp16")
         if isinstance(network, Network)
         else _of_file(network, value_range, scale)
     )
@@ -128,8 +128,8 @@ def export_ncnn(
 
 
 @contextmanager
-def _of_network(network: Network) -> Iterator[_Source]:
-    folded = change_range(network, RANGE)
+def _of_network(network: Network, halves: bool) -> Iterator[_Source]:
+    folded = change_range(network, RANGE, halves=halves)
     source = folded.network if folded else network
     notes = []
     if source.card.value_range != RANGE:
