@@ -96,6 +96,39 @@ def with_quality(
     return replace(report, quality=quality, notes=[*report.notes, quality_told(quality)])
 
 
+def within_limit(
+    report: ExportReport,
+    original: Network | Session,
+    data: str,
+    max_drop: float | None,
+    *,
+    what: str,
+    remedy: str,
+) -> ExportReport:
+    """:func:`with_quality`, and a limit to what is lost.
+
+    Args:
+        report: As of :func:`with_quality`, and so are
+        original: what it was made from
+        data: and the set.
+        max_drop: What may be lost, dB; None: anything.
+        what: The artifact, in the sentence.
+        remedy: What to do, likewise.
+
+    Raises:
+        SrdeployError: more is lost, or it cannot be measured.
+    """
+    report = with_quality(report, original, data)
+    quality = report.quality
+    if max_drop is not None and (quality is None or not quality["drop"] <= max_drop):
+        lost = "no measurable image" if quality is None else f"{quality['drop']:.3f} dB"
+        raise SrdeployError(
+            f"In {report.precision} {what} loses {lost} on {data}, more than {max_drop:g} dB; "
+            f"{remedy}."
+        )
+    return report
+
+
 def _of_original(original: Network | Session, pairs: Sequence[Pair], scale: int) -> Quality:
     try:
         with StableSorts():

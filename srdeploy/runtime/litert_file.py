@@ -53,6 +53,11 @@ def read_card(path: Path) -> Card:
     raise UserError(f"'{path}' has no srdeploy card; export it with `srdeploy export`.")
 
 
+def names_of(enumeration: type) -> dict[int, str]:
+    """What an enumeration of LiteRT's schema calls its values."""
+    return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
+
+
 def computed_in(path: Path) -> str | None:
     """What the convolutions of a file that LiteRT loads compute in, the commonest first.
 
@@ -61,8 +66,7 @@ def computed_in(path: Path) -> str | None:
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    names = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
-    types = {v: k for k, v in vars(schema.TensorType).items() if isinstance(v, int)}
+    names, types = names_of(schema.BuiltinOperator), names_of(schema.TensorType)
     model = schema.Model.GetRootAs(path.read_bytes(), 0)
     graph = model.Subgraphs(0)
     halves, found = set[int](), Counter[str]()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import uuid
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from srdeploy.devices.native import (
 from srdeploy.devices.protocol import Loaded, Shape, Turn
 from srdeploy.devices.shell.files import ShellFiles
 from srdeploy.devices.shell.link import ShellLink, as_text
+from srdeploy.devices.shell.model import ShellModel
 from srdeploy.errors import unknown_name
 from srdeploy.models.card import Card
 from srdeploy.sparse.told import masks_told
@@ -60,7 +60,7 @@ def runner_for(arch: str, device: str, *, vulkan: bool = False) -> Path:
     return runner_binary(ARCHITECTURES[arch], vulkan=vulkan)
 
 
-class NativeModel:
+class NativeModel(ShellModel):
     """See :class:`srdeploy.devices.protocol.LoadedModel`."""
 
     def __init__(
@@ -77,16 +77,10 @@ class NativeModel:
     ) -> None:
         if precision not in PRECISIONS:
             raise unknown_name("precision of the native runner", precision, PRECISIONS)
-        self._link = link
-        self._files = files
-        self._program = files.push(runner)
-        link.run(["chmod", "+x", self._program])
+        super().__init__(link, files, program=runner, card=card, threads=threads, timeout=timeout)
         self._network = {name: files.push(path) for name, path in network.files.items()}
-        self._card, self._threads, self._precision = card, threads, precision
-        self._timeout = timeout
-        self._folder = f"{files.folder}/run/{uuid.uuid4().hex}"
+        self._precision = precision
         self._prepared: tuple[str, Shape] | None = None
-        self._peak_mb: float | None = None
         self._notes = (
             "timed by the native runner; every turn is a process that loads the network and runs "
             "it once before",
@@ -98,11 +92,6 @@ class NativeModel:
             threads=threads,
             notes=self._notes,
         )
-
-    @property
-    def loaded(self) -> Loaded:
-        """What is known; more once a run was prepared."""
-        return self._loaded
 
     def prepare(self, x: NDArray[np.float32], *, runs: int, seconds: float) -> float | None:
         """Copy the tensor there, run it, warm up."""
@@ -136,20 +125,6 @@ class NativeModel:
         self._files.remove(output)
         return tensor_of(content, report.output or shape, self._link.name)
 
-    def peak_mb(self) -> float | None:
-        """The most of all runs so far."""
-        return self._peak_mb
-
-    def close(self) -> None:
-        """Delete the tensors; runner and network stay for the next time."""
-        self._link.discard(self._folder)
-
-    def __enter__(self) -> NativeModel:
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        self.close()
-
     def _run(
         self,
         tensor: str,
@@ -172,7 +147,7 @@ class NativeModel:
         limit = self._timeout + warmup[1] + minimum[1]
         ended = self._link.run([self._program, *arguments], timeout=limit)
         report = read_report(as_text(ended), f"'{self._link.name}'")
-        self._peak_mb = max(filter(None, (self._peak_mb, report.peak_mb)), default=None)
+        self._saw(report.peak_mb)
         return report
 
     def _write(self, x: NDArray[np.float32], name: str) -> str:

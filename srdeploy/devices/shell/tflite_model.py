@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from srdeploy.devices.errors import DeviceError, DeviceUnfit
 from srdeploy.devices.protocol import Job, Loaded, Turn
 from srdeploy.devices.shell.files import ShellFiles
 from srdeploy.devices.shell.link import ShellLink, as_text
+from srdeploy.devices.shell.model import ShellModel
 from srdeploy.errors import SrdeployError, UserError, unknown_name
 from srdeploy.models.card import Card
 from srdeploy.runtime.litert_file import End, read_card, read_ends
@@ -76,15 +76,16 @@ def read_timings(text: str, device: str) -> Timings:
         raise SrdeployError(
             f"benchmark_model on {device} failed: {' '.join(said.split())[:300].rstrip('.')}."
         )
+    peak, applied = _PEAK.search(text), _APPLIED.search(text)
     try:
         init, first, _, mean = (float(one) / 1e3 for one in found.groups())
+        peak_mb = float(peak[1]) if peak else None
     except ValueError as error:
-        raise Implausible(f"The times by benchmark_model of {device} are none.") from error
-    if not (math.isfinite(mean) and mean > 0):
+        raise Implausible(f"The figures by benchmark_model of {device} are none.") from error
+    if not (all(map(math.isfinite, (init, first, mean, peak_mb or 0.0))) and mean > 0):
         raise Implausible(f"The times by benchmark_model of {device} are none ({mean:g} ms).")
-    peak, applied = _PEAK.search(text), _APPLIED.search(text)
     return Timings(
-        init, first, mean, float(peak[1]) if peak else None,
+        init, first, mean, peak_mb,
         f"{applied[1]} delegate: the graph is {applied[2]}" if applied else "",
     )  # fmt: skip
 
@@ -134,7 +135,7 @@ def load_tflite(
     )  # fmt: skip
 
 
-class TfliteModel:
+class TfliteModel(ShellModel):
     """See :class:`srdeploy.devices.protocol.LoadedModel`."""
 
     def __init__(
@@ -149,15 +150,10 @@ class TfliteModel:
         threads: int,
         timeout: float,
     ) -> None:
-        self._link, self._files, self._card = link, files, card
         self._input, self._output = read_ends(path)
-        self._program = files.push(program)
-        link.run(["chmod", "+x", self._program])
-        self._graph = files.push(path)
-        self._delegate, self._threads, self._timeout = delegate, threads, timeout
-        self._folder = f"{files.folder}/run/{uuid.uuid4().hex}"
+        super().__init__(link, files, program=program, card=card, threads=threads, timeout=timeout)
+        self._graph, self._delegate = files.push(path), delegate
         self._tensor: str | None = None
-        self._peak_mb: float | None = None
         self._notes = (
             "timed by LiteRT's benchmark_model: a turn is a process, and its sample the mean of "
             "the turn's runs",
@@ -165,11 +161,6 @@ class TfliteModel:
         self._loaded = Loaded(
             card=card, runtime=LITERT, provider=delegate, threads=threads, notes=self._notes
         )
-
-    @property
-    def loaded(self) -> Loaded:
-        """What is known; more once a run was prepared."""
-        return self._loaded
 
     def prepare(self, x: NDArray[np.float32], *, runs: int, seconds: float) -> float | None:
         """Copy the tensor there, run it, warm up."""
@@ -206,20 +197,6 @@ class TfliteModel:
             )
         return self._output.to_image(np.frombuffer(content, self._output.dtype))
 
-    def peak_mb(self) -> float | None:
-        """The most of all runs so far."""
-        return self._peak_mb
-
-    def close(self) -> None:
-        """Delete the tensors; program and network stay for the next time."""
-        self._link.discard(self._folder)
-
-    def __enter__(self) -> TfliteModel:
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        self.close()
-
     def _run(
         self,
         tensor: str,
@@ -247,7 +224,7 @@ class TfliteModel:
         limit = self._timeout + warmup[1] + timed[1]
         ended = as_text(self._link.run([self._program, *arguments], timeout=limit))
         told = read_timings(f"{ended.stdout}\n{ended.stderr}", f"'{self._link.name}'")
-        self._peak_mb = max(filter(None, (self._peak_mb, told.peak_mb)), default=None)
+        self._saw(told.peak_mb)
         return told
 
     def _write(self, x: NDArray[np.float32], name: str) -> str:

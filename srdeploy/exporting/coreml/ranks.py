@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from srdeploy.exporting.axes import merged
+
 MOST = 5
 """Dimensions of a tensor of Core ML."""
 
@@ -239,7 +241,7 @@ class _Rewritten:
         rank = max(value.rank for value in operands)
         shapes = [[1] * (rank - value.rank) + list(value.shape) for value in operands]
         own = sorted(axis % rank for axis in own)
-        runs = _runs(shapes, own)
+        runs = merged(shapes, own)
         if len(runs) > MOST:
             raise NotImplementedError(
                 f"it works on {len(runs)} dimensions at once, of which Core ML has {MOST}"
@@ -297,23 +299,3 @@ class _Rewritten:
 
         own = [axis for axis in range(len(shape)) if not whole(axis)]
         return self.merged(own, {name: (cut[name], _CUT[name][1]) for name in _CUT})
-
-
-def _runs(shapes: list[list[int]], own: Sequence[int]) -> list[list[int]]:
-    """Axes that can be one: neighbours, not an operation's own, where the same tensors repeat."""
-    runs: list[list[int]] = []
-    patterns: list[tuple[bool, ...] | None] = []  # None: a run of axes of one value, so far
-    for axis in range(len(shapes[0])):
-        sizes = [shape[axis] for shape in shapes]
-        if axis in own:
-            runs.append([axis])
-            patterns.append(())
-            continue
-        pattern = None if max(sizes) == 1 else tuple(n == 1 for n in sizes)
-        if runs and patterns[-1] != () and (pattern is None or patterns[-1] in (None, pattern)):
-            runs[-1].append(axis)
-            patterns[-1] = patterns[-1] if pattern is None else pattern
-        else:
-            runs.append([axis])
-            patterns.append(pattern)
-    return runs

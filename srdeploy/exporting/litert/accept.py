@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from srdeploy.runtime.litert_file import names_of
+
 GPU, NNAPI = "GPU", "NNAPI"
 DELEGATES = (GPU, NNAPI)
 
@@ -166,8 +168,7 @@ def check_file(path: Path, layers: dict[str, str] | None = None) -> Accepted:
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    names = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
-    types = {v: k.lower() for k, v in vars(schema.TensorType).items() if isinstance(v, int)}
+    names, types = names_of(schema.BuiltinOperator), names_of(schema.TensorType)
     model: Any = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
     found, refused = Counter[str](), list[Refused]()
     for graph in model.subgraphs:
@@ -181,7 +182,7 @@ def check_file(path: Path, layers: dict[str, str] | None = None) -> Accepted:
             seen = _Seen(
                 kind,
                 code.version,
-                [types[one.type] for one in tensors],
+                [types[one.type].lower() for one in tensors],
                 [[] if one.shape is None else [int(n) for n in one.shape] for one in tensors],
                 [model.buffers[one.buffer].data is not None for one in tensors],
                 len(op.inputs),

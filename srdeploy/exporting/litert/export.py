@@ -7,7 +7,6 @@ file is then held against their lists (:mod:`srdeploy.exporting.litert.accept`).
 
 from __future__ import annotations
 
-import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -30,10 +29,11 @@ from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.exporting.onnx.write import TOLERANCES, too_coarse
 from srdeploy.exporting.parity import Probe, Reference, check_parity_of
 from srdeploy.exporting.precision.graph import sizes_of
+from srdeploy.exporting.precision.quantise_search import dearest_told, none_bearable
 from srdeploy.exporting.precision.request import PrecisionRequest, request_of
 from srdeploy.exporting.precision.write import MAX_DROP
 from srdeploy.exporting.probe import trace_operations
-from srdeploy.exporting.quality_loss import with_quality
+from srdeploy.exporting.quality_loss import within_limit
 from srdeploy.exporting.range_folding import fold_range
 from srdeploy.exporting.report import ExportReport, artifact_facts, tool_versions
 from srdeploy.exporting.targets import LITERT_PRECISIONS
@@ -58,8 +58,6 @@ DEFAULT_SIZE = (270, 480)
 
 _TOLERANCES = TOLERANCES | {"dynamic": TOLERANCES["int8"]}
 _ROUNDED = ("int8", "mixed")
-_NAMED = 3
-"""Layers that an error names."""
 
 
 def export_litert(
@@ -241,7 +239,12 @@ class _Job:
             self._check_precision(computed_in(temporary))
         report = self._report(path, accepted, rows)
         report = replace(report, parity=parity)
-        return report if precision == "fp32" else self._within(report)
+        if precision == "fp32":
+            return report
+        return within_limit(
+            report, self.original, self.request.data, self.request.max_drop, what="the TFLite file",
+            remedy="allow more (--max-drop), or use another precision",
+        )  # fmt: skip
 
     def _program(self) -> tuple[Program, list[dict[str, Any]]]:
         plain, precision = self.source.program(), self.request.precision
@@ -257,11 +260,7 @@ class _Job:
             limit = MAX_DROP if limit is None else limit
             answer = work.search(work.costs(), self._drop, limit)
             if answer is None:
-                raise SrdeployError(
-                    f"No layer can run in int8 within {limit:g} dB on {self.request.data}; "
-                    "calibrate on images like yours (--calibration), allow more (--max-drop), or "
-                    "use fp16."
-                )
+                raise SrdeployError(none_bearable(limit, self.request.data))
             program, rows = work.written(answer[0])
         else:
             program, rows = work.written()
@@ -277,19 +276,10 @@ class _Job:
 
     def _refusal(self, work: EightBits, drop: float, limit: float) -> str:
         costs = work.costs()
-        dearest = ", ".join(cost.layer for cost in costs[:_NAMED])
-        answer = work.search(costs, self._drop, limit)
-        passing = (
-            f"with {len(answer[0])} of {len(costs)} layers left in fp32 it would lose "
-            f"{answer[1]:.3f} dB: use --precision mixed"
-            if answer
-            else "no selection of layers passes: calibrate on images like yours or use fp16"
-        )
-        enough = f", or allow --max-drop {math.ceil(drop * 100) / 100:.2f}"
+        told = dearest_told(costs, work.search(costs, self._drop, limit), drop, "layers")
         return (
             f"In int8 the network loses {drop:.3f} dB on {self.request.data}, more than the "
-            f"{limit:g} allowed; the layers that cost most are {dearest}; {passing}"
-            f"{enough if math.isfinite(drop) else ''}."
+            f"{limit:g} allowed; {told}."
         )
 
     def _drop(self, program: Program) -> float:
@@ -342,15 +332,3 @@ class _Job:
             notes=[*self.notes, f"one input size, {width}x{height}", *accepted.told()],
             layers=list(rows),
         )
-
-    def _within(self, report: ExportReport) -> ExportReport:
-        """The report with what is lost, which must be no more than is allowed."""
-        report = with_quality(report, self.original, self.request.data)
-        limit, quality = self.request.max_drop, report.quality
-        if limit is not None and (quality is None or not quality["drop"] <= limit):
-            lost = "no measurable image" if quality is None else f"{quality['drop']:.3f} dB"
-            raise SrdeployError(
-                f"In {report.precision} the TFLite file loses {lost} on {self.request.data}, more "
-                f"than {limit:g} dB; allow more (--max-drop), or use another precision."
-            )
-        return report

@@ -133,20 +133,31 @@ def convolved(
         shape: Of the output; None: the input's, with other channels.
     """
     wanted = shape or (*x.shape[:3], len(weight))
+    return _weighted(work, "CONV_2D", x, weight.transpose(0, 2, 3, 1), bias, wanted, len(weight),
+                     strides=strides, dilations=dilations, padding=padding)  # fmt: skip
+
+
+def _weighted(
+    work: Lowering, kind: str, x: Tensor, weight: NDArray, bias: NDArray | None,
+    shape: Sequence[int], channels: int, *, strides: Sequence[int], dilations: Sequence[int],
+    padding: str, **more: int,
+) -> Tensor:  # fmt: skip
+    """A convolution whose weights lie as LiteRT has them, to so many channels."""
     return work.op(
-        "CONV_2D",
+        kind,
         [
             x,
-            work.constant(weight.transpose(0, 2, 3, 1)),
-            work.constant(np.zeros(len(weight)) if bias is None else bias),
+            work.constant(weight),
+            work.constant(np.zeros(channels) if bias is None else bias),
         ],
-        wanted,
+        shape,
         padding=padding,
         strideH=strides[0],
         strideW=strides[1],
         dilationHFactor=dilations[0],
         dilationWFactor=dilations[1],
         fusedActivationFunction="NONE",
+        **more,
     )
 
 
@@ -164,22 +175,11 @@ def _conv(work: Lowering, node: onnx.NodeProto) -> None:
     ]
     shape = (x.shape[0], *sides, len(weight))
     if group == x.shape[3] and group > 1:
-        y = work.op(
-            "DEPTHWISE_CONV_2D",
-            [
-                x,
-                work.constant(weight.transpose(1, 2, 3, 0)),
-                work.constant(np.zeros(len(weight)) if bias is None else bias),
-            ],
-            shape,
-            padding=padding,
-            strideH=strides[0],
-            strideW=strides[1],
-            dilationHFactor=dilations[0],
-            dilationWFactor=dilations[1],
+        y = _weighted(
+            work, "DEPTHWISE_CONV_2D", x, weight.transpose(1, 2, 3, 0), bias, shape, len(weight),
+            strides=strides, dilations=dilations, padding=padding,
             depthMultiplier=len(weight) // group,
-            fusedActivationFunction="NONE",
-        )
+        )  # fmt: skip
     else:
         ins, outs = x.shape[3] // group, len(weight) // group
         parts = [

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from srdeploy.errors import UserError
+from srdeploy.exporting.axes import merged
 from srdeploy.exporting.litert.graph import RANK, NotInLitert, Op, Program, Tensor
-from srdeploy.exporting.litert.layout import Order, Shape, Value, merged, moves, regrouped
+from srdeploy.exporting.litert.layout import Order, Shape, Value, moves, regrouped
 
 IMAGE: Order = (0, 2, 3, 1)
 """How images lie in memory."""

@@ -19,7 +19,7 @@ from typing import Any
 
 import onnx
 
-from srdeploy.errors import SrdeployError, UserError
+from srdeploy.errors import UserError
 from srdeploy.exporting.ncnn.convert import convert_to_ncnn
 from srdeploy.exporting.ncnn.int8 import to_int8
 from srdeploy.exporting.onnx.convert import reference_of_file
@@ -28,7 +28,7 @@ from srdeploy.exporting.onnx.write import TOLERANCES
 from srdeploy.exporting.parity import Reference, check_parity_of
 from srdeploy.exporting.precision.graph import sizes_of
 from srdeploy.exporting.precision.request import PrecisionRequest, request_of
-from srdeploy.exporting.quality_loss import with_quality
+from srdeploy.exporting.quality_loss import within_limit
 from srdeploy.exporting.range_folding import change_range
 from srdeploy.exporting.report import ExportReport, tool_versions
 from srdeploy.models.card import Card
@@ -124,7 +124,13 @@ def export_ncnn(
     )
     with found as source:
         report = _write(source, Path(path), request, names, started)
-        return _within(report, source.original, request)
+        if precision == "fp32":
+            return report
+        return within_limit(
+            report, source.original, request.data, max_drop, what="the ncnn network",
+            remedy="calibrate on images like yours (--calibration), allow more (--max-drop), or "
+            "use fp16",
+        )  # fmt: skip
 
 
 @contextmanager
@@ -214,24 +220,6 @@ def _write(
         notes=notes,
         layers=layers,
     )
-
-
-def _within(
-    report: ExportReport, original: Network | Session, request: PrecisionRequest
-) -> ExportReport:
-    """The report with what the network loses, which must be no more than is allowed."""
-    if request.precision == "fp32":
-        return report
-    report = with_quality(report, original, request.data)
-    limit, quality = request.max_drop, report.quality
-    if limit is not None and (quality is None or not quality["drop"] <= limit):
-        lost = "no measurable image" if quality is None else f"{quality['drop']:.3f} dB"
-        raise SrdeployError(
-            f"In {request.precision} the ncnn network loses {lost} on {request.data}, more than "
-            f"{limit:g} dB; calibrate on images like yours (--calibration), allow more "
-            "(--max-drop), or use fp16."
-        )
-    return report
 
 
 def _names(blobs: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from srdeploy.exporting.precision.quantise_ranges import Statistics, choose_rang
 from srdeploy.exporting.probe import INPUT
 from srdeploy.models.quantised import Activations, Method, Range
 from srdeploy.util.progress import track
+
+_NAMED = 3  # layers that a refusal names
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,38 @@ def spare_fewest(
         else:
             low = middle + 1
     return names[:high], tried[high]
+
+
+def none_bearable(limit: float, data: str) -> str:
+    """That sparing layers does not help, as a sentence."""
+    return (
+        f"No layer can run in int8 within {limit:g} dB on {data}; calibrate on images like yours "
+        "(--calibration), allow more (--max-drop), or use fp16."
+    )
+
+
+def dearest_told(
+    costs: Sequence[Cost], answer: tuple[list[str], float] | None, drop: float, layers: str
+) -> str:
+    """Which layers cost most and what would pass, as the end of a refusal.
+
+    Args:
+        costs: Dearest first.
+        answer: Of :func:`spare_fewest`.
+        drop: What is lost with all of them in 8 bits, dB.
+        layers: What ``costs`` are of, in words.
+    """
+    dearest = ", ".join(cost.layer for cost in costs[:_NAMED])
+    passing = (
+        f"with {len(answer[0])} of {len(costs)} {layers} left in fp32 it would lose "
+        f"{answer[1]:.3f} dB: use --precision mixed"
+        if answer
+        else "no selection of layers passes: calibrate on images like yours or use fp16"
+    )
+    enough = (
+        f", or allow --max-drop {math.ceil(drop * 100) / 100:.2f}" if math.isfinite(drop) else ""
+    )
+    return f"the layers that cost most are {dearest}; {passing}{enough}"
 
 
 def _end_convolutions(model: onnx.ModelProto) -> set[str]:

@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +33,8 @@ from srdeploy.exporting.precision.quantise_names import TrainedRanges
 from srdeploy.exporting.precision.quantise_ranges import watch
 from srdeploy.exporting.precision.quantise_search import (
     Cost,
+    dearest_told,
+    none_bearable,
     ranges_of,
     sensitivity,
     spare_fewest,
@@ -243,10 +244,7 @@ class _Quantiser:
         costs = self._costs(names)
         answer = self._search(gate, costs, limit)
         if answer is None:
-            raise SrdeployError(
-                f"No layer can run in int8 within {limit:g} dB on {gate.data}; calibrate on images "
-                "like yours (--calibration), allow more (--max-drop), or use fp16."
-            )
+            raise SrdeployError(none_bearable(limit, gate.data))
         spared, drop = answer
         noise = {cost.layer: cost.noise for cost in costs}
         written = self._written([name for name in names if name not in spared], noise)
@@ -267,19 +265,8 @@ class _Quantiser:
 
     def _refusal(self, gate: Gate, usual: list[str], drop: float, limit: float) -> str:
         costs = self._costs(usual)
-        dearest = ", ".join(cost.layer for cost in costs[:_NAMED])
-        answer = self._search(gate, costs, limit)
-        passing = (
-            f"with {len(answer[0])} of {len(usual)} rounded layers left in fp32 it would lose "
-            f"{answer[1]:.3f} dB: use --precision mixed"
-            if answer
-            else "no selection of layers passes: calibrate on images like yours or use fp16"
-        )
-        enough = f"{math.ceil(drop * 100) / 100:.2f}" if math.isfinite(drop) else ""
-        return (
-            f"{gate.loss('int8', drop, limit)}; the layers that cost most are {dearest}; "
-            f"{passing}{enough and f', or allow --max-drop {enough}'}."
-        )
+        told = dearest_told(costs, self._search(gate, costs, limit), drop, "rounded layers")
+        return f"{gate.loss('int8', drop, limit)}; {told}."
 
     def _costs(self, names: Sequence[str]) -> list[Cost]:
         return sensitivity(

@@ -68,6 +68,14 @@ def test_what_is_told() -> None:
     for mean in ("0", "1e+999", "1.2.3"):
         with pytest.raises(Implausible, match="are none"):
             read_timings(SAID.replace("1.602e+04", mean), "'phone'")
+    for said, other in (
+        ("120500", "1e+999"),
+        ("20123", "1.2.3"),
+        ("44.25", "4.4.2"),
+        ("44.25", "9" * 400),
+    ):
+        with pytest.raises(Implausible, match="are none"):
+            read_timings(SAID.replace(said, other), "'phone'")
 
 
 @pytest.fixture

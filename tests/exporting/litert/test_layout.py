@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 
 from srdeploy.exporting.litert.graph import RANK, Tensor
-from srdeploy.exporting.litert.layout import Value, merged, moves, regrouped
+from srdeploy.exporting.litert.layout import Value, moves, regrouped
 
 
 def lying(array: np.ndarray, value: Value) -> np.ndarray:
@@ -68,10 +66,3 @@ def test_views_that_move_nothing() -> None:
         assert found[0] == image.order
         assert moves(image.in_memory, [image.order.index(a) for a in found[0]]) == []
     assert regrouped(image, (1, 4, 47)) is None
-
-
-def test_neighbours_are_one_axis() -> None:
-    assert merged([(2, 3, 4)]) == [[0, 1, 2]]
-    assert merged([(2, 3, 4), (2, 1, 4)]) == [[0], [1], [2]]
-    assert merged([(2, 3, 1, 4)], own=[1]) == [[0], [1], [2, 3]]
-    assert math.prod(len(run) for run in merged([(2, 3, 4, 5), (1, 1, 4, 5)])) == 4
