@@ -82,7 +82,7 @@ PAGES = [
     Page("farm-scaling-4s", 4, (f"{_FARM} --scaling --turn 4 --jobs-each 5",)),
     Page("farm-scaling-10s", 5, (f"{_FARM} --scaling --turn 10",)),
     Page("realesrgan-pruned", 9, ("python benchmarks/realesrgan_pruned.py DATA --times",)),
-    Page("smsr-rivals", 8, ("python benchmarks/smsr_rivals.py DATA",)),
+    Page("smsr-rivals", 11, ("python benchmarks/smsr_rivals.py DATA",)),
     Page("smsr-browser", 6, ("python benchmarks/smsr_browser.py DATA",)),
     Page("smsr-forms", 6, ("python benchmarks/smsr_speed.py DATA --rounds 15 --seconds 200",)),
     Page(
