@@ -83,6 +83,14 @@ PAGES = [
     Page("farm-scaling-10s", 5, (f"{_FARM} --scaling --turn 10",)),
     Page("realesrgan-pruned", 9, ("python benchmarks/realesrgan_pruned.py DATA --times",)),
     Page("smsr-rivals", 11, ("python benchmarks/smsr_rivals.py DATA",)),
+    Page(
+        "smsr-runner",
+        3,
+        (
+            "python -m srdeploy.devices.build_runner --arch x86_64",
+            "python benchmarks/smsr_runner.py DATA",
+        ),
+    ),
     Page("smsr-browser", 6, ("python benchmarks/smsr_browser.py DATA",)),
     Page("smsr-forms", 6, ("python benchmarks/smsr_speed.py DATA --rounds 15 --seconds 200",)),
     Page(

@@ -37,7 +37,7 @@ from srdeploy.runtime.sparse_file import write_model
 from srdeploy.util.progress import track
 
 PLUGIN = Path(__file__).with_name("count_instructions.c")
-SPARSE = ("fp32", "fp16", "int8")
+SPARSE = ("fp32", "fp16", "bf16", "int8")
 DENSE = "ncnn {}, dense with masks"
 FREE = "ncnn {}, without masks"
 

@@ -87,7 +87,7 @@ WAY(dot_bf16, AS_BF16, 2, 2, 2, 0, 0)
 TILES(dot_int8, __m512i, 4, int32_t, four_bytes, BYTES, ADD_BYTES)
 WAY(dot_int8, AS_BYTE, 4, 4, 1, 0, 1)
 #elif defined(__ARM_FEATURE_MATMUL_INT8)
-#include "tiles_i8mm.h"
+#include "tiles_mmla.h"
 #elif defined(__ARM_FEATURE_DOTPROD)
 #define BYTES(p) vld1q_s8((const int8_t *)(p))
 #define ADD_BYTES(acc, x, b) vdotq_s32(acc, b, vreinterpretq_s8_s32(vdupq_n_s32(x)))

@@ -180,5 +180,5 @@ def test_every_kernel_of_this_processor_is_compiled() -> None:
     assert set(here()) <= set(names)
     assert [step[0][-1] for step in steps] == [*(f"/folder/{name}.o" for name in names), "/target"]
     assert kernels_of("x86_64")["avx2"] == ["-mavx2", "-mfma"]
-    assert list(kernels_of("aarch64")) == ["neon", "dotprod", "i8mm"]
+    assert list(kernels_of("aarch64")) == ["neon", "dotprod", "i8mm", "bf16"]
     assert kernels_of("riscv64") == {"plain": []}

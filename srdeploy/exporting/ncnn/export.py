@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ from srdeploy.exporting.ncnn.convert import convert_to_ncnn
 from srdeploy.exporting.ncnn.int8 import to_int8
 from srdeploy.exporting.onnx.convert import reference_of_file
 from srdeploy.exporting.onnx.export import export_onnx
-from srdeploy.exporting.onnx.write import TOLERANCES
-from srdeploy.exporting.parity import Reference, check_parity_of
+from srdeploy.exporting.onnx.write import TOLERANCES, too_coarse
+from srdeploy.exporting.parity import Apart, Reference, check_parity_of
 from srdeploy.exporting.precision.graph import sizes_of
 from srdeploy.exporting.precision.request import PrecisionRequest, request_of
 from srdeploy.exporting.quality_loss import within_limit
@@ -201,7 +202,16 @@ def _write(
     )  # fmt: skip
     description_path(path).write_text(told.model_dump_json(indent=1) + "\n", encoding="utf-8")
     with NcnnSession(path, threads=1) as session:
-        parity = check_parity_of(reference, session.run, tolerance, what="The ncnn network")
+        compare = partial(
+            check_parity_of, reference, session.run, tolerance, what="The ncnn network"
+        )
+        try:
+            parity = compare()
+        except Apart:
+            if precision != "fp32":  # raises where not the precision is at fault
+                with tempfile.TemporaryDirectory() as other:
+                    _write(source, Path(other) / path.name, PrecisionRequest(), names, started)
+            parity = compare(coarse=too_coarse(precision))
         computed = session.precision
     if computed not in (precision, None):
         notes.append(f"this machine computes it in {computed}: its parity is that of its weights")

@@ -10,7 +10,7 @@
 #include <cpuid.h>
 #define KERNELS X(plain) X(avx2) X(avx512) X(vnni) X(bf16) X(amx)
 #elif defined(__aarch64__)
-#define KERNELS X(neon) X(dotprod) X(i8mm)
+#define KERNELS X(neon) X(dotprod) X(i8mm) X(bf16)
 #elif defined(__arm__)
 #define KERNELS X(neon) /* which ncnn takes for granted on 32-bit ARM, too */
 #else
@@ -77,7 +77,9 @@ static int runs_here(const char *name)
 #endif
     if (!strcmp(name, "neon")) return 1;
     const int dots = (has >> 20 & 1) && (has >> 10 & 1); /* ASIMDDP, ASIMDHP */
-    return dots && (!strcmp(name, "dotprod") || (more >> 13 & 1)); /* I8MM */
+    if (!dots || !strcmp(name, "dotprod")) return dots;
+    const unsigned long wanted = !strcmp(name, "i8mm") ? 1 << 13 : 3 << 13; /* I8MM, BF16 */
+    return (more & wanted) == wanted;
 }
 #else
 static int runs_here(const char *name) { return name != 0; }

@@ -115,6 +115,20 @@ def test_a_loss_above_the_limit_is_refused(tmp_path: Path, small_builtin: None) 
         export_ncnn(_edsr(), tmp_path / "net.param", max_drop=0.1)
 
 
+def test_a_precision_that_is_too_coarse_is_told_from_a_fault(
+    tmp_path: Path, small_builtin: None
+) -> None:
+    torch.manual_seed(1)
+    network = create("vdsr", n_layers=4, n_feats=8)
+    layers = [one for one in network.module.modules() if isinstance(one, nn.Conv2d)]
+    with torch.no_grad():  # a channel that nobody reads takes the range of all others
+        layers[1].weight[0] *= 1e4
+        layers[2].weight[:, 0] = 0
+        layers[-1].weight *= 100
+    with pytest.raises(SrdeployError, match=r"in fp32 they agree, so int8 is too coarse"):
+        export_ncnn(network, tmp_path / "net.param", precision="int8")
+
+
 def test_other_names_for_the_ends(tmp_path: Path) -> None:
     export_ncnn(_edsr(), tmp_path / "net.param", blobs="in0,out0")
     pair = read_pair(tmp_path / "net.param")
