@@ -44,7 +44,7 @@ NETWORKS = ["edsr-s-x2", *PUBLISHED, *(RANDOM[name] for name in RANDOM if name n
 
 
 def main() -> None:
-    report(sweep("deploy_sweep", __doc__ or "", NETWORKS, FORMS, made))
+    report(sweep("deploy_sweep", __doc__ or "", dict.fromkeys(NETWORKS, FORMS), made))
 
 
 def made(source: Source, form: str) -> dict[str, Any]:

@@ -32,7 +32,7 @@ NETWORKS = [*SHIPPED, *PUBLISHED, *RANDOM.values()]
 
 
 def main() -> None:
-    report(sweep("ncnn_sweep", __doc__ or "", NETWORKS, PRECISIONS, made))
+    report(sweep("ncnn_sweep", __doc__ or "", dict.fromkeys(NETWORKS, PRECISIONS), made))
 
 
 def made(source: Source, precision: str) -> dict[str, Any]:

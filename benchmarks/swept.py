@@ -73,15 +73,14 @@ Make = Callable[[Source, str], dict[str, Any]]
 
 
 def sweep(
-    name: str, about: str, networks: Sequence[str], forms: Sequence[str], make: Make
+    name: str, about: str, networks: Mapping[str, Sequence[str]], make: Make
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Read the command line, and make what is not there yet.
 
     Args:
         name: Folder in ``runs``.
         about: What ``--help`` says.
-        networks: Names, as :func:`network_of` takes them.
-        forms: What is made of each.
+        networks: What is made of each, by its name, as :func:`network_of` takes it.
         make: Makes one.
 
     Returns:
@@ -94,10 +93,10 @@ def sweep(
     asked = parser.parse_args()
     folder = RUNS / name
     if asked.one:
-        _make_all(asked.one, asked.data, folder, forms, make)
+        _make_all(asked.one, asked.data, folder, networks[asked.one], make)
         raise SystemExit
     command = [sys.executable, sys.argv[0], str(asked.data), "--one"]
-    for network in networks:
+    for network, forms in networks.items():
         while (asked.only is None or network in asked.only) and (
             left := _left(network, folder, forms)
         ):
@@ -107,7 +106,10 @@ def sweep(
                 _keep(_kept(network, folder, left[0]), died)
             elif done.returncode:
                 raise SystemExit(f"{network}: exit code {done.returncode}")
-    made = {network: {form: _kept(network, folder, form) for form in forms} for network in networks}
+    made = {
+        network: {form: _kept(network, folder, form) for form in forms}
+        for network, forms in networks.items()
+    }
     return {
         network: {form: json.loads(path.read_text()) for form, path in paths.items()}
         for network, paths in made.items()
