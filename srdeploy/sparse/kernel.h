@@ -47,14 +47,13 @@ enum {
     FLIP,           /* unsigned bytes become signed: 128 less */
     BYTES_TO_SHORT,
     HALF_TO_FLOAT,
-    PAIR_TO_FLOAT,  /* the sum of two halves */
 };
 
 /* Inputs that lie one behind the other, of a pixel whose row is number 0. */
 typedef struct {
-    const uint8_t *from, *low; /* low: the second of a pair */
-    int64_t ld;                /* bytes of a row */
-    int64_t at, count;         /* elements: where they are gathered to, and how many */
+    const uint8_t *from;
+    int64_t ld;        /* bytes of a row */
+    int64_t at, count; /* elements: where they are gathered to, and how many */
     int64_t how;
 } stretch;
 
@@ -79,7 +78,7 @@ typedef struct {
     const int32_t *offset;  /* of whole numbers, or NULL, */
     const float *factor;    /* with it */
     const float *bias, *scale; /* or NULL */
-    const plane *residual;  /* or NULL; of pairs */
+    const plane *residual;  /* or NULL; of pairs, or wide */
     int64_t relu;
     plane out;              /* what is written, with zeros (of bytes: `zero`) up to `filled` */
     int64_t filled;

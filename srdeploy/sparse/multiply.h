@@ -129,7 +129,7 @@ WAY(dot_int8, AS_SHORT, 1, 1, 2, 0, 1)
 #ifndef FP16_HERE
 #define FP16_HERE form_wide
 #endif
-#ifdef __aarch64__
+#if defined(__aarch64__) && !defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
 #define HALF FP16
 #else
 #define HALF BF16

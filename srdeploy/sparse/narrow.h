@@ -49,6 +49,9 @@ INLINE vec from_half(halves h, int64_t format)
 {
     const words u = __builtin_convertvector(h, words);
     if (format == BF16) return (vec)(u << 16);
+#ifdef __aarch64__
+    return vcvt_f32_f16((float16x4_t)h);
+#endif
     const vec size = (vec)((u & 0x7fff) << 13) * 0x1p112f;
     return (vec)((words)size | (u & 0x8000) << 16);
 }
@@ -61,6 +64,10 @@ INLINE halves to_half(vec y, int64_t format)
         u += 0x7fff + (u >> 16 & 1);
         return __builtin_convertvector(u >> 16, halves);
     }
+#ifdef __aarch64__
+    const vec most = (vec){0} + 65504.0f;
+    return (halves)vcvt_f16_f32(vmaxnmq_f32(vminnmq_f32(y, most), -most));
+#endif
     const words sign = u >> 16 & 0x8000;
     vec size = (vec)(u & 0x7fffffff);
     size = choose(size < 65504.0f, size, (vec){0} + 65504.0f) * 0x1p-112f;
@@ -73,6 +80,14 @@ INLINE halves to_half(vec y, int64_t format)
 INLINE bytes to_bytes(vec y, float inverse, float zero)
 {
     vec t = apart(y * inverse) + zero;
+#ifdef __aarch64__
+    const uint16x4_t rounded = vqmovn_u32(vcvtnq_u32_f32(t)); /* and not below 0 */
+    const uint32x2_t four = vreinterpret_u32_u8(vqmovn_u16(vcombine_u16(rounded, rounded)));
+    const uint32_t found = vget_lane_u32(four, 0);
+    bytes b;
+    memcpy(&b, &found, sizeof b);
+    return b;
+#endif
     t = (vec)((ints)t & (t > 0));
     t = choose(t < 255.0f, t, (vec){0} + 255.0f);
     t = apart(t) + 0x1.8p23f; /* whose last bits are the rounded number */
@@ -81,8 +96,8 @@ INLINE bytes to_bytes(vec y, float inverse, float zero)
 
 /* One stretch of one pixel; as it is, with what lies behind it up to a multiple of 64 bytes, where the
    weights of tiles are zero. */
-INLINE void move(const uint8_t *from, const uint8_t *low, uint8_t *to, int64_t count, int64_t how,
-                 int64_t half, int64_t size)
+INLINE void move(const uint8_t *from, uint8_t *to, int64_t count, int64_t how, int64_t half,
+                 int64_t size)
 {
     switch (how) {
     case COPY:
@@ -97,14 +112,9 @@ INLINE void move(const uint8_t *from, const uint8_t *low, uint8_t *to, int64_t c
         for (int64_t c = 0; c < count; c += LANES)
             *(shorts *)(to + 2 * c) = __builtin_convertvector(*(const bytes *)(from + c), shorts);
         break;
-    case HALF_TO_FLOAT:
-        for (int64_t c = 0; c < count; c += LANES)
-            *(vec *)(to + 4 * c) = from_half(*(const halves *)(from + 2 * c), half);
-        break;
     default:
         for (int64_t c = 0; c < count; c += LANES)
-            *(vec *)(to + 4 * c) = from_half(*(const halves *)(from + 2 * c), half) +
-                                   from_half(*(const halves *)(low + 2 * c), half);
+            *(vec *)(to + 4 * c) = from_half(*(const halves *)(from + 2 * c), half);
     }
 }
 
@@ -114,11 +124,9 @@ INLINE void gather(const narrow_job *j, const int32_t *rows, int64_t n, uint8_t 
 {
     for (int64_t s = 0; s < j->n_stretches; s++) {
         const stretch g = j->stretches[s];
-        for (int64_t i = 0; i < n; i++) {
-            const int64_t at = rows[i] * g.ld;
-            move(g.from + at, g.low + at, to + i * between + g.at * size, g.count, g.how, j->half,
+        for (int64_t i = 0; i < n; i++)
+            move(g.from + rows[i] * g.ld, to + i * between + g.at * size, g.count, g.how, j->half,
                  size);
-        }
     }
     if (j->depth < depth)
         for (int64_t i = 0; i < n; i++)
@@ -169,11 +177,12 @@ static __attribute__((noinline)) void finish_narrow(const narrow_job *j, const v
             else
                 y = *(const vec *)made;
             y = apart((y + bias) * scale);
-            if (from.high) {
-                const int64_t here = rows[p] * from.ld + at;
+            const int64_t here = rows[p] * from.ld + at;
+            if (from.wide)
+                y += *(const vec *)(from.wide + here);
+            else if (from.high)
                 y += from_half(*(const halves *)(from.high + here), half) +
                      from_half(*(const halves *)(from.low + here), half);
-            }
             y = choose(y > least, y, least);
             store(&out, rows[p] * out.ld + at, y, half, inverse, zero);
             sum += y;
@@ -203,9 +212,16 @@ INLINE void announce(const narrow_job *j, const int32_t *rows, int64_t n, int64_
 
 static void fill_narrow(const narrow_job *j, const int32_t *rows, int64_t n, int64_t columns)
 {
+    const plane *p = &j->out;
+    const bytes blank = to_bytes((vec){0}, 0, j->zero);
     for (int64_t i = 0; i < n; i++)
-        for (int64_t c = columns; c < j->filled; c += LANES)
-            store(&j->out, rows[i] * j->out.ld + c, (vec){0}, j->half, 0, j->zero);
+        for (int64_t c = columns, at; c < j->filled; c += LANES) {
+            at = rows[i] * p->ld + c;
+            if (p->wide) *(vec *)(p->wide + at) = (vec){0};
+            if (p->high) *(halves *)(p->high + at) = (halves){0};
+            if (p->low) *(halves *)(p->low + at) = (halves){0};
+            if (p->bytes) *(bytes *)(p->bytes + at) = blank;
+        }
 }
 
 /* A block of q vectors of outputs of a group of pixels, [n][q * LANES] floats or whole numbers. */

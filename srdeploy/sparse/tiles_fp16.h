@@ -1,7 +1,7 @@
 /* Products of fp16 in fp16 arithmetic (ARMv8.2), whose sums are fp32: SHORT products are added up in
  * fp16, which keeps eleven bits, and the sums of those in fp32.
  */
-#define SHORT 8
+#define SHORT 16 /* a multiple of 8 */
 #define PIXELS 4
 
 /* Some pixels and up to 16 outputs, eight to a vector; what is behind q * LANES is not written. */
@@ -17,10 +17,8 @@ INLINE void fp16_tile(const uint8_t *a, int64_t between, int64_t depth, const fl
     }
     for (int64_t k = 0; k < depth; k += SHORT) {
         float16x8_t acc[PIXELS][2], x[PIXELS];
-        UNROLL for (int i = 0; i < PIXELS; i++) {
-            x[i] = vld1q_f16(at[i] + k);
+        UNROLL for (int i = 0; i < PIXELS; i++)
             UNROLL for (int v = 0; v < 2; v++) acc[i][v] = vdupq_n_f16(0);
-        }
 #define ROW(LANE)                                                                                \
     UNROLL for (int v = 0; v < 2; v++) {                                                         \
         if (v >= eights) continue;                                                               \
@@ -29,7 +27,10 @@ INLINE void fp16_tile(const uint8_t *a, int64_t between, int64_t depth, const fl
             acc[i][v] = vfmaq_laneq_f16(acc[i][v], b, x[i], LANE);                               \
     }                                                                                            \
     w += 4 * q;
-        ROW(0) ROW(1) ROW(2) ROW(3) ROW(4) ROW(5) ROW(6) ROW(7)
+        UNROLL for (int half = 0; half < SHORT; half += 8) {
+            UNROLL for (int i = 0; i < PIXELS; i++) x[i] = vld1q_f16(at[i] + k + half);
+            ROW(0) ROW(1) ROW(2) ROW(3) ROW(4) ROW(5) ROW(6) ROW(7)
+        }
 #undef ROW
         UNROLL for (int i = 0; i < PIXELS; i++)
             UNROLL for (int v = 0; v < 2; v++) {

@@ -29,34 +29,39 @@ static int64_t how(const conv *c)
     const int64_t kind = c->f->weights;
     switch (c->reads) {
     case READS_HIGH: return kind == AS_FLOAT ? HALF_TO_FLOAT : COPY;
-    case READS_PAIR: return kind == AS_FLOAT ? PAIR_TO_FLOAT : COPY;
-    default: return kind == AS_SHORT ? BYTES_TO_SHORT : c->f->flip ? FLIP : COPY;
+    case READS_BYTES: return kind == AS_SHORT ? BYTES_TO_SHORT : c->f->flip ? FLIP : COPY;
+    default: return COPY;
     }
+}
+
+/* The first form of a plane that is read, and the bytes of an element. */
+static const uint8_t *read_by(const conv *c, const plane *p, int64_t *size)
+{
+    *size = c->reads == READS_WIDE ? 4 : c->reads == READS_BYTES ? 1 : 2;
+    return *size == 4 ? (const uint8_t *)p->wide : *size == 1 ? p->bytes : (const uint8_t *)p->high;
 }
 
 /* The taps as stretches of bytes, gathered as often as the products want; those that touch in memory
    and where they are gathered to are one. */
 static int stretches_of(const conv *c, const plane *const *sources, int64_t line, stretch *found)
 {
-    const int64_t size = c->reads == READS_BYTES ? 1 : 2;
-    int64_t at = 0;
+    int64_t at = 0, size;
     int count = 0;
     for (int time = 0; time < c->times; time++)
         for (int i = 0; i < c->n_parts; i++) {
             const part *g = c->parts + i;
             const plane *p = sources[i];
-            const uint8_t *high = size == 1 ? p->bytes : (const uint8_t *)p->high;
-            const uint8_t *low = c->reads == READS_PAIR ? (const uint8_t *)p->low : high;
+            const uint8_t *first = read_by(c, p, &size);
             const int64_t ld = p->ld * size;
             for (int t = 0; g->width && t < c->side * c->side; t++) {
                 const int64_t row = (t / c->side - c->origin) * line + t % c->side - c->origin;
-                const uint8_t *from = (time == 1 ? low : high) + row * ld;
+                const uint8_t *from = (time == 1 ? (const uint8_t *)p->low : first) + row * ld;
                 stretch *last = count ? found + count - 1 : 0;
                 if (last && last->at + last->count == at && last->ld == ld &&
                     last->from + last->count * size == from)
                     last->count += g->width;
                 else
-                    found[count++] = (stretch){from, low + row * ld, ld, at, g->width, how(c)};
+                    found[count++] = (stretch){from, ld, at, g->width, how(c)};
                 at = conv_filled(c, g, t, at);
             }
         }

@@ -19,6 +19,7 @@ struct smsr {
     model *m;
     const kernel *k;
     int64_t half; /* the format of 16 bits */
+    int pairs;    /* features near fp32 are pairs of halves, and three products stand for one */
     crew with;
     conv first, second, fuse, last, tail;
     module *modules;
@@ -43,11 +44,9 @@ static conv exactly(const smsr *net)
 {
     conv c = plainly(net);
     if (net->m->precision == FILE_FP32) return c;
-    c.reads = READS_PAIR;
-    if (net->k->thrice && net->half == BF16)
-        c.times = TIMES;
-    else
-        c.f = net->k->forms + WIDE;
+    c.reads = net->pairs ? READS_PAIR : READS_WIDE;
+    c.times = net->pairs ? TIMES : 1;
+    if (!net->pairs) c.f = net->k->forms + WIDE;
     return c;
 }
 
@@ -103,7 +102,7 @@ static int pack_module(const smsr *net, module *to, const module_data *d)
     const int bytes = m->precision == FILE_INT8;
     conv *collect[] = {&to->collect_inside, &to->collect_outside};
     int64_t known = m->trunk, first = 0;
-    if (spatial(&to->first, exactly(net), &d->first, 3, 1) ||
+    if (spatial(&to->first, net->pairs ? exactly(net) : in_fp32(net), &d->first, 3, 1) ||
         spatial(&to->second, in_fp32(net), &d->second, 3, 1) ||
         spatial(&to->logit, in_fp32(net), &d->logit, 2, 0))
         return -1;
@@ -209,6 +208,7 @@ smsr *smsr_open(const char *path, const char *name, int threads, smsr_error *err
         net->half = m->precision == FILE_FP16   ? FP16
                     : m->precision == FILE_BF16 ? BF16
                                                 : k->half;
+        net->pairs = m->precision != FILE_FP32 && k->thrice && net->half == BF16;
         net->modules = calloc(m->n_modules, sizeof *net->modules);
         net->sums = calloc((size_t)m->n_layers * MAX_OUT, sizeof *net->sums);
         net->scale = calloc(MAX_OUT, sizeof *net->scale);
@@ -377,7 +377,7 @@ int smsr_run(smsr *net, const float *x, int64_t n, int64_t height, int64_t width
              smsr_error *error)
 {
     const int64_t pixels = height * width, scale = net->m->scale;
-    if (space_fit(&net->here, net->m, height, width, error)) return -1;
+    if (space_fit(&net->here, net->m, net->pairs, height, width, error)) return -1;
     for (int i = 0; i < net->m->n_modules; i++) net->modules[i].density = 0;
     for (int64_t i = 0; i < n; i++)
         run_image(net, x + i * COLOURS * pixels, y + i * COLOURS * pixels * scale * scale);

@@ -52,7 +52,7 @@ static void put(const conv *c, void *to, int64_t at, float x, float factor)
     const int64_t kind = c->f ? c->f->weights : AS_FLOAT;
     if (kind == AS_FLOAT) {
         /* Where 16 bits are asked for, they are what counts, not what this processor multiplies. */
-        const int rounded = c->f && c->reads != READS_PAIR;
+        const int rounded = c->f && c->reads == READS_HIGH;
         ((float *)to)[at] = rounded ? half_value(half_of(x, c->half), c->half) : x;
     } else if (kind == AS_BF16 || kind == AS_FP16) {
         ((uint16_t *)to)[at] = half_of(x, kind == AS_BF16 ? BF16 : FP16);

@@ -56,11 +56,12 @@ static plane planes(cursor *c, const grid *g, int64_t width, int forms)
     return p;
 }
 
-static void lay_out(space *s, const model *m, cursor *c)
+static void lay_out(space *s, const model *m, int pairs, cursor *c)
 {
     const grid *g = &s->whole, *h = &s->half;
     const int narrow = m->precision != FILE_FP32, bytes = m->precision == FILE_INT8;
-    const int plain = narrow ? AS_HIGH : AS_WIDE, pair = narrow ? AS_HIGH | AS_LOW : AS_WIDE;
+    const int plain = narrow ? AS_HIGH : AS_WIDE, exact = pairs ? AS_LOW : AS_WIDE;
+    const int trunk = plain | exact;
     int64_t mask = 0, deep = 0, widths[MAX_LAYERS] = {0};
     for (int i = 0; i < m->n_modules; i++) {
         const module_data *d = m->modules + i;
@@ -73,12 +74,12 @@ static void lay_out(space *s, const model *m, cursor *c)
     s->half.rows = cut(c, h->n * sizeof(int32_t));
     s->inside = cut(c, (g->n + 1) * sizeof(int32_t));
     s->outside = cut(c, (g->n + 1) * sizeof(int32_t));
-    s->image = planes(c, g, IMAGE_LD, narrow ? AS_WIDE | pair : AS_WIDE);
+    s->image = planes(c, g, IMAGE_LD, pairs ? AS_WIDE | AS_HIGH | AS_LOW : AS_WIDE);
     s->first = planes(c, g, aligned(m->head), plain);
-    s->head = planes(c, g, aligned(m->trunk), bytes ? pair | AS_BYTES : pair);
+    s->head = planes(c, g, aligned(m->trunk), bytes ? trunk | AS_BYTES : trunk);
     for (int i = 0; i < m->n_modules; i++) {
         const int read = bytes && i + 1 < m->n_modules; /* by another module */
-        s->outs[i] = planes(c, g, aligned(m->trunk), read ? pair | AS_BYTES : pair);
+        s->outs[i] = planes(c, g, aligned(m->trunk), read ? trunk | AS_BYTES : trunk);
     }
     s->fused = planes(c, g, aligned(m->collect), plain);
     s->trunk = planes(c, g, aligned(m->trunk), plain);
@@ -110,7 +111,8 @@ static uint64_t available(void)
     return found;
 }
 
-int space_fit(space *s, const model *m, int64_t height, int64_t width, smsr_error *error)
+int space_fit(space *s, const model *m, int pairs, int64_t height, int64_t width,
+              smsr_error *error)
 {
     cursor counted = {0};
     if (s->memory && s->whole.height == height && s->whole.width == width) return 0;
@@ -121,7 +123,7 @@ int space_fit(space *s, const model *m, int64_t height, int64_t width, smsr_erro
                       (long long)width, (long long)height);
     measure(&s->whole, height, width);
     measure(&s->half, (height + 1) / 2, (width + 1) / 2);
-    lay_out(s, m, &counted);
+    lay_out(s, m, pairs, &counted);
     if (counted.used < available() && counted.used < SIZE_MAX / 2)
         s->memory = calloc(counted.used + 64, 1);
     if (!s->memory)
@@ -129,7 +131,7 @@ int space_fit(space *s, const model *m, int64_t height, int64_t width, smsr_erro
                       "%llu MB in this network.", (long long)width, (long long)height,
                       (unsigned long long)(counted.used / 1000000 + 1));
     cursor given = {.base = (char *)(((uintptr_t)s->memory + 63) / 64 * 64)};
-    lay_out(s, m, &given);
+    lay_out(s, m, pairs, &given);
     number_rows(&s->whole);
     number_rows(&s->half);
     middle(&s->head, &s->whole);

@@ -26,8 +26,10 @@ typedef struct {
 #define ZERO_BYTE 128
 #define IMAGE_LD 4 /* channels of an image, the last of which is zero */
 
-/* Make room for images of that size; 0, or -1 where there is none. */
-int space_fit(space *s, const model *m, int64_t height, int64_t width, smsr_error *error);
+/* Make room for images of that size; 0, or -1 where there is none. pairs: features near fp32 are
+   pairs of halves. */
+int space_fit(space *s, const model *m, int pairs, int64_t height, int64_t width,
+              smsr_error *error);
 void space_free(space *s);
 
 /* List the pixels inside and outside the mask that the logits tell, those of the core first: rows
