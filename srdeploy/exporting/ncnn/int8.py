@@ -9,7 +9,9 @@ sums in float32, so sums are not rounded.
 
 from __future__ import annotations
 
+import math
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +34,18 @@ from srdeploy.runtime.ncnn.param import Layer as Line
 
 _FLOATS, _BYTES = 0, 0x000D4B38
 """What stands before weights, and says how they are stored."""
+
+_PLAIN: dict[str, Callable[[Line], int]] = {
+    "PReLU": lambda line: line.number(0),
+    "Bias": lambda line: line.number(0),
+    "Scale": lambda line: line.number(0) * (1 + line.number(1)),
+    "BatchNorm": lambda line: 4 * line.number(0),
+    "GroupNorm": lambda line: 2 * line.number(1) * line.number(3, 1),
+    "InstanceNorm": lambda line: 2 * line.number(0) * line.number(2, 1),
+    "LayerNorm": lambda line: 2 * line.number(0) * line.number(2, 1),
+    "MemoryData": lambda line: math.prod(line.number(key) or 1 for key in (0, 1, 2, 11)),
+}
+"""How many floats other kinds store, with nothing before them."""
 
 _IN_8_BITS = "8=2"
 _BIAS = {"InnerProduct": 1}
@@ -84,27 +98,45 @@ def to_int8(
 
 
 def _chosen(converted: Converted, name: str) -> dict[str, Layer]:
-    """Convolutions that are rounded, by their names in ncnn: those of both files go in pairs."""
+    """Convolutions that are rounded, by their names in ncnn."""
+    usual = set(usual_layers(converted.model))
+    layers = {layer.node: layer for layer in layers_of(converted.model) if layer.name in usual}
+    return {
+        line.name: layers[node]
+        for node, line in _pairs(converted, name)
+        if line.kind == "Convolution" and node in layers
+    }
+
+
+def _pairs(converted: Converted, name: str) -> list[tuple[str, Line]]:
+    """The graph's convolutions and what ncnn has for them: both have them in one order.
+
+    What convolves a single pixel is a product in ncnn, among which there may be others.
+    """
     graph = converted.lowered.graph
     stored = {tensor.name: tensor for tensor in graph.initializer}
     nodes = [
         node for node in graph.node if node.op_type in CONVOLUTIONS and node.input[1] in stored
     ]
-    heavy = WEIGHTS.keys() - {"InnerProduct"}
-    lines = [line for line in converted.structure.layers if line.kind in heavy]
-    there = [(int(np.prod(stored[node.input[1]].dims))) for node in nodes]
-    if there != [line.number(WEIGHTS[line.kind]) for line in lines]:
-        raise UserError(
-            f"pnnx wrote other convolutions than '{name}' has, so their ranges are not known in "
-            "ncnn; export the network in fp16."
+    apart = UserError(
+        f"pnnx wrote other convolutions than '{name}' has, so their ranges are not known in "
+        "ncnn; export the network in fp16."
+    )
+    left = list(reversed(nodes))
+    pairs = []
+    for line in converted.structure.layers:
+        if line.kind not in WEIGHTS:
+            continue
+        alike = left and math.prod(stored[left[-1].input[1]].dims) == line.number(
+            WEIGHTS[line.kind]
         )
-    usual = set(usual_layers(converted.model))
-    layers = {layer.node: layer for layer in layers_of(converted.model) if layer.name in usual}
-    return {
-        line.name: layers[node.name]
-        for node, line in zip(nodes, lines, strict=True)
-        if line.kind == "Convolution" and node.name in layers
-    }
+        if alike:
+            pairs.append((left.pop().name, line))
+        elif line.kind != "InnerProduct":
+            raise apart
+    if left:
+        raise apart
+    return pairs
 
 
 def _values(line: Line, rest: memoryview, name: str) -> tuple[bytes, memoryview]:
@@ -115,7 +147,7 @@ def _values(line: Line, rest: memoryview, name: str) -> tuple[bytes, memoryview]
         if rest[:4] != struct.pack("<I", _FLOATS):
             raise _unknown(name)
     else:
-        length = 4 * line.number(0) if line.kind == "PReLU" else 0
+        length = 4 * _PLAIN[line.kind](line) if line.kind in _PLAIN else 0
     if len(rest) < length:
         raise _unknown(name)
     return bytes(rest[:length]), rest[length:]

@@ -62,11 +62,11 @@ class Layer:
     outputs: tuple[str, ...]
     settings: tuple[str, ...] = ()
 
-    def number(self, setting: int) -> int:
-        """A whole number among the settings; 0 where it is not told."""
+    def number(self, setting: int, otherwise: int = 0) -> int:
+        """A whole number among the settings; ``otherwise`` where it is not told."""
         told = dict(part.partition("=")[::2] for part in self.settings)
         try:
-            return int(told.get(str(setting), "0"))
+            return int(told.get(str(setting), otherwise))
         except ValueError:
             return 0
 

@@ -17,10 +17,12 @@ from srdeploy.models.card import Card
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.probes import photograph
-from srdeploy.models.registry import create
+from srdeploy.models.registry import ARCHITECTURES, create
 from srdeploy.runtime.ncnn.pair import read_pair
 from srdeploy.runtime.open import open_session
 from srdeploy.runtime.table import RUNTIMES
+from srdeploy.testing.architectures import SMALL as CONFIGS
+from srdeploy.testing.architectures import small_network
 
 if not (can := RUNTIMES["ncnn"].availability()):
     pytest.skip(can.reason, allow_module_level=True)
@@ -90,6 +92,22 @@ def test_weights_in_8_bits(name: str, tmp_path: Path, small_builtin: None) -> No
     rounded = rounded_by_hand(inner, {one["layer"]: one for one in report.layers})
     exact = run_torch(inner, x)
     assert np.abs(found - run_torch(rounded, x)).max() < 0.1 * np.abs(found - exact).max() + 1e-5
+
+
+@pytest.mark.parametrize("name", ["span", pytest.param("realplksr", marks=pytest.mark.slow)])
+def test_8_bits_beside_stored_tensors_and_products(
+    name: str, tmp_path: Path, small_builtin: None
+) -> None:
+    """A mean that ncnn stores as a tensor; convolutions of one pixel, which it has as products."""
+    network = small_network(ARCHITECTURES[name], CONFIGS.get(name, {}), width=16, scale=2)
+    report = export_ncnn(network, tmp_path / "net.param", precision="int8")
+    kinds = {"span": "MemoryData", "realplksr": "InnerProduct"}
+    assert kinds[name] in report.operators
+    assert {layer["precision"] for layer in report.layers} == {"int8"}
+    with open_session(tmp_path / "net.param") as session:
+        assert session.precision == "int8"
+    assert report.quality is not None
+    assert abs(report.quality["drop"]) < 0.1
 
 
 def rounded_by_hand(network: Network, layers: dict[str, dict[str, Any]]) -> Network:
