@@ -27,7 +27,7 @@ from results_io import own_command, table, write
 
 from srdeploy.data.benchmark import open_benchmark
 from srdeploy.data.images import to_uint8
-from srdeploy.exporting.run import export
+from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.models.load import load_network
 from srdeploy.quality.metrics import psnr
 from srdeploy.quality.protocol import PROTOCOLS
@@ -54,7 +54,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         dense = Path(folder) / "dense.onnx"
-        export(load_network(weights), "onnx", dense, check=False)
+        export_onnx(load_network(weights), dense, check=False)
         session = stack.enter_context(open_session(dense, threads=asked.threads))
         given = stack.enter_context(open_session(weights, runtime="sparse", threads=asked.threads))
         for pictures, tile in CASES:

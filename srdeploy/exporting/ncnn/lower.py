@@ -10,6 +10,8 @@
   joins two such things by.
 * Comparisons of which 0 or 1 becomes: a difference, made large and clipped. It is made large in
   steps that half floats hold, and is exact for what differs by more than 1e-13.
+* A part of no channels (of a split that leaves none) is not concatenated, and what nobody reads is
+  not split off.
 * Means over windows that reach over the edge count what is there, without padding too: ncnn would
   count what is not there if padding were counted.
 """
@@ -59,6 +61,7 @@ def lower_for_pnnx(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     lowered = onnx.ModelProto()
     lowered.CopyFrom(model)
+    _drop_empty(lowered)
     _lower_group_norms(lowered)
     _stand_in(lowered)
     _lower_comparisons(lowered)
@@ -131,6 +134,42 @@ def _split(lines: list[Layer]) -> Param:
                 outputs = tuple(reversed(copies[name]))
                 found.append(Layer("Split", f"split_{name}", (name,), outputs))
     return Param(tuple(found))
+
+
+def _drop_empty(model: onnx.ModelProto) -> None:
+    """Concatenate nothing of no channels, and split off nothing that is not read."""
+    graph = model.graph
+    makers = {name: node.op_type for node in graph.node for name in node.output}
+    joins = [node for node in graph.node if node.op_type == "Concat"]
+    cut = {name for node in joins for name in node.input if makers.get(name) in ("Slice", "Split")}
+    empty = {name for name, found in _shapes(model, cut).items() if 0 in found[0]} if cut else set()
+    for node in joins:
+        kept = [name for name in node.input if name not in empty]
+        if 0 < len(kept) < len(node.input):
+            del node.input[:]
+            node.input.extend(kept)
+            if len(kept) == 1:
+                node.op_type = "Identity"
+                del node.attribute[:]
+    read = {value.name for value in graph.output}.union(*(node.input for node in graph.node))
+    stored = {tensor.name for tensor in graph.initializer}
+    nodes = list[onnx.NodeProto]()
+    for node in graph.node:
+        wanted = [name for name in node.output if name in read]
+        if node.op_type != "Split" or wanted == [*node.output] or not stored & {*node.input[1:]}:
+            nodes.append(node)
+            continue
+        axis = next((one.i for one in node.attribute if one.name == "axis"), 0)
+        ends = np.cumsum(constant(graph, node.input[1]))
+        for name, low, high in zip(node.output, (0, *ends), ends, strict=False):
+            if name in read:
+                sizes = [
+                    store(graph, f"{name}.{part}", np.array([value]))
+                    for part, value in (("from", low), ("to", high), ("axis", axis))
+                ]
+                nodes.append(helper.make_node("Slice", [node.input[0], *sizes], [name]))
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _lower_group_norms(model: onnx.ModelProto) -> None:

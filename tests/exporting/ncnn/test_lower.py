@@ -53,10 +53,10 @@ class AllOfThem(nn.Module):
         return functional.pixel_shuffle(self.tail(x * mask + 0.5 * below), 2)
 
 
-def _network() -> Network:
+def _network(kind: type[nn.Module] = AllOfThem) -> Network:
     torch.manual_seed(0)
     card = Card(arch="test", scale=2, scales=(2,), channels=3, config={}, value_range=1.0)
-    return Network(AllOfThem().eval(), card)
+    return Network(kind().eval(), card)
 
 
 def test_any_size_and_each_operation(tmp_path: Path) -> None:
@@ -69,6 +69,22 @@ def test_any_size_and_each_operation(tmp_path: Path) -> None:
         for size in ((31, 26), (24, 33), (50, 17)):
             x = photograph(network.card, size)
             assert np.abs(session.run(x) - run_torch(network, x)).max() < 1e-4
+
+
+@pytest.mark.parametrize("widths", [(8, 0), (4, 2, 2)])
+def test_parts_that_are_empty_or_that_nobody_reads(widths: tuple[int, ...], tmp_path: Path) -> None:
+    class Ends(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Conv2d(3, 8, 3, padding=1)
+            self.tail = nn.Conv2d(widths[0] + widths[-1], 12, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            first, *_, last = torch.split(self.head(x), widths, dim=1)
+            return functional.pixel_shuffle(self.tail(torch.cat([first, last], 1)), 2)
+
+    operators = export_ncnn(_network(Ends), tmp_path / "net.param").operators
+    assert ("Concat" in operators) == (widths[-1] > 0)
 
 
 def test_nodes_need_no_names(tmp_path: Path) -> None:
