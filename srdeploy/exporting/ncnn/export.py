@@ -20,13 +20,13 @@ from typing import Any
 
 import onnx
 
-from srdeploy.errors import UserError
+from srdeploy.errors import SrdeployError, UserError
 from srdeploy.exporting.ncnn.convert import convert_to_ncnn
 from srdeploy.exporting.ncnn.int8 import to_int8
 from srdeploy.exporting.onnx.convert import reference_of_file
 from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.exporting.onnx.write import TOLERANCES, too_coarse
-from srdeploy.exporting.parity import Apart, Reference, check_parity_of
+from srdeploy.exporting.parity import FAULT, Apart, Reference, check_parity_of
 from srdeploy.exporting.precision.graph import sizes_of
 from srdeploy.exporting.precision.request import PrecisionRequest, request_of
 from srdeploy.exporting.quality_loss import within_limit
@@ -191,6 +191,11 @@ def _write(
             all_of_them = sum(layer.kind in WEIGHTS for layer in structure.layers)
             notes.append(f"{len(layers)} of {all_of_them} convolutions in int8")
         ends = (*structure.inputs, *structure.outputs)
+        if len(ends) != len(names):
+            raise SrdeployError(
+                f"The ncnn network has {len(structure.inputs)} inputs and "
+                f"{len(structure.outputs)} outputs, not one of each; {FAULT}."
+            )
         structure = structure.renamed(dict(zip(ends, names, strict=True)))
         weights.write_bytes(values)
     path.write_text(structure.text(), encoding="ascii")
