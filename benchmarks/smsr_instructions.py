@@ -28,10 +28,12 @@ from srdeploy.data.benchmark import open_benchmark
 from srdeploy.devices.native import read_report, runner_arguments
 from srdeploy.devices.native_build import native_model, runner_binary
 from srdeploy.devices.protocol import Completed
+from srdeploy.exporting.ncnn.export import export_ncnn
 from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
 from srdeploy.models.smsr.network import SMSR
+from srdeploy.runtime.ncnn.pair import weights_path
 from srdeploy.runtime.pixels import network_input
 from srdeploy.runtime.sparse_file import write_model
 from srdeploy.util.progress import track
@@ -84,6 +86,10 @@ def counted(
         for precision in ("fp32", "fp16"):
             files = {"param": str(param), "bin": str(weights)}
             jobs.append((form.format(precision), files, precision, first))
+    eight = folder / "int8.param"
+    export_ncnn(network, eight, precision="int8")
+    files = {"param": str(eight), "bin": str(weights_path(eight))}
+    jobs.append((DENSE.format("int8"), files, "fp32", first))
     found: dict[str, dict[str, Any]] = {}
     with track("count", len(jobs)) as bar:
         for form, files, precision, name in jobs:

@@ -51,9 +51,10 @@ INLINE vec from_half(halves h, int64_t format)
     if (format == BF16) return (vec)(u << 16);
 #ifdef __aarch64__
     return vcvt_f32_f16((float16x4_t)h);
-#endif
+#else
     const vec size = (vec)((u & 0x7fff) << 13) * 0x1p112f;
     return (vec)((words)size | (u & 0x8000) << 16);
+#endif
 }
 
 /* Round to the nearest, ties to even; fp16 ends at its largest number. */
@@ -67,13 +68,14 @@ INLINE halves to_half(vec y, int64_t format)
 #ifdef __aarch64__
     const vec most = (vec){0} + 65504.0f;
     return (halves)vcvt_f16_f32(vmaxnmq_f32(vminnmq_f32(y, most), -most));
-#endif
+#else
     const words sign = u >> 16 & 0x8000;
     vec size = (vec)(u & 0x7fffffff);
     size = choose(size < 65504.0f, size, (vec){0} + 65504.0f) * 0x1p-112f;
     u = (words)size;
     u += 0xfff + (u >> 13 & 1);
     return __builtin_convertvector(u >> 13 | sign, halves);
+#endif
 }
 
 /* Round to the nearest byte, ties to even. */
@@ -82,16 +84,16 @@ INLINE bytes to_bytes(vec y, float inverse, float zero)
     vec t = apart(y * inverse) + zero;
 #ifdef __aarch64__
     const uint16x4_t rounded = vqmovn_u32(vcvtnq_u32_f32(t)); /* and not below 0 */
-    const uint32x2_t four = vreinterpret_u32_u8(vqmovn_u16(vcombine_u16(rounded, rounded)));
-    const uint32_t found = vget_lane_u32(four, 0);
-    bytes b;
-    memcpy(&b, &found, sizeof b);
-    return b;
-#endif
+    const uint8x8_t twice = vqmovn_u16(vcombine_u16(rounded, rounded));
+    bytes found;
+    memcpy(&found, &twice, sizeof found);
+    return found;
+#else
     t = (vec)((ints)t & (t > 0));
     t = choose(t < 255.0f, t, (vec){0} + 255.0f);
     t = apart(t) + 0x1.8p23f; /* whose last bits are the rounded number */
     return __builtin_convertvector((words)t & 255, bytes);
+#endif
 }
 
 /* One stretch of one pixel; as it is, with what lies behind it up to a multiple of 64 bytes, where the
