@@ -13,6 +13,8 @@ from pathlib import Path
 from srdeploy.devices.native import PROGRAM, VERSION
 from srdeploy.errors import UserError, unknown_name
 from srdeploy.exporting.ncnn.convert import convert_to_ncnn, pnnx_version
+from srdeploy.exporting.ncnn.export import export_ncnn
+from srdeploy.models.card import Card
 from srdeploy.util.files import atomic_path, cache_dir, sha256
 
 ARCHITECTURES = ("aarch64", "armv7l", "x86_64")
@@ -60,13 +62,15 @@ def runner_binary(arch: str, *, vulkan: bool = False) -> Path:
     return path
 
 
-def native_model(onnx: Path) -> tuple[Path, Path]:
+def native_model(onnx: Path, eight_bits: Card | None = None) -> tuple[Path, Path]:
     """Convert an ONNX file for the runner; done once per content.
 
-    Weights stay float32: the runner's precision is chosen when it runs.
+    Weights stay float32 unless they are to have 8 bits: what else the runner computes in is chosen
+    when it runs.
 
     Args:
-        onnx: The file.
+        onnx: The file; float32.
+        eight_bits: The network's card, for inner convolutions in 8 bits.
 
     Returns:
         ncnn's two files: structure (``.param``) and weights (``.bin``).
@@ -75,11 +79,18 @@ def native_model(onnx: Path) -> tuple[Path, Path]:
         UserError: pnnx is missing, or the network has a part that ncnn does not know.
         SrdeployError: pnnx failed.
     """
-    folder = cache_dir() / "native" / "models" / f"{sha256(onnx)}-{pnnx_version()}"
+    kind = f"{pnnx_version()}{'' if eight_bits is None else '-int8'}"
+    folder = cache_dir() / "native" / "models" / f"{sha256(onnx)}-{kind}"
     if not folder.exists():
         with tempfile.TemporaryDirectory() as work, atomic_path(folder) as part:
-            made = convert_to_ncnn(onnx, Path(work), onnx)
             part.mkdir()
-            shutil.move(made.param, part / "net.param")
-            shutil.move(made.weights, part / "net.bin")
+            if eight_bits is None:
+                made = convert_to_ncnn(onnx, Path(work), onnx)
+                shutil.move(made.param, part / "net.param")
+                shutil.move(made.weights, part / "net.bin")
+            else:
+                export_ncnn(
+                    onnx, part / "net.param", precision="int8",
+                    value_range=eight_bits.value_range, scale=eight_bits.scale,
+                )  # fmt: skip
     return folder / "net.param", folder / "net.bin"

@@ -44,7 +44,7 @@ class TestSshNativeContract(DeviceContract):
         runner = tmp_path / "srdeploy-runner"
         runner.write_text(f"#!{sys.executable}\n{(REPLAY / 'srdeploy-runner').read_text()}")
 
-        def native_model(onnx: Path) -> tuple[Path, Path]:
+        def native_model(onnx: Path, eight_bits: object = None) -> tuple[Path, Path]:
             return Path(shutil.copy(onnx, tmp_path / "net.param")), runner
 
         module = types.ModuleType("srdeploy.devices.native_build")

@@ -9,6 +9,7 @@ from srdeploy.devices.native_build import native_model, runner_binary, runner_pa
 from srdeploy.errors import UserError
 from srdeploy.exporting.onnx.export import export_onnx
 from srdeploy.models.registry import create
+from srdeploy.runtime.card_of import read_card_of
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +56,12 @@ def test_a_network_is_converted_once(onnx: Path, monkeypatch: pytest.MonkeyPatch
     assert native_model(onnx) == (param, weights)
     assert {path.name for path in param.parent.iterdir()} == {"net.param", "net.bin"}
     assert not list(onnx.parent.glob("*.pnnx.*"))
+
+
+def test_in_8_bits(onnx: Path, small_builtin: None) -> None:
+    param, _ = native_model(onnx, read_card_of(onnx))
+    assert " 8=2" in param.read_text()
+    assert param != native_model(onnx)[0]
 
 
 def test_what_is_no_onnx(tmp_path: Path) -> None:

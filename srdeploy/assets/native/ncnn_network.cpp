@@ -91,6 +91,17 @@ int parameter(const char* line, const char* key, int absent) {
   return found ? atoi(found + strlen(key)) : absent;
 }
 
+// Whether a convolution has weights in 8 bits, which is then what ncnn multiplies.
+bool in_bytes(const std::string& param) {
+  FILE* file = fopen(param.c_str(), "r");
+  char line[4096];
+  bool found = false;
+  while (file && !found && fgets(line, sizeof line, file))
+    found = !strncmp(line, "Convolution", 11) && parameter(line, " 8=", 0);
+  if (file) fclose(file);
+  return found;
+}
+
 // The channels that the first convolution has weights for; 0 where they cannot be told.
 int first_channels(const std::string& param) {
   FILE* file = fopen(param.c_str(), "r");
@@ -216,7 +227,7 @@ class Ncnn : public Network {
 #else
     printf("runtime ncnn %s\n", RUNNER_NCNN_VERSION);
 #endif
-    printf("precision %s\n", precision_of(net_, piece_));
+    printf("precision %s\n", in_bytes(request_.param) ? "int8" : precision_of(net_, piece_));
   }
 
  private:

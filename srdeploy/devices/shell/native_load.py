@@ -13,6 +13,7 @@ from srdeploy.devices.shell.link import ShellLink
 from srdeploy.devices.shell.native_model import NativeModel, runner_for
 from srdeploy.errors import UserError
 from srdeploy.measure.measurement import DeviceFacts
+from srdeploy.models.card import Card
 from srdeploy.runtime.open import artifact_runtime
 from srdeploy.sparse.model_file import SUFFIX, read_model
 
@@ -34,17 +35,13 @@ def load_native(
         link: To the device.
         files: There.
         facts: Of the device.
-        precision: What is to be computed in; an SMSR file has one of its own, which fp32 leaves.
+        precision: What is to be computed in; an SMSR file has one of its own, which fp32 leaves,
+            and so has a pair of ncnn in int8.
 
     Raises:
         UserError: no such artifact, or one that the runtime does not run, or not in this precision.
     """
     runtime = native_runtime(job)
-    if runtime != SPARSE and precision == "int8":
-        raise UserError(
-            "The native runner computes a network in int8 by the runtime sparse (SMSR) only; leave "
-            "?precision= out, or write ?precision=fp16."
-        )
     if runtime == VULKAN and precision not in ON_GPUS:
         raise UserError(
             f"Networks run by Vulkan in {' or '.join(ON_GPUS)}, not in {precision}; change "
@@ -56,7 +53,8 @@ def load_native(
         if runtime == SPARSE:
             made, precision = _sparse(job, Path(folder), precision), PRECISIONS[0]
         else:
-            made = _ncnn(runtime, job, Path(folder))
+            made = _ncnn(runtime, job, card, Path(folder), precision)
+            precision = PRECISIONS[0] if precision == "int8" else precision
         return NativeModel(
             link,
             files,
@@ -69,20 +67,25 @@ def load_native(
         )
 
 
-def _ncnn(runtime: str, job: Job, folder: Path) -> NativeNetwork:
+def _ncnn(runtime: str, job: Job, card: Card, folder: Path, precision: str) -> NativeNetwork:
     from srdeploy.devices.native_build import native_model
     from srdeploy.runtime.ncnn.pair import read_pair
     from srdeploy.runtime.ncnn.param import SUFFIX as NCNN_SUFFIX
 
     if Path(job.artifact).suffix.lower() != NCNN_SUFFIX:
-        param, weights = native_model(onnx_of(job, folder))
+        param, weights = native_model(onnx_of(job, folder), card if precision == "int8" else None)
     else:
         pair = read_pair(job.artifact)
         param, weights = pair.param, pair.weights
-        if pair.structure.in_8_bits:
+        if pair.structure.in_8_bits and runtime == VULKAN:
             raise UserError(
-                f"'{param}' is in int8, which the native runner has no code for; give its fp32 or "
-                "fp16 network."
+                f"'{param}' is in int8, which GPUs do not run; give its fp32 or fp16 network, or "
+                "take the CPU with --runtime ncnn."
+            )
+        if precision == "int8" and not pair.structure.in_8_bits:
+            raise UserError(
+                f"'{param}' is not in int8; leave ?precision= out, or give the network that it was "
+                "exported from."
             )
     return NativeNetwork(runtime, {"param": param, "bin": weights})
 

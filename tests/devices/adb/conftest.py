@@ -23,7 +23,7 @@ def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "srdeploy-runner"
     path.write_text(f"#!{sys.executable}\n{(SSH_REPLAY / 'srdeploy-runner').read_text()}")
 
-    def native_model(onnx: Path) -> tuple[Path, Path]:
+    def native_model(onnx: Path, eight_bits: object = None) -> tuple[Path, Path]:
         return Path(shutil.copy(onnx, tmp_path / "net.param")), path
 
     monkeypatch.setattr("srdeploy.devices.native_build.runner_binary", lambda arch, *, vulkan: path)

@@ -64,7 +64,9 @@ def test_for_ncnn(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(module, "card_of", lambda job: f"card of {job.artifact}")
     monkeypatch.setattr(module, "onnx_of", lambda job, folder: folder.is_dir() and job.artifact)
-    monkeypatch.setattr("srdeploy.devices.native_build.native_model", lambda onnx: (onnx, "bin"))
+    monkeypatch.setattr(
+        "srdeploy.devices.native_build.native_model", lambda onnx, card: (onnx, "bin")
+    )
     facts = DeviceFacts(kind="adb", model="x", arch="aarch64", cpus=cpus)
     load(Job("net", threads=asked, timeout_seconds=77, runtime=runtime), precision, facts)
     (found,) = made
@@ -114,16 +116,18 @@ def test_a_pair_of_ncnn_goes_as_it_is(
     assert (made[1]["card"].scale, made[1]["card"].pre_upscaled) == (3, True)
     path.write_text(path.read_text().replace(" 6=", " 8=2 6=", 1))
     monkeypatch.setattr(module, "card_of", lambda job: None)
-    with pytest.raises(UserError, match="is in int8, which the native runner has no code for"):
-        load(Job(str(path), options={"scale": 3}))
+    load(Job(str(path)), "int8")
+    assert made[2]["precision"] == "fp32"
+    with pytest.raises(UserError, match="is in int8, which GPUs do not run"):
+        load(Job(str(path), runtime="ncnn-vulkan"))
 
 
 def test_what_cannot_be(tmp_path: Path, made: list[dict[str, Any]]) -> None:
     save_network(create("ledsr", n_blocks=1, n_feats=4), tmp_path / "net.safetensors")
     with pytest.raises(UserError, match="runs SMSR networks, this one is ledsr"):
         load(Job(str(tmp_path / "net.safetensors"), runtime="sparse"))
-    with pytest.raises(UserError, match="in int8 by the runtime sparse"):
-        load(Job("net.onnx"), "int8")
+    with pytest.raises(UserError, match="by Vulkan in fp32 or fp16, not in int8"):
+        load(Job("net.onnx", runtime="ncnn-vulkan"), "int8")
     with pytest.raises(UserError, match="by Vulkan in fp32 or fp16, not in bf16"):
         load(Job("net.onnx", runtime="ncnn-vulkan"), "bf16")
     path = write(nets.network(), tmp_path / "net.smsr", "bf16")
