@@ -59,7 +59,7 @@ VERSION = 3
 """Of the command line and the answer; the program's own is compared with it by its tests."""
 END = "end ok"
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
-"""What may be asked for; the last of SMSR's own code only."""
+"""What may be asked for; of ncnn the last is asked for by a network that is in int8."""
 NCNN, VULKAN, SPARSE = "ncnn", "ncnn-vulkan", "sparse"
 RUNTIMES = (NCNN, VULKAN, SPARSE)
 """What the programs run networks by."""
