@@ -91,29 +91,33 @@ int parameter(const char* line, const char* key, int absent) {
   return found ? atoi(found + strlen(key)) : absent;
 }
 
-// Whether a convolution has weights in 8 bits, which is then what ncnn multiplies.
-bool in_bytes(const std::string& param) {
+// The lines of convolutions in a .param file, until one of them is enough.
+template <typename Enough>
+void read_convolutions(const std::string& param, Enough enough) {
   FILE* file = fopen(param.c_str(), "r");
   char line[4096];
-  bool found = false;
-  while (file && !found && fgets(line, sizeof line, file))
-    found = !strncmp(line, "Convolution", 11) && parameter(line, " 8=", 0);
+  while (file && fgets(line, sizeof line, file))
+    if (!strncmp(line, "Convolution", 11) && enough(line)) break;
   if (file) fclose(file);
+}
+
+// Whether a convolution has weights in 8 bits, which is then what ncnn multiplies.
+bool in_bytes(const std::string& param) {
+  bool found = false;
+  read_convolutions(param, [&](const char* line) { return found = parameter(line, " 8=", 0); });
   return found;
 }
 
 // The channels that the first convolution has weights for; 0 where they cannot be told.
 int first_channels(const std::string& param) {
-  FILE* file = fopen(param.c_str(), "r");
-  char line[4096];
   int channels = 0;
-  while (file && !channels && fgets(line, sizeof line, file))
-    if (!strncmp(line, "Convolution ", 12)) {
-      const int width = parameter(line, " 1=", 0);
-      const int one = parameter(line, " 0=", 0) * width * parameter(line, " 11=", width);
-      channels = one ? parameter(line, " 6=", 0) / one : 0;
-    }
-  if (file) fclose(file);
+  read_convolutions(param, [&](const char* line) {
+    if (line[11] != ' ') return false;  // of another kind
+    const int width = parameter(line, " 1=", 0);
+    const int one = parameter(line, " 0=", 0) * width * parameter(line, " 11=", width);
+    channels = one ? parameter(line, " 6=", 0) / one : 0;
+    return channels != 0;
+  });
   return channels;
 }
 
