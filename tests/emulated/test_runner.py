@@ -22,8 +22,11 @@ from srdeploy.devices.native_build import native_model
 from srdeploy.devices.protocol import Completed, Shape
 from srdeploy.errors import SrdeployError
 from srdeploy.exporting.onnx.export import export_onnx
+from srdeploy.models.card import Card
 from srdeploy.models.load import load_network
+from srdeploy.models.probes import photograph
 from srdeploy.models.registry import create
+from srdeploy.runtime.card_of import read_card_of
 from srdeploy.runtime.open import open_session
 from tests.emulated.packages import require
 from tests.emulated.runner import require_runner
@@ -45,9 +48,9 @@ class Runner:
         return Completed(done.returncode, done.stdout, done.stderr)
 
     def __call__(
-        self, onnx: Path, x: NDArray[np.float32], **more: object
+        self, onnx: Path, x: NDArray[np.float32], eight_bits: Card | None = None, **more: object
     ) -> tuple[Report, NDArray[np.float32]]:
-        param, weights = native_model(onnx)
+        param, weights = native_model(onnx, eight_bits)
         x.astype("<f4").tofile(self.folder / "x")
         n, c, h, w = x.shape
         arguments = runner_arguments(
@@ -110,6 +113,18 @@ def test_precisions_are_told_as_they_ran(runner: Runner, onnx: Path, precision: 
     else:
         assert precision in report.precision
         assert 30 < exact < 80
+
+
+def test_8_bits_are_ncnns(runner: Runner, onnx: Path) -> None:
+    """As the library computes them: products of bytes are exact on every processor."""
+    card = read_card_of(onnx)
+    x = photograph(card, (24, 32))
+    report, y = runner(onnx, x, card)
+    assert report.precision == "int8"
+    with open_session(onnx, threads=1) as session:
+        assert 35 < psnr(y, session.run(x), card.value_range) < 70
+    with open_session(native_model(onnx, card)[0], threads=1) as session:
+        assert psnr(y, session.run(x), card.value_range) > 50
 
 
 def test_networks_of_other_kinds(runner: Runner, tmp_path: Path) -> None:
