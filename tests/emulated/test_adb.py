@@ -169,6 +169,16 @@ def test_bench_on_both(
     assert rows[0]["psnr_y"] == rows[1]["psnr_y"]
 
 
+def test_bench_in_8_bits(uri: str, small_set: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    require_runner("x86_64")
+    command = ["bench", "edsr-s-x2-p70", "--device", f"{uri}?precision=int8", "--input", "32x24"]
+    command += ["--eval-data", str(small_set), "--seconds", "0.2", "--json"]
+    assert run(command) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["runtime"], row["precision"]) == ("ncnn", "int8")
+    assert row["psnr_y"] > 25
+
+
 def test_bench_of_smsr_inside_its_masks(
     uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
