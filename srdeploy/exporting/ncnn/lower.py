@@ -62,6 +62,7 @@ def lower_for_pnnx(model: onnx.ModelProto) -> onnx.ModelProto:
     lowered = onnx.ModelProto()
     lowered.CopyFrom(model)
     _drop_empty(lowered)
+    _cut_what_is_read(lowered.graph)
     _lower_group_norms(lowered)
     _stand_in(lowered)
     _lower_comparisons(lowered)
@@ -137,7 +138,7 @@ def _split(lines: list[Layer]) -> Param:
 
 
 def _drop_empty(model: onnx.ModelProto) -> None:
-    """Concatenate nothing of no channels, and split off nothing that is not read."""
+    """Concatenate nothing of no channels."""
     graph = model.graph
     makers = {name: node.op_type for node in graph.node for name in node.output}
     joins = [node for node in graph.node if node.op_type == "Concat"]
@@ -151,12 +152,16 @@ def _drop_empty(model: onnx.ModelProto) -> None:
             if len(kept) == 1:
                 node.op_type = "Identity"
                 del node.attribute[:]
+
+
+def _cut_what_is_read(graph: onnx.GraphProto) -> None:
+    """Slices for a split of which not all is read: pnnx takes the rest for outputs."""
     read = {value.name for value in graph.output}.union(*(node.input for node in graph.node))
     stored = {tensor.name for tensor in graph.initializer}
     nodes = list[onnx.NodeProto]()
     for node in graph.node:
-        wanted = [name for name in node.output if name in read]
-        if node.op_type != "Split" or wanted == [*node.output] or not stored & {*node.input[1:]}:
+        known = node.op_type == "Split" and stored.issuperset(node.input[1:2] or [""])
+        if not known or read.issuperset(node.output):
             nodes.append(node)
             continue
         axis = next((one.i for one in node.attribute if one.name == "axis"), 0)

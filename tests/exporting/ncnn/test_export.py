@@ -13,6 +13,7 @@ from torch import nn
 from srdeploy.errors import SrdeployError, UserError
 from srdeploy.exporting.probe import run_torch
 from srdeploy.exporting.range_folding import change_range
+from srdeploy.exporting.report import ExportReport
 from srdeploy.models.card import Card
 from srdeploy.models.load import load_network
 from srdeploy.models.network import Network
@@ -84,14 +85,7 @@ def test_weights_in_8_bits(name: str, tmp_path: Path, small_builtin: None) -> No
     assert {layer["precision"] for layer in report.layers} == {"int8"}
     assert f"{len(report.layers)} of " in report.notes[0]
     assert report.quality is not None
-    with open_session(tmp_path / "net.param") as session:
-        assert session.precision == "int8"
-        x = photograph(session.card, (24, 32))
-        found = session.run(x)
-    inner = change_range(network, 1.0).network
-    rounded = rounded_by_hand(inner, {one["layer"]: one for one in report.layers})
-    exact = run_torch(inner, x)
-    assert np.abs(found - run_torch(rounded, x)).max() < 0.1 * np.abs(found - exact).max() + 1e-5
+    check_rounding(change_range(network, 1.0).network, report)
 
 
 @pytest.mark.parametrize("name", ["span", pytest.param("realplksr", marks=pytest.mark.slow)])
@@ -104,10 +98,20 @@ def test_8_bits_beside_stored_tensors_and_products(
     kinds = {"span": "MemoryData", "realplksr": "InnerProduct"}
     assert kinds[name] in report.operators
     assert {layer["precision"] for layer in report.layers} == {"int8"}
-    with open_session(tmp_path / "net.param") as session:
-        assert session.precision == "int8"
     assert report.quality is not None
     assert abs(report.quality["drop"]) < 0.1
+    check_rounding(change_range(network, 1.0).network, report)
+
+
+def check_rounding(inner: Network, report: ExportReport) -> None:
+    """What the file computes is the network with each layer told rounded by hand."""
+    with open_session(report.path) as session:
+        assert session.precision == "int8"
+        x = photograph(session.card, (24, 32))
+        found = session.run(x)
+    rounded = rounded_by_hand(inner, {one["layer"]: one for one in report.layers})
+    exact = run_torch(inner, x)
+    assert np.abs(found - run_torch(rounded, x)).max() < 0.1 * np.abs(found - exact).max() + 1e-5
 
 
 def rounded_by_hand(network: Network, layers: dict[str, dict[str, Any]]) -> Network:
